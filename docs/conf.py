@@ -1,0 +1,46 @@
+"""Sphinx, Furo and MyST; builds without the network."""
+
+import os
+from importlib import metadata
+
+project = 'aioluahttp'
+release = metadata.version(project)
+html_theme = 'furo'
+html_title = f'{project} {release}'
+html_show_copyright = False
+exclude_patterns = ['_build']
+
+extensions = [
+    'myst_parser',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.intersphinx',
+    'sphinx.ext.napoleon',
+]
+myst_heading_anchors = 3
+autodoc_member_order = 'bysource'
+napoleon_numpy_docstring = False
+
+if os.environ.get('INTERSPHINX'):
+    intersphinx_mapping = {
+        'python': ('https://docs.python.org/3', None),
+        'aiohttp': ('https://docs.aiohttp.org/en/stable', None),
+        'multidict': ('https://multidict.aio-libs.org/en/stable', None),
+        'yarl': ('https://yarl.aio-libs.org/en/stable', None),
+    }
+# Names of our own must resolve; others' cannot without the network, nor can a type variable.
+nitpick_ignore_regex = [
+    ('py:class', r'(?!aioluahttp\.\w+$).*'),
+    ('py:(?!class).*', r'(?!aioluahttp\b).*'),
+]
+
+
+def resolve_at_root(app, env, node, contnode):
+    """Find a name where it is documented: signatures tell the module that it is from."""
+    name = project + '.' + node.get('reftarget', '').rpartition('.')[2]
+    domain = env.get_domain('py')
+    return domain.resolve_xref(env, node['refdoc'], app.builder, 'obj', name, node, contnode)
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect('missing-reference', resolve_at_root)

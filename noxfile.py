@@ -1,0 +1,106 @@
+"""What CI runs, and what a contributor runs: ``pip install nox && nox``."""
+
+import os
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = '>=2025.2.9'
+nox.options.default_venv_backend = 'virtualenv'
+nox.options.sessions = ['tests', 'lint', 'types', 'docs']
+
+PROJECT = nox.project.load_toml('pyproject.toml')
+PYTHONS = nox.project.python_versions(PROJECT)
+# The Python that runs nox is always there, so a run never passes with every session skipped.
+HERE = f'{sys.version_info.major}.{sys.version_info.minor}'
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """Read dependency groups here: pip has had ``--group`` only since 25.1."""
+    return nox.project.dependency_groups(PROJECT, *names)
+
+
+def floors() -> list[str]:
+    """Turn each ``>=`` of the dependencies into a ``==``."""
+    pins = []
+    for requirement in map(Requirement, PROJECT['project']['dependencies']):
+        (floor,) = (s.version for s in requirement.specifier if s.operator == '>=')
+        marker = f'; {requirement.marker}' if requirement.marker else ''
+        pins.append(f'{requirement.name}=={floor}{marker}')
+    return pins
+
+
+@nox.session(python=sorted({*PYTHONS, HERE}, key=lambda v: int(v.partition('.')[2])))
+def tests(session: nox.Session) -> None:
+    """Test on every Python that is here; every branch must have been taken."""
+    session.install('-e', '.', *group('test'))
+    session.env['COVERAGE_FILE'] = str(Path(session.virtualenv.location, 'coverage').resolve())
+    session.run('coverage', 'erase')
+    session.run('coverage', 'run', '-m', 'pytest', *session.posargs)
+    session.run('coverage', 'combine', '--quiet')
+    if not session.posargs:  # a part of the tests takes a part of the branches
+        session.run('coverage', 'report')
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Test with the lowest dependencies that pyproject.toml admits."""
+    session.install('-e', '.', *floors(), *group('test'))
+    session.run('pytest', *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the style; ``nox -s lint -- --fix`` mends what can be mended."""
+    session.install(*group('lint'))
+    fix = '--fix' in session.posargs
+    session.run('ruff', 'check', *(['--fix'] if fix else []))
+    session.run('ruff', 'format', *([] if fix else ['--check']))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the files that pyproject.toml names.
+
+    What must *not* pass is for tests/test_typing.py.
+    """
+    session.install('-e', '.', *group('types'))
+    session.run('mypy')
+    session.run('basedpyright')
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, without the network; a broken reference is an error."""
+    session.install('-e', '.', *group('docs'))
+    flags = ['--fresh-env', '--fail-on-warning', '--keep-going', '--nitpicky']
+    session.run('sphinx-build', *flags, 'docs', 'docs/_build/html')
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build what users install, and test that, away from the source tree."""
+    session.install(*group('build'))
+    with TemporaryDirectory() as folder:
+        tmp = Path(folder).resolve()
+        session.run('python', '-m', 'build', '--outdir', folder)
+        (sdist,), (built,) = tmp.glob('*.tar.gz'), tmp.glob('*.whl')
+        session.run('twine', 'check', '--strict', str(sdist), str(built))
+
+        # The tests of the sdist against the wheel: both must be whole.
+        with tarfile.open(sdist) as archive:
+            archive.extractall(tmp, filter='data')
+        tree = tmp / sdist.name.removesuffix('.tar.gz')
+        shutil.rmtree(tree / 'src')
+        session.run('python', '-m', 'venv', str(tmp / 'env'))
+        python = str(tmp / 'env' / ('Scripts' if os.name == 'nt' else 'bin') / 'python')
+        install = [python, '-m', 'pip', 'install', '--quiet', str(built), *group('test')]
+        session.run(*install, external=True)
+        with session.chdir(tree):
+            session.run(python, '-m', 'aioluahttp', external=True)
+            session.run(python, '-m', 'pytest', *session.posargs, external=True)

@@ -1,0 +1,65 @@
+"""HTTP as plain tables for asyncio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import parallel, url
+from .client import Client
+from .conversion import to_request, to_response
+from .dates import format_date, parse_date
+from .errors import (
+    BodyTooLarge,
+    ConnectError,
+    Error,
+    ProtocolError,
+    StatusError,
+    TableError,
+    TimedOut,
+)
+from .headers import Headers
+from .pool import request
+from .shapes import RequestTable, ResponseTable
+from .tables import Handler, Request, Response
+
+if TYPE_CHECKING:
+    from .listening import listen, run
+    from .server import Server
+
+__version__ = '0.1.0'
+
+__all__ = [
+    'BodyTooLarge',
+    'Client',
+    'ConnectError',
+    'Error',
+    'Handler',
+    'Headers',
+    'ProtocolError',
+    'Request',
+    'RequestTable',
+    'Response',
+    'ResponseTable',
+    'Server',
+    'StatusError',
+    'TableError',
+    'TimedOut',
+    'format_date',
+    'listen',
+    'parallel',
+    'parse_date',
+    'request',
+    'run',
+    'to_request',
+    'to_response',
+    'url',
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the server, and aiohttp.web with it, when it is first asked for."""
+    if name in ('Server', 'listen', 'run'):
+        from . import listening
+
+        return getattr(listening, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,0 +1,301 @@
+"""One check for each key: what it takes, and the one form that it gives back."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
+from os import PathLike, fsdecode, fsencode
+from typing import Any
+
+import yarl
+
+from . import url
+from .errors import TableError
+from .forms import encode_multipart
+from .headers import CONTROL, TOKEN, to_headers
+from .tls import check_tls
+
+__all__ = ['PORTS', 'REQUEST_CHECKS', 'RESPONSE_CHECKS']
+
+PORTS = {'http': 80, 'https': 443}
+INTO = ('text', 'bytes', 'json')
+
+
+def check_method(method: Any) -> str:
+    if not isinstance(method, str) or not TOKEN.fullmatch(method):
+        raise TableError.of('method', method, "a token, such as 'GET' or 'POST'")
+    if method.upper() == 'CONNECT':
+        raise TableError.of('method', method, 'a method with a path; for a tunnel give proxy')
+    return method.upper()
+
+
+def check_scheme(scheme: Any) -> str:
+    if isinstance(scheme, str) and scheme.lower() in PORTS:
+        return scheme.lower()
+    raise TableError.of('scheme', scheme, "'http' or 'https'")
+
+
+def check_port(port: Any) -> int:
+    number = int(port) if isinstance(port, str) and re.fullmatch('[0-9]{1,5}', port) else port
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
+        raise TableError.of('port', port, 'a number from 1 to 65535')
+    return number
+
+
+HOST = re.compile(r'[A-Za-z0-9._-]+')
+IPV6 = re.compile(r'[0-9a-f.]*:[0-9a-f:.]+(?:%[A-Za-z0-9._~-]+)?')  # with its zone (RFC 6874 2)
+
+
+def check_host(host: Any) -> str:
+    """Check a host and write it as it goes out: IDNA for names, no brackets for IPv6."""
+    if not isinstance(host, str):
+        raise TableError.of('host', host, 'a str')
+    return _host(host)
+
+
+@lru_cache(1024)
+def _host(host: str) -> str:
+    bare = host[1:-1] if re.fullmatch(r'\[.*:.*\]', host) else host
+    try:
+        raw = yarl.URL.build(scheme='http', host=bare, path='/').raw_host or ''
+    except ValueError as error:
+        raise TableError.of('host', host, 'an IP address or a name') from error
+    if IPV6.fullmatch(raw):  # yarl has checked the address
+        return raw
+    labels = raw.removesuffix('.').split('.')
+    if not HOST.fullmatch(raw) or len(raw) > 253 or not all(0 < len(one) < 64 for one in labels):
+        raise TableError.of('host', host, 'an IP address or a name (labels of 1 to 63 characters)')
+    return raw
+
+
+# All that RFC 3986 lets stand in a path or a query goes out as it came; the rest is quoted.
+ILLEGAL = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
+
+
+def quoted(key: str, part: str) -> str:
+    """Quote the characters that may not stand in a path or a query, and no others."""
+    if not ILLEGAL.search(part):
+        return part
+    if CONTROL.search(part) or '\t' in part:
+        raise TableError.of(key, part, 'free of control characters')
+    try:
+        return ILLEGAL.sub(_percent, part)
+    except UnicodeEncodeError as error:
+        raise TableError.of(key, part, 'text that UTF-8 can encode') from error
+
+
+def _percent(found: re.Match[str]) -> str:
+    return ''.join(f'%{byte:02X}' for byte in found[0].encode('utf-8', 'surrogateescape'))
+
+
+def check_path(path: Any) -> str:
+    if not isinstance(path, str) or not path.startswith('/') or '?' in path or '#' in path:
+        raise TableError.of('path', path, "a str that begins with '/' and has no '?' or '#'")
+    return quoted('path', path)
+
+
+def check_query(query: Any) -> str:
+    if not isinstance(query, str):
+        return _encoded('query', query)
+    if '#' in query:
+        raise TableError.of('query', query, "a str without '#' (written %23), or a table")
+    return quoted('query', query)
+
+
+def _encoded(key: str, table: Any) -> str:
+    if isinstance(table, bytes | int | float):
+        raise TableError.of(key, table, 'a mapping or pairs')
+    try:
+        return url.encode(table)
+    except TableError as error:
+        raise TableError(repr(key) + str(error).removeprefix("'query'")) from error
+
+
+def _has_login(text: str) -> bool:
+    """Tell whether a login may stand where a message would not hide it: before any slashes."""
+    return '@' in text.partition('//')[0]
+
+
+def check_url(value: Any) -> str:
+    given = str(value) if isinstance(value, yarl.URL) else value
+    if not isinstance(given, str):
+        raise TableError.of('url', value, 'a str or a yarl.URL')
+    if given.startswith('/') or re.match('[A-Za-z][A-Za-z0-9+.-]*://', given):
+        return given
+    hint = '; write http:// before a host' if re.match(r'\w', given) else ''
+    right = f"'scheme://host/path' or '/path'{hint}"
+    raise TableError.of('url', value, right, secret=_has_login(given))
+
+
+def check_seconds(key: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= sys.float_info.max:
+        raise TableError.of(key, value, 'a number of seconds above 0, or None for no limit')
+    return value
+
+
+def check_timeout(timeout: Any) -> float | dict[str, float | None] | None:
+    if not isinstance(timeout, Mapping):
+        return check_seconds('timeout', timeout)
+    for key in timeout:
+        if key not in ('total', 'connect', 'read'):
+            raise TableError.unknown(key, ('total', 'connect', 'read'))
+    return {key: check_seconds(f'timeout.{key}', value) for key, value in timeout.items()}
+
+
+def check_count(key: str) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise TableError.of(key, value, 'an int of 0 or more')
+        return value
+
+    return check
+
+
+def check_max_body(limit: Any) -> int | None:
+    return None if limit is None else check_count('max_body')(limit)
+
+
+def check_into(into: Any) -> str:
+    if into in INTO:
+        return INTO[INTO.index(into)]
+    raise TableError.of('into', into, f'one of {", ".join(map(repr, INTO))}')
+
+
+def check_check(check: Any) -> bool | list[int]:
+    if isinstance(check, bool):
+        return check
+    if isinstance(check, Collection) and not isinstance(check, str | bytes):
+        if all(isinstance(status, int) for status in check):
+            return sorted({int(status) for status in check})
+    raise TableError.of('check', check, 'a bool, or a collection of the statuses to accept')
+
+
+def check_auth(auth: Any) -> str:
+    """Make the value of Authorization from a user and a password (RFC 7617)."""
+    match auth:
+        case str() if ':' in auth:
+            user, _, password = auth.partition(':')
+        case (str(user), str(password)) if ':' not in user:
+            pass
+        case _:
+            user = password = '\n'
+    try:
+        pair = f'{user}:{password}'.encode('utf-8', 'surrogateescape')
+    except UnicodeEncodeError:
+        pair = b'\n'
+    if CONTROL.search(pair.decode('latin-1')):
+        right = "(user, password) or 'user:password', the user without a colon"
+        raise TableError.of('auth', auth, right, secret=True)
+    return 'Basic ' + b64encode(pair).decode()
+
+
+def check_bearer(token: Any) -> str:
+    if not isinstance(token, str) or not re.fullmatch('[!-~]+', token):
+        raise TableError.of('bearer', token, 'a token without blanks', secret=True)
+    return 'Bearer ' + token
+
+
+def check_proxy(proxy: Any) -> str:
+    given = str(proxy)
+    try:
+        quoted('proxy', given)  # refuses what no URL can have
+        parts = url.split(given)
+        check_scheme(parts.get('scheme'))
+        check_host(parts.get('host'))
+        check_port(parts.get('port') or PORTS['http'])
+    except TableError as error:
+        right = "a URL such as 'http://proxy:3128'"
+        raise TableError.of('proxy', proxy, right, secret=_has_login(given)) from error
+    return given
+
+
+def check_unix(path: Any) -> str:
+    try:
+        data = fsencode(path) if isinstance(path, str | PathLike) else b''
+    except UnicodeError:
+        data = b''
+    if not data or b'\0' in data:
+        raise TableError.of('unix', path, 'the path of a socket')
+    return fsdecode(data)
+
+
+def check_body(body: Any) -> str | bytes:
+    if isinstance(body, str | bytes):
+        return body
+    if isinstance(body, bytearray | memoryview):
+        return bytes(body)
+    raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
+
+
+def check_json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, separators=(',', ':'))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TableError.of('json', value, f'what JSON can hold ({error})') from error
+
+
+def check_form(form: Any) -> str:
+    if isinstance(form, str):
+        raise TableError.of('form', form, 'a mapping or pairs (an encoded form is a body)')
+    return _encoded('form', form)
+
+
+def as_it_is(value: Any) -> Any:
+    return value
+
+
+REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
+    'method': check_method,
+    'url': check_url,
+    'scheme': check_scheme,
+    'host': check_host,
+    'port': check_port,
+    'path': check_path,
+    'query': check_query,
+    'headers': to_headers,
+    'body': check_body,
+    'json': check_json,
+    'form': check_form,
+    'multipart': encode_multipart,
+    'timeout': check_timeout,
+    'redirects': check_count('redirects'),
+    'into': check_into,
+    'max_body': check_max_body,
+    'check': check_check,
+    'auth': check_auth,
+    'bearer': check_bearer,
+    'tls': check_tls,
+    'proxy': check_proxy,
+    'unix': check_unix,
+    'ip': as_it_is,
+    'version': as_it_is,
+}
+
+
+def check_status(status: Any) -> int:
+    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
+        raise TableError.of('status', status, 'an int from 200 to 599')
+    return int(status)
+
+
+def check_reason(reason: Any) -> str:
+    if not isinstance(reason, str) or CONTROL.search(reason):
+        raise TableError.of('reason', reason, 'a str without control characters')
+    return reason
+
+
+RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
+    'status': check_status,
+    'headers': to_headers,
+    'body': check_body,
+    'json': check_json,
+    'reason': check_reason,
+    **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), as_it_is),
+}

@@ -1,0 +1,250 @@
+"""Send a table and get one back: a client with a pool of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack, overload
+
+import aiohttp
+from aiohttp.abc import AbstractCookieJar
+
+from . import url
+from .conversion import BODIES, to_mapping, to_request
+from .environment import from_environment
+from .errors import ConnectError, Error, StatusError, TimedOut
+from .headers import SECRET, Headers, to_headers
+from .redirects import next_request, origin_of
+from .shapes import BytesTable, JsonTable, RequestTable, TextTable
+from .tables import Request, Response, SentRequest
+from .transport import Transport, described
+
+__all__ = ['Client', 'Sender']
+
+TIMEOUT = 30.0
+REDIRECTS = 10
+LOGINS = ('auth', 'bearer')
+
+
+class Sender(Protocol):
+    """The type of ``request``: a handler that takes keywords too."""
+
+    @overload
+    async def __call__(
+        self, table: TextTable | Request | None = None, /, **fields: Unpack[TextTable]
+    ) -> Response[str]: ...
+    @overload
+    async def __call__(self, table: BytesTable, /) -> Response[bytes]: ...
+    @overload
+    async def __call__(self, /, **fields: Unpack[BytesTable]) -> Response[bytes]: ...
+    @overload
+    async def __call__(self, table: JsonTable, /) -> Response[Any]: ...
+    @overload
+    async def __call__(self, /, **fields: Unpack[JsonTable]) -> Response[Any]: ...
+    @overload
+    async def __call__(
+        self, table: RequestTable | None = None, /, **fields: Unpack[RequestTable]
+    ) -> Response[Any]: ...
+
+
+class Client:
+    """A client with its own pool of connections, its own cookies, and defaults for its tables.
+
+    Use it as an async context manager, or ``close`` it. It belongs to the event loop of its
+    first request.
+
+    Args:
+        base_url: What a request's ``url`` is resolved against, and what is asked where there
+            is none. Its credentials, and those of the defaults, go to its origin alone.
+        cookies: True keeps cookies between requests, False does not; a mapping starts with
+            these.
+        limit: Connections at once; ``None`` is no limit.
+        limit_per_host: Likewise to one origin.
+        trust_env: Whether to read ``HTTP_PROXY``, ``NO_PROXY`` and netrc.
+        defaults: Keys of the request table. Headers are merged by name.
+
+    Raises:
+        TableError: A default is not what its key takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        cookies: bool | Mapping[str, str] = True,
+        limit: int | None = 100,
+        limit_per_host: int | None = None,
+        trust_env: bool = False,
+        **defaults: Unpack[RequestTable],
+    ) -> None:
+        self.closed = False
+        self._base = None if base_url is None else to_request(url=base_url)
+        self._defaults = self._checked_defaults(dict(defaults))
+        self._trust_env = trust_env
+        self._cookies = cookies
+        self._limits = (limit, limit_per_host)
+        self._transport: Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _checked_defaults(self, defaults: dict[str, Any]) -> dict[str, Any]:
+        to_request({'host': 'localhost', **defaults})  # raises what is wrong with them
+        if self._base is None:
+            return defaults
+        origin = dict(zip(('scheme', 'host', 'port'), origin_of(self._base), strict=True))
+        headers = _replaced(self._base['headers'], to_headers(defaults.get('headers')))
+        return {**origin, **defaults, 'headers': headers}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection. A request made after that is a ``ConnectError``."""
+        self.closed = True
+        if self._transport:
+            await self._transport.close()
+
+    if TYPE_CHECKING:
+        request: Sender
+    else:
+
+        async def request(self, table=None, /, **fields):
+            """Send a request table and return the response table. A handler.
+
+            Raises:
+                TableError: The table is malformed; nothing was sent.
+                ConnectError: No connection came about.
+                TimedOut: A deadline passed.
+                ProtocolError: The peer broke HTTP or hung up midway.
+                BodyTooLarge: The body passed ``max_body``.
+                StatusError: The status is one that ``check`` does not accept.
+            """
+            return await self._request(table, fields)
+
+    async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
+        try:
+            request = self._normal(table, fields)
+            return _accepted(await self._within_total(request), request.get('check', False))
+        except Error as error:
+            given = table if isinstance(table, Mapping) else {}
+            error.request = SentRequest({**given, **fields})
+            raise
+
+    def _normal(self, table: Any, fields: dict[str, Any]) -> Request:
+        """Bring a table to its normal form, with what the client adds to it."""
+        if not self._defaults:
+            return to_request(table, **fields)
+        given = {**to_mapping(table), **fields}
+        if self._base:
+            given['url'] = _resolved(self._base['url'], given)
+        request = to_request(_merged(self._defaults, given))
+        if self._base and origin_of(request) != origin_of(self._base):
+            return to_request(_merged(_public(self._defaults), given))
+        return request
+
+    async def _within_total(self, request: Request) -> Response[Any]:
+        timeout = request.get('timeout', TIMEOUT)
+        total = timeout.get('total', TIMEOUT) if isinstance(timeout, Mapping) else timeout
+        deadline = asyncio.timeout(total)
+        try:
+            async with deadline:
+                return await self._follow(request)
+        except TimeoutError as error:
+            if deadline.expired():
+                raise TimedOut(f'{described(request)}: not done within {total} s') from error
+            raise
+
+    async def _follow(self, request: Request) -> Response[Any]:
+        """Send a request and those that redirects ask for, up to the limit of them."""
+        history: list[Response[Any]] = []
+        while True:
+            response = await self._send(request)
+            following = next_request(request, response)
+            if following is None or len(history) >= request.get('redirects', REDIRECTS):
+                response['history'] = history
+                return response
+            history.append(response)
+            request = following
+
+    async def _send(self, request: Request) -> Response[Any]:
+        if self._trust_env:
+            request = await asyncio.to_thread(from_environment, request)
+        return await self._open().send(request)
+
+    def _open(self) -> Transport:
+        loop = asyncio.get_running_loop()
+        if self.closed:
+            raise ConnectError('the client is closed')
+        if self._transport is None:
+            self._loop = loop
+            self._transport = Transport(*self._limits, _cookie_jar(self._cookies))
+        if self._loop is not loop:
+            raise ConnectError('the client belongs to another event loop; make one for each')
+        return self._transport
+
+
+def _cookie_jar(cookies: bool | Mapping[str, str]) -> AbstractCookieJar:
+    if cookies is False:
+        return aiohttp.DummyCookieJar()
+    # unsafe: an IP address may have cookies, as any host that sends them to itself alone.
+    jar = aiohttp.CookieJar(unsafe=True)
+    if isinstance(cookies, Mapping):
+        jar.update_cookies(cookies)
+    return jar
+
+
+def _resolved(base: str, given: Mapping[str, Any]) -> Any:
+    """Resolve the ``url`` of a table against a base, both in origin-form."""
+    reference = given.get('url')
+    if reference is None:
+        return None if given.get('path') else base
+    if not isinstance(reference, str) or reference.startswith('/') or '://' in reference:
+        return reference
+    return url.relative(base, reference)
+
+
+def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a table over the defaults; what it has of a kind replaces all of that kind."""
+    merged = dict(defaults)
+    for kind in (BODIES, LOGINS):
+        if any(key in given for key in kind):
+            merged = {key: value for key, value in merged.items() if key not in kind}
+    headers = to_headers(given.get('headers'))
+    default_headers = to_headers(defaults.get('headers'))
+    if any(given.get(key) for key in LOGINS):
+        default_headers.popall('Authorization', None)
+    if 'Authorization' in headers:
+        merged = {key: value for key, value in merged.items() if key not in LOGINS}
+    return {**merged, **given, 'headers': _replaced(default_headers, headers)}
+
+
+def _replaced(headers: Headers, by: Headers) -> Headers:
+    kept = [(name, value) for name, value in headers.items() if name not in by]
+    return Headers([*kept, *by.items()])
+
+
+def _public(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of the defaults what is for the origin of the base URL alone."""
+    kept = [
+        (name, value)
+        for name, value in to_headers(defaults.get('headers')).items()
+        if name.lower() not in SECRET
+    ]
+    return {key: value for key, value in defaults.items() if key not in LOGINS} | {'headers': kept}
+
+
+def _accepted(response: Response[Any], check: bool | frozenset[int]) -> Response[Any]:
+    status = response['status']
+    if check is False or (status < 400 if check is True else status in check):
+        return response
+    error = StatusError(f'{response["method"]} {status} {response["reason"]}')
+    error.response = response
+    raise error

@@ -1,0 +1,185 @@
+"""Any table brought to its normal form, in which tables are given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from . import text, url
+from .checks import PORTS, REQUEST_CHECKS, RESPONSE_CHECKS, check_auth
+from .errors import TableError
+from .headers import Headers
+from .shapes import RequestTable, ResponseTable
+from .tables import Request, Response
+
+__all__ = ['body_into', 'to_mapping', 'to_request', 'to_response', 'wire_body']
+
+NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
+BODIES = ('body', 'json', 'form', 'multipart')
+FIRST = ('method', 'url', 'scheme', 'host', 'port', 'path', 'query', 'headers')
+
+
+def _checked(given: Any, checks: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    checked = {}
+    for key, value in given.items():
+        if key not in checks:
+            raise TableError.unknown(key, checks)
+        if value is not None or key in NULLABLE:
+            checked[key] = checks[key](value)
+    return checked
+
+
+def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **fields: Any) -> Request:
+    """Check a request and bring it to the form in which a server gives one.
+
+    The URL is taken apart: ``scheme``, ``host``, ``port``, ``path`` and ``query`` are there,
+    and ``url`` is in origin-form. ``headers`` are ``Headers``; ``json``, ``form`` and
+    ``multipart`` have become ``body`` and Content-Type, ``auth`` and ``bearer`` the
+    Authorization header. All other keys stay. A table in normal form comes back equal.
+
+    Raises:
+        TableError: A key is unknown, a value is not what the key takes, or keys exclude each
+            other. The message names the key and the value and says what would be right.
+
+    Example:
+        >>> request = to_request({'url': 'http://localhost:8080/a?b=c'})
+        >>> request.host, request.port, request.path, request.query, request.url
+        ('localhost', 8080, '/a', 'b=c', '/a?b=c')
+    """
+    given = _checked({**to_mapping(table), **fields}, REQUEST_CHECKS)
+    headers = given.pop('headers', None) or Headers()
+    userinfo = _take_target(given)
+    _take_authorization(given, headers, userinfo)
+    _take_body(given, headers)
+    given |= {'method': given.get('method', 'GET'), 'headers': headers}
+    return Request({key: given[key] for key in FIRST} | given)
+
+
+def to_mapping(table: Any) -> Mapping[str, Any]:
+    if table is None or isinstance(table, Mapping):
+        return table or {}
+    raise TableError.of('table', table, "a table such as {'url': 'http://localhost/'}")
+
+
+def _take_target(given: dict[str, Any]) -> str | None:
+    """Bring url, scheme, host, port, path and query to agree; give the URL's userinfo."""
+    written = given.pop('url', '')
+    # What begins with a slash is path and query only, also with two slashes.
+    parts = url.split('http://-' + written if written.startswith('/') else written)
+    if written.startswith('/'):
+        del parts['scheme'], parts['host']
+    for key in ('scheme', 'host', 'port', 'path', 'query'):
+        if parts.get(key) or (key == 'query' and key in parts):
+            given[key] = REQUEST_CHECKS[key](parts[key])
+    if 'host' in parts and not parts['host']:
+        raise TableError.of('url', written, 'a URL with a host')
+    if 'host' not in given:
+        if 'unix' not in given:
+            raise TableError("'host' is missing; give a host, or a url that has one")
+        given['host'] = 'localhost'
+    scheme = given.setdefault('scheme', 'http')
+    given.setdefault('port', PORTS[scheme])
+    path, query = given.setdefault('path', '/'), given.setdefault('query', '')
+    # A lone question mark is part of the URL, which path and query cannot tell.
+    given['url'] = path + ('?' + query if query or 'query' in parts else '')
+    return parts.get('userinfo')
+
+
+def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str | None) -> None:
+    made = [given.pop(key) for key in ('auth', 'bearer') if key in given]
+    if userinfo:
+        user, _, password = userinfo.partition(':')
+        made.append(
+            check_auth(tuple(unquote(one, errors='surrogateescape') for one in (user, password)))
+        )
+    if len(made) + ('Authorization' in headers) > 1:
+        raise TableError(
+            'more than one of auth, bearer, credentials in the url and an Authorization header; '
+            'give one of them'
+        )
+    if made:
+        headers['Authorization'] = made[0]
+
+
+def _take_body(given: dict[str, Any], headers: Headers) -> None:
+    kinds = [key for key in BODIES if key in given]
+    if len(kinds) > 1:
+        raise TableError(f'{" and ".join(map(repr, kinds))} exclude each other; give one of them')
+    for kind in kinds:
+        body = given.pop(kind)
+        if kind == 'multipart':
+            if 'Content-Type' in headers:
+                raise TableError.of(
+                    'headers[Content-Type]',
+                    headers['Content-Type'],
+                    'absent beside multipart, which makes its own with the boundary',
+                )
+            headers['Content-Type'], body = body
+        elif kind == 'json':
+            headers.setdefault('Content-Type', 'application/json')
+        elif kind == 'form':
+            headers.setdefault('Content-Type', 'application/x-www-form-urlencoded')
+        given['body'] = body
+
+
+def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
+    """Check a response and bring it to the form in which ``request`` gives one.
+
+    ``headers`` are ``Headers``, ``json`` has become ``body`` and Content-Type, and ``body`` is
+    there: ``''`` when there is none. A ``Response`` comes back as it is.
+
+    Raises:
+        TableError: No table, no status, an unknown key, or a value that is not what its key
+            takes. The message names the key and the value and says what would be right.
+
+    Example:
+        >>> to_response({'status': 200, 'json': [1, 2]}).body
+        '[1,2]'
+    """
+    if isinstance(table, Response):
+        return table
+    if not isinstance(table, Mapping):
+        raise TableError.of('response', table, "a table such as {'status': 200}")
+    given = _checked(table, RESPONSE_CHECKS)
+    if 'status' not in given:
+        raise TableError("'status' is missing; give one, as in {'status': 200}")
+    headers = given.pop('headers', None) or Headers()
+    _take_body(given, headers)
+    given.setdefault('body', '')
+    given['headers'] = headers
+    return Response({key: given[key] for key in ('status', 'headers', 'body')} | given)
+
+
+def wire_body(headers: Headers, body: str | bytes) -> bytes:
+    """Turn a body into its bytes, and see to the Content-Type that says what they are.
+
+    ``headers`` gets a Content-Type where there is none, and a charset where a text has none.
+    """
+    kind = headers.get('Content-Type')
+    if isinstance(body, bytes):
+        if kind is None and body:
+            headers['Content-Type'] = 'application/octet-stream'
+        return body
+    if body and text.is_clean(body):
+        if kind is None:
+            kind = headers['Content-Type'] = 'text/plain; charset=utf-8'
+        elif kind.lower().startswith('text/') and text.charset_of(kind) is None:
+            kind = headers['Content-Type'] = f'{kind}; charset=utf-8'
+    elif body and kind is None:
+        kind = headers['Content-Type'] = 'application/octet-stream'
+    return text.to_bytes(body, kind)
+
+
+def body_into(into: str, data: bytes, headers: Headers) -> Any:
+    """Make of the bytes of a body what ``into`` asks for; nothing is no JSON but None.
+
+    Raises:
+        ValueError: It is to be JSON, and is not.
+    """
+    if into == 'bytes':
+        return data
+    if into == 'json':
+        return json.loads(data) if data else None
+    return text.from_bytes(data, headers.get('Content-Type'))

@@ -1,0 +1,104 @@
+"""HTTP dates as Unix time (RFC 9110 5.6.7)."""
+
+from __future__ import annotations
+
+import math
+import re
+from calendar import monthrange, timegm
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+from .errors import TableError
+
+__all__ = ['format_date', 'parse_date']
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
+
+DAY = r'(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)'
+LONG_DAY = r'(?:Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)'
+MONTH = rf'(?P<month>{"|".join(MONTHS)})'
+TIME = r'(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)'
+FORMS = [
+    re.compile(form)
+    for form in (
+        rf'{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {TIME} GMT',
+        rf'{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {TIME} GMT',
+        rf'{DAY} {MONTH} (?P<day>[0-9]{{2}}| [0-9]) {TIME} (?P<year>[0-9]{{4}})',
+    )
+]
+
+
+def format_date(time: float | datetime | None = None) -> str:
+    """Format a time as HTTP writes it, such as ``Sun, 06 Nov 1994 08:49:37 GMT``.
+
+    Args:
+        time: Unix time in seconds (a fraction is cut off), or an aware ``datetime``.
+            ``None`` is now.
+
+    Raises:
+        TableError: The time is a naive ``datetime``, or outside the years 1 to 9999.
+
+    Example:
+        >>> format_date(784111777)
+        'Sun, 06 Nov 1994 08:49:37 GMT'
+    """
+    return format_datetime(_to_datetime(time), usegmt=True)
+
+
+def _to_datetime(time: float | datetime | None) -> datetime:
+    if time is None:
+        return datetime.now(UTC)
+    try:
+        if isinstance(time, datetime):
+            if time.utcoffset() is None:
+                raise TableError.of('time', time, 'aware: a naive datetime names no instant')
+            return time.astimezone(UTC)
+        if isinstance(time, bool) or not isinstance(time, int | float):
+            raise TableError.of('time', time, 'Unix time (int or float), a datetime, or None')
+        return EPOCH + timedelta(seconds=math.floor(time))
+    except (OverflowError, ValueError) as error:
+        if isinstance(error, TableError):
+            raise
+        raise TableError.of('time', time, 'a time in the years 1 to 9999') from error
+
+
+def parse_date(text: Any) -> int | None:
+    """Read any of the three forms of an HTTP date.
+
+    Strict: GMT alone, ASCII digits alone, dates that exist. The name of the day is not held
+    against the date. A leap second (``:60``) counts as the second after it.
+
+    Returns:
+        Unix time in seconds, or None for anything that is no HTTP date. Never an exception.
+
+    Example:
+        >>> parse_date('Sunday, 06-Nov-94 08:49:37 GMT')
+        784111777
+        >>> parse_date('tomorrow') is None
+        True
+    """
+    if not isinstance(text, str):
+        return None
+    for form in FORMS:
+        if match := form.fullmatch(text):
+            return _to_unix(**match.groupdict())
+    return None
+
+
+def _to_unix(year: str, month: str, day: str, hour: str, minute: str, second: str) -> int | None:
+    rest = (MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second))
+    full = _full_year(int(year), rest) if len(year) == 2 else int(year)
+    if full < 1 or not 1 <= rest[1] <= monthrange(full, rest[0])[1]:
+        return None
+    return timegm((full, *rest))
+
+
+def _full_year(digits: int, rest: tuple[int, ...]) -> int:
+    # RFC 9110 5.6.7: what appears to be more than 50 years in the future is the most recent
+    # year in the past with the same last two digits.
+    now = datetime.now(UTC)
+    latest = now.year + 50
+    year = latest - (latest - digits) % 100
+    return year - 100 if (year, *rest) > (latest, *now.timetuple()[1:6]) else year

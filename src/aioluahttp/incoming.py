@@ -1,0 +1,129 @@
+"""A request off the wire made a table (RFC 9112 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from aiohttp import web
+
+from . import url
+from .checks import PORTS, check_host, check_port
+from .codings import decoded
+from .conversion import body_into
+from .errors import BodyTooLarge, ProtocolError, TableError
+from .headers import Headers
+from .tables import Request
+
+__all__ = ['Refused', 'read_body', 'read_head']
+
+CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
+
+
+class Refused(Exception):
+    """The request cannot be given to the handler; the status says why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def read_head(raw: web.BaseRequest) -> Request:
+    """Make the table of a request but for its body.
+
+    Raises:
+        Refused: The request line or Host is none that RFC 9112 3.2 allows.
+    """
+    headers = Headers(raw.headers)
+    if raw.method == 'CONNECT':
+        raise Refused(501)
+    target = _origin_form(raw, headers)
+    path, _, query = target.partition('?')
+    scheme = raw.scheme
+    host, port = _asked(raw, headers)
+    request = Request(
+        method=raw.method,
+        url=target,
+        scheme=scheme,
+        host=host,
+        port=port or PORTS[scheme],
+        path=path,
+        query=query,
+        headers=headers,
+        version='{}.{}'.format(*raw.version),
+    )
+    if raw.remote:  # a Unix socket's peer has no address
+        request['ip'] = raw.remote
+    return request
+
+
+def _origin_form(raw: web.BaseRequest, headers: Headers) -> str:
+    """Reduce the target to path and query; an absolute one's authority becomes Host."""
+    target = raw.raw_path
+    if '#' in target:
+        raise Refused(400)
+    if target.startswith('/') or (target == '*' and raw.method == 'OPTIONS'):
+        return target
+    parts = url.split(target)
+    if parts.get('scheme', '').lower() not in PORTS or not parts.get('host'):
+        raise Refused(400)
+    port = f':{parts["port"]}' if parts.get('port') else ''
+    headers['Host'] = parts['host'] + port
+    return parts.get('path', '/') + (f'?{parts["query"]}' if 'query' in parts else '')
+
+
+def _asked(raw: web.BaseRequest, headers: Headers) -> tuple[str, int | None]:
+    """Give the host and port that the request was sent to (RFC 9112 3.2)."""
+    hosts = headers.getall('Host', [])
+    if len(hosts) > 1 or (not hosts and raw.version >= (1, 1)):
+        raise Refused(400)
+    if hosts and hosts[0]:
+        try:
+            return _authority(hosts[0])
+        except TableError as error:
+            raise Refused(400) from error
+    name = raw.transport.get_extra_info('sockname') if raw.transport else None
+    return name[:2] if isinstance(name, tuple) else ('localhost', None)
+
+
+@lru_cache(1024)
+def _authority(value: str) -> tuple[str, int | None]:
+    parts: Mapping[str, str] = url.split('//' + value)
+    if not parts.keys() <= {'host', 'port'}:
+        raise TableError.of('host', value, 'a host and a port')
+    port = check_port(parts['port']) if parts.get('port') else None
+    return check_host(parts['host']), port
+
+
+async def read_body(raw: web.BaseRequest, request: Request, into: str, limit: int | None) -> None:
+    """Read the body of a request into its table; the headers then describe what is there.
+
+    Raises:
+        Refused: The body passes the limit, is broken, or is expected in a way unknown.
+    """
+    headers = request['headers']
+    announced = 'Content-Length' in headers or 'Transfer-Encoding' in headers
+    if not announced and request['method'] != 'POST':
+        return
+    if limit is not None and int(headers.get('Content-Length', '0')) > limit:
+        raise Refused(413)
+    await _expected(raw, headers)
+    try:
+        data = await decoded(raw.content.iter_any(), headers, limit)
+        request['body'] = body_into(into, data, headers)
+    except BodyTooLarge as error:
+        raise Refused(413) from error
+    # ValueError is JSON's; the others come of a body that is broken or cut off.
+    except (ProtocolError, ValueError, web.RequestPayloadError, OSError) as error:
+        raise Refused(400) from error
+
+
+async def _expected(raw: web.BaseRequest, headers: Headers) -> None:
+    """Answer ``Expect`` (RFC 9110 10.1.1)."""
+    expectation = headers.get('Expect')
+    if expectation is None or raw.version < (1, 1):
+        return
+    if expectation.lower() != '100-continue':
+        raise Refused(417)
+    await raw.writer.write(CONTINUE)
+    raw.writer.output_size = 0  # or aiohttp would take the answer for begun

@@ -1,0 +1,171 @@
+"""Listen: hand each request to a handler, and send back what it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import fields
+from os import PathLike
+from types import TracebackType
+from typing import Any, TypedDict, Unpack
+
+from .checks import as_it_is, check_count, check_into, check_max_body, check_seconds, check_unix
+from .errors import TableError
+from .exchange import AccessLog, Exchange, OnError, Settings
+from .headers import to_headers
+from .server import GRACE, Server
+from .tables import Handler
+from .tls import TlsLike, server_context
+
+__all__ = ['Listening', 'listen', 'run']
+
+logger = logging.getLogger('aioluahttp')
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Options(TypedDict, total=False):
+    """The options of ``listen``."""
+
+    into: str
+    max_body: int | None
+    handler_timeout: float | None
+    keepalive_timeout: float
+    shutdown_timeout: float
+    tls: TlsLike
+    unix: str | PathLike[str]
+    sock: socket.socket
+    reuse_port: bool
+    backlog: int
+    access_log: AccessLog | None
+    server_header: str | None
+
+
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    'into': check_into,
+    'max_body': check_max_body,
+    'handler_timeout': lambda value: check_seconds('handler_timeout', value),
+    'keepalive_timeout': lambda value: check_seconds('keepalive_timeout', value),
+    'shutdown_timeout': lambda value: check_seconds('shutdown_timeout', value),
+    'tls': server_context,
+    'unix': check_unix,
+    'sock': as_it_is,
+    'reuse_port': as_it_is,
+    'backlog': check_count('backlog'),
+    'access_log': as_it_is,
+    'server_header': lambda value: to_headers({'Server': value})['Server'],
+}
+PER_EXCHANGE = frozenset(field.name for field in fields(Settings))
+
+
+class Listening:
+    """What ``listen`` gives: ``await`` it, or enter it with ``async with``, for a ``Server``."""
+
+    def __init__(
+        self, exchange: Exchange, host: str | None, port: int | None, options: Mapping[str, Any]
+    ) -> None:
+        self._arguments = exchange, host, port, options
+        self._used = False
+        self._server: Server | None = None
+
+    def __await__(self) -> Generator[Any, Any, Server]:
+        self._used = True
+        exchange, host, port, options = self._arguments
+        return Server.start(exchange, host, port, options).__await__()
+
+    async def __aenter__(self) -> Server:
+        self._server = await self
+        return self._server
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._server:
+            await self._server.close(self._arguments[3].get('shutdown_timeout', GRACE))
+
+    def __del__(self) -> None:
+        if not self._used:
+            message = 'listen(...) was neither awaited nor entered: nothing listens'
+            warnings.warn(message, RuntimeWarning, stacklevel=1, source=self)
+
+
+def listen(
+    host: str | None,
+    port: int | None,
+    callback: Handler,
+    on_error: OnError | None = None,
+    **options: Unpack[Options],
+) -> Listening:
+    """Listen for HTTP requests, and answer each with the table that a callback returns.
+
+    Each request runs the callback in an asyncio task of its own. What goes wrong in it is
+    answered with a 500, logged, and given to ``on_error``.
+
+    Args:
+        host: An address or a name; ``'0.0.0.0'`` is every IPv4 interface, ``None`` every one.
+        port: 0 (or None) picks a free one.
+        callback: A handler, ``async`` or plain: takes a ``Request``, returns a response table.
+        on_error: Called with the exception and the request, and awaited where it can be.
+        options: ``into`` (``'text'``, ``'bytes'`` or ``'json'``: what a request's body becomes),
+            ``max_body`` (8 MiB; bytes, decoded; beyond it a 413), ``handler_timeout`` (None;
+            seconds, then a 504), ``keepalive_timeout`` (75 s), ``shutdown_timeout`` (15 s),
+            ``tls`` (a context, or a table with ``cert`` and ``key``), ``unix`` (a path, in
+            place of host and port), ``sock`` (a listening socket, likewise), ``reuse_port``,
+            ``backlog`` (128), ``access_log`` (a logger, or a callable that gets request and
+            response), ``server_header`` (None: the server does not name itself).
+
+    Returns:
+        What gives a ``Server`` that accepts already: ``await`` it, or enter it with
+        ``async with``, which closes it at its end.
+
+    Raises:
+        TableError: An option is unknown, or its value is not what it takes.
+        OSError: The port is in use or privileged; the text names host and port.
+    """
+    if not callable(callback):
+        raise TableError.of('callback', callback, 'a function that takes a request table')
+    checked: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise TableError.unknown(name, OPTIONS)
+        checked[name] = None if value is None else OPTIONS[name](value)
+    settings = {name: value for name, value in checked.items() if name in PER_EXCHANGE}
+    exchange = Exchange(callback, Settings(on_error=on_error, **settings))
+    return Listening(exchange, host, port, checked)
+
+
+def run(
+    host: str | None,
+    port: int | None,
+    callback: Handler,
+    on_error: OnError | None = None,
+    **options: Unpack[Options],
+) -> None:
+    """Listen until SIGINT or SIGTERM, then close gracefully. A second signal ends at once.
+
+    The blocking form of ``listen``, for scripts; the arguments are the same.
+    """
+    asyncio.run(_until_signal(listen(host, port, callback, on_error, **options)))
+
+
+async def _until_signal(listening: Listening) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        for number in SIGNALS:  # from here on they do what they do without us
+            loop.remove_signal_handler(number)
+        stopped.set()
+
+    async with listening as server:
+        for number in SIGNALS:
+            loop.add_signal_handler(number, stop)
+        logger.info('listening on %s', server.url)
+        await stopped.wait()

@@ -1,0 +1,97 @@
+"""A response table made the bytes of an answer (RFC 9112 4, RFC 9110 8.6)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from http import HTTPStatus
+from time import time
+from typing import Any
+
+from aiohttp import web
+
+from .dates import format_date
+from .errors import TableError
+from .headers import ONE_HOP, Headers
+
+__all__ = ['PHRASES', 'Answer', 'encode', 'plain_answer']
+
+PHRASES = {int(status): status.phrase for status in HTTPStatus}
+NO_BODY = frozenset({204, 205, 304})
+
+
+class Answer:
+    """A response as aiohttp's connection takes it: head and body in one write."""
+
+    def __init__(self, status: int, data: bytes, keep_alive: bool) -> None:
+        self.status = status
+        self.keep_alive = keep_alive
+        self.body_length = len(data)
+        self._data = data
+        self._writer: Any = None
+
+    async def prepare(self, raw: web.BaseRequest) -> Any:
+        """Remember where to write to."""
+        self._writer = raw.writer
+        return self._writer
+
+    async def write_eof(self) -> None:
+        """Write all, and wait where the peer reads slowly."""
+        await self._writer.write_eof(self._data)
+
+
+def plain_answer(status: int, method: str = 'GET') -> Answer:
+    """Make an answer for a request that no handler sees. It closes the connection."""
+    body = PHRASES[status].encode()
+    lines = [
+        f'HTTP/1.1 {status} {PHRASES[status]}',
+        'Content-Type: text/plain; charset=utf-8',
+        f'Content-Length: {len(body)}',
+        f'Date: {_date(int(time()))}',
+        'Connection: close\r\n\r\n',
+    ]
+    data = '\r\n'.join(lines).encode()
+    return Answer(status, data if method == 'HEAD' else data + body, keep_alive=False)
+
+
+def encode(
+    raw: web.BaseRequest,
+    status: int,
+    reason: str | None,
+    headers: Headers,
+    body: bytes,
+    keep_alive: bool,
+) -> Answer:
+    """Write a response out: the framing is the library's, all else as the table has it."""
+    kept = [f'{name}: {value}' for name, value in headers.items() if name.lower() not in ONE_HOP]
+    if (length := _content_length(raw.method, status, headers, body)) is not None:
+        kept.append(f'Content-Length: {length}')
+    if 'Date' not in headers:
+        kept.append(f'Date: {_date(int(time()))}')
+    if not keep_alive:
+        kept.append('Connection: close')
+    elif raw.version < (1, 1):
+        kept.append('Connection: keep-alive')
+    phrase = PHRASES.get(status, '') if reason is None else reason
+    first = 'HTTP/{}.{} {} {}'.format(*raw.version, status, phrase)
+    head = '\r\n'.join((first, *kept, '\r\n')).encode('utf-8', 'surrogateescape')
+    silent = raw.method == 'HEAD' or status in NO_BODY
+    return Answer(status, head if silent else head + body, keep_alive)
+
+
+def _content_length(method: str, status: int, headers: Headers, body: bytes) -> str | int | None:
+    """Give the Content-Length of a response; None where it has none (RFC 9110 8.6)."""
+    given = headers.get('Content-Length')
+    if given is not None and (method == 'HEAD' or status == 304):
+        if not given.isascii() or not given.isdigit():
+            raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
+        return given
+    if status == 205:
+        return 0
+    if status in NO_BODY or (method == 'HEAD' and not body):
+        return None
+    return len(body)
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    return format_date(second)

@@ -1,0 +1,120 @@
+"""The client behind ``request``: one for each running event loop, which closes it at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+from .client import Client, Sender
+from .tables import Response
+
+__all__ = ['request']
+
+
+class Kept:
+    """The client of a loop, and the generator with which the loop closes it."""
+
+    def __init__(self) -> None:
+        self.client = Client(cookies=False)
+        self.keeper = self._close_at_shutdown()
+        self.leaving = False
+        self._busy = 0
+        self._idle = asyncio.Event()
+
+    async def request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
+        """Send a table by the kept client, which stays open until the answer is there."""
+        self._busy += 1
+        try:
+            response: Response[Any] = await self.client.request(table, **fields)
+            return response
+        finally:
+            self._busy -= 1
+            if self.leaving and not self._busy:
+                self._idle.set()
+
+    async def _close_at_shutdown(self) -> AsyncGenerator[None, None]:
+        """Wait until the loop closes its generators: asyncio.run, Runner and uvloop.run all do.
+
+        Other generators that it closes then may be in the middle of a request.
+        """
+        try:
+            yield
+        finally:
+            self.leaving = True
+            if self._busy:
+                await self._idle.wait()
+            await self.client.close()
+
+
+_kept: dict[asyncio.AbstractEventLoop, Kept] = {}
+
+if TYPE_CHECKING:
+    request: Sender
+else:
+
+    async def request(table=None, /, **fields):
+        """Send a request table and return the response table.
+
+        Uses one pool of connections for each running event loop, made at the first request and
+        closed with the loop; no cookies are kept. A handler: ``request`` serves wherever one
+        does.
+
+        Args:
+            table: The request table; its keys may be given as keywords, too.
+
+        Returns:
+            The response table. A status is never an error, unless ``check`` says so.
+
+        Raises:
+            TableError: The table is malformed; nothing was sent.
+            ConnectError: No connection came about.
+            TimedOut: A deadline passed.
+            ProtocolError: The peer broke HTTP or hung up midway.
+            BodyTooLarge: The body passed ``max_body``.
+            StatusError: The status is one that ``check`` does not accept.
+        """
+        loop = asyncio.get_running_loop()
+        kept = _kept.get(loop) or _keep(loop)
+        if kept and not kept.leaving:
+            return await kept.request(table, fields)
+        async with Client(cookies=False) as client:  # the loop is shutting down
+            return await client.request(table, **fields)
+
+
+def _keep(loop: asyncio.AbstractEventLoop) -> Kept | None:
+    """Make the client of a loop; None where the loop has begun to shut down."""
+    for other in list(_kept):
+        if other.is_closed():  # a client refers to its loop, so nothing else would free the two
+            _kept.pop(other, None)
+    kept = Kept()
+    try:
+        # A loop that has closed its generators warns of one that is started after that. There
+        # is no other way to ask it.
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', ResourceWarning)
+            kept.keeper.asend(None).send(None)
+    except ResourceWarning:
+        return None
+    except StopIteration:  # it has come to its yield
+        pass
+    _kept[loop] = kept
+    return kept
+
+
+def _forget() -> None:
+    """Let a forked child make its own clients and never touch those of its parent.
+
+    Freeing them would take the parent's sockets out of the epoll that the two share, so they
+    get a reference that nothing takes back.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept.copy()))
+    _kept.clear()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,117 @@
+"""The shapes of tables as you write them: what type checkers hold you to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable
+from os import PathLike
+from typing import Any, Literal
+
+import yarl
+
+from .headers import HeadersLike
+from .tls import TlsLike
+from .url import Query
+
+if sys.version_info >= (3, 12):
+    from typing import TypedDict
+else:  # pydantic and its like refuse typing.TypedDict below 3.12
+    from typing_extensions import TypedDict
+
+__all__ = [
+    'BytesTable',
+    'CommonTable',
+    'JsonTable',
+    'Part',
+    'RequestTable',
+    'ResponseTable',
+    'TextTable',
+    'TimeoutTable',
+]
+
+
+class TimeoutTable(TypedDict, total=False):
+    """Deadlines in seconds; None is no limit."""
+
+    total: float | None
+    connect: float | None
+    read: float | None
+
+
+class Part(TypedDict, total=False):
+    """A part of a multipart body."""
+
+    name: str
+    body: str | bytes
+    filename: str
+    content_type: str
+
+
+class CommonTable(TypedDict, total=False):
+    """The keys of a request table but for ``into``, on which the type of the body hangs."""
+
+    method: str
+    url: str | yarl.URL
+    scheme: str
+    host: str
+    port: int | str
+    path: str
+    query: str | Query
+    headers: HeadersLike | None
+    body: str | bytes | bytearray | memoryview | None
+    json: Any
+    form: Query | None
+    multipart: Iterable[Part] | None
+    timeout: float | TimeoutTable | None
+    redirects: int
+    max_body: int | None
+    check: bool | Collection[int]
+    auth: tuple[str, str] | str | None
+    bearer: str | None
+    tls: TlsLike | None
+    proxy: str | yarl.URL | None
+    unix: str | PathLike[str] | None
+    ip: str | None
+    version: str | None
+
+
+class RequestTable(CommonTable, total=False):
+    """A request as you write it."""
+
+    into: Literal['text', 'bytes', 'json']
+
+
+class TextTable(CommonTable, total=False):
+    """A request whose response body is to be text."""
+
+    into: Literal['text']
+
+
+class BytesTable(CommonTable):
+    """A request whose response body is to be bytes."""
+
+    into: Literal['bytes']
+
+
+class JsonTable(CommonTable):
+    """A request whose response body is to be what its JSON says."""
+
+    into: Literal['json']
+
+
+class _Status(TypedDict):
+    status: int
+
+
+class ResponseTable(_Status, total=False):
+    """A response as you write it: only ``status`` is required."""
+
+    headers: HeadersLike | None
+    body: str | bytes | bytearray | memoryview | None
+    json: Any
+    reason: str | None
+    version: str | None
+    url: str | None
+    method: str | None
+    ip: str | None
+    history: list[Any] | None

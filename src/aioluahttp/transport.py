@@ -1,0 +1,212 @@
+"""One table sent over the network by aiohttp, and the one that came back."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractCookieJar
+
+from . import url
+from .codings import ACCEPT_ENCODING, decoded
+from .conversion import body_into, wire_body
+from .errors import ConnectError, Error, ProtocolError, TimedOut
+from .headers import ONE_HOP, Headers
+from .tables import Request, Response
+from .tls import client_context
+
+__all__ = ['Transport', 'described']
+
+MAX_BODY = 64 * 1024 * 1024
+STALE_TRIES = 10  # a peer that speaks first on every new connection must not be retried for ever
+LARGE = 1024 * 1024  # bytes from which aiohttp wants a body as a file, so as not to block
+DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
+
+# aiohttp's exceptions and ours, the first match counts.
+TRANSLATIONS: tuple[
+    tuple[type[BaseException] | tuple[type[BaseException], ...], type[Error]], ...
+] = (
+    (TimeoutError, TimedOut),
+    (
+        (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.ServerFingerprintMismatch,
+        ),
+        ConnectError,
+    ),
+    ((aiohttp.ClientError, OSError), ProtocolError),
+)
+
+
+class StaleConnection(aiohttp.ClientError):
+    """The peer has spoken unasked on a pooled connection; nothing was sent on it."""
+
+
+def described(request: Request) -> str:
+    """Name a request in a message: no query, no login, for they may be secret."""
+    return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
+
+
+def translated(error: BaseException, request: Request) -> Error | None:
+    """Give our exception for one of aiohttp's, with the request in its text; None for others."""
+    for theirs, ours in TRANSLATIONS:
+        if isinstance(error, theirs):
+            what = getattr(error, 'message', '') or str(error) or type(error).__name__
+            return ours(f'{described(request)}: {what}')
+    return None
+
+
+class _Sending(aiohttp.ClientRequest):
+    """Refuses a connection on which the peer has spoken unasked; notes who the peer is."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            raise StaleConnection
+        response = await super().send(conn)
+        peer = conn.transport.get_extra_info('peername')
+        response.peer = peer[0] if isinstance(peer, tuple) else None  # type: ignore[attr-defined]
+        return response
+
+
+class Transport:
+    """A pool of connections.
+
+    Args:
+        limit: Connections at once; ``None`` is no limit.
+        limit_per_host: Likewise to one origin.
+        cookies: Where cookies are kept.
+    """
+
+    def __init__(
+        self, limit: int | None, limit_per_host: int | None, cookies: AbstractCookieJar
+    ) -> None:
+        self._limits: dict[str, Any] = {'limit': limit or 0, 'limit_per_host': limit_per_host or 0}
+        self._cookies = cookies
+        self._sessions: dict[str | None, aiohttp.ClientSession] = {}  # by Unix socket
+
+    async def close(self) -> None:
+        """Close every connection."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            await session.close()
+
+    def _session(self, unix: str | None) -> aiohttp.ClientSession:
+        if session := self._sessions.get(unix):
+            return session
+        connector = (
+            aiohttp.TCPConnector(**self._limits)
+            if unix is None
+            else aiohttp.UnixConnector(unix, **self._limits)
+        )
+        session = self._sessions[unix] = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=self._cookies,
+            request_class=_Sending,
+            auto_decompress=False,  # codings undoes it: within the limit, and up to its end
+            skip_auto_headers=('Content-Type',),
+        )
+        return session
+
+    async def send(self, request: Request) -> Response[Any]:
+        """Send a request in normal form and read the whole response. Follows no redirect.
+
+        Raises:
+            Error: Of the kinds that say what went wrong, each from aiohttp's own.
+        """
+        for _ in range(STALE_TRIES):
+            try:
+                return await self._exchange(request)
+            except StaleConnection:
+                continue
+            except Exception as error:
+                if ours := translated(error, request):
+                    raise ours from error
+                raise
+        raise ProtocolError('the peer speaks before it is asked, on every connection')
+
+    async def _exchange(self, request: Request) -> Response[Any]:
+        arguments = _arguments(request)
+        session = self._session(request.get('unix'))
+        async with session.request(request['method'], _target(request), **arguments) as response:
+            headers = Headers(response.headers)
+            limit = request.get('max_body', MAX_BODY)
+            data = await decoded(response.content.iter_any(), headers, limit)
+        return Response(
+            {
+                'status': response.status,
+                'reason': response.reason or '',
+                'headers': headers,
+                'body': _body(request.get('into', 'text'), data, headers, response.status),
+                'url': str(response.url),
+                'method': request['method'],
+                'version': '{}.{}'.format(*(response.version or (1, 1))),
+                'ip': response.peer,  # type: ignore[attr-defined]
+                'history': [],
+            }
+        )
+
+
+def _target(request: Request) -> yarl.URL:
+    # As the path, path and query go out as they are; yarl would drop a lone question mark.
+    return yarl.URL.build(
+        scheme=request['scheme'],
+        host=request['host'],
+        port=request['port'],
+        path=request['url'] if request['url'].endswith('?') else request['path'],
+        query_string='' if request['url'].endswith('?') else request['query'],
+        encoded=True,
+    )
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    headers = Headers(
+        [(name, value) for name, value in request['headers'].items() if name.lower() not in ONE_HOP]
+    )
+    arguments: dict[str, Any] = {'headers': headers, 'allow_redirects': False}
+    if 'body' in request:
+        data = wire_body(headers, request['body'])
+        arguments['data'] = data if len(data) < LARGE else io.BytesIO(data)
+    for name, value in DEFAULTS.items():
+        headers.setdefault(name, value)
+    if 'tls' in request:
+        arguments['ssl'] = client_context(request['tls'])
+        if isinstance(request['tls'], dict):
+            arguments['server_hostname'] = request['tls'].get('server_name')
+    if 'proxy' in request:
+        arguments |= _proxy(request, headers)
+    timeout = request.get('timeout')
+    limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
+    arguments['timeout'] = aiohttp.ClientTimeout(
+        total=None,  # the client's own, over redirects too
+        connect=limits.get('connect'),
+        sock_read=limits.get('read'),
+    )
+    return arguments
+
+
+def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
+    parts = url.split(request['proxy'])
+    userinfo = parts.pop('userinfo', None)
+    arguments: dict[str, Any] = {'proxy': url.join(parts)}
+    if userinfo:
+        login = 'Basic ' + b64encode(unquote_to_bytes(userinfo)).decode()
+        if request['scheme'] == 'https':  # the proxy reads no more than the CONNECT
+            arguments['proxy_headers'] = {'Proxy-Authorization': login}
+        else:
+            headers['Proxy-Authorization'] = login
+    return arguments
+
+
+def _body(into: str, data: bytes, headers: Headers, status: int) -> Any:
+    try:
+        return body_into(into, data, headers)
+    except (ValueError, RecursionError) as error:
+        if status < 400:
+            raise ProtocolError(f'the body is no JSON: {error}') from error
+        return body_into('text', data, headers)  # the page of an error, as a rule
