@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import parallel, url
 from .client import Client
@@ -56,10 +56,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load the server, and aiohttp.web with it, when it is first asked for."""
-    if name in ('Server', 'listen', 'run'):
-        from . import listening
+if not TYPE_CHECKING:  # to checkers any name of the module would be there
 
-        return getattr(listening, name)
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    def __getattr__(name):
+        """Load the server, and aiohttp.web with it, when it is first asked for."""
+        if name in ('Server', 'listen', 'run'):
+            from . import listening
+
+            return getattr(listening, name)
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -31,7 +31,7 @@ async def bind_tcp(
     Raises:
         OSError: The port is in use, privileged, or the host is none of this machine's; the
             text names host and port.
-        TableError: The port is no number from 0 to 65535.
+        TableError: The host is no text, or the port no number from 0 to 65535.
     """
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise TableError.of('port', port, 'an int from 0 (any free port) to 65535')
@@ -42,6 +42,8 @@ async def bind_tcp(
         )
     except OSError as error:
         raise OSError(error.errno, f'cannot listen on {host}:{port}: {error.strerror}') from error
+    except (TypeError, ValueError) as error:
+        raise TableError.of('host', host, 'an IP address or a name, or None') from error
     tries = TRIES
     addresses = list(dict.fromkeys((family, address) for family, *_, address in found))
     while True:
@@ -74,8 +76,8 @@ def _bind_all(
 
 def _prepare(listening: socket.socket, reuse_port: bool) -> None:
     listening.setblocking(False)
-    if os.name == 'posix':
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Elsewhere than on posix it would let others take the port.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == 'posix')
     if reuse_port:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if listening.family == socket.AF_INET6:  # the other family has a socket of its own

@@ -19,10 +19,12 @@ from .forms import encode_multipart
 from .headers import CONTROL, TOKEN, to_headers
 from .tls import check_tls
 
-__all__ = ['PORTS', 'REQUEST_CHECKS', 'RESPONSE_CHECKS']
+__all__ = ['PORTS', 'RECEIVED_CHECKS', 'REQUEST_CHECKS', 'RESPONSE_CHECKS', 'WHOLE_SERVER']
 
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
+WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
+LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
 
 
 def check_method(method: Any) -> str:
@@ -93,6 +95,8 @@ def _percent(found: re.Match[str]) -> str:
 
 
 def check_path(path: Any) -> str:
+    if path == WHOLE_SERVER:
+        return WHOLE_SERVER
     if not isinstance(path, str) or not path.startswith('/') or '?' in path or '#' in path:
         raise TableError.of('path', path, "a str that begins with '/' and has no '?' or '#'")
     return quoted('path', path)
@@ -124,7 +128,11 @@ def check_url(value: Any) -> str:
     given = str(value) if isinstance(value, yarl.URL) else value
     if not isinstance(given, str):
         raise TableError.of('url', value, 'a str or a yarl.URL')
-    if given.startswith('/') or re.match('[A-Za-z][A-Za-z0-9+.-]*://', given):
+    if (
+        given == WHOLE_SERVER
+        or given.startswith('/')
+        or re.match('[A-Za-z][A-Za-z0-9+.-]*://', given)
+    ):
         return given
     hint = '; write http:// before a host' if re.match(r'\w', given) else ''
     right = f"'scheme://host/path' or '/path'{hint}"
@@ -134,8 +142,7 @@ def check_url(value: Any) -> str:
 def check_seconds(key: str, value: Any) -> float | None:
     if value is None:
         return None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value <= sys.float_info.max:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST:
         raise TableError.of(key, value, 'a number of seconds above 0, or None for no limit')
     return value
 
@@ -171,9 +178,9 @@ def check_into(into: Any) -> str:
 def check_check(check: Any) -> bool | list[int]:
     if isinstance(check, bool):
         return check
-    if isinstance(check, Collection) and not isinstance(check, str | bytes):
-        if all(isinstance(status, int) for status in check):
-            return sorted({int(status) for status in check})
+    many = isinstance(check, Collection) and not isinstance(check, str | bytes)
+    if many and all(isinstance(status, int) for status in check):
+        return sorted({int(status) for status in check})
     raise TableError.of('check', check, 'a bool, or a collection of the statuses to accept')
 
 
@@ -285,6 +292,12 @@ def check_status(status: Any) -> int:
     return int(status)
 
 
+def check_received_status(status: Any) -> int:
+    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 999:
+        raise TableError.of('status', status, 'an int from 200 to 999')
+    return int(status)
+
+
 def check_reason(reason: Any) -> str:
     if not isinstance(reason, str) or CONTROL.search(reason):
         raise TableError.of('reason', reason, 'a str without control characters')
@@ -299,3 +312,6 @@ RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
     'reason': check_reason,
     **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), as_it_is),
 }
+
+# A response as given: a peer may have sent any status, and the body may be what JSON said.
+RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_received_status, 'body': as_it_is}

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack, overload
 
 import aiohttp
+import yarl
 from aiohttp.abc import AbstractCookieJar
 
 from . import url
-from .conversion import BODIES, to_mapping, to_request
+from .conversion import BODIES, NULLABLE, to_mapping, to_request
 from .environment import from_environment
-from .errors import ConnectError, Error, StatusError, TimedOut
+from .errors import ConnectError, Error, StatusError, TableError, TimedOut
 from .headers import SECRET, Headers, to_headers
-from .redirects import next_request, origin_of
+from .redirects import TRUST, next_request, origin_of
 from .shapes import BytesTable, JsonTable, RequestTable, TextTable
 from .tables import Request, Response, SentRequest
 from .transport import Transport, described
@@ -58,7 +60,7 @@ class Client:
         base_url: What a request's ``url`` is resolved against, and what is asked where there
             is none. Its credentials, and those of the defaults, go to its origin alone.
         cookies: True keeps cookies between requests, False does not; a mapping starts with
-            these.
+            these, which go to the origin of the base URL, and without one to every host.
         limit: Connections at once; ``None`` is no limit.
         limit_per_host: Likewise to one origin.
         trust_env: Whether to read ``HTTP_PROXY``, ``NO_PROXY`` and netrc.
@@ -82,7 +84,7 @@ class Client:
         self._base = None if base_url is None else to_request(url=base_url)
         self._defaults = self._checked_defaults(dict(defaults))
         self._trust_env = trust_env
-        self._cookies = cookies
+        self._cookies = _checked_cookies(cookies)
         self._limits = (limit, limit_per_host)
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,9 +93,8 @@ class Client:
         to_request({'host': 'localhost', **defaults})  # raises what is wrong with them
         if self._base is None:
             return defaults
-        origin = dict(zip(('scheme', 'host', 'port'), origin_of(self._base), strict=True))
         headers = _replaced(self._base['headers'], to_headers(defaults.get('headers')))
-        return {**origin, **defaults, 'headers': headers}
+        return {**defaults, 'headers': headers}
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,12 +143,15 @@ class Client:
         """Bring a table to its normal form, with what the client adds to it."""
         if not self._defaults:
             return to_request(table, **fields)
-        given = {**to_mapping(table), **fields}
-        if self._base:
-            given['url'] = _resolved(self._base['url'], given)
-        request = to_request(_merged(self._defaults, given))
-        if self._base and origin_of(request) != origin_of(self._base):
-            return to_request(_merged(_public(self._defaults), given))
+        both = {**to_mapping(table), **fields}
+        given = {key: one for key, one in both.items() if one is not None or key in NULLABLE}
+        if self._base is None:
+            return to_request(_merged(self._defaults, given))
+        given['url'] = _resolved(self._base['url'], given)
+        defaults = _origin(self._base, given) | self._defaults
+        request = to_request(_merged(defaults, given))
+        if origin_of(request) != origin_of(self._base):
+            return to_request(_merged(_public(defaults), given))
         return request
 
     async def _within_total(self, request: Request) -> Response[Any]:
@@ -185,19 +189,30 @@ class Client:
             raise ConnectError('the client is closed')
         if self._transport is None:
             self._loop = loop
-            self._transport = Transport(*self._limits, _cookie_jar(self._cookies))
+            self._transport = Transport(*self._limits, _cookie_jar(self._cookies, self._base))
         if self._loop is not loop:
             raise ConnectError('the client belongs to another event loop; make one for each')
         return self._transport
 
 
-def _cookie_jar(cookies: bool | Mapping[str, str]) -> AbstractCookieJar:
+def _checked_cookies(cookies: Any) -> bool | SimpleCookie:
+    if isinstance(cookies, bool):
+        return cookies
+    try:
+        return SimpleCookie(dict(cookies))
+    except (CookieError, TypeError, ValueError) as error:
+        right = 'a bool, or a mapping of names to values'
+        raise TableError.of('cookies', cookies, right, secret=True) from error
+
+
+def _cookie_jar(cookies: bool | SimpleCookie, base: Request | None) -> AbstractCookieJar:
     if cookies is False:
         return aiohttp.DummyCookieJar()
     # unsafe: an IP address may have cookies, as any host that sends them to itself alone.
     jar = aiohttp.CookieJar(unsafe=True)
-    if isinstance(cookies, Mapping):
-        jar.update_cookies(cookies)
+    if isinstance(cookies, SimpleCookie):
+        origin = base and {key: base[key] for key in ('scheme', 'host', 'port')}
+        jar.update_cookies(cookies, yarl.URL.build(**origin) if origin else yarl.URL())
     return jar
 
 
@@ -206,9 +221,21 @@ def _resolved(base: str, given: Mapping[str, Any]) -> Any:
     reference = given.get('url')
     if reference is None:
         return None if given.get('path') else base
-    if not isinstance(reference, str) or reference.startswith('/') or '://' in reference:
+    if isinstance(reference, yarl.URL):
+        reference = str(reference)
+    if _is_absolute(reference) or reference.startswith('/'):
         return reference
-    return url.relative(base, reference)
+    return url.relative('//-' + base, reference).removeprefix('//-')
+
+
+def _is_absolute(reference: Any) -> bool:
+    return not isinstance(reference, str) or 'scheme' in url.split(reference)
+
+
+def _origin(base: Request, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a table takes from the origin of the base; a port belongs to scheme and host."""
+    elsewhere = {'scheme', 'host'} & given.keys() or _is_absolute(given['url'] or '')
+    return {key: base[key] for key in ('scheme', 'host', *(() if elsewhere else ('port',)))}
 
 
 def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,9 +263,12 @@ def _public(defaults: Mapping[str, Any]) -> dict[str, Any]:
     kept = [
         (name, value)
         for name, value in to_headers(defaults.get('headers')).items()
-        if name.lower() not in SECRET
+        if name.lower() not in SECRET | {'host'}
     ]
-    return {key: value for key, value in defaults.items() if key not in LOGINS} | {'headers': kept}
+    public = {key: value for key, value in defaults.items() if key not in LOGINS}
+    if isinstance(tls := defaults.get('tls'), Mapping):
+        public['tls'] = {key: tls[key] for key in TRUST & tls.keys()}
+    return public | {'headers': kept}
 
 
 def _accepted(response: Response[Any], check: bool | frozenset[int]) -> Response[Any]:

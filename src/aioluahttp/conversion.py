@@ -8,7 +8,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from . import text, url
-from .checks import PORTS, REQUEST_CHECKS, RESPONSE_CHECKS, check_auth
+from .checks import (
+    PORTS,
+    RECEIVED_CHECKS,
+    REQUEST_CHECKS,
+    RESPONSE_CHECKS,
+    WHOLE_SERVER,
+    check_auth,
+)
 from .errors import TableError
 from .headers import Headers
 from .shapes import RequestTable, ResponseTable
@@ -21,12 +28,14 @@ BODIES = ('body', 'json', 'form', 'multipart')
 FIRST = ('method', 'url', 'scheme', 'host', 'port', 'path', 'query', 'headers')
 
 
-def _checked(given: Any, checks: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+def _checked(
+    given: Any, checks: Mapping[str, Callable[[Any], Any]], nullable: frozenset[str] = NULLABLE
+) -> dict[str, Any]:
     checked = {}
     for key, value in given.items():
         if key not in checks:
             raise TableError.unknown(key, checks)
-        if value is not None or key in NULLABLE:
+        if value is not None or key in nullable:
             checked[key] = checks[key](value)
     return checked
 
@@ -54,6 +63,8 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     _take_authorization(given, headers, userinfo)
     _take_body(given, headers)
     given |= {'method': given.get('method', 'GET'), 'headers': headers}
+    if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
+        raise TableError.of('path', WHOLE_SERVER, 'a path; OPTIONS alone may ask the whole server')
     return Request({key: given[key] for key in FIRST} | given)
 
 
@@ -128,7 +139,8 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     """Check a response and bring it to the form in which ``request`` gives one.
 
     ``headers`` are ``Headers``, ``json`` has become ``body`` and Content-Type, and ``body`` is
-    there: ``''`` when there is none. A ``Response`` comes back as it is.
+    there: ``''`` when there is none. A ``Response`` may have any status and body that ``request``
+    gives; it is checked all the same, for it can be written to.
 
     Raises:
         TableError: No table, no status, an unknown key, or a value that is not what its key
@@ -138,11 +150,12 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
         >>> to_response({'status': 200, 'json': [1, 2]}).body
         '[1,2]'
     """
-    if isinstance(table, Response):
-        return table
     if not isinstance(table, Mapping):
         raise TableError.of('response', table, "a table such as {'status': 200}")
-    given = _checked(table, RESPONSE_CHECKS)
+    if isinstance(table, Response):
+        given = _checked(table, RECEIVED_CHECKS, NULLABLE | {'body'})
+    else:
+        given = _checked(table, RESPONSE_CHECKS)
     if 'status' not in given:
         raise TableError("'status' is missing; give one, as in {'status': 200}")
     headers = given.pop('headers', None) or Headers()
@@ -152,16 +165,21 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     return Response({key: given[key] for key in ('status', 'headers', 'body')} | given)
 
 
-def wire_body(headers: Headers, body: str | bytes) -> bytes:
+def wire_body(headers: Headers, body: Any) -> bytes:
     """Turn a body into its bytes, and see to the Content-Type that says what they are.
 
     ``headers`` gets a Content-Type where there is none, and a charset where a text has none.
+
+    Raises:
+        TableError: The body is neither text nor bytes, or its charset has no bytes for it.
     """
     kind = headers.get('Content-Type')
     if isinstance(body, bytes):
         if kind is None and body:
             headers['Content-Type'] = 'application/octet-stream'
         return body
+    if not isinstance(body, str):
+        raise TableError.of('body', body, 'a str or bytes; what was read from JSON goes as json')
     if body and text.is_clean(body):
         if kind is None:
             kind = headers['Content-Type'] = 'text/plain; charset=utf-8'
@@ -180,6 +198,9 @@ def body_into(into: str, data: bytes, headers: Headers) -> Any:
     """
     if into == 'bytes':
         return data
-    if into == 'json':
+    if into == 'text':
+        return text.from_bytes(data, headers.get('Content-Type'))
+    try:
         return json.loads(data) if data else None
-    return text.from_bytes(data, headers.get('Content-Type'))
+    except RecursionError as error:
+        raise ValueError('it is nested too deeply') from error

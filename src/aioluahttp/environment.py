@@ -20,7 +20,7 @@ def from_environment(request: Request) -> Request:
     the event loop.
     """
     added = request.copy()
-    if 'proxy' not in request and (proxy := _proxy(request)):
+    if not {'proxy', 'unix'} & request.keys() and (proxy := _proxy(request)):
         added['proxy'] = proxy
     if 'Authorization' not in request['headers'] and (login := _login(request['host'])):
         added['headers'] = request['headers'].copy()
@@ -42,6 +42,6 @@ def _login(host: str) -> tuple[str, str] | None:
         return None
     try:
         entry = netrc(path).authenticators(host)
-    except (NetrcParseError, OSError) as error:
-        raise TableError.of('netrc', path, f'a file that can be read ({error})') from error
+    except (NetrcParseError, OSError, UnicodeError) as error:  # their texts may tell a password
+        raise TableError.of('netrc', path, 'a file of logins that can be read') from error
     return (entry[0], entry[2] or '') if entry else None

@@ -43,16 +43,16 @@ class Exchange:
         self.handler = handler
         self.settings = settings
         self.closing = False
-        self._running: set[asyncio.Task[Any] | None] = set()
+        self._running: dict[asyncio.Task[Any] | None, web.RequestHandler] = {}
 
-    def running(self) -> set[asyncio.Task[Any]]:
-        """Give the tasks in which a request is being answered."""
-        return {task for task in self._running if task}
+    def running(self) -> dict[asyncio.Task[Any], web.RequestHandler]:
+        """Give the tasks in which a request is being answered, with their connections."""
+        return {task: connection for task, connection in self._running.items() if task}
 
     async def __call__(self, raw: web.BaseRequest) -> Answer:
         """Handle one request; aiohttp calls this in a task made for it."""
         task = asyncio.current_task()
-        self._running.add(task)
+        self._running[task] = raw.protocol
         try:
             request = read_head(raw)
             await read_body(raw, request, self.settings.into, self.settings.max_body)
@@ -61,42 +61,35 @@ class Exchange:
         else:
             return await self._handled(raw, request)
         finally:
-            self._running.discard(task)
+            del self._running[task]
 
     async def _handled(self, raw: web.BaseRequest, request: Request) -> Answer:
+        target = request['url']  # for the logs: the handler may change its table
         try:
             response = await self._within_timeout(request)
             answer = self._answer(raw, response)
         except Exception as error:
-            await self._report(error, request)
+            path = target.partition('?')[0]
+            logger.error('%s %s failed', raw.method, path, exc_info=error)
+            await self._tell(error, request)
             response = to_response({'status': 500, 'body': PHRASES[500]})
             answer = self._answer(raw, response)
-        self._log(request, response)
+        self._log(raw, target, request, response)
         return answer
 
     async def _within_timeout(self, request: Request) -> Response[Any]:
         deadline = asyncio.timeout(self.settings.handler_timeout)
         try:
             async with deadline:
-                return to_response(await self._call(request))
+                return to_response(await _call(self.handler, request))
         except TimeoutError:
             if deadline.expired():
                 return to_response({'status': 504, 'body': PHRASES[504]})
             raise
 
-    async def _call(self, request: Request) -> Any:
-        try:
-            result = self.handler(request)
-            return await result if inspect.isawaitable(result) else result
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task and task.cancelling():
-                raise
-            raise RuntimeError('the handler let a cancellation of its own escape') from error
-
     def _answer(self, raw: web.BaseRequest, response: Response[Any]) -> Answer:
         headers = response['headers'].copy()
-        closes = 'close' in headers.get('Connection', '').lower()
+        closes = 'close' in ','.join(headers.getall('Connection', ())).lower()
         keep_alive = raw.keep_alive and not closes and not self.closing
         if self.settings.server_header:
             headers.setdefault('Server', self.settings.server_header)
@@ -104,27 +97,25 @@ class Exchange:
         reason = response.get('reason')
         return encode(raw, response['status'], reason, headers, body, keep_alive)
 
-    async def _report(self, error: Exception, request: Request) -> None:
-        """Tell of a handler's mistake: to the log, and to ``on_error``."""
-        logger.error('%s %s failed', request['method'], request['path'], exc_info=error)
+    async def _tell(self, error: Exception, request: Request) -> None:
         if self.settings.on_error is None:
             return
         try:
-            result = self.settings.on_error(error, request)
-            if inspect.isawaitable(result):
-                await result
+            await _call(self.settings.on_error, error, request)
         except Exception:
             logger.exception('on_error failed')
 
-    def _log(self, request: Request, response: Response[Any]) -> None:
+    def _log(
+        self, raw: web.BaseRequest, target: str, request: Request, response: Response[Any]
+    ) -> None:
         log = self.settings.access_log
         if isinstance(log, logging.Logger):
             log.info(
-                '%s "%s %s HTTP/%s" %s',
-                request.get('ip', '-'),
-                request['method'],
-                request['url'],
-                request['version'],
+                '%s "%s %s HTTP/%s.%s" %s',
+                raw.remote or '-',
+                raw.method,
+                target,
+                *raw.version,
                 response['status'],
             )
         elif log is not None:
@@ -132,3 +123,15 @@ class Exchange:
                 log(request, response)
             except Exception:
                 logger.exception('access_log failed')
+
+
+async def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what a user gave, and await what it returns where that can be awaited."""
+    try:
+        result = function(*arguments)
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        raise RuntimeError('the handler let a cancellation of its own escape') from error

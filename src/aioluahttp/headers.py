@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 from multidict import CIMultiDict
@@ -26,11 +26,12 @@ ONE_HOP = frozenset(
 )
 
 Value: TypeAlias = str | int | list[str] | tuple[str, ...]
+# Not Iterable, which a dict is too: mypy could not tell what a literal of mixed values is to be.
 HeadersLike: TypeAlias = (
-    Mapping[str, str]
-    | Mapping[str, int]
-    | Mapping[str, Value | None]
-    | Iterable[tuple[str, Value | None]]
+    Mapping[str, Value | None]
+    | Sequence[tuple[str, Value | None]]
+    | ItemsView[str, Value | None]
+    | Iterator[tuple[str, Value | None]]
 )
 
 
@@ -84,7 +85,7 @@ def to_headers(given: HeadersLike | None) -> Headers:
     except (TypeError, ValueError) as error:
         if isinstance(error, TableError):
             raise
-        raise TableError.of('headers', given, 'a mapping or a list of pairs') from error
+        raise TableError.of('headers', type(given), 'a mapping or a list of pairs') from error
 
 
 def _fields(name: Any, value: Any) -> list[tuple[str, str]]:

@@ -35,6 +35,8 @@ def read_head(raw: web.BaseRequest) -> Request:
         Refused: The request line or Host is none that RFC 9112 3.2 allows.
     """
     headers = Headers(raw.headers)
+    if raw.version.major != 1:
+        raise Refused(505)
     if raw.method == 'CONNECT':
         raise Refused(501)
     target = _origin_form(raw, headers)
@@ -99,12 +101,14 @@ async def read_body(raw: web.BaseRequest, request: Request, into: str, limit: in
     """Read the body of a request into its table; the headers then describe what is there.
 
     Raises:
-        Refused: The body passes the limit, is broken, or is expected in a way unknown.
+        Refused: The body passes the limit, is broken, or is sent or expected in a way unknown.
     """
     headers = request['headers']
     announced = 'Content-Length' in headers or 'Transfer-Encoding' in headers
     if not announced and request['method'] != 'POST':
         return
+    if headers.get('Transfer-Encoding', 'chunked').lower() != 'chunked':
+        raise Refused(501)  # RFC 9112 6.1
     if limit is not None and int(headers.get('Content-Length', '0')) > limit:
         raise Refused(413)
     await _expected(raw, headers)

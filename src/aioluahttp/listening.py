@@ -13,7 +13,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
-from .checks import as_it_is, check_count, check_into, check_max_body, check_seconds, check_unix
+from .checks import check_count, check_into, check_max_body, check_seconds, check_unix
 from .errors import TableError
 from .exchange import AccessLog, Exchange, OnError, Settings
 from .headers import to_headers
@@ -45,6 +45,21 @@ class Options(TypedDict, total=False):
     server_header: str | None
 
 
+def check_kind(key: str, kinds: Any, right: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not isinstance(value, kinds):
+            raise TableError.of(key, value, right)
+        return value
+
+    return check
+
+
+def check_server_header(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TableError.of('server_header', value, 'a str')
+    return to_headers({'Server': value})['Server']
+
+
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     'into': check_into,
     'max_body': check_max_body,
@@ -53,12 +68,15 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'shutdown_timeout': lambda value: check_seconds('shutdown_timeout', value),
     'tls': server_context,
     'unix': check_unix,
-    'sock': as_it_is,
-    'reuse_port': as_it_is,
+    'sock': check_kind('sock', socket.socket, 'a listening socket'),
+    'reuse_port': check_kind('reuse_port', bool, 'True or False'),
     'backlog': check_count('backlog'),
-    'access_log': as_it_is,
-    'server_header': lambda value: to_headers({'Server': value})['Server'],
+    'access_log': check_kind(
+        'access_log', (logging.Logger, Callable), 'a logger, or a function of request and response'
+    ),
+    'server_header': check_server_header,
 }
+NULLABLE = frozenset({'max_body', 'shutdown_timeout'})  # where None is no limit
 PER_EXCHANGE = frozenset(field.name for field in fields(Settings))
 
 
@@ -70,7 +88,7 @@ class Listening:
     ) -> None:
         self._arguments = exchange, host, port, options
         self._used = False
-        self._server: Server | None = None
+        self._server: Server
 
     def __await__(self) -> Generator[Any, Any, Server]:
         self._used = True
@@ -87,8 +105,7 @@ class Listening:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._server:
-            await self._server.close(self._arguments[3].get('shutdown_timeout', GRACE))
+        await self._server.close(self._arguments[3].get('shutdown_timeout', GRACE))
 
     def __del__(self) -> None:
         if not self._used:
@@ -131,11 +148,14 @@ def listen(
     """
     if not callable(callback):
         raise TableError.of('callback', callback, 'a function that takes a request table')
+    if on_error is not None and not callable(on_error):
+        raise TableError.of('on_error', on_error, 'a function of the exception and the request')
     checked: dict[str, Any] = {}
     for name, value in options.items():
         if name not in OPTIONS:
             raise TableError.unknown(name, OPTIONS)
-        checked[name] = None if value is None else OPTIONS[name](value)
+        if value is not None or name in NULLABLE:
+            checked[name] = None if value is None else OPTIONS[name](value)
     settings = {name: value for name, value in checked.items() if name in PER_EXCHANGE}
     exchange = Exchange(callback, Settings(on_error=on_error, **settings))
     return Listening(exchange, host, port, checked)

@@ -72,24 +72,22 @@ def encode(
     elif raw.version < (1, 1):
         kept.append('Connection: keep-alive')
     phrase = PHRASES.get(status, '') if reason is None else reason
-    first = 'HTTP/{}.{} {} {}'.format(*raw.version, status, phrase)
-    head = '\r\n'.join((first, *kept, '\r\n')).encode('utf-8', 'surrogateescape')
+    lines = '\r\n'.join((f'HTTP/1.1 {status} {phrase}', *kept, '\r\n'))
+    head = lines.encode('utf-8', 'surrogateescape')
     silent = raw.method == 'HEAD' or status in NO_BODY
     return Answer(status, head if silent else head + body, keep_alive)
 
 
 def _content_length(method: str, status: int, headers: Headers, body: bytes) -> str | int | None:
     """Give the Content-Length of a response; None where it has none (RFC 9110 8.6)."""
+    if status in (204, 205):
+        return 0 if status == 205 else None
     given = headers.get('Content-Length')
     if given is not None and (method == 'HEAD' or status == 304):
         if not given.isascii() or not given.isdigit():
             raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
         return given
-    if status == 205:
-        return 0
-    if status in NO_BODY or (method == 'HEAD' and not body):
-        return None
-    return len(body)
+    return None if status == 304 or (method == 'HEAD' and not body) else len(body)
 
 
 @lru_cache(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import warnings
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ class Kept:
 
 
 _kept: dict[asyncio.AbstractEventLoop, Kept] = {}
+_starting = threading.Lock()  # catch_warnings changes what all threads share
 
 if TYPE_CHECKING:
     request: Sender
@@ -93,7 +95,7 @@ def _keep(loop: asyncio.AbstractEventLoop) -> Kept | None:
     try:
         # A loop that has closed its generators warns of one that is started after that. There
         # is no other way to ask it.
-        with warnings.catch_warnings():
+        with _starting, warnings.catch_warnings():
             warnings.simplefilter('error', ResourceWarning)
             kept.keeper.asend(None).send(None)
     except ResourceWarning:
@@ -114,7 +116,10 @@ def _forget() -> None:
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept.copy()))
     _kept.clear()
+    _starting.release()
 
 
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(
+        before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_forget
+    )

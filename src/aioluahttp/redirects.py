@@ -38,6 +38,8 @@ def next_request(request: Request, response: Response[Any]) -> Request | None:
         return None
     headers = request['headers'].copy()
     following = request | {key: following[key] for key in TARGET} | {'headers': headers}
+    if 'unix' in request and following['scheme'] == 'https':
+        return None  # no TLS is spoken on Unix sockets
     if origin_of(following) != origin_of(request):
         _drop(headers, CREDENTIALS)
         if isinstance(tls := following.get('tls'), dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -27,7 +28,28 @@ LAST = 1.0  # what connections get to end once no callback runs
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's connection, which answers what is no HTTP in few words."""
+    """aiohttp's connection, which is known until it is gone, and says little to what is no HTTP."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections, loop=asyncio.get_running_loop(), **connections.settings)
+        self.connections = connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless the server was closed while the connection was being accepted."""
+        super().connection_made(transport)
+        self.connections.opened(self, transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End, whichever side wanted it."""
+        super().connection_lost(exc)
+        self.connections.gone(self)
+
+    async def start(self) -> None:
+        """Serve, and close in the end: aiohttp does not when it waits for a request."""
+        try:
+            await super().start()
+        finally:
+            self.force_close()
 
     def handle_error(
         self,
@@ -37,8 +59,6 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> Any:
         """Answer a request that the parser refuses; no byte of it is repeated."""
-        if request.writer.output_size > 0:
-            raise ConnectionError('the answer was begun and cannot be ended')
         logger.info('bad request from %s: %s', request.remote, type(exc).__name__)
         return plain_answer(status)
 
@@ -48,10 +68,46 @@ class Connections(web.Server):
 
     def __init__(self, exchange: Exchange, **settings: Any) -> None:
         super().__init__(exchange)  # type: ignore[arg-type]  # an Answer does for a response
+        self.exchange = exchange
         self.settings = settings
+        self._open: dict[Connection, Any] = {}  # with their transports
+        self._none_open = asyncio.Event()
+        self._none_open.set()
 
     def __call__(self) -> Connection:
-        return Connection(self, loop=asyncio.get_running_loop(), **self.settings)
+        return Connection(self)
+
+    def opened(self, connection: Connection, transport: Any) -> None:
+        """Take note of a connection."""
+        self._open[connection] = transport
+        self._none_open.clear()
+        if self.exchange.closing:
+            transport.abort()
+
+    def gone(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._open.pop(connection, None)
+        if not self._open:
+            self._none_open.set()
+
+    def close_idle(self) -> None:
+        """Close the connections on which no request is being read or answered.
+
+        The others close after their answer; told to close, they would read no more of a body.
+        """
+        busy = self.exchange.running().values()
+        for connection in self._open.keys() - busy:
+            connection.close()
+
+    async def close_all(self, seconds: float) -> None:
+        """Close all connections, and cut off those whose peer takes too long to read."""
+        await self.shutdown(seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._none_open.wait()
+        for transport in self._open.values():
+            transport.abort()
+        await self._none_open.wait()
 
 
 class Server:
@@ -120,8 +176,10 @@ class Server:
             accepting.close()
         for listening in self._sockets:
             listening.close()
-        for accepting in self._accepting:
-            await accepting.wait_closed()
+        with contextlib.suppress(TimeoutError):  # who only begins a TLS handshake can hold it up
+            async with asyncio.timeout(LAST):
+                for accepting in self._accepting:
+                    await accepting.wait_closed()
         if self._unix:
             unlink_unix(*self._unix)
 
@@ -158,14 +216,15 @@ class Server:
         self._exchange.closing = True
         for accepting in self._accepting:
             accepting.close()
-        self._connections.pre_shutdown()  # those that wait for a request are closed at once
+        self._connections.close_idle()
+        await asyncio.sleep(0)  # what has just been read becomes a task that runs
         if running := self._exchange.running():
             _, late = await asyncio.wait(running, timeout=grace)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-        await self._connections.shutdown(LAST)
+        await self._connections.close_all(LAST)
         await self._release()
         self.status = 'closed'
         self._closed.set()

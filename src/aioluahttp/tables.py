@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
 
 from . import text, url
-from .errors import USERINFO, TableError
+from .errors import TableError
 from .headers import Headers, hide, parse_cookies, parse_links, to_headers
 from .shapes import CommonTable, ResponseTable
 
@@ -22,6 +23,8 @@ else:
     Body = TypeVar('Body')
 
 __all__ = ['Handler', 'Request', 'Response', 'SentRequest']
+
+LOGIN = re.compile(r'(^|//)[^/?#]*@')  # in a URL, also in one without its scheme
 
 Data: TypeAlias = bytes  # the tables have a method of that name
 
@@ -124,7 +127,7 @@ class Table(dict[str, Any]):
             value = {'json': value}
         try:
             return json.loads(json.dumps(value, allow_nan=False))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise TableError.of(key, value, 'a value that JSON has') from error
 
     @classmethod
@@ -168,6 +171,14 @@ class Request(Table):
         body: Any
         version: str
         ip: str | None
+        into: str | None
+        timeout: Any
+        redirects: int | None
+        max_body: int | None
+        check: Any
+        tls: Any
+        proxy: str | None
+        unix: str | None
 
     def cookies(self) -> dict[str, str]:
         """Give the cookies that came with the request, by name."""
@@ -220,7 +231,7 @@ class SentRequest(Request):
                 hidden[key] = '***'
         for key in ('url', 'proxy'):
             if key in hidden:
-                hidden[key] = USERINFO.sub('//***@', str(hidden[key]))
+                hidden[key] = LOGIN.sub(r'\1***@', str(hidden[key]))
         if 'headers' in hidden:
             try:
                 hidden['headers'] = hide(to_headers(hidden['headers']))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +13,11 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
-from . import url
+from . import text, url
 from .codings import ACCEPT_ENCODING, decoded
 from .conversion import body_into, wire_body
-from .errors import ConnectError, Error, ProtocolError, TimedOut
-from .headers import ONE_HOP, Headers
+from .errors import ConnectError, Error, ProtocolError, TableError, TimedOut
+from .headers import ONE_HOP, SECRET, Headers
 from .tables import Request, Response
 from .tls import client_context
 
@@ -27,19 +28,14 @@ STALE_TRIES = 10  # a peer that speaks first on every new connection must not be
 LARGE = 1024 * 1024  # bytes from which aiohttp wants a body as a file, so as not to block
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
+QUERY = re.compile(r'\?\S*')  # of the URL that some of aiohttp's messages repeat
+
 # aiohttp's exceptions and ours, the first match counts.
 TRANSLATIONS: tuple[
     tuple[type[BaseException] | tuple[type[BaseException], ...], type[Error]], ...
 ] = (
     (TimeoutError, TimedOut),
-    (
-        (
-            aiohttp.ClientConnectorError,
-            aiohttp.ClientHttpProxyError,
-            aiohttp.ServerFingerprintMismatch,
-        ),
-        ConnectError,
-    ),
+    ((aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError), ConnectError),
     ((aiohttp.ClientError, OSError), ProtocolError),
 )
 
@@ -58,20 +54,21 @@ def translated(error: BaseException, request: Request) -> Error | None:
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
             what = getattr(error, 'message', '') or str(error) or type(error).__name__
-            return ours(f'{described(request)}: {what}')
+            return ours(f'{described(request)}: {QUERY.sub("", what)}')
     return None
 
 
 class _Sending(aiohttp.ClientRequest):
-    """Refuses a connection on which the peer has spoken unasked; notes who the peer is."""
+    """Refuses a connection on which the peer has spoken unasked; notes which it was."""
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        if conn.protocol is None or conn.protocol.should_close:
+        protocol, peer = conn.protocol, conn.transport.get_extra_info('peername')
+        if protocol.should_close:
             raise StaleConnection
-        response = await super().send(conn)
-        peer = conn.transport.get_extra_info('peername')
-        response.peer = peer[0] if isinstance(peer, tuple) else None  # type: ignore[attr-defined]
-        return response
+        response: Any = await super().send(conn)  # may lose the connection
+        response.protocol = protocol
+        response.peer = peer[0] if isinstance(peer, tuple) else None
+        return response  # type: ignore[no-any-return]
 
 
 class Transport:
@@ -96,7 +93,10 @@ class Transport:
             _, session = self._sessions.popitem()
             await session.close()
 
-    def _session(self, unix: str | None) -> aiohttp.ClientSession:
+    def _session(self, request: Request) -> aiohttp.ClientSession:
+        unix = request.get('unix')
+        if unix and (request['scheme'] == 'https' or 'proxy' in request):
+            raise TableError.of('unix', unix, 'absent for https and beside a proxy')
         if session := self._sessions.get(unix):
             return session
         connector = (
@@ -128,15 +128,17 @@ class Transport:
                 if ours := translated(error, request):
                     raise ours from error
                 raise
-        raise ProtocolError('the peer speaks before it is asked, on every connection')
+        what = 'the peer speaks before it is asked, on every connection'
+        raise ProtocolError(f'{described(request)}: {what}')
 
     async def _exchange(self, request: Request) -> Response[Any]:
         arguments = _arguments(request)
-        session = self._session(request.get('unix'))
+        session = self._session(request)
         async with session.request(request['method'], _target(request), **arguments) as response:
             headers = Headers(response.headers)
             limit = request.get('max_body', MAX_BODY)
             data = await decoded(response.content.iter_any(), headers, limit)
+            _check_end(response)
         return Response(
             {
                 'status': response.status,
@@ -152,11 +154,22 @@ class Transport:
         )
 
 
+def _check_end(response: Any) -> None:
+    """Refuse a body that ends with its connection where that was reset; aiohttp takes it."""
+    framing = response.headers.get('Transfer-Encoding', '').lower()
+    if 'Content-Length' in response.headers or 'chunked' in framing:
+        return
+    error = response.protocol.exception()
+    if isinstance(error, OSError) and response.content is not aiohttp.EMPTY_PAYLOAD:
+        raise error
+
+
 def _target(request: Request) -> yarl.URL:
     # As the path, path and query go out as they are; yarl would drop a lone question mark.
+    host = request['host']
     return yarl.URL.build(
         scheme=request['scheme'],
-        host=request['host'],
+        host=f'[{host}]' if ':' in host else host,
         port=request['port'],
         path=request['url'] if request['url'].endswith('?') else request['path'],
         query_string='' if request['url'].endswith('?') else request['query'],
@@ -168,6 +181,10 @@ def _arguments(request: Request) -> dict[str, Any]:
     headers = Headers(
         [(name, value) for name, value in request['headers'].items() if name.lower() not in ONE_HOP]
     )
+    for name, value in headers.items():
+        if not text.is_clean(value):  # aiohttp would leave out what it cannot encode
+            secret = name.lower() in SECRET
+            raise TableError.of(f'headers[{name}]', value, 'text in UTF-8', secret=secret)
     arguments: dict[str, Any] = {'headers': headers, 'allow_redirects': False}
     if 'body' in request:
         data = wire_body(headers, request['body'])
@@ -206,7 +223,7 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
 def _body(into: str, data: bytes, headers: Headers, status: int) -> Any:
     try:
         return body_into(into, data, headers)
-    except (ValueError, RecursionError) as error:
-        if status < 400:
+    except ValueError as error:
+        if status < 300:
             raise ProtocolError(f'the body is no JSON: {error}') from error
-        return body_into('text', data, headers)  # the page of an error, as a rule
+        return body_into('text', data, headers)  # the page of a redirect or an error, as a rule

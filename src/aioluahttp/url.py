@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, quote
 
@@ -28,7 +28,10 @@ AUTHORITY = re.compile(
 
 Scalar: TypeAlias = str | bytes | int | float
 Query: TypeAlias = (
-    Mapping[str, Scalar | list[Any] | tuple[Any, ...] | None] | Iterable[tuple[str, Any]]
+    Mapping[str, Scalar | list[Any] | tuple[Any, ...] | None]
+    | Sequence[tuple[str, Any]]
+    | ItemsView[str, Any]
+    | Iterator[tuple[str, Any]]
 )
 
 
@@ -193,8 +196,6 @@ def encode(value: Scalar | Query) -> str:
     try:
         flat = [(name, one) for name, many in pairs for one in _values(many)]
     except (TypeError, ValueError) as error:
-        if isinstance(error, TableError):
-            raise
         raise TableError.of('query', value, 'a str, a mapping or pairs') from error
     return '&'.join(f'{_component(name)}={_component(one)}' for name, one in flat)
 

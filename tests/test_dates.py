@@ -1,0 +1,218 @@
+"""HTTP dates: written in one form, read in three."""
+
+from __future__ import annotations
+
+import doctest
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from time import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioluahttp import dates
+from aioluahttp.dates import format_date, parse_date
+from aioluahttp.errors import TableError
+
+FIRST, LAST = -62135596800, 253402300799  # the years 1 and 9999
+EXAMPLE = 784111777  # the date that RFC 9110 5.6.7 shows in all three forms
+IN_INDIA = timezone(timedelta(hours=5, minutes=30))
+PIECES = [*'Sun Sunday , 06 6 Nov - 1994 94 08 : 49 37 60 GMT UTC +0000 ٠'.split(), ' ', ', ']
+
+
+class NoZone(tzinfo):
+    """A zone that does not say how far it is off."""
+
+    def utcoffset(self, _: datetime | None) -> None:
+        return None
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    """Each example gives what it says."""
+    failed, attempted = doctest.testmod(dates)
+    assert 0 == failed < attempted
+
+
+@pytest.mark.parametrize(
+    ('given_time', 'text'),
+    [
+        (EXAMPLE, 'Sun, 06 Nov 1994 08:49:37 GMT'),
+        (EXAMPLE + 0.999, 'Sun, 06 Nov 1994 08:49:37 GMT'),
+        (datetime(1994, 11, 6, 8, 49, 37, 999999, UTC), 'Sun, 06 Nov 1994 08:49:37 GMT'),
+        (datetime(1994, 11, 6, 14, 19, 37, tzinfo=IN_INDIA), 'Sun, 06 Nov 1994 08:49:37 GMT'),
+        (0, 'Thu, 01 Jan 1970 00:00:00 GMT'),
+        (-0.5, 'Wed, 31 Dec 1969 23:59:59 GMT'),
+        (951782400, 'Tue, 29 Feb 2000 00:00:00 GMT'),
+        (FIRST, 'Mon, 01 Jan 0001 00:00:00 GMT'),
+        (LAST, 'Fri, 31 Dec 9999 23:59:59 GMT'),
+    ],
+)
+def test_a_time_becomes_an_imf_fixdate(given_time: Any, text: str) -> None:
+    """Unix time and aware datetimes are written in GMT, in English, with fractions cut off."""
+    assert text == format_date(given_time)
+
+
+def test_no_time_is_now() -> None:
+    """Without a time the date is that of now."""
+    before = int(time())
+    assert before <= parse_date(format_date()) <= time()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        datetime(1994, 11, 6),
+        datetime(1994, 11, 6, tzinfo=NoZone()),
+        datetime(1, 1, 1, tzinfo=IN_INDIA),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+        FIRST - 1,
+        LAST + 1,
+        FIRST - 0.5,
+        10**20,
+        10**5000,
+        1e300,
+        float('nan'),
+        float('inf'),
+        float('-inf'),
+        True,
+        '784111777',
+        Decimal(1),
+        [],
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_time_is_a_table_error(wrong: Any) -> None:
+    """A naive datetime, a time outside the years 1 to 9999 or another type is a TableError."""
+    with pytest.raises(TableError, match='time'):
+        format_date(wrong)
+
+
+@settings(deadline=None)
+@given(st.integers(FIRST, LAST))
+def test_a_date_written_is_read_as_the_same_time(seconds: int) -> None:
+    """parse_date undoes format_date for every second of the years 1 to 9999."""
+    assert seconds == parse_date(format_date(seconds))
+
+
+@settings(deadline=None)
+@given(st.datetimes(datetime(1900, 1, 1), timezones=st.sampled_from([UTC, IN_INDIA])))
+def test_a_datetime_is_written_as_its_unix_time_is(moment: datetime) -> None:
+    """Which zone a datetime is in does not matter, only the instant that it names."""
+    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    if seconds <= LAST:
+        assert format_date(seconds) == format_date(moment)
+
+
+@settings(deadline=None)
+@given(st.datetimes(datetime(1980, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC)))
+def test_all_three_forms_are_read_as_one_time(moment: datetime) -> None:
+    """The IMF, the RFC 850 and the asctime form of a time give the same Unix time."""
+    forms = ('%a, %d %b %Y %X GMT', '%A, %d-%b-%y %X GMT', f'%a %b {moment.day:2} %X %Y')
+    expected = int(moment.replace(microsecond=0).timestamp())
+    assert [expected] * 3 == [parse_date(moment.strftime(form)) for form in forms]
+
+
+@pytest.mark.parametrize(
+    ('text', 'seconds'),
+    [
+        ('Sun, 06 Nov 1994 08:49:37 GMT', EXAMPLE),
+        ('Sunday, 06-Nov-94 08:49:37 GMT', EXAMPLE),
+        ('Sun Nov  6 08:49:37 1994', EXAMPLE),
+        ('Sun Nov 06 08:49:37 1994', EXAMPLE),
+        ('Mon, 06 Nov 1994 08:49:37 GMT', EXAMPLE),  # the name of the day is not held against it
+        ('Sat, 31 Dec 2016 23:59:60 GMT', 1483228800),  # a leap second: the second after it
+        ('Fri, 31 Dec 9999 23:59:60 GMT', LAST + 1),
+        ('Tue, 29 Feb 2000 00:00:00 GMT', 951782400),
+        ('Tuesday, 29-Feb-00 00:00:00 GMT', 951782400),
+    ],
+)
+def test_a_date_is_read(text: str, seconds: int) -> None:
+    """Each form of RFC 9110 5.6.7 gives Unix time, an int."""
+    assert (seconds, int) == (parse_date(text), type(parse_date(text)))
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        'tomorrow',
+        'Sun, 06 Nov 1994 08:49:37',
+        'Sun, 06 Nov 1994 08:49:37 UTC',
+        'Sun, 06 Nov 1994 08:49:37 +0000',
+        'Sun, 06 Nov 1994 08:49:37 EST',
+        'Sun, 06 Nov 1994 08:49:37 gmt',
+        'sun, 06 nov 1994 08:49:37 GMT',
+        'Sun, 06 NOV 1994 08:49:37 GMT',
+        'Sun, 06 Nov 1994 08:49:37 GMT ',
+        'Sun, 06 Nov 1994 08:49:37 GMT\n',
+        'Sun, 06 Nov 1994 08:49:37 GMT; x',
+        ' Sun, 06 Nov 1994 08:49:37 GMT',
+        'Sun,  06 Nov 1994 08:49:37 GMT',
+        'Sun, 6 Nov 1994 08:49:37 GMT',
+        'Sun, 06 Nov 94 08:49:37 GMT',
+        'Sun, 00 Nov 1994 08:49:37 GMT',
+        'Sun, 31 Nov 1994 08:49:37 GMT',
+        'Sun, 32 Dec 1994 08:49:37 GMT',
+        'Wed, 29 Feb 1900 00:00:00 GMT',
+        'Sun, 06 Foo 1994 08:49:37 GMT',
+        'Foo, 06 Nov 1994 08:49:37 GMT',
+        'Sun, 06 Nov 0000 08:49:37 GMT',
+        'Sun, 06 Nov -994 08:49:37 GMT',
+        'Sun, 06 Nov 1994 24:00:00 GMT',
+        'Sun, 06 Nov 1994 08:60:37 GMT',
+        'Sun, 06 Nov 1994 08:49:61 GMT',
+        'Sun, 06 Nov 1994 8:49:37 GMT',
+        'Sun, ٠٦ Nov 1994 08:49:37 GMT',
+        'Sun, 06 Nov １９９４ 08:49:37 GMT',
+        'Sun, 06-Nov-94 08:49:37 GMT',
+        'Sunday, 06-Nov-1994 08:49:37 GMT',
+        'Sunday, 06-Nov-94 08:49:37',
+        'Tuesday, 29-Feb-99 00:00:00 GMT',
+        'Sun Nov  0 08:49:37 1994',
+        'Sun Nov 6 08:49:37 1994',
+        'Sun Nov  6 08:49:37 94',
+        'Sun Nov  6 08:49:37 1994 GMT',
+        'Sun Nov  6 08:49:37 0000',
+        pytest.param('9' * 10**6, id='digits'),
+        pytest.param('Sun, ' * 10**6, id='days'),
+        pytest.param('Sun, 06 Nov 1994 08:49:37 GMT' + ' ' * 10**6, id='spaces'),
+    ],
+)
+def test_what_is_no_http_date_is_none(text: str) -> None:
+    """Another zone, an impossible date, other digits or letters, and anything around: None."""
+    assert None is parse_date(text)
+
+
+@pytest.mark.parametrize('value', [None, 0, 1.5, True, b'Sun Nov  6 08:49:37 1994', [], object()])
+def test_what_is_no_text_is_none(value: object) -> None:
+    """A value of any type but str is no date."""
+    assert None is parse_date(value)
+
+
+@settings(deadline=None)
+@given(st.text() | st.lists(st.sampled_from(PIECES)).map(''.join))
+def test_no_text_makes_reading_fail(text: str) -> None:
+    """Whatever the text, the answer is an int or None."""
+    assert isinstance(parse_date(text), int | None)
+
+
+@pytest.mark.parametrize(
+    ('days', 'years'), [(-3, 50), (3, -50)], ids=['50 years ahead', 'more than that']
+)
+def test_a_two_digit_year_lies_at_most_50_years_ahead(days: int, years: int) -> None:
+    """A two-digit year more than 50 years ahead is the last in the past that ends so."""
+    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+    moment = moment.replace(year=moment.year + years, day=min(moment.day, 28))
+    assert moment.timestamp() == parse_date(moment.strftime('%A, %d-%b-%y %X GMT'))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 99))
+def test_a_two_digit_year_is_within_50_years_of_now(digits: int) -> None:
+    """The year that two digits stand for ends in them, 50 years around this one."""
+    read = parse_date(f'Sunday, 01-Jan-{digits:02} 00:00:00 GMT')
+    year = datetime.fromtimestamp(read or 0, UTC).year
+    assert digits == year % 100
+    assert -50 <= year - datetime.now(UTC).year <= 50

@@ -1,0 +1,82 @@
+"""The public names, and what importing them costs."""
+
+import importlib
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+import aioluahttp
+
+ROOT = {
+    'client': {'Client'},
+    'conversion': {'to_request', 'to_response'},
+    'dates': {'format_date', 'parse_date'},
+    'errors': {
+        'BodyTooLarge',
+        'ConnectError',
+        'Error',
+        'ProtocolError',
+        'StatusError',
+        'TableError',
+        'TimedOut',
+    },
+    'headers': {'Headers'},
+    'listening': {'listen', 'run'},
+    'pool': {'request'},
+    'server': {'Server'},
+    'shapes': {'RequestTable', 'ResponseTable'},
+    'tables': {'Handler', 'Request', 'Response'},
+}
+AS_MODULES = {'parallel', 'url'}
+
+
+def test_the_root_exports_these_names_and_no_others():
+    """The public names of the root are the union of the modules' that are listed here."""
+    assert sorted({*AS_MODULES, *(name for names in ROOT.values() for name in names)}) == sorted(
+        aioluahttp.__all__
+    )
+
+
+@pytest.mark.parametrize(('module', 'name'), [(m, n) for m, names in ROOT.items() for n in names])
+def test_a_name_is_its_modules_own(module, name):
+    """What the root exports is what the module has, and the module lists it as public."""
+    source = importlib.import_module(f'aioluahttp.{module}')
+    assert getattr(source, name) is getattr(aioluahttp, name)
+    assert name in source.__all__
+
+
+@pytest.mark.parametrize('name', sorted(aioluahttp.__all__))
+def test_a_public_name_has_a_docstring(name):
+    """Every public name but a type alias says what it is."""
+    assert name == 'Handler' or getattr(aioluahttp, name).__doc__
+
+
+def test_a_name_that_is_none_is_an_attribute_error():
+    """The module names what it does not have."""
+    with pytest.raises(AttributeError, match="'aioluahttp' has no attribute 'lisen'"):
+        aioluahttp.lisen  # noqa: B018
+
+
+def test_no_module_bears_the_name_of_a_function():
+    """An import of a module cannot hide a function of the root."""
+    modules = set(sys.modules) - {f'aioluahttp.{name}' for name in AS_MODULES}
+    assert set() == {name for name in aioluahttp.__all__ if f'aioluahttp.{name}' in modules}
+
+
+def test_importing_it_loads_nothing_that_aiohttp_does_not():
+    """``import aioluahttp`` costs no module beyond aiohttp's and its own (promise 10)."""
+    script = (
+        'import sys, aiohttp; before = set(sys.modules); import aioluahttp; '
+        'print(*{n for n in set(sys.modules) - before if not n.startswith("aioluahttp")})'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, check=True
+    )
+    assert '' == done.stdout.strip()
+
+
+def test_the_version_is_that_of_the_package():
+    """``__version__`` is what was installed."""
+    assert importlib.metadata.version('aioluahttp') == aioluahttp.__version__

@@ -1,0 +1,313 @@
+"""Header fields as a table: any case, repeats, and nothing that could break a line."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+import pickle
+from collections.abc import Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict, MultiDict
+
+from aioluahttp import headers
+from aioluahttp.errors import TableError
+from aioluahttp.headers import Headers, hide, parse_cookies, parse_links, to_headers
+
+TOKENS = st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1)
+VALUES = st.text(st.characters(codec='utf-8', exclude_categories=['Cc'])).map(
+    lambda text: text.strip(' \t')
+)
+PAIRS = st.lists(st.tuples(TOKENS, VALUES))
+CONTROLS = [chr(code) for code in [*range(32), 127] if chr(code) != '\t']
+
+
+class Named(str):
+    """A str whose ``str()`` is another text, as that of an ``enum.Enum`` is."""
+
+    def __str__(self) -> str:
+        return 'Colour.RED'
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    """Each example gives what it says."""
+    failed, attempted = doctest.testmod(headers)
+    assert 0 == failed < attempted
+
+
+def test_a_name_is_found_in_any_case() -> None:
+    """A name reads, and is replaced and removed, in any case."""
+    fields = Headers({'Content-Type': 'a'})
+    assert 'a' == fields['content-type'] == fields['CONTENT-TYPE']
+    assert 'cOnTeNt-TyPe' in fields
+    fields['content-TYPE'] = 'b'
+    assert ['b'] == fields.getall('Content-Type')
+    del fields['CONTENT-type']
+    assert 0 == len(fields)
+
+
+def test_repeats_are_kept_in_order() -> None:
+    """The first value by the name, all of them by ``getall``."""
+    fields = to_headers([('A', '1'), ('b', '2'), ('a', '3')])
+    assert '1' == fields['a']
+    assert ['1', '3'] == fields.getall('A')
+    assert [('A', '1'), ('b', '2'), ('a', '3')] == list(fields.items())
+
+
+def test_match_takes_headers_for_a_mapping() -> None:
+    """A pattern of a mapping matches, in any case."""
+    match Headers({'Content-Type': 'text/html'}):
+        case {'content-type': kind}:
+            assert 'text/html' == kind
+        case _:
+            pytest.fail('no match')
+    assert isinstance(Headers(), MutableMapping)
+
+
+@settings(deadline=None)
+@given(PAIRS, st.sampled_from([copy.copy, copy.deepcopy, Headers.copy, Headers, to_headers]))
+def test_a_copy_is_equal_and_apart(pairs: list[Any], make: Callable[[Headers], Headers]) -> None:
+    """Copies are Headers of the same fields; a change of one leaves the other."""
+    fields = Headers(pairs)
+    made = make(fields)
+    assert (Headers, pairs) == (type(made), list(made.items()))
+    made.add('another', 'one')
+    assert pairs == list(fields.items())
+
+
+@settings(deadline=None)
+@given(PAIRS, st.integers(0, pickle.HIGHEST_PROTOCOL))
+def test_headers_pickle(pairs: list[Any], protocol: int) -> None:
+    """Headers go through pickle with their names, values, repeats and order."""
+    made = pickle.loads(pickle.dumps(Headers(pairs), protocol))
+    assert (Headers, pairs) == (type(made), list(made.items()))
+
+
+@pytest.mark.parametrize(
+    ('other', 'equal'),
+    [
+        (Headers([('a', '1'), ('b', '2'), ('a', '3')]), True),
+        (Headers([('b', '2'), ('A', '1'), ('a', '3')]), True),
+        (CIMultiDict([('B', '2'), ('a', '1'), ('A', '3')]), True),
+        (MultiDict([('B', '2'), ('a', '1'), ('A', '3')]), True),
+        ({'A': ['1', '3'], 'B': 2}, True),
+        ({'A': '1', 'a': '3', 'b': '2'}, True),
+        ({'a': ['3', '1'], 'b': '2'}, False),
+        ({'a': '1', 'b': '2'}, False),
+        ({}, False),
+        ({'no token': '1'}, False),
+        ({1: '1'}, False),
+        ({'a': object()}, False),
+        ([('a', '1'), ('b', '2'), ('a', '3')], False),
+        (None, False),
+    ],
+)
+def test_headers_equal_what_has_the_same_names_and_values(other: Any, equal: bool) -> None:
+    """Equal is any mapping with the same names in any case, and their values in order."""
+    fields = Headers([('A', '1'), ('b', '2'), ('a', '3')])
+    assert (equal, equal) == (fields == other, other == fields)
+    assert (not equal, not equal) == (fields != other, other != fields)
+
+
+@settings(deadline=None)
+@given(PAIRS, st.randoms())
+def test_the_order_of_different_names_does_not_matter(pairs: list[Any], random: Any) -> None:
+    """Headers equal those in another order, as long as each name keeps that of its values."""
+    names = sorted({name.lower() for name, _ in pairs})
+    random.shuffle(names)
+    other = [(n.swapcase(), v) for name in names for n, v in pairs if n.lower() == name]
+    assert Headers(pairs) == Headers(other)
+
+
+def test_headers_have_no_hash() -> None:
+    """What can change is no key."""
+    with pytest.raises(TypeError):
+        hash(Headers())
+
+
+def test_the_text_of_headers_shows_their_fields() -> None:
+    """The text of Headers makes the same Headers again."""
+    fields = Headers([('A', '1'), ('a', '2')])
+    assert "Headers([('A', '1'), ('a', '2')])" == repr(fields)
+
+
+@pytest.mark.parametrize(
+    ('given_headers', 'pairs'),
+    [
+        (None, []),
+        ({}, []),
+        ({'A': '1', 'B': 2, 'C': None}, [('A', '1'), ('B', '2')]),
+        ({'A': ['1', 2, None], 'B': ('3',), 'C': []}, [('A', '1'), ('A', '2'), ('B', '3')]),
+        ([('A', '1'), ['a', '2']], [('A', '1'), ('a', '2')]),
+        (iter([('A', '1')]), [('A', '1')]),
+        ({'A': ' \t1 \t'}, [('A', '1')]),
+        ({'A': 'a\tb'}, [('A', 'a\tb')]),
+        ({'A': 'é\udcff'}, [('A', 'é\udcff')]),
+        ({'A': HTTPStatus.OK, 'B': Named('red')}, [('A', '200'), ('B', 'red')]),
+        (MultiDict([('A', '1'), ('A', '2')]), [('A', '1'), ('A', '2')]),
+    ],
+)
+def test_headers_are_made_of_what_is_written(given_headers: Any, pairs: list[Any]) -> None:
+    """A mapping or pairs; a value is a str, an int, a list that repeats, or None for none."""
+    assert pairs == list(to_headers(given_headers).items())
+
+
+@settings(deadline=None)
+@given(PAIRS)
+def test_what_may_stand_in_a_header_is_kept(pairs: list[Any]) -> None:
+    """Every token is a name, and every text without control characters is a value."""
+    assert pairs == list(to_headers(pairs).items())
+
+
+@settings(deadline=None)
+@given(VALUES, st.sampled_from(CONTROLS), VALUES)
+def test_no_control_character_gets_into_a_header(before: str, control: str, after: str) -> None:
+    """CR, LF, NUL and the like are refused wherever they stand, in values and in names."""
+    with pytest.raises(TableError):
+        to_headers({'A': before + control + after})
+    with pytest.raises(TableError):
+        to_headers({'A' + before + control + after: '1'})
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(), st.text() | st.lists(st.text())))
+def test_headers_that_pass_hold_on_one_line(table: Any) -> None:
+    """Whatever is written, it is refused, or each field is one line on the wire."""
+    try:
+        fields = to_headers(table)
+    except TableError:
+        return
+    for name, value in fields.items():
+        line = f'{name}: {value}'.encode('utf-8', 'surrogateescape')
+        assert [line] == line.splitlines()
+        assert b'\0' not in line
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        5,
+        'ab',
+        ['abc'],
+        [('a',)],
+        [1],
+        {'': '1'},
+        {'a b': '1'},
+        {'a:': '1'},
+        {'é': '1'},
+        {'a\n': '1'},
+        {1: '1'},
+        {b'a': '1'},
+        {'a': b'1'},
+        {'a': True},
+        {'a': 1.5},
+        {'a': {'b': 'c'}},
+        {'a': ['1', object()]},
+        {'a': '\ud800'},
+        {'b': '\udc0a'},
+        pytest.param({'a': 10**5000}, id='huge'),
+    ],
+)
+def test_what_is_no_header_is_a_table_error(wrong: Any) -> None:
+    """A name that is no token, or a value of another type, is a TableError."""
+    with pytest.raises(TableError, match='headers'):
+        to_headers(wrong)
+
+
+@pytest.mark.parametrize('name', ['Authorization', 'cookie', 'SET-COOKIE', 'Proxy-Authorization'])
+@pytest.mark.parametrize('value', ['swordfish\n', b'swordfish', 'swordfish\ud800'])
+def test_a_refusal_does_not_tell_a_secret(name: str, value: Any) -> None:
+    """The message about a header that carries a secret does not repeat it."""
+    for written in ({name: value}, [(name, 'swordfish'), 5], {name: [value]}):
+        with pytest.raises(TableError) as caught:
+            to_headers(written)  # type: ignore[arg-type]
+        assert 'swordfish' not in str(caught.value)
+
+
+def test_secrets_can_be_hidden() -> None:
+    """``hide`` puts asterisks in place of secrets, in a copy."""
+    fields = Headers([('AUTHORIZATION', 'x'), ('Accept', 'y'), ('set-cookie', 'z')])
+    hidden = [('AUTHORIZATION', '***'), ('Accept', 'y'), ('set-cookie', '***')]
+    assert hidden == list(hide(fields).items())
+    assert 'x' == fields['Authorization']
+
+
+@pytest.mark.parametrize(
+    ('pairs', 'cookies'),
+    [
+        ([], {}),
+        (['a=1', ' b = 2 '], {'a': '1', 'b': '2'}),
+        (['a=1', 'a=2'], {'a': '1'}),
+        (['a="x y"', 'b=c=d', 'c='], {'a': 'x y', 'b': 'c=d', 'c': ''}),
+        (['', 'novalue', '=1', ' =2'], {}),
+    ],
+)
+def test_cookies_are_read(pairs: list[str], cookies: dict[str, str]) -> None:
+    """The first cookie of a name counts; what is no pair is passed over."""
+    assert cookies == parse_cookies(pairs)
+
+
+@pytest.mark.parametrize(
+    ('text', 'links'),
+    [
+        ('', {}),
+        ('</a>', {}),
+        ('</a>; title=x', {}),
+        ('</a>; rel=""', {}),
+        ('</a>; rel', {}),
+        ('<>; rel=self', {'self': {'url': '', 'rel': 'self'}}),
+        ('</a>;rel=NEXT', {'next': {'url': '/a', 'rel': 'NEXT'}}),
+        ('</a> ; REL = "next"', {'next': {'url': '/a', 'rel': 'next'}}),
+        ('</a>; rel=next; rel=prev', {'next': {'url': '/a', 'rel': 'next'}}),
+        ('</a>; url=/evil; rel=next', {'next': {'url': '/a', 'rel': 'next'}}),
+        (
+            '</a>; rel="next last"',
+            {name: {'url': '/a', 'rel': 'next last'} for name in ('next', 'last')},
+        ),
+        (
+            '</a>; rel=next, </b>; rel=next, </c>;rel=prev',
+            {'next': {'url': '/a', 'rel': 'next'}, 'prev': {'url': '/c', 'rel': 'prev'}},
+        ),
+        (
+            '</a?x,y;z>; title="</b>; rel=prev, x"; rel=next',
+            {'next': {'url': '/a?x,y;z', 'title': '</b>; rel=prev, x', 'rel': 'next'}},
+        ),
+        (
+            r'</a>; title="a \"b\\"; rel="next"',
+            {'next': {'url': '/a', 'title': 'a "b\\', 'rel': 'next'}},
+        ),
+        ("</a>; title*=UTF-8''x; rel=n", {'n': {'url': '/a', 'title*': "UTF-8''x", 'rel': 'n'}}),
+    ],
+)
+def test_links_are_read(text: str, links: dict[str, dict[str, str]]) -> None:
+    """Each relation type has its first link, with the parameters as they are meant."""
+    assert links == parse_links(text)
+
+
+@pytest.mark.parametrize(
+    'unit', ['<', '<a', '<>', '<>;', '<>; a', '<>;a="', '<>;a=\\"', ';a="\\', '<> ', '>;=", ', '\\']
+)
+def test_a_hostile_link_header_is_read_to_its_end(unit: str) -> None:
+    """No repetition is read in more than linear time."""
+    assert {} == parse_links(unit * 100_000)
+    assert {} == parse_links('<a>' + ' ' * 100_000 + unit * 100_000)
+
+
+@settings(deadline=None)
+@given(st.text() | st.text('<>;=", \\ab') | st.text('<>;=", \\ab').map('<a>; rel=next'.__add__))
+def test_every_link_header_can_be_read(text: str) -> None:
+    """No text makes reading fail, and each link has its url and rel."""
+    assert all({'url', 'rel'} <= link.keys() for link in parse_links(text).values())
+
+
+@settings(deadline=None)
+@given(TOKENS, st.text())
+def test_a_quoted_parameter_is_read_as_it_was_meant(name: str, value: str) -> None:
+    """A value that is quoted and escaped comes back, whatever it is."""
+    quoted = value.replace('\\', '\\\\').replace('"', '\\"')
+    link = parse_links(f'</a>; x-{name}="{quoted}"; rel=next')['next']
+    assert value == link[f'x-{name}'.lower()]

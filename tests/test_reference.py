@@ -1,0 +1,57 @@
+"""The reference page names each key, option and error, and nothing else."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import aioluahttp
+from aioluahttp import errors
+from aioluahttp.checks import REQUEST_CHECKS, RESPONSE_CHECKS
+from aioluahttp.listening import OPTIONS
+from aioluahttp.shapes import RequestTable, ResponseTable
+from aioluahttp.tables import Request, Response
+
+DOCS = Path(__file__).parent.parent / 'docs/reference'
+PAGE = (DOCS / 'tables.md').read_text()
+
+# What incoming.read_head and read_body fill in; test_incoming looks at each.
+GIVEN = set('method url scheme host port path query headers body version ip'.split())
+
+
+def rows(title: str) -> list[str]:
+    """Give the first column of the table below a heading."""
+    section = PAGE.split(f'\n## {title}\n')[1].split('\n## ')[0]
+    return re.findall(r'^\| `(\w+)`', section, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ('title', 'names'),
+    [
+        ('Request, as you write it', RequestTable.__annotations__),
+        ('Request, as you write it', REQUEST_CHECKS),
+        ('Response, as you are given it', set(ResponseTable.__annotations__) - {'json'}),
+        ('Request, as a callback is given it', GIVEN),
+        ('Response, as a callback returns it', ResponseTable.__annotations__),
+        ('Response, as a callback returns it', RESPONSE_CHECKS),
+        ('Errors', errors.__all__),
+        ('Options of `listen`', {*OPTIONS, 'on_error'}),
+    ],
+    ids=str,
+)
+def test_the_page_names_what_there_is(title, names):
+    """A table of the page has a row for each name of the code."""
+    assert sorted(names) == sorted(rows(title))
+
+
+def test_the_fields_of_a_table_given_are_the_keys_of_one_written():
+    """``json`` and ``form`` are methods of what is given, never fields."""
+    assert {*RequestTable.__annotations__} - {'json', 'form'} == Request.FIELDS
+    assert {*ResponseTable.__annotations__} - {'json'} == Response.FIELDS
+
+
+@pytest.mark.parametrize('name', sorted(aioluahttp.__all__))
+def test_the_functions_page_names_every_public_name(name):
+    """Each name of the root is documented."""
+    page = (DOCS / 'functions.md').read_text()
+    assert f':: aioluahttp.{name}\n' in page

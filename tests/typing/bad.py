@@ -1,0 +1,105 @@
+"""What type checkers must refuse, line by line. Never run: tests/typing/check.py reads it."""
+
+# ruff: noqa: B018
+
+import asyncio
+from typing import Any
+
+import aioluahttp as http
+from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
+
+misspelt: RequestTable = {'url': 'http://h', 'timout': 5}  # error
+of_another_type: RequestTable = {'method': 5}  # error
+not_a_word: RequestTable = {'into': 'txt'}  # error
+not_a_deadline: RequestTable = {'timeout': '5'}  # error
+misspelt_deadline: RequestTable = {'timeout': {'totl': 5}}  # error
+a_list_as_body: RequestTable = {'body': ['x']}  # error
+a_number_as_password: RequestTable = {'auth': ('user', 5)}  # error
+a_part_of_another_type: RequestTable = {'multipart': [{'name': 5}]}  # error
+a_float_as_header: RequestTable = {'headers': {'A': 1.5}}  # error
+
+without_status: ResponseTable = {'body': 'x'}  # error
+misspelt_status: ResponseTable = {'statsu': 200}  # error
+status_as_text: ResponseTable = {'status': '200'}  # error
+number_as_body: ResponseTable = {'status': 200, 'body': 5}  # error
+
+
+async def wrong_calls() -> None:
+    await http.request({'url': 'http://h', 'timout': 5})  # error
+    await http.request(url='http://h', timout=5)  # error
+    await http.request(url=5)  # error
+    await http.request('http://h')  # error
+    await http.request(url='http://h', into='txt')  # error
+    await http.request({'url': 'http://h', 'port': 8.5})  # error
+    await http.request(url='http://h', tls='ca.pem')  # error
+    await http.request(url='http://h', check='yes')  # error
+
+
+async def wrong_reads(request: Request, response: Response) -> None:
+    response.statsu  # error
+    response.status + 'x'  # error
+    response.text + 'x'  # error
+    request.haeders  # error
+    request.port.upper()  # error
+    response.statsu = 200  # error
+    response.status = '200'  # error
+    http.request(url='http://h').body  # error
+    text: str = (await http.request(url='http://h', into='bytes')).body  # error
+    data: bytes = (await http.request({'url': 'http://h'})).body  # error
+    print(text, data)
+
+
+def without_argument() -> ResponseTable:
+    return {'status': 200}
+
+
+async def with_two_arguments(request: Request, more: int) -> ResponseTable:
+    return {'status': 200}
+
+
+async def that_returns_text(request: Request) -> str:
+    return 'x'
+
+
+async def that_returns_nothing(request: Request) -> None: ...
+
+
+def that_takes_text(request: str) -> ResponseTable:
+    return {'status': 200}
+
+
+first: Handler = without_argument  # error
+second: Handler = with_two_arguments  # error
+third: Handler = that_returns_text  # error
+fourth: Handler = that_returns_nothing  # error
+fifth: Handler = that_takes_text  # error
+
+
+async def wrong_servers(handler: Handler) -> None:
+    http.listen('127.0.0.1', '80', handler)  # error
+    http.listen('127.0.0.1', 80, that_returns_text)  # error
+    http.listen('127.0.0.1', 80)  # error
+    http.listen('127.0.0.1', 80, handler, max_bdy=5)  # error
+    http.listen('127.0.0.1', 80, handler).url  # error
+    http.Client(timout=5)  # error
+
+
+async def wrong_helpers() -> None:
+    url.split(b'http://h')  # error
+    url.join({'port': [80]})  # error
+    await parallel.map(5, [1])  # error
+    await parallel.map(asyncio.sleep, [1], errors='ignore')  # error
+    await parallel.map(http.request, [5])  # error
+    http.format_date('now')  # error
+    http.to_response(5)  # error
+    http.lisen  # error
+
+
+def wrong_answers(request: Request) -> ResponseTable:
+    if request.path == '/':
+        return {'stauts': 200}  # error
+    return {'status': 200, 'header': {}}  # error
+
+
+def wrong_types(value: dict[str, Any]) -> RequestTable:
+    return {'headers': 5}  # error

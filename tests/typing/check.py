@@ -1,0 +1,72 @@
+"""Hold the types to their promises: ``python tests/typing/check.py`` in the types session.
+
+Both checkers must let good.py pass, and in bad.py refuse exactly the lines marked ``# error``.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+GOOD, BAD = HERE / 'good.py', HERE / 'bad.py'
+
+
+def run(*command: str) -> str:
+    """Run a checker from the root, where its settings are, and give what it prints."""
+    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):  # 1 is for errors that were found
+        sys.exit(f'{command[0]} broke down:\n{done.stdout}{done.stderr}')
+    return done.stdout
+
+
+def mypy() -> list[tuple[str, int, str]]:
+    """Give the file, line and text of each error that mypy finds."""
+    lines = run(
+        *(sys.executable, '-m', 'mypy', '--strict', '--output=json', str(GOOD), str(BAD))
+    ).splitlines()
+    found = [json.loads(line) for line in lines if line.startswith('{')]
+    return [
+        (one['file'], one['line'], one['message']) for one in found if one['severity'] == 'error'
+    ]
+
+
+def basedpyright() -> list[tuple[str, int, str]]:
+    """Give the file, line and text of each error that basedpyright finds."""
+    program = str(Path(sys.executable).with_name('basedpyright'))
+    output = run(program, '--pythonpath', sys.executable, '--outputjson', str(GOOD), str(BAD))
+    found = json.loads(output)['generalDiagnostics']
+    return [
+        (one['file'], one['range']['start']['line'] + 1, one['message'])
+        for one in found
+        if one['severity'] == 'error'
+    ]
+
+
+def wrong(found: list[tuple[str, int, str]]) -> list[str]:
+    """List where what a checker found differs from what the files promise."""
+    texts = {(Path(file).name, line): text for file, line, text in found}
+    lines = BAD.read_text('utf-8').splitlines()
+    promised = {(BAD.name, n) for n, line in enumerate(lines, 1) if line.endswith('# error')}
+    return [
+        *(
+            f'{file}:{line} is refused: {texts[file, line]}'
+            for file, line in sorted(texts.keys() - promised)
+        ),
+        *(f'{file}:{line} passes' for file, line in sorted(promised - texts.keys())),
+    ]
+
+
+def main() -> int:
+    """Run both checkers; the exit code is the number of faults, at most 1."""
+    faults = [
+        f'{checker.__name__}: {fault}'
+        for checker in (mypy, basedpyright)
+        for fault in wrong(checker())
+    ]
+    print(*faults or ['the types hold: good.py passes, bad.py is refused where it says'], sep='\n')
+    return bool(faults)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""What type checkers must let pass. Never run: tests/typing/check.py reads it."""
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, assert_type
+
+import yarl
+
+import aioluahttp as http
+from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
+from aioluahttp.shapes import BytesTable, JsonTable, TextTable
+
+
+async def the_body_has_the_type_that_into_says() -> None:
+    assert_type((await http.request({'url': 'http://h'})).body, str)
+    assert_type((await http.request(url='http://h')).body, str)
+    assert_type((await http.request({'url': 'http://h', 'into': 'text'})).body, str)
+    assert_type((await http.request(url='http://h', into='text')).body, str)
+    assert_type((await http.request({'url': 'http://h', 'into': 'bytes'})).body, bytes)
+    assert_type((await http.request(url='http://h', into='bytes')).body, bytes)
+    assert_type((await http.request({'url': 'http://h', 'into': 'json'})).body, Any)
+    assert_type((await http.request(url='http://h', into='json')).body, Any)
+
+
+async def a_table_in_a_variable_keeps_its_type(into: str) -> None:
+    text: TextTable = {'url': 'http://h'}
+    data: BytesTable = {'url': 'http://h', 'into': 'bytes'}
+    value: JsonTable = {'url': 'http://h', 'into': 'json'}
+    table: RequestTable = {'url': 'http://h', 'into': 'json'}
+    assert_type(await http.request(text), Response[str])
+    assert_type(await http.request(text, method='PUT', timeout=5), Response[str])
+    assert_type(await http.request(data), Response[bytes])
+    assert_type(await http.request(value), Response[Any])
+    assert_type((await http.request(table)).body, Any)
+
+
+async def every_key_takes_what_the_contract_says(context: ssl.SSLContext) -> None:
+    await http.request(
+        method='PUT',
+        url=yarl.URL('http://h'),
+        scheme='https',
+        host='h',
+        port='8080',
+        path='/a',
+        query={'a': 'b', 'c': [1, 2], 'd': None},
+        headers={'A': 'b', 'C': ['d', 'e'], 'F': 5},
+        body=bytearray(b'x'),
+        timeout={'total': None, 'read': 5},
+        redirects=0,
+        max_body=None,
+        check={200, 404},
+        auth=('user', 'password'),
+        tls={'verify': False, 'ca': Path('ca.pem')},
+        proxy='http://proxy:3128',
+        unix=Path('/run/x.sock'),
+    )
+    await http.request(url='http://h', port=80, query='a=b', body='x', timeout=None, check=True)
+    await http.request(url='http://h', query=[('a', 'b'), ('a', 'c')], json={'a': [1]}, tls=context)
+    await http.request(url='http://h', headers=[('A', 'b'), ('C', ['d'])], form={'a': 'b', 'c': 5})
+    await http.request(url='http://h', bearer='x', auth=None, tls=False, timeout=0.5)
+    await http.request(url='http://h', multipart=[{'name': 'a', 'body': b'x', 'filename': 'c'}])
+
+
+async def headers_may_come_from_anywhere(
+    a: dict[str, str], b: Mapping[str, str], c: list[tuple[str, str]], d: http.Headers
+) -> None:
+    for headers in (a, b, c, d):
+        await http.request(url='http://h', headers=headers)
+    await http.request(url='http://h', query=a, form=a)
+
+
+async def a_table_that_a_server_gave_is_a_valid_argument(request: Request) -> None:
+    assert_type(await http.request(request), Response[str])
+    relayed = request | {'host': 'backend', 'port': 9000}
+    assert_type(relayed, Request)
+    assert_type(await http.request(relayed), Response[str])
+
+
+def fields_have_types(request: Request, response: Response) -> None:
+    assert_type(request.method, str)
+    assert_type(request.port, int)
+    assert_type(request.headers, http.Headers)
+    assert_type(request.headers['a'], str)
+    assert_type(request.headers.getall('a'), list[str])
+    assert_type(request.ip, str | None)
+    assert_type(request.cookies(), dict[str, str])
+    assert_type(request.json(), Any)
+    assert_type(response.status, int)
+    assert_type(response.body, str)
+    assert_type(response.text(), str)
+    assert_type(response.bytes(), bytes)
+    assert_type(response.links(), dict[str, dict[str, str]])
+    assert_type(response.history[0].status, int)
+    assert_type(response.copy(), Response[str])
+    assert_type(Response.from_plain(response.plain()).status, int)
+    response.status = 404
+    request['port'] = 80
+
+
+async def a_table(request: Request) -> ResponseTable:
+    return {'status': 200, 'headers': {'A': 'b'}, 'json': {'path': request.path}}
+
+
+async def a_response(request: Request) -> Response:
+    return await http.request(request)
+
+
+async def a_response_of_any_body(request: Request) -> Response[Any]:
+    return http.to_response({'status': 200, 'body': b''})
+
+
+async def a_mapping(request: Request) -> Mapping[str, Any]:
+    return {**await http.request(request), 'status': 200}
+
+
+async def a_dict(request: Request) -> dict[str, object]:
+    return {'status': 200}
+
+
+async def unannotated(request):  # type: ignore[no-untyped-def]  # pyright: ignore[reportMissingParameterType]
+    return {'status': 200, 'body': 'x'}
+
+
+def plain(request: Request) -> ResponseTable:
+    return {'status': 204, 'body': None}
+
+
+def logged(handler: Handler) -> Handler:
+    async def wrapper(request: Request) -> Response[Any]:
+        answer = handler(request)
+        table = await answer if isinstance(answer, Awaitable) else answer
+        return http.to_response(table)
+
+    return wrapper
+
+
+HANDLERS: list[Handler] = [
+    *(a_table, a_response, a_response_of_any_body, a_mapping, a_dict, unannotated, plain),
+    http.request,
+    http.Client().request,
+    logged(a_table),
+    lambda request: {'status': 200, 'body': request.url},
+]
+
+
+async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> None:
+    async with http.listen('127.0.0.1', 0, a_table) as server:
+        assert_type(server, http.Server)
+        assert_type(server.url, str)
+    server = await http.listen(None, None, lambda request: {'status': 200}, unix=Path('/x.sock'))
+    await server.close(grace=None)
+    await http.listen('::', 80, http.request, into='bytes', max_body=None, access_log=log)
+    await http.listen('::', 80, plain, handler_timeout=5, access_log=logging.getLogger('x'))
+
+
+async def a_client_is_like_request() -> None:
+    async with http.Client(base_url='http://h', headers={'A': 'b'}, timeout=5) as client:
+        assert_type((await client.request(url='a')).body, str)
+        assert_type((await client.request({'url': 'a', 'into': 'bytes'})).body, bytes)
+
+
+async def many_at_once(tables: list[TextTable]) -> None:
+    async def status(page: int) -> int:
+        return (await http.request(url=f'http://h/{page}')).status
+
+    assert_type(await parallel.map(status, range(9), limit=2), list[int])
+    assert_type(await parallel.map(status, [1], errors='return'), list[int | Exception])
+    responses = await parallel.map(http.request, tables)
+    print(responses[0].status)
+
+
+def urls_are_tables() -> None:
+    assert_type(url.split('http://h'), dict[str, str])
+    assert_type(url.join({'scheme': 'http', 'host': 'h', 'port': 80, 'path': None}), str)
+    assert_type(
+        url.encode('a b') + url.encode({'a': 1, 'b': ['c']}) + url.encode([('a', 'b')]), str
+    )
+    assert_type(url.decode('a=b'), dict[str, str | list[str]])
+    assert_type(url.relative('http://h', '../a'), str)
+    assert_type(http.format_date(), str)
+    assert_type(http.parse_date('x'), int | None)
+    assert_type(http.to_request(host='h'), Request)
+
+
+async def errors_are_told_apart() -> None:
+    try:
+        await http.request(url='http://h', check=True)
+    except http.StatusError as error:
+        assert_type(error.response.status, int)
+    except http.Error as error:
+        assert_type(error.request, Request | None)
