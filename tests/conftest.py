@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
+import trustme
+from multidict import CIMultiDict
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,3 +37,197 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
         asyncio.run(run(), debug=False)
 
     pyfuncitem.obj = in_a_loop
+
+
+class Wire:
+    """A raw client: writes bytes, and reads answers or whatever else comes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.send = writer.write
+
+    def ask(self, line: str, *fields: str, body: bytes = b'') -> None:
+        """Send a request of HTTP/1.1, given its method and target and the fields after Host."""
+        head = '\r\n'.join((f'{line} HTTP/1.1', 'Host: h', *fields, '\r\n'))
+        self.send(head.encode('utf-8', 'surrogateescape') + body)
+
+    async def answer(self, *, silent: bool = False) -> tuple[int, CIMultiDict[str], bytes]:
+        """Read one answer; a silent one has no body, whatever its head says."""
+        head = await self.reader.readuntil(b'\r\n\r\n')
+        first, *lines = head.decode('utf-8', 'surrogateescape').split('\r\n')[:-2]
+        fields = CIMultiDict(tuple(line.split(': ', 1)) for line in lines)
+        length = 0 if silent else int(fields.get('Content-Length', 0))
+        return int(first.split()[1]), fields, await self.reader.readexactly(length)
+
+    async def rest(self) -> bytes:
+        """Read all up to the end of the connection."""
+        return await self.reader.read()
+
+
+@pytest.fixture
+def wire() -> Any:
+    """Open a raw connection: ``async with wire(server) as client``, or ``wire(path=…)``."""
+
+    @contextlib.asynccontextmanager
+    async def opened(server: Any = None, **options: Any) -> AsyncIterator[Wire]:
+        if server is None:
+            reader, writer = await asyncio.open_unix_connection(**options)
+        else:
+            reader, writer = await asyncio.open_connection('127.0.0.1', server.port, **options)
+        try:
+            yield Wire(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    return opened
+
+
+class Asked(NamedTuple):
+    """A request as it came over the wire."""
+
+    line: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def values(self, name: str) -> list[str]:
+        """Give the values of a header, none where it did not come."""
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+
+@dataclass
+class Peer:
+    """A raw server: where it is, and what was asked of it."""
+
+    port: int | None
+    url: str
+    asked: list[Asked] = field(default_factory=list)
+    connections: int = 0
+
+
+class Line:
+    """One connection of a raw server: whole requests in, any bytes out."""
+
+    def __init__(self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self.peer, self.reader, self.writer = peer, reader, writer
+
+    async def request(self) -> Asked:
+        """Read a request and its body, and note it; ends with IncompleteReadError."""
+        head = (await self.reader.readuntil(b'\r\n\r\n')).decode('utf-8', 'surrogateescape')
+        line, *fields = head.removesuffix('\r\n\r\n').split('\r\n')
+        headers = [(name, value) for name, _, value in (one.partition(': ') for one in fields)]
+        length = {name.lower(): value for name, value in headers}.get('content-length', 0)
+        asked = Asked(line, headers, await self.reader.readexactly(int(length)))
+        self.peer.asked.append(asked)
+        return asked
+
+    async def send(self, data: bytes) -> None:
+        """Write bytes, whatever they are."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def reset(self) -> None:
+        """Close by a reset, as a process that dies does."""
+        on_socket = self.writer.get_extra_info('socket')
+        on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.writer.transport.abort()
+
+
+Handler = Callable[[Line], Awaitable[None]]
+
+
+def always(answer: bytes) -> Handler:
+    """Make a raw handler that answers each request with the same bytes."""
+
+    async def handler(line: Line) -> None:
+        while True:
+            await line.request()
+            await line.send(answer)
+
+    return handler
+
+
+def handshakes() -> list[asyncio.Task[None]]:
+    """Give asyncio's tasks for clients that are connected but not yet through with TLS."""
+    return [task for task in asyncio.all_tasks() if '_accept_connection2' in repr(task)]
+
+
+@contextlib.asynccontextmanager
+async def serve_raw(
+    handler: Handler | bytes,
+    *,
+    host: str = '127.0.0.1',
+    unix: str | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Peer]:
+    """Serve each connection by a raw handler, or each request by the same bytes.
+
+    At the end every connection is closed and every handler over; one that fails, but by the
+    client's leaving, fails the test.
+    """
+    tasks: list[asyncio.Task[None]] = []
+    answer = always(handler) if isinstance(handler, bytes) else handler
+
+    async def serve(line: Line) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await answer(line)
+        line.writer.close()
+        with contextlib.suppress(OSError):
+            await line.writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer.connections += 1
+        tasks.append(asyncio.create_task(serve(Line(peer, reader, writer))))
+        tasks[-1].add_done_callback(lambda task: writer.transport.abort())
+
+    if unix is None:
+        server = await asyncio.start_server(accept, host, 0, ssl=tls, backlog=256)
+        port = server.sockets[0].getsockname()[1]
+        name = f'[{host}]' if ':' in host else 'localhost' if tls else host
+        peer = Peer(port, f'{"https" if tls else "http"}://{name}:{port}')
+    else:
+        server = await asyncio.start_unix_server(accept, unix)
+        peer = Peer(None, 'http://localhost')
+    try:
+        yield peer
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+        await asyncio.gather(*handshakes())
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+@pytest.fixture(scope='session')
+def raw_server() -> Callable[..., contextlib.AbstractAsyncContextManager[Peer]]:
+    """Give ``serve_raw``, the maker of small servers that write any bytes."""
+    return serve_raw
+
+
+@pytest.fixture(scope='session')
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Give the paths of an authority and of a client's certificate, and contexts of servers.
+
+    Each is for localhost and 127.0.0.1; ``strict`` asks clients for certificates.
+    """
+    folder = tmp_path_factory.mktemp('certificates')
+    authority = trustme.CA()
+    paths = {name: str(folder / f'{name}.pem') for name in ('ca', 'cert', 'key')}
+    authority.cert_pem.write_to_path(paths['ca'])
+    client = authority.issue_cert('client@example.com')
+    client.cert_chain_pems[0].write_to_path(paths['cert'])
+    client.private_key_pem.write_to_path(paths['key'])
+    contexts = {name: ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) for name in TLS_SERVERS}
+    for context in contexts.values():
+        authority.issue_cert('localhost', '127.0.0.1').configure_cert(context)
+    authority.configure_trust(contexts['strict'])
+    contexts['strict'].verify_mode = ssl.CERT_REQUIRED
+    return SimpleNamespace(**paths, **contexts)
+
+
+TLS_SERVERS = ('server', 'strict', 'named', 'tls12')

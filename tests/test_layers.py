@@ -14,7 +14,7 @@ ROWS = [
     {'checks', 'tables'},
     {'conversion'},
     {'redirects', 'environment', 'incoming', 'outgoing'},
-    {'transport', 'exchange'},
+    {'defaults', 'transport', 'exchange'},
     {'client', 'server'},
     {'pool', 'listening'},
     {'cli'},
@@ -24,7 +24,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} | {'redirects', 'environment'}
+WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} | {'redirects', 'environment', 'defaults'}
 
 
 def imports(module: str) -> set[tuple[str, str]]:

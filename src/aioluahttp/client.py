@@ -12,12 +12,10 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
-from . import url
-from .conversion import BODIES, NULLABLE, to_mapping, to_request
+from .defaults import Defaults
 from .environment import from_environment
 from .errors import ConnectError, Error, StatusError, TableError, TimedOut
-from .headers import SECRET, Headers, to_headers
-from .redirects import TRUST, next_request, origin_of
+from .redirects import next_request
 from .shapes import BytesTable, JsonTable, RequestTable, TextTable
 from .tables import Request, Response, SentRequest
 from .transport import Transport, described
@@ -26,7 +24,6 @@ __all__ = ['Client', 'Sender']
 
 TIMEOUT = 30.0
 REDIRECTS = 10
-LOGINS = ('auth', 'bearer')
 
 
 class Sender(Protocol):
@@ -81,20 +78,12 @@ class Client:
         **defaults: Unpack[RequestTable],
     ) -> None:
         self.closed = False
-        self._base = None if base_url is None else to_request(url=base_url)
-        self._defaults = self._checked_defaults(dict(defaults))
+        self._defaults = Defaults(base_url, defaults)
         self._trust_env = trust_env
         self._cookies = _checked_cookies(cookies)
         self._limits = (limit, limit_per_host)
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-
-    def _checked_defaults(self, defaults: dict[str, Any]) -> dict[str, Any]:
-        to_request({'host': 'localhost', **defaults})  # raises what is wrong with them
-        if self._base is None:
-            return defaults
-        headers = _replaced(self._base['headers'], to_headers(defaults.get('headers')))
-        return {**defaults, 'headers': headers}
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,27 +121,12 @@ class Client:
 
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
         try:
-            request = self._normal(table, fields)
+            request = self._defaults.request(table, fields)
             return _accepted(await self._within_total(request), request.get('check', False))
         except Error as error:
             given = table if isinstance(table, Mapping) else {}
             error.request = SentRequest({**given, **fields})
             raise
-
-    def _normal(self, table: Any, fields: dict[str, Any]) -> Request:
-        """Bring a table to its normal form, with what the client adds to it."""
-        if not self._defaults:
-            return to_request(table, **fields)
-        both = {**to_mapping(table), **fields}
-        given = {key: one for key, one in both.items() if one is not None or key in NULLABLE}
-        if self._base is None:
-            return to_request(_merged(self._defaults, given))
-        given['url'] = _resolved(self._base['url'], given)
-        defaults = _origin(self._base, given) | self._defaults
-        request = to_request(_merged(defaults, given))
-        if origin_of(request) != origin_of(self._base):
-            return to_request(_merged(_public(defaults), given))
-        return request
 
     async def _within_total(self, request: Request) -> Response[Any]:
         timeout = request.get('timeout', TIMEOUT)
@@ -189,7 +163,9 @@ class Client:
             raise ConnectError('the client is closed')
         if self._transport is None:
             self._loop = loop
-            self._transport = Transport(*self._limits, _cookie_jar(self._cookies, self._base))
+            self._transport = Transport(
+                *self._limits, _cookie_jar(self._cookies, self._defaults.base)
+            )
         if self._loop is not loop:
             raise ConnectError('the client belongs to another event loop; make one for each')
         return self._transport
@@ -216,62 +192,7 @@ def _cookie_jar(cookies: bool | SimpleCookie, base: Request | None) -> AbstractC
     return jar
 
 
-def _resolved(base: str, given: Mapping[str, Any]) -> Any:
-    """Resolve the ``url`` of a table against a base, both in origin-form."""
-    reference = given.get('url')
-    if reference is None:
-        return None if given.get('path') else base
-    if isinstance(reference, yarl.URL):
-        reference = str(reference)
-    if _is_absolute(reference) or reference.startswith('/'):
-        return reference
-    return url.relative('//-' + base, reference).removeprefix('//-')
-
-
-def _is_absolute(reference: Any) -> bool:
-    return not isinstance(reference, str) or 'scheme' in url.split(reference)
-
-
-def _origin(base: Request, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a table takes from the origin of the base; a port belongs to scheme and host."""
-    elsewhere = {'scheme', 'host'} & given.keys() or _is_absolute(given['url'] or '')
-    return {key: base[key] for key in ('scheme', 'host', *(() if elsewhere else ('port',)))}
-
-
-def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a table over the defaults; what it has of a kind replaces all of that kind."""
-    merged = dict(defaults)
-    for kind in (BODIES, LOGINS):
-        if any(key in given for key in kind):
-            merged = {key: value for key, value in merged.items() if key not in kind}
-    headers = to_headers(given.get('headers'))
-    default_headers = to_headers(defaults.get('headers'))
-    if any(given.get(key) for key in LOGINS):
-        default_headers.popall('Authorization', None)
-    if 'Authorization' in headers:
-        merged = {key: value for key, value in merged.items() if key not in LOGINS}
-    return {**merged, **given, 'headers': _replaced(default_headers, headers)}
-
-
-def _replaced(headers: Headers, by: Headers) -> Headers:
-    kept = [(name, value) for name, value in headers.items() if name not in by]
-    return Headers([*kept, *by.items()])
-
-
-def _public(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out of the defaults what is for the origin of the base URL alone."""
-    kept = [
-        (name, value)
-        for name, value in to_headers(defaults.get('headers')).items()
-        if name.lower() not in SECRET | {'host'}
-    ]
-    public = {key: value for key, value in defaults.items() if key not in LOGINS}
-    if isinstance(tls := defaults.get('tls'), Mapping):
-        public['tls'] = {key: tls[key] for key in TRUST & tls.keys()}
-    return public | {'headers': kept}
-
-
-def _accepted(response: Response[Any], check: bool | frozenset[int]) -> Response[Any]:
+def _accepted(response: Response[Any], check: bool | list[int]) -> Response[Any]:
     status = response['status']
     if check is False or (status < 400 if check is True else status in check):
         return response

@@ -43,16 +43,14 @@ class Exchange:
         self.handler = handler
         self.settings = settings
         self.closing = False
-        self._running: dict[asyncio.Task[Any] | None, web.RequestHandler] = {}
-
-    def running(self) -> dict[asyncio.Task[Any], web.RequestHandler]:
-        """Give the tasks in which a request is being answered, with their connections."""
-        return {task: connection for task, connection in self._running.items() if task}
+        # The connections on which a request is being read or handled, with its task.
+        self.running: dict[web.RequestHandler, asyncio.Task[Any]] = {}
 
     async def __call__(self, raw: web.BaseRequest) -> Answer:
         """Handle one request; aiohttp calls this in a task made for it."""
-        task = asyncio.current_task()
-        self._running[task] = raw.protocol
+        task: Any = asyncio.current_task()
+        connection = raw.protocol
+        self.running[connection] = task
         try:
             request = read_head(raw)
             await read_body(raw, request, self.settings.into, self.settings.max_body)
@@ -61,7 +59,7 @@ class Exchange:
         else:
             return await self._handled(raw, request)
         finally:
-            del self._running[task]
+            del self.running[connection]
 
     async def _handled(self, raw: web.BaseRequest, request: Request) -> Answer:
         target = request['url']  # for the logs: the handler may change its table

@@ -41,7 +41,7 @@ def read_head(raw: web.BaseRequest) -> Request:
         raise Refused(501)
     target = _origin_form(raw, headers)
     path, _, query = target.partition('?')
-    scheme = raw.scheme
+    scheme = 'https' if raw.protocol.ssl_context else 'http'  # not what an absolute target says
     host, port = _asked(raw, headers)
     request = Request(
         method=raw.method,
@@ -76,12 +76,10 @@ def _origin_form(raw: web.BaseRequest, headers: Headers) -> str:
 
 def _asked(raw: web.BaseRequest, headers: Headers) -> tuple[str, int | None]:
     """Give the host and port that the request was sent to (RFC 9112 3.2)."""
-    hosts = headers.getall('Host', [])
-    if len(hosts) > 1 or (not hosts and raw.version >= (1, 1)):
-        raise Refused(400)
-    if hosts and hosts[0]:
+    # That there is one, and no more, is for the parser to see; HTTP/1.0 may have none.
+    if value := headers.get('Host'):
         try:
-            return _authority(hosts[0])
+            return _authority(value)
         except TableError as error:
             raise Refused(400) from error
     name = raw.transport.get_extra_info('sockname') if raw.transport else None
@@ -109,7 +107,9 @@ async def read_body(raw: web.BaseRequest, request: Request, into: str, limit: in
         return
     if headers.get('Transfer-Encoding', 'chunked').lower() != 'chunked':
         raise Refused(501)  # RFC 9112 6.1
-    if limit is not None and int(headers.get('Content-Length', '0')) > limit:
+    # What is compressed may be shorter once decoded, which is what the limit counts.
+    length = 0 if 'Content-Encoding' in headers else int(headers.get('Content-Length', '0'))
+    if limit is not None and length > limit:
         raise Refused(413)
     await _expected(raw, headers)
     try:

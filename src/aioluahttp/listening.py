@@ -178,10 +178,13 @@ def run(
 async def _until_signal(listening: Listening) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def stop() -> None:
-        for number in SIGNALS:  # from here on they do what they do without us
+        for number in SIGNALS:
             loop.remove_signal_handler(number)
+            # Not KeyboardInterrupt: in the middle of the loop it can lose a task, and so hang.
+            signal.signal(number, signal.SIG_DFL)
         stopped.set()
 
     async with listening as server:
@@ -189,3 +192,5 @@ async def _until_signal(listening: Listening) -> None:
             loop.add_signal_handler(number, stop)
         logger.info('listening on %s', server.url)
         await stopped.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -22,6 +22,7 @@ class Kept:
         self.client = Client(cookies=False)
         self.keeper = self._close_at_shutdown()
         self.leaving = False
+        self.inherited = False
         self._busy = 0
         self._idle = asyncio.Event()
 
@@ -47,7 +48,8 @@ class Kept:
             self.leaving = True
             if self._busy:
                 await self._idle.wait()
-            await self.client.close()
+            if not self.inherited:
+                await self.client.close()
 
 
 _kept: dict[asyncio.AbstractEventLoop, Kept] = {}
@@ -114,12 +116,14 @@ def _forget() -> None:
     """
     import ctypes
 
+    for kept in _kept.values():
+        kept.inherited = True  # the child may close the parent's loop at its exit
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept.copy()))
     _kept.clear()
     _starting.release()
 
 
-if hasattr(os, 'register_at_fork'):
+if hasattr(os, 'register_at_fork'):  # pragma: no branch - not on Windows
     os.register_at_fork(
         before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_forget
     )

@@ -33,6 +33,7 @@ class Connection(web.RequestHandler):
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections, loop=asyncio.get_running_loop(), **connections.settings)
         self.connections = connections
+        self.serving: Any = None  # the task that serves it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless the server was closed while the connection was being accepted."""
@@ -46,6 +47,8 @@ class Connection(web.RequestHandler):
 
     async def start(self) -> None:
         """Serve, and close in the end: aiohttp does not when it waits for a request."""
+        self.serving = asyncio.current_task()
+        self.connections.serves(self.serving)
         try:
             await super().start()
         finally:
@@ -73,6 +76,7 @@ class Connections(web.Server):
         self._open: dict[Connection, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     def __call__(self) -> Connection:
         return Connection(self)
@@ -84,19 +88,25 @@ class Connections(web.Server):
         if self.exchange.closing:
             transport.abort()
 
+    def serves(self, task: asyncio.Task[None]) -> None:
+        """Take note of the task that serves a connection."""
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     def gone(self, connection: Connection) -> None:
-        """Forget a connection."""
-        self._open.pop(connection, None)
+        """Forget a connection; what serves it ends, but for a callback that runs."""
+        del self._open[connection]
         if not self._open:
             self._none_open.set()
+        if connection not in self.exchange.running:
+            connection.serving.cancel()
 
     def close_idle(self) -> None:
         """Close the connections on which no request is being read or answered.
 
         The others close after their answer; told to close, they would read no more of a body.
         """
-        busy = self.exchange.running().values()
-        for connection in self._open.keys() - busy:
+        for connection in self._open.keys() - self.exchange.running.keys():
             connection.close()
 
     async def close_all(self, seconds: float) -> None:
@@ -108,6 +118,7 @@ class Connections(web.Server):
         for transport in self._open.values():
             transport.abort()
         await self._none_open.wait()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
 
 class Server:
@@ -214,11 +225,10 @@ class Server:
     async def _close(self, grace: float | None) -> None:
         self.status = 'closing'
         self._exchange.closing = True
-        for accepting in self._accepting:
-            accepting.close()
+        await self._stop_accepting()
         self._connections.close_idle()
         await asyncio.sleep(0)  # what has just been read becomes a task that runs
-        if running := self._exchange.running():
+        if running := set(self._exchange.running.values()):
             _, late = await asyncio.wait(running, timeout=grace)
             for task in late:
                 task.cancel()
@@ -228,6 +238,16 @@ class Server:
         await self._release()
         self.status = 'closed'
         self._closed.set()
+
+    async def _stop_accepting(self) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError):  # Windows has no readers
+            for listening in self._sockets:
+                loop.remove_reader(listening)
+        # asyncio loses, open, what it has accepted and not yet made a connection of.
+        await asyncio.sleep(0)
+        for accepting in self._accepting:
+            accepting.close()
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
 from . import text, url
+from .checks import check_auth
 from .codings import ACCEPT_ENCODING, decoded
 from .conversion import body_into, wire_body
 from .errors import ConnectError, Error, ProtocolError, TableError, TimedOut
@@ -53,7 +53,8 @@ def translated(error: BaseException, request: Request) -> Error | None:
     """Give our exception for one of aiohttp's, with the request in its text; None for others."""
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
-            what = getattr(error, 'message', '') or str(error) or type(error).__name__
+            what = getattr(error, 'message', str(error))  # half a head, where that is what came
+            what = what if isinstance(what, str) and what else type(error).__name__
             return ours(f'{described(request)}: {QUERY.sub("", what)}')
     return None
 
@@ -178,13 +179,7 @@ def _target(request: Request) -> yarl.URL:
 
 
 def _arguments(request: Request) -> dict[str, Any]:
-    headers = Headers(
-        [(name, value) for name, value in request['headers'].items() if name.lower() not in ONE_HOP]
-    )
-    for name, value in headers.items():
-        if not text.is_clean(value):  # aiohttp would leave out what it cannot encode
-            secret = name.lower() in SECRET
-            raise TableError.of(f'headers[{name}]', value, 'text in UTF-8', secret=secret)
+    headers = _headers(request)
     arguments: dict[str, Any] = {'headers': headers, 'allow_redirects': False}
     if 'body' in request:
         data = wire_body(headers, request['body'])
@@ -207,12 +202,28 @@ def _arguments(request: Request) -> dict[str, Any]:
     return arguments
 
 
+def _headers(request: Request) -> Headers:
+    spelling: dict[str, str] = {}  # aiohttp keeps a repeated header only under one spelling
+    kept = Headers()
+    for name, value in request['headers'].items():
+        lower = name.lower()
+        if not text.is_clean(value):  # aiohttp would leave out what it cannot encode
+            right = 'text in UTF-8 to be sent'
+            raise TableError.of(f'headers[{name}]', value, right, secret=lower in SECRET)
+        if lower not in ONE_HOP:
+            kept.add(spelling.setdefault(lower, name), value)
+    return kept
+
+
 def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     parts = url.split(request['proxy'])
     userinfo = parts.pop('userinfo', None)
     arguments: dict[str, Any] = {'proxy': url.join(parts)}
     if userinfo:
-        login = 'Basic ' + b64encode(unquote_to_bytes(userinfo)).decode()
+        user, _, password = userinfo.partition(':')
+        login = check_auth(
+            tuple(unquote(one, errors='surrogateescape') for one in (user, password))
+        )
         if request['scheme'] == 'https':  # the proxy reads no more than the CONNECT
             arguments['proxy_headers'] = {'Proxy-Authorization': login}
         else:

@@ -1,0 +1,411 @@
+"""One exchange: a table to the handler, its table out, its mistakes told."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
+
+import pytest
+from aiohttp import web
+
+import aioluahttp as http
+from aioluahttp.errors import TableError
+
+VARIABLE = ContextVar('VARIABLE', default='unset')
+
+
+class Liar(Mapping):
+    """A mapping that fails when it is read."""
+
+    def __getitem__(self, key):
+        raise OSError('no key')
+
+    def __iter__(self):
+        raise OSError('no keys')
+
+    def __len__(self):
+        return 1
+
+
+def raising(error):
+    """Make a callback that raises."""
+
+    async def callback(request):
+        raise error
+
+    return callback
+
+
+def plainly_raising(request):
+    """Fail as a plain function."""
+    raise StopIteration(3)
+
+
+async def cancelled(request):
+    """Let a cancellation escape that nobody asked for."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+def cleared(request):
+    """Fail, and leave nothing of the request."""
+    request.clear()
+    raise KeyError('x')
+
+
+def spoilt(request):
+    """Return what was checked, and changed after that."""
+    response = http.to_response({'status': 200})
+    response.headers['X'] = 'a\r\nY: b'
+    return response
+
+
+MISTAKES = [
+    (raising(ValueError('oops')), ValueError),
+    (raising(TimeoutError()), TimeoutError),
+    (raising(asyncio.CancelledError()), RuntimeError),
+    (raising(StopAsyncIteration()), StopAsyncIteration),
+    (raising(StopIteration()), RuntimeError),
+    (raising(web.HTTPNotFound()), web.HTTPNotFound),
+    (raising(ExceptionGroup('many', [OSError()])), ExceptionGroup),
+    (raising(http.ConnectError('x')), http.ConnectError),
+    (plainly_raising, RuntimeError),
+    (cancelled, RuntimeError),
+    (cleared, KeyError),
+    (spoilt, TableError),
+    *[
+        (lambda request, table=table: table, TableError)
+        for table in [
+            None,
+            'text',
+            200,
+            [('status', 200)],
+            web.Response(),
+            {},
+            {'body': 'x'},
+            *[
+                {'status': status}
+                for status in (None, 0, -1, 99, 100, 101, 199, 600, 999, 1000, '200', 200.0, True)
+            ],
+            {'status': 200, 'bdy': 'x'},
+            {'status': 200, 1: 2},
+            {'status': 200, 'headers': {'a b': 'c'}},
+            {'status': 200, 'headers': {'': 'c'}},
+            {'status': 200, 'headers': {'é': 'c'}},
+            {'status': 200, 'headers': {'a': 'b\r\nc: d'}},
+            {'status': 200, 'headers': {'a': 'b\nc'}},
+            {'status': 200, 'headers': {'a': 'b\0'}},
+            {'status': 200, 'headers': {'a': '\ud800'}},
+            {'status': 200, 'headers': {'a': 1.5}},
+            {'status': 200, 'headers': 'a: b'},
+            {'status': 200, 'headers': {'Content-Type': 'a\r\n\r\nb'}},
+            {'status': 200, 'reason': 'a\r\nb: c'},
+            {'status': 200, 'reason': 5},
+            {'status': 200, 'body': 5},
+            {'status': 200, 'body': ['a']},
+            {'status': 200, 'body': iter([b'a'])},
+            {'status': 200, 'body': {'a': 1}},
+            {'status': 200, 'body': 'x', 'json': 1},
+            {'status': 200, 'json': object()},
+            {'status': 200, 'json': float('nan')},
+            {'status': 200, 'body': '\ud800'},
+            {'status': 200, 'body': '€', 'headers': {'Content-Type': 'a/b; charset=latin1'}},
+        ]
+    ],
+    (lambda request: Liar(), OSError),
+]
+
+
+@pytest.mark.parametrize(('callback', 'kind'), MISTAKES)
+async def test_a_mistake_is_a_500_and_is_told(wire, caplog, callback, kind):
+    """Logged once, with its traceback; given to on_error; the connection answers again."""
+    told = []
+
+    def handler(request):
+        return {'status': 204} if request.path == '/well' else callback(request)
+
+    def on_error(error, request):
+        told.append((error, request.path))
+
+    async with http.listen('127.0.0.1', 0, handler, on_error) as server, wire(server) as client:
+        client.ask('GET /ill?secret')
+        status, headers, body = await client.answer()
+        assert (500, b'Internal Server Error', None) == (status, body, headers.get('Connection'))
+        client.ask('GET /well')
+        assert 204 == (await client.answer())[0]
+    [(error, path)] = told
+    assert (kind, None if callback is cleared else '/ill') == (type(error), path)
+    [record] = caplog.records
+    assert ('ERROR', 'GET /ill failed') == (record.levelname, record.getMessage())
+    assert (error, error.__traceback__) == record.exc_info[1:]
+
+
+async def async_on_error(error, request):
+    """Wait a turn, then fail."""
+    await asyncio.sleep(0)
+    raise OSError('in on_error')
+
+
+def plain_on_error(error, request):
+    """Fail at once."""
+    raise OSError('in on_error')
+
+
+@pytest.mark.parametrize(
+    'on_error',
+    [async_on_error, plain_on_error, raising, cancelled, lambda error, request: cancelled(request)],
+)
+async def test_an_on_error_that_fails_changes_nothing(wire, caplog, on_error):
+    """It is logged after the mistake itself; the answer is a 500 all the same."""
+    callback = raising(ValueError('oops'))
+    async with http.listen('127.0.0.1', 0, callback, on_error) as server, wire(server) as client:
+        for _ in range(2):
+            client.ask('GET /')
+            assert 500 == (await client.answer())[0]
+    expected = ['GET / failed', 'on_error failed'] * 2
+    assert expected == [record.getMessage() for record in caplog.records]
+
+
+async def test_an_async_on_error_is_awaited(wire):
+    """It has run to its end before the answer goes out."""
+    told = []
+
+    async def on_error(error, request):
+        await asyncio.sleep(0)
+        told.append((str(error), request.path))
+
+    callback = raising(ValueError('oops'))
+    async with http.listen('127.0.0.1', 0, callback, on_error) as server, wire(server) as client:
+        client.ask('GET /x')
+        await client.answer()
+        assert [('oops', '/x')] == told
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [
+        {'status': 200, 'body': 'x'},
+        http.Response(status=200, body='x'),
+        http.to_response({'status': 200, 'body': 'x'}),
+    ],
+)
+@pytest.mark.parametrize('kind', ['plain', 'async', 'future', 'object'])
+async def test_every_kind_of_callback_will_do(wire, answer, kind):
+    """A plain function, a coroutine function, one that gives an awaitable, and an object."""
+
+    async def asynchronous(request):
+        await asyncio.sleep(0)
+        return answer
+
+    class Callable:
+        async def __call__(self, request):
+            return answer
+
+    callback = {
+        'plain': lambda request: answer,
+        'async': asynchronous,
+        'future': lambda request: asyncio.ensure_future(asynchronous(request)),
+        'object': Callable(),
+    }[kind]
+    async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
+        client.ask('GET /')
+        assert (200, b'x') == (await client.answer())[::2]
+
+
+async def test_a_table_of_the_callback_is_not_changed(wire):
+    """Neither a plain table nor a Response gets headers that the answer has."""
+    tables = [{'status': 200, 'headers': {'X': '1'}, 'body': 'x'}]
+    tables.append(http.to_response(tables[0]))
+    before = [dict(table) for table in tables]
+    for table in tables:
+        async with (
+            http.listen('127.0.0.1', 0, lambda _, table=table: table) as server,
+            wire(server) as client,
+        ):
+            client.ask('GET /')
+            assert 'Content-Type' in (await client.answer())[1]
+    assert before == tables
+    assert ['X'] == list(tables[1].headers)
+
+
+async def test_a_callback_that_takes_too_long_is_a_504(wire, caplog):
+    """It is cancelled; nothing is logged, and the connection answers again."""
+    ended = []
+
+    async def callback(request):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(request.path)
+
+    listening = http.listen('127.0.0.1', 0, callback, handler_timeout=0.01)
+    async with listening as server, wire(server) as client:
+        for path in '/1', '/2':
+            client.ask(f'GET {path}')
+            status, headers, body = await client.answer()
+            assert (504, b'Gateway Timeout', None) == (status, body, headers.get('Connection'))
+    assert (['/1', '/2'], []) == (ended, caplog.records)
+
+
+async def test_a_timeout_of_the_callbacks_own_is_its_mistake(wire, caplog):
+    """Also where there is a handler_timeout, a TimeoutError is a 500."""
+    callback = raising(TimeoutError('mine'))
+    async with (
+        http.listen('127.0.0.1', 0, callback, handler_timeout=60) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        assert 500 == (await client.answer())[0]
+    assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
+
+
+async def test_each_request_has_a_task_and_a_context_of_its_own(wire):
+    """What one sets in a ContextVar the next on the same connection does not see."""
+    seen, tasks = [], []
+
+    async def callback(request):
+        seen.append(VARIABLE.get())
+        tasks.append(asyncio.current_task())
+        VARIABLE.set(request.path)
+        return {'status': 200}
+
+    VARIABLE.set('of listen')
+    async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
+        for _ in range(3):
+            client.ask('GET /')
+            await client.answer()
+    assert (1, 3) == (len(set(seen)), len(set(tasks)))
+
+
+@pytest.mark.parametrize('line', ['GET nowhere', 'POST /'])
+async def test_a_request_that_is_no_table_is_refused(wire, line):
+    """The callback is not called, nor on_error; the connection closes."""
+    calls = []
+    listening = http.listen('127.0.0.1', 0, calls.append, calls.append, into='json')
+    async with listening as server, wire(server) as client:
+        client.ask(line, 'Content-Length: 1', body=b'{')
+        assert 400 == (await client.answer())[0]
+        assert (b'', []) == (await client.rest(), calls)
+
+
+async def test_the_server_can_have_a_name(wire):
+    """``server_header`` goes out with every answer of the callback."""
+    listening = http.listen('127.0.0.1', 0, lambda request: None, server_header='we')
+    async with listening as server, wire(server) as client:
+        client.ask('GET /')
+        assert 'we' == (await client.answer())[1]['Server']
+
+
+async def test_pipelined_requests_are_answered_in_order(wire):
+    """One after the other, each with its own body."""
+    running = []
+
+    async def callback(request):
+        running.append(request.path)
+        await asyncio.sleep(0)
+        assert [request.path] == running
+        running.clear()
+        return {'status': 200, 'body': request.path + (request.body or '')}
+
+    async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
+        client.ask('GET /1')
+        client.ask('POST /2', 'Content-Length: 1', body=b'b')
+        client.ask('GET /3', 'Connection: close')
+        answers = [await client.answer() for _ in range(3)]
+        assert [b'/1', b'/2b', b'/3'] == [body for _, _, body in answers]
+        assert b'' == await client.rest()
+
+
+async def test_requests_run_beside_each_other(wire):
+    """A callback that waits does not hold up another connection."""
+    barrier = asyncio.Barrier(2)
+
+    async def callback(request):
+        await barrier.wait()
+        return {'status': 200}
+
+    async with (
+        http.listen('127.0.0.1', 0, callback) as server,
+        wire(server) as one,
+        wire(server) as other,
+    ):
+        for client in one, other:
+            client.ask('GET /')
+        assert [200, 200] == [(await client.answer())[0] for client in (one, other)]
+
+
+async def test_a_client_that_leaves_disturbs_nothing(wire, caplog):
+    """The callback runs to its end, and nothing is logged as an error."""
+    called, left, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def callback(request):
+        if request.path == '/held':
+            called.set()
+            await left.wait()
+            ended.set()
+        return {'status': 200, 'body': 'x'}
+
+    async with http.listen('127.0.0.1', 0, callback) as server:
+        async with wire(server) as client:
+            client.ask('GET /held')
+            await called.wait()
+        async with wire(server) as other:  # by its answer the server knows that the first has left
+            other.ask('GET /')
+            await other.answer()
+        left.set()
+        await ended.wait()
+    assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize('unix', [False, True])
+async def test_a_logger_gets_a_line_for_each_answer(wire, caplog, tmp_path, unix):
+    """Address, request line and status; what the callback does to its table does not show."""
+    caplog.set_level(logging.INFO, 'access')
+    log = logging.getLogger('access')
+    options = {'unix': tmp_path / 's'} if unix else {}
+
+    def callback(request):
+        request.clear()
+        return {'status': 404}
+
+    async with (
+        http.listen('127.0.0.1', 0, callback, access_log=log, **options) as server,
+        wire(None, path=options['unix']) if unix else wire(server) as client,
+    ):
+        client.ask('GET http://elsewhere/x?y')
+        await client.answer()
+    expected = f'{"-" if unix else "127.0.0.1"} "GET /x?y HTTP/1.1" 404'
+    lines = [record.getMessage() for record in caplog.records if record.name == 'access']
+    assert [expected] == lines
+
+
+async def test_a_callable_gets_both_tables(wire):
+    """Request and response, also of a mistake."""
+    seen = []
+
+    def callback(request):
+        return {'status': 201} if request.path == '/x' else None
+
+    def log(request, response):
+        seen.append((request.path, response.status))
+
+    async with (
+        http.listen('127.0.0.1', 0, callback, access_log=log) as server,
+        wire(server) as client,
+    ):
+        for path in '/x', '/y':
+            client.ask(f'GET {path}')
+            await client.answer()
+    assert [('/x', 201), ('/y', 500)] == seen
+
+
+async def test_an_access_log_that_fails_changes_nothing(wire, caplog):
+    """It is logged, and the answer goes out."""
+    listening = http.listen(
+        '127.0.0.1', 0, lambda request: {'status': 200}, access_log=lambda request: None
+    )
+    async with listening as server, wire(server) as client:
+        client.ask('GET /')
+        assert 200 == (await client.answer())[0]
+    assert ['access_log failed'] == [record.getMessage() for record in caplog.records]

@@ -1,0 +1,219 @@
+"""A response table as the bytes of an answer."""
+
+import re
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.dates import parse_date
+from aioluahttp.outgoing import PHRASES
+
+
+@pytest.fixture
+def answered(wire):
+    """Let a callback return a table; give the answer's bytes but for its Date, and that too."""
+
+    async def ask(table, method='GET', target='/', **options):
+        async with (
+            http.listen('127.0.0.1', 0, lambda request: table, **options) as server,
+            wire(server) as client,
+        ):
+            client.ask(f'{method} {target}', 'Connection: close')
+            data = await client.rest()
+        dates = re.findall(rb'Date: ([^\r]*)\r\n', data)
+        return re.sub(rb'Date: [^\r]*\r\n', b'', data), [parse_date(d.decode()) for d in dates]
+
+    return ask
+
+
+def head(status, *fields):
+    """Write the head of an answer that closes its connection."""
+    return '\r\n'.join((f'HTTP/1.1 {status}', *fields, 'Connection: close', '\r\n')).encode()
+
+
+@pytest.mark.parametrize(
+    ('table', 'fields', 'body'),
+    [
+        ({}, ['Content-Length: 0'], b''),
+        ({'body': None}, ['Content-Length: 0'], b''),
+        ({'body': ''}, ['Content-Length: 0'], b''),
+        ({'body': b''}, ['Content-Length: 0'], b''),
+        (
+            {'body': 'é'},
+            ['Content-Type: text/plain; charset=utf-8', 'Content-Length: 2'],
+            'é'.encode(),
+        ),
+        ({'body': b'\0'}, ['Content-Type: application/octet-stream', 'Content-Length: 1'], b'\0'),
+        ({'body': bytearray(b'x')}, ['Content-Type: application/octet-stream', None], b'x'),
+        ({'body': memoryview(b'x')}, ['Content-Type: application/octet-stream', None], b'x'),
+        ({'json': [None, 'é']}, ['Content-Type: application/json', None], b'[null,"\\u00e9"]'),
+        ({'json': None}, ['Content-Type: application/json', None], b'null'),
+        (
+            {'body': 'é', 'headers': {'content-type': 'text/html'}},
+            ['Content-Type: text/html; charset=utf-8', None],
+            'é'.encode(),
+        ),
+        (
+            {'body': 'é', 'headers': {'Content-Type': 'text/html; charset=ISO-8859-1'}},
+            ['Content-Type: text/html; charset=ISO-8859-1', None],
+            b'\xe9',
+        ),
+        (
+            {'body': 'é', 'headers': {'Content-Type': 'application/xml'}},
+            ['Content-Type: application/xml', None],
+            'é'.encode(),
+        ),
+        (
+            {'body': b'x', 'headers': {'Content-Type': 'text/html'}},
+            ['Content-Type: text/html', None],
+            b'x',
+        ),
+        (
+            {'headers': [('X', 1), ('x', ['2', '']), ('Y', ' é\udcff\t')]},
+            ['X: 1', 'x: 2', 'x: ', 'Y: é\udcff', None],
+            b'',
+        ),
+    ],
+)
+async def test_a_table_goes_out_as_it_is(answered, table, fields, body):
+    """Headers in order with their repeats; a Content-Type where the callback gave none."""
+    fields = [f'Content-Length: {len(body)}' if field is None else field for field in fields]
+    lines = '\r\n'.join(('HTTP/1.1 200 OK', *fields, 'Connection: close', '\r\n'))
+    data, _ = await answered({'status': 200, **table})
+    assert lines.encode('utf-8', 'surrogateescape') + body == data
+
+
+@pytest.mark.parametrize(
+    'headers',
+    [
+        {'Content-Length': '1'},
+        {'Content-Length': ['5', '6']},
+        {'content-length': 'x'},
+        {'Transfer-Encoding': 'chunked'},
+        {'Transfer-Encoding': 'chunked', 'Content-Length': '9'},
+        {'Connection': 'keep-alive, X', 'Keep-Alive': 'timeout=9'},
+        {'TE': 'x', 'Trailer': 'y', 'Upgrade': 'z', 'Expect': 'e', 'Proxy-Authenticate': 'p'},
+    ],
+)
+async def test_the_framing_is_never_a_lie(answered, headers):
+    """What a callback says of framing and of the connection does not go out."""
+    data, _ = await answered({'status': 200, 'headers': headers, 'body': b'abc'})
+    expected = head('200 OK', 'Content-Type: application/octet-stream', 'Content-Length: 3')
+    assert expected + b'abc' == data
+
+
+@pytest.mark.parametrize(
+    ('method', 'status', 'given', 'body', 'length'),
+    [
+        ('HEAD', 200, None, b'', None),
+        ('HEAD', 200, None, b'abc', '3'),
+        ('HEAD', 200, '12', b'', '12'),
+        ('HEAD', 200, '12', b'abc', '12'),
+        ('HEAD', 304, '12', b'', '12'),
+        ('GET', 304, '12', b'abc', '12'),
+        ('GET', 304, None, b'abc', None),
+        ('GET', 204, '12', b'abc', None),
+        ('HEAD', 204, '12', b'abc', None),
+        ('GET', 205, '12', b'abc', '0'),
+        ('HEAD', 205, '12', b'abc', '0'),
+        ('GET', 404, '12', b'', '0'),
+    ],
+)
+async def test_some_answers_have_no_body(answered, method, status, given, body, length):
+    """HEAD, 204, 205 and 304 send none; the length given for HEAD or 304 is kept."""
+    headers = {'Content-Length': given, 'Content-Type': 'a/b'}
+    data, _ = await answered({'status': status, 'headers': headers, 'body': body}, method)
+    fields = ['Content-Type: a/b'] + ([f'Content-Length: {length}'] if length else [])
+    assert head(f'{status} {PHRASES[status]}', *fields) == data
+
+
+@pytest.mark.parametrize('length', ['-1', '1.0', '٣', '', 'x'])
+async def test_a_length_that_is_none_is_a_mistake(answered, length):
+    """A Content-Length for HEAD is a number of bytes, or the answer is a 500."""
+    data, _ = await answered({'status': 200, 'headers': {'Content-Length': length}}, 'HEAD')
+    assert data.startswith(b'HTTP/1.1 500 Internal Server Error\r\n')
+    assert data.endswith(b'\r\n\r\n')
+
+
+@pytest.mark.parametrize(
+    ('table', 'line'),
+    [
+        ({'status': 200}, 'HTTP/1.1 200 OK'),
+        ({'status': 418}, "HTTP/1.1 418 I'm a Teapot"),
+        ({'status': 599}, 'HTTP/1.1 599 '),
+        ({'status': 200, 'reason': 'Très bien'}, 'HTTP/1.1 200 Très bien'),
+        ({'status': 200, 'reason': ''}, 'HTTP/1.1 200 '),
+        ({'status': 200, 'version': '9.9', 'url': 'x', 'history': [1]}, 'HTTP/1.1 200 OK'),
+    ],
+)
+async def test_the_status_line(answered, table, line):
+    """The phrase is the standard's, or the callback's; the version is ours."""
+    data, _ = await answered(table)
+    assert line.encode() == data.partition(b'\r\n')[0]
+
+
+async def test_date_is_now_or_what_the_callback_says(answered):
+    """Every answer has one Date."""
+    _, dates = await answered({'status': 200, 'headers': {'Date': http.format_date(7)}})
+    assert [7] == dates
+    before = parse_date(http.format_date())
+    _, [found] = await answered({'status': 200})
+    assert before <= found <= parse_date(http.format_date())
+
+
+@pytest.mark.parametrize(
+    ('option', 'headers', 'expected'),
+    [
+        ({}, {}, []),
+        ({'server_header': 'we'}, {}, [b'Server: we']),
+        ({'server_header': 'we'}, {'server': 'me'}, [b'server: me']),
+        ({'server_header': None}, {}, []),
+    ],
+)
+async def test_the_server_names_itself_only_if_told(answered, option, headers, expected):
+    """``server_header`` is sent where the callback gave no Server."""
+    data, _ = await answered({'status': 200, 'headers': headers}, **option)
+    assert expected == re.findall(rb'server: [^\r]*', data, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ('version', 'field', 'given', 'expected'),
+    [
+        ('1.1', None, None, None),
+        ('1.1', 'Connection: close', None, 'close'),
+        ('1.1', None, 'Close', 'close'),
+        ('1.1', None, ['X', 'x, close'], 'close'),
+        ('1.0', None, None, 'close'),
+        ('1.0', 'Connection: keep-alive', None, 'keep-alive'),
+        ('1.0', 'Connection: keep-alive', 'close', 'close'),
+    ],
+)
+async def test_connection_says_what_happens_next(wire, version, field, given, expected):
+    """What closes says so and does so; a kept connection answers again."""
+    table = {'status': 200, 'headers': {'Connection': given}, 'body': 'x'}
+    request = '\r\n'.join([f'GET / HTTP/{version}', 'Host: h', *filter(None, [field]), '\r\n'])
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: table) as server,
+        wire(server) as client,
+    ):
+        for _ in range(1 if expected == 'close' else 2):
+            client.send(request.encode())
+            _, headers, _ = await client.answer()
+            assert expected == headers.get('Connection')
+        if expected == 'close':
+            assert b'' == await client.rest()
+
+
+async def test_a_long_answer_is_whole(answered):
+    """What is more than the buffers hold arrives to its last byte."""
+    body = bytes(range(256)) * 40_000
+    data, _ = await answered({'status': 200, 'body': body})
+    assert body == data.partition(b'\r\n\r\n')[2]
+
+
+@pytest.mark.parametrize(('method', 'body'), [('GET', b'Bad Request'), ('HEAD', b'')])
+async def test_an_answer_that_no_callback_gives_closes(answered, method, body):
+    """It says its status and nothing else; HEAD has no body."""
+    data, dates = await answered({}, method, '/#')
+    fields = ['Content-Type: text/plain; charset=utf-8', 'Content-Length: 11']
+    assert (head('400 Bad Request', *fields) + body, 1) == (data, len(dates))

@@ -1,0 +1,1183 @@
+"""One table sent over the network, and the one that came back."""
+
+import asyncio
+import gzip
+import pickle
+import socket
+import ssl
+import zlib
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+import yarl
+
+import aioluahttp as http
+
+EVERY_BYTE = bytes(range(256))
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
+LONG = EVERY_BYTE * 8192  # 2 MiB: more than aiohttp sends in one write
+
+
+def answer(body=b'', *fields, status='200 OK', length=True):
+    """Make the bytes of a response."""
+    lines = [f'HTTP/1.1 {status}', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
+    return '\r\n'.join((*lines, '\r\n')).encode('utf-8', 'surrogateescape') + body
+
+
+@pytest.fixture
+def sent(raw_server):
+    """Give what goes over the wire for a request table."""
+
+    async def send(**fields):
+        async with raw_server(OK) as peer:
+            await http.request({'host': '127.0.0.1', 'port': peer.port, **fields})
+        (asked,) = peer.asked
+        return asked
+
+    return send
+
+
+@pytest.fixture
+def got(raw_server):
+    """Give what a request makes of the bytes that a server answers with."""
+
+    async def send(data, **fields):
+        async def handler(line):
+            await line.request()
+            await line.send(data)
+
+        async with raw_server(handler) as peer:
+            return await http.request(url=peer.url, **fields)
+
+    return send
+
+
+# What goes out
+
+
+@pytest.mark.parametrize(
+    ('fields', 'line'),
+    [
+        ({}, 'GET / HTTP/1.1'),
+        ({'method': 'get'}, 'GET / HTTP/1.1'),
+        ({'method': 'Propfind'}, 'PROPFIND / HTTP/1.1'),
+        ({'method': 'options', 'url': '*'}, 'OPTIONS * HTTP/1.1'),
+        ({'path': '/a/b'}, 'GET /a/b HTTP/1.1'),
+        ({'path': '/a', 'query': 'x=%27&y=+'}, 'GET /a?x=%27&y=+ HTTP/1.1'),
+        ({'query': {'q': 'a b', 'n': [1, 2]}}, 'GET /?q=a%20b&n=1&n=2 HTTP/1.1'),
+        ({'query': [('a', '1'), ('a', '2')]}, 'GET /?a=1&a=2 HTTP/1.1'),
+        ({'url': '/a?b', 'path': '/no', 'query': 'no'}, 'GET /a?b HTTP/1.1'),
+        ({'url': '/a', 'query': 'b'}, 'GET /a?b HTTP/1.1'),
+        *(
+            ({'url': one}, f'GET {one} HTTP/1.1')
+            for one in (
+                '/%27%2C%41%7e',
+                '/../x/./y',
+                '/a?',
+                '/a?b?',
+                '/a??',
+                '//x',
+                '//',
+                '//host/x?y',
+                '/a;b=c,d:e@f',
+                "/!$&'()*+,;=",
+                '/a?b=%2F&c=/?',
+                '/%',
+                '/%zz',
+                '/a%2fb%2Fc',
+                '/?a=b&&c',
+                '/a:80/',
+                '/?http://x/',
+            )
+        ),
+        ({'url': '/a b?c d'}, 'GET /a%20b?c%20d HTTP/1.1'),
+        ({'url': '/é?ü'}, 'GET /%C3%A9?%C3%BC HTTP/1.1'),
+        ({'url': '/\udcff'}, 'GET /%FF HTTP/1.1'),
+        ({'url': '/"<>\\^`{|}'}, 'GET /%22%3C%3E%5C%5E%60%7B%7C%7D HTTP/1.1'),
+        ({'url': '/a#part'}, 'GET /a HTTP/1.1'),
+        ({'url': '/a?#part'}, 'GET /a? HTTP/1.1'),
+    ],
+    ids=str,
+)
+async def test_the_bytes_of_a_url_reach_the_wire_unchanged(sent, fields, line):
+    """Method and target go out as written; only what may not stand in a URL is quoted."""
+    assert line == (await sent(**fields)).line
+
+
+@pytest.mark.parametrize('make', [str, lambda text: yarl.URL(text, encoded=True)])
+async def test_a_full_url_may_be_text_or_a_yarl_url(raw_server, make):
+    """Both say where to, and what overrides the other keys."""
+    async with raw_server(OK) as peer:
+        response = await http.request(url=make(peer.url + '/%41?b'), host='no.invalid', port=1)
+    assert ('GET /%41?b HTTP/1.1', peer.url + '/%41?b') == (peer.asked[0].line, response.url)
+
+
+@pytest.mark.parametrize(
+    ('headers', 'expected'),
+    [
+        (None, {}),
+        ({'Accept': 'a/b'}, {'Accept': ['a/b']}),
+        ({'accept-encoding': 'br'}, {'Accept-Encoding': ['br']}),
+        ({'USER-AGENT': 'mine'}, {'User-Agent': ['mine']}),
+        ({'User-Agent': ''}, {'User-Agent': ['']}),
+        ({'Accept': ['a/b', 'c/d']}, {'Accept': ['a/b', 'c/d']}),
+        ({'Accept': None}, {}),
+    ],
+    ids=str,
+)
+async def test_three_headers_have_defaults(sent, headers, expected):
+    """Accept, Accept-Encoding and User-Agent go out unless they are given."""
+    asked = await sent(headers=headers)
+    defaults = {
+        'Accept': ['*/*'],
+        'Accept-Encoding': ['gzip, deflate'],
+        'User-Agent': ['aioluahttp'],
+    }
+    assert {**defaults, **expected} == {name: asked.values(name) for name in defaults}
+    assert ['Host', *defaults] == sorted(
+        {name.title() for name, _ in asked.headers}, key=['Host', *defaults].index
+    )
+
+
+async def test_headers_go_out_as_given(sent):
+    """Repeats keep their order under the first spelling, values their text, an int its digits."""
+    given = [('X-b', '1'), ('x-A', 'é ü'), ('X-B', '2'), ('X-n', 3), ('X-e', ''), ('x-b', '0')]
+    asked = await sent(headers=given)
+    expected = [('X-b' if name.lower() == 'x-b' else name, str(value)) for name, value in given]
+    assert expected == [pair for pair in asked.headers if pair[0].lower().startswith('x-')]
+
+
+@pytest.mark.parametrize('host', ['name.example', 'name.example:81', '[::1]', ''])
+async def test_host_goes_out_as_given(sent, host):
+    """A Host header is sent once, and says what it says."""
+    assert [host] == (await sent(headers={'hOST': host})).values('Host')
+
+
+@pytest.mark.parametrize(
+    ('fields', 'expected'),
+    [
+        ({'headers': {'Content-Length': 5}}, []),
+        ({'headers': {'Transfer-Encoding': 'chunked'}}, []),
+        ({'method': 'POST'}, [('Content-Length', '0')]),
+        ({'method': 'POST', 'headers': {'Content-Length': 5}}, [('Content-Length', '0')]),
+        ({'body': ''}, [('Content-Length', '0')]),
+        ({'body': 'abc', 'headers': {'Content-Length': 5}}, [('Content-Length', '3')]),
+        (
+            {'body': b'abc', 'headers': {'Transfer-Encoding': 'chunked', 'TE': 'trailers'}},
+            [('Content-Length', '3')],
+        ),
+    ],
+    ids=str,
+)
+async def test_framing_is_the_library_s(sent, fields, expected):
+    """Whatever the table says of its length, the wire says what is true."""
+    asked = await sent(**fields)
+    framing = ('content-length', 'transfer-encoding', 'te')
+    assert expected == [pair for pair in asked.headers if pair[0].lower() in framing]
+
+
+async def test_what_belongs_to_one_hop_is_not_passed_on(sent):
+    """None of these is sent as it was given."""
+    names = [
+        *('Connection', 'Keep-Alive', 'TE', 'Trailer', 'Upgrade', 'Expect'),
+        *('Proxy-Authorization', 'Proxy-Authenticate', 'Proxy-Connection'),
+        'proxy-authentication-info',
+    ]
+    asked = await sent(headers={**dict.fromkeys(names, 'x'), 'X-Mine': 'y'}, body='z')
+    assert ([], ['y']) == ([v for n in names for v in asked.values(n)], asked.values('X-Mine'))
+
+
+@pytest.mark.parametrize(
+    'headers',
+    [
+        {'X': 'a\r\nY: b'},
+        {'X': 'a\nb'},
+        {'X': 'a\0b'},
+        {'X': 'a\x7fb'},
+        {'X\r\nY': 'b'},
+        {'X Y': 'b'},
+        {'': 'b'},
+        {'Ä': 'b'},
+        {'X': 'a\udc80b'},
+    ],
+    ids=ascii,
+)
+async def test_a_header_that_cannot_go_out_as_it_is_is_refused(raw_server, headers):
+    """No control character reaches the wire, and nothing is left out of a value in silence."""
+    async with raw_server(OK) as peer:
+        with pytest.raises(http.TableError):
+            await http.request(url=peer.url, headers=headers)
+    assert (0, []) == (peer.connections, peer.asked)
+
+
+async def test_an_error_hides_a_secret_header_that_cannot_go_out():
+    """The message names the header alone."""
+    with pytest.raises(http.TableError) as caught:
+        await http.request(url='http://127.0.0.1:1', headers={'Cookie': 's3cret=\udc80'})
+    assert "'headers[Cookie]' is ***; it must be text in UTF-8 to be sent" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'kind', 'body'),
+    [
+        ({'body': 'é'}, 'text/plain; charset=utf-8', 'é'.encode()),
+        ({'body': b'\xff'}, 'application/octet-stream', b'\xff'),
+        ({'body': bytearray(b'x')}, 'application/octet-stream', b'x'),
+        ({'body': memoryview(b'x')}, 'application/octet-stream', b'x'),
+        ({'body': 'a\udcff'}, 'application/octet-stream', b'a\xff'),
+        ({'body': ''}, None, b''),
+        ({'body': 'é', 'headers': {'Content-Type': 'text/html'}}, 'text/html; charset=utf-8', None),
+        (
+            {'body': 'é', 'headers': {'Content-Type': 'text/html; charset=iso-8859-1'}},
+            'text/html; charset=iso-8859-1',
+            b'\xe9',
+        ),
+        ({'body': b'x', 'headers': {'content-type': 'image/png'}}, 'image/png', b'x'),
+        ({'json': {'a': [1, 'é', None]}}, 'application/json', b'{"a":[1,"\\u00e9",null]}'),
+        ({'json': None}, 'application/json', b'null'),
+        ({'json': 1, 'headers': {'Content-Type': 'a/b+json'}}, 'a/b+json', b'1'),
+        ({'form': {'a': 'x y', 'b': [1, 2]}}, 'application/x-www-form-urlencoded', None),
+        ({'form': [('a', '&')]}, 'application/x-www-form-urlencoded', b'a=%26'),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('method', ['POST', 'GET', 'DELETE'])
+async def test_a_body_goes_out_with_its_type(sent, method, fields, kind, body):
+    """Text, bytes, JSON and forms, for any method, each under the type that says what it is."""
+    asked = await sent(method=method, **fields)
+    assert [kind] * (kind is not None) == asked.values('Content-Type')
+    expected = {
+        'text/html; charset=utf-8': 'é'.encode(),
+        'application/x-www-form-urlencoded': b'a=x%20y&b=1&b=2',
+    }
+    assert (expected.get(kind) if body is None else body) == asked.body
+
+
+async def test_no_body_has_no_type(sent):
+    """A request without a body says nothing of one."""
+    assert ([], []) == tuple(map((await sent()).values, ('Content-Type', 'Content-Length')))
+
+
+async def test_text_that_its_charset_cannot_encode_is_refused(sent):
+    """Nothing is sent in place of it."""
+    with pytest.raises(http.TableError):
+        await sent(body='☺', headers={'Content-Type': 'text/plain; charset=iso-8859-1'})
+
+
+async def test_a_multipart_body_goes_out(sent):
+    """Each part has its name, and a file its filename and type."""
+    part = {'name': 'f', 'body': EVERY_BYTE, 'filename': 'a.bin', 'content_type': 'a/b'}
+    asked = await sent(method='POST', multipart=[{'name': 'x', 'body': 'é'}, part])
+    boundary = asked.values('Content-Type')[0].removeprefix('multipart/form-data; boundary=')
+    expected = (
+        b'Content-Disposition: form-data; name="x"\r\n\r\n\xc3\xa9',
+        b'Content-Disposition: form-data; name="f"; filename="a.bin"\r\n'
+        b'Content-Type: a/b\r\n\r\n' + EVERY_BYTE,
+    )
+    mark = b'--' + boundary.encode()
+    assert (
+        asked.body
+        == b''.join(mark + b'\r\n' + one + b'\r\n' for one in expected) + mark + b'--\r\n'
+    )
+
+
+@pytest.mark.parametrize('body', [EVERY_BYTE, LONG], ids=len)
+@pytest.mark.parametrize('method', ['POST', 'PUT', 'GET'])
+async def test_a_body_of_any_bytes_and_length_arrives(sent, method, body):
+    """All 256 values, and more than aiohttp takes as bytes without a warning."""
+    assert body == (await sent(method=method, body=body)).body
+
+
+@pytest.mark.parametrize('fields', [{'auth': ('me', 'ü:')}, {'auth': 'me:ü:'}])
+async def test_a_login_is_basic(sent, fields):
+    """A pair and a text are the same."""
+    (value,) = (await sent(**fields)).values('Authorization')
+    assert 'me:ü:' == b64decode(value.removeprefix('Basic ')).decode()
+
+
+async def test_the_userinfo_of_a_url_is_basic(raw_server):
+    """It is decoded, and stands in no URL any more."""
+    async with raw_server(OK) as peer:
+        url = peer.url.replace('//', '//me:s%3Acret@')
+        response = await http.request(url=url)
+    (value,) = peer.asked[0].values('Authorization')
+    assert 'me:s:cret' == b64decode(value.removeprefix('Basic ')).decode()
+    assert peer.url + '/' == response.url
+
+
+async def test_a_bearer_is_a_token(sent):
+    """It goes out as it is."""
+    assert ['Bearer a.b~c='] == (await sent(bearer='a.b~c=')).values('Authorization')
+
+
+async def test_a_table_that_a_server_gave_is_sent_on(sent):
+    """``ip`` and ``version`` pass and are not sent."""
+    asked = await sent(ip='192.0.2.1', version='1.0')
+    assert ('GET / HTTP/1.1', False) == (asked.line, '192.0.2.1' in str(asked))
+
+
+# What comes back
+
+
+async def test_a_response_is_a_table(raw_server):
+    """Each key says what came."""
+    raw = answer(b'text', 'X-Many: 1', 'x-many: 2', 'Empty:', status='299 Quite Well')
+    async with raw_server(raw) as peer:
+        response = await http.request(url=peer.url + '/a?b', method='POST')
+    headers = [('X-Many', '1'), ('x-many', '2'), ('Empty', ''), ('Content-Length', '4')]
+    assert {
+        'status': 299,
+        'reason': 'Quite Well',
+        'headers': http.Headers(headers),
+        'body': 'text',
+        'url': peer.url + '/a?b',
+        'method': 'POST',
+        'version': '1.1',
+        'ip': '127.0.0.1',
+        'history': [],
+    } == response
+    assert isinstance(response, http.Response)
+
+
+@pytest.mark.parametrize(
+    ('raw', 'expected'),
+    [
+        (b'HTTP/1.0 200 OK\r\n\r\nto the end', ('1.0', 200, 'OK', 'to the end')),
+        (b'HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n', ('1.1', 200, '', '')),
+        (b'HTTP/1.1 999 \xff\r\nContent-Length: 0\r\n\r\n', ('1.1', 999, '\udcff', '')),
+        (b'HTTP/1.1 204 No\r\n\r\n', ('1.1', 204, 'No', '')),
+        (b'HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n', ('1.1', 304, 'No', '')),
+        (
+            b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n',
+            ('1.1', 200, 'OK', 'abc'),
+        ),
+        (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\n\r\nto the end', ('1.1', 200, 'OK', None)),
+        (b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n' * 500 + OK, ('1.1', 200, 'OK', 'hi')),
+    ],
+)
+async def test_any_framing_is_read(got, raw, expected):
+    """Bodies up to the end, none, in chunks; interim responses are passed over."""
+    response = await got(raw)
+    version, status, reason, body = expected
+    assert (version, status, reason) == (response.version, response.status, response.reason)
+    assert ('to the end' if body is None else body) == response.body
+
+
+@pytest.mark.parametrize(
+    ('into', 'nothing'), [('text', ''), ('bytes', b''), ('json', None)], ids=str
+)
+async def test_a_response_without_a_body_has_an_empty_one(got, into, nothing):
+    """The answer to HEAD has the headers of a body alone."""
+    raw = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\n'
+    response = await got(raw, method='HEAD', into=into)
+    assert (nothing, '5', 'gzip') == (
+        response.body,
+        response.headers['content-length'],
+        response.headers['content-encoding'],
+    )
+
+
+@pytest.mark.parametrize(
+    ('into', 'body', 'expected'),
+    [
+        ('text', 'é'.encode(), 'é'),
+        ('text', EVERY_BYTE, EVERY_BYTE.decode('utf-8', 'surrogateescape')),
+        ('bytes', EVERY_BYTE, EVERY_BYTE),
+        ('json', b'{"a": [1, null]}', {'a': [1, None]}),
+        ('json', '"é"'.encode('utf-16'), 'é'),
+    ],
+)
+async def test_a_body_becomes_what_into_says(got, into, body, expected):
+    """Text, bytes, or what the JSON says."""
+    assert expected == (await got(answer(body), into=into)).body
+
+
+@pytest.mark.parametrize('body', [b'<html>', b'{', b'\xff', b'[' * 100_000])
+async def test_bad_json_is_an_error_of_the_peer_but_not_on_an_error(got, body):
+    """A success that is no JSON is refused; the page of a redirect or an error is text."""
+    with pytest.raises(http.ProtocolError, match='no JSON'):
+        await got(answer(body), into='json')
+    for status in ('302 Found', '404 Not Found', '500 Error'):
+        response = await got(answer(body, status=status), into='json')
+        assert body == response.bytes()
+        assert isinstance(response.body, str)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'body', 'text'),
+    [
+        ('text/plain; charset=iso-8859-1', b'\xe9', 'é'),
+        ('text/plain; charset="Shift_JIS"', '日本'.encode('shift_jis'), '日本'),
+        ('text/plain; charset=punycode', b'\xe9', '\udce9'),
+        ('text/plain', b'\xe9', '\udce9'),
+        ('\udcff', b'\xe9', '\udce9'),
+    ],
+    ids=ascii,
+)
+async def test_a_charset_is_read_and_written(got, sent, kind, body, text):
+    """The text of a body is that of its charset, and sent on it is the same bytes."""
+    response = await got(answer(body, f'Content-Type: {kind}'))
+    assert (text, body) == (response.body, response.bytes())
+    if kind.isascii():
+        asked = await sent(body=response.body, headers={'Content-Type': kind})
+        assert body == asked.body
+
+
+def bare(data):
+    """Compress as those peers do that leave zlib's header out."""
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ('coding', 'body'),
+    [
+        (['gzip'], gzip.compress(LONG)),
+        (['x-GZIP'], gzip.compress(LONG)),
+        (['deflate'], zlib.compress(LONG)),
+        (['deflate'], bare(LONG)),
+        (['gzip, deflate'], zlib.compress(gzip.compress(LONG))),
+        (['deflate', 'gzip'], gzip.compress(zlib.compress(LONG))),
+        (['gzip'], gzip.compress(LONG[:7]) + gzip.compress(LONG[7:])),
+        (['identity'], LONG),
+    ],
+)
+async def test_a_compressed_body_is_undone(got, coding, body):
+    """What was compressed is as it was, and the headers describe what there is."""
+    fields = [f'Content-Encoding: {one}' for one in coding]
+    response = await got(answer(body, *fields, 'Vary: x'), into='bytes')
+    decoded = coding != ['identity']
+    names = ['vary'] if decoded else ['content-encoding', 'content-length', 'vary']
+    assert LONG == response.body
+    assert names == sorted(name.lower() for name in response.headers)
+
+
+async def test_an_unknown_coding_is_left_alone(got):
+    """The body is what came, and the headers say how."""
+    response = await got(answer(EVERY_BYTE, 'Content-Encoding: br'), into='bytes')
+    assert (EVERY_BYTE, 'br') == (response.body, response.headers['Content-Encoding'])
+
+
+async def test_a_compressed_body_of_nothing_is_nothing(got):
+    """Some peers name a coding over an empty body."""
+    response = await got(answer(b'', 'Content-Encoding: gzip'))
+    assert ('', 'gzip') == (response.body, response.headers['content-encoding'])
+
+
+PACKED = gzip.compress(LONG)
+
+
+@pytest.mark.parametrize(
+    'raw',
+    [
+        answer(PACKED[:-1], 'Content-Encoding: gzip'),
+        answer(PACKED[:-1], 'Content-Encoding: gzip', length=False),
+        answer(PACKED[:100], 'Content-Encoding: gzip'),
+        answer(b'no gzip', 'Content-Encoding: gzip'),
+        answer(PACKED[:-8] + bytes(8), 'Content-Encoding: gzip'),
+        answer(zlib.compress(b'x') + b'more', 'Content-Encoding: deflate'),
+    ],
+)
+async def test_a_broken_coding_is_refused(got, raw):
+    """A compressed body that was cut off, or is none, is no answer."""
+    with pytest.raises(http.ProtocolError, match='the compressed body'):
+        await got(raw)
+
+
+BOMB = gzip.compress(bytes(1 << 20), 9)
+
+
+@pytest.mark.parametrize(
+    ('raw', 'limit', 'fits'),
+    [
+        (answer(b'12345'), 5, True),
+        (answer(b'12345'), 4, False),
+        (answer(b''), 0, True),
+        (answer(b'12345', length=False), 4, False),
+        (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n', 4, False),
+        (answer(BOMB, 'Content-Encoding: gzip'), 1 << 20, True),
+        (answer(BOMB, 'Content-Encoding: gzip'), (1 << 20) - 1, False),
+        (answer(gzip.compress(BOMB), 'Content-Encoding: gzip, gzip'), 1000, False),
+        (answer(b'12345', status='404 No'), 4, False),
+        (answer(BOMB, 'Content-Encoding: gzip'), None, True),
+    ],
+)
+async def test_a_limit_counts_what_the_body_is(raw_server, raw, limit, fits):
+    """A decoded body of max_body passes, one more byte does not; the pool is whole after it."""
+
+    async def handler(line):
+        bad = (await line.request()).line.startswith('GET /bad')
+        await line.send(raw if bad else OK)
+        if bad:
+            line.writer.write_eof()
+        else:
+            await handler(line)
+
+    async with raw_server(handler) as peer, http.Client(limit=1) as client:
+        if fits:
+            await client.request(url=peer.url + '/bad', max_body=limit)
+        else:
+            with pytest.raises(http.BodyTooLarge):
+                await client.request(url=peer.url + '/bad', max_body=limit)
+        assert 'hi' == (await client.request(url=peer.url)).body
+
+
+async def test_the_default_limit_is_64_mib(got):
+    """What is larger is refused unless the table says otherwise."""
+    packed = answer(gzip.compress(bytes(64 * 1024 * 1024 + 1), 1), 'Content-Encoding: gzip')
+    with pytest.raises(http.BodyTooLarge):
+        await got(packed, into='bytes')
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    'raw',
+    [
+        b'',
+        b'garbage\r\n\r\n',
+        b'\r\n',
+        b'\x16\x03\x01\x02\x00',
+        b'HTTP/1.1 2000 OK\r\n\r\n',
+        b'HTTP/1.1 abc OK\r\n\r\n',
+        b'HTTP/1.1 200 OK\r\nX Y: z\r\n\r\n',
+        b'HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n',
+        b'HTTP/1.1 200 OK\r\nX: ' + b'a' * 100_000,
+        b'HTTP/1.1 200 OK\r\n' + b'X: y\r\n' * 1000 + b'\r\n',
+        b'HTTP/1.1 200 OK\r\nContent-Le',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab',
+        OK + b'x',
+        b'HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nab',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\na',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n',
+        b'HTTP/1.1 103 Early\r\nX: y\r\n\r\n' * 10_000,
+    ],
+    ids=lambda raw: ascii(raw[:60]),
+)
+async def test_what_is_no_http_is_an_error_of_the_peer(got, raw):
+    """Garbage, an early end, wrong lengths, a flood of interim responses."""
+    with pytest.raises(http.ProtocolError, match=r'^GET http://127\.0\.0\.1:\d+/: '):
+        await got(raw)
+
+
+@pytest.mark.parametrize(
+    ('raw', 'method', 'whole'),
+    [
+        (b'', 'GET', False),
+        (b'HTTP/1.1 200 OK\r\n', 'GET', False),
+        (answer(b'half', length=False), 'GET', False),
+        (answer(b'', length=False), 'GET', False),
+        (answer(b'half', 'Transfer-Encoding: gzip', length=False), 'GET', False),
+        (answer(b'half', 'Transfer-Encoding: chunked', length=False), 'GET', False),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', 'GET', False),
+        (answer(b'whole'), 'GET', True),
+        (b'HTTP/1.1 200 OK\r\n\r\n', 'HEAD', True),
+        (b'HTTP/1.1 204 OK\r\n\r\n', 'GET', True),
+    ],
+)
+async def test_a_reset_ends_no_body(raw_server, raw, method, whole):
+    """A body that ends with its connection must not end in a reset; any other may."""
+
+    written, read = asyncio.Event(), asyncio.Event()
+
+    async def handler(line):
+        await line.request()
+        await line.send(raw)
+        written.set()
+        await read.wait()
+        line.reset()
+
+    async with raw_server(handler) as peer:
+        asking = asyncio.ensure_future(http.request(url=peer.url, method=method))
+        await written.wait()
+        for _ in range(20):  # turns of the loop: the client reads before the reset drops it all
+            await asyncio.sleep(0)
+        read.set()
+        if whole:
+            assert int(raw.split()[1]) == (await asking).status
+        else:
+            with pytest.raises(http.ProtocolError):
+                await asking
+
+
+async def test_a_switch_of_protocols_ends_the_connection(raw_server):
+    """What nobody asked for is a status like any other, and the connection is not used again."""
+    raw = b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nbytes'
+    async with raw_server(raw) as peer:
+        assert [101, 101] == [(await http.request(url=peer.url)).status for _ in range(2)]
+    assert 2 == peer.connections
+
+
+def unused_port():
+    """Give a port on which nothing listens."""
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {'host': '127.0.0.1'},
+        {'host': 'no-such-name.invalid'},
+        {'scheme': 'https', 'host': '127.0.0.1'},
+        {'unix': '/no/such/socket'},
+        {'host': 'a.invalid', 'proxy': 'http://127.0.0.1:1'},
+        {'host': 'a.invalid', 'scheme': 'https', 'proxy': 'http://me:s3cret@127.0.0.1:1'},
+        {'host': 'a.invalid', 'proxy': 'http://no-such-name.invalid:1'},
+    ],
+    ids=str,
+)
+async def test_no_connection_is_an_error_of_its_own(fields):
+    """Refused, a name that nobody knows, no socket, no proxy."""
+    with pytest.raises(http.ConnectError) as caught:
+        await http.request({'port': unused_port(), 'query': 's3cret', **fields})
+    assert 's3cret' not in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize('unit', ['connect', 'read', 'total', None])
+async def test_a_deadline_passes(raw_server, unit):
+    """Connect (a server that never shakes hands), read and total each end the request."""
+
+    async def silent(line):
+        await line.reader.read()
+
+    timeout = 0.05 if unit is None else {unit: 0.05}
+    scheme = 'https' if unit == 'connect' else 'http'
+    async with raw_server(silent) as peer:
+        with pytest.raises(http.TimedOut) as caught:
+            await http.request(
+                url=f'{scheme}://127.0.0.1:{peer.port}/p?s3cret', timeout=timeout, tls=False
+            )
+    assert str(caught.value).startswith(f'GET {scheme}://127.0.0.1:{peer.port}/p: ')
+    assert 's3cret' not in str(caught.value)
+    assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+async def test_waiting_for_a_free_connection_is_part_of_connecting(raw_server):
+    """A pool that is full keeps nobody longer than ``connect``."""
+    asked = asyncio.Event()
+
+    async def silent(line):
+        await line.request()
+        asked.set()
+        await line.reader.read()
+
+    async with raw_server(silent) as peer, http.Client(limit=1) as client:
+        first = asyncio.create_task(client.request(url=peer.url))
+        await asked.wait()
+        with pytest.raises(http.TimedOut):
+            await client.request(url=peer.url, timeout={'connect': 0.05})
+        first.cancel()
+        await asyncio.wait([first])
+
+
+@pytest.mark.parametrize(
+    ('head', 'drop'),
+    [
+        (b'HTTP/1.1 200 OK\r\nX: ', b'y'),
+        (b'HTTP/1.1 200 OK\r\n\r\n', b'x'),
+        (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', b'1\r\nx\r\n'),
+        (b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n', gzip.compress(b'')),
+        (b'', b'HTTP/1.1 100 Continue\r\n\r\n'),
+    ],
+)
+async def test_a_peer_that_drips_is_held_to_the_total(raw_server, head, drop):
+    """Bytes that keep coming do not put off the deadline of the whole."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(head)
+        while True:
+            await line.send(drop)
+            await asyncio.sleep(0.01)
+
+    async with raw_server(handler) as peer:
+        with pytest.raises(http.TimedOut):
+            await http.request(url=peer.url, timeout=0.1)
+
+
+@pytest.mark.parametrize('raw', [b'', b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'])
+async def test_a_cancelled_request_leaves_nothing(raw_server, raw):
+    """Its connection is closed, before and after the head has come."""
+    asked, left = asyncio.Event(), asyncio.Event()
+
+    async def handler(line):
+        await line.request()
+        await line.send(raw)
+        asked.set()
+        await line.reader.read()
+        left.set()
+
+    async with raw_server(handler) as peer, http.Client(limit=1) as client:
+        asking = asyncio.create_task(client.request(url=peer.url, method='PUT', body=LONG))
+        await asked.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await left.wait()
+        assert {asyncio.current_task()} == {
+            task
+            for task in asyncio.all_tasks()
+            if 'Line' not in str(task) and 'serve' not in str(task)
+        }
+
+
+# Connections
+
+
+async def test_a_connection_is_reused(raw_server):
+    """Requests one after the other share it, bodies and errors of status included."""
+    async with raw_server(answer(b'no', status='404 No')) as peer:
+        for _ in range(3):
+            await http.request(url=peer.url, method='POST', body='x')
+    assert (1, 3) == (peer.connections, len(peer.asked))
+
+
+async def test_a_second_answer_is_the_answer_to_nothing(raw_server):
+    """What comes right behind an answer ends the connection."""
+    async with raw_server(OK + OK) as peer:
+        bodies = [(await http.request(url=peer.url, method='POST')).body for _ in range(3)]
+    assert (['hi'] * 3, 3) == (bodies, peer.connections)
+
+
+@pytest.mark.parametrize('unasked', [answer(b'forged'), b'HTTP/1.1 100 C\r\n\r\n', b'x'])
+async def test_a_connection_on_which_the_peer_spoke_unasked_is_not_used_again(raw_server, unasked):
+    """Bytes on an idle connection are never taken for the next answer."""
+    lines = []
+
+    async def handler(line):
+        lines.append(line)
+        while True:
+            await line.request()
+            await line.send(OK)
+
+    async with raw_server(handler) as peer, http.Client() as client:
+        assert 'hi' == (await client.request(url=peer.url)).body
+        await lines[0].send(unasked)
+        for _ in range(5):  # turns of the loop, in which the client reads it
+            await asyncio.sleep(0)
+        assert 'hi' == (await client.request(url=peer.url, method='POST', body='x')).body
+    assert (2, 2) == (peer.connections, len(peer.asked))
+
+
+async def test_a_peer_that_always_speaks_first_is_refused(certificates):
+    """It is not asked for ever; here its words come with the end of the handshake."""
+
+    class Talker(asyncio.Protocol):
+        def connection_made(self, transport):
+            talkers.append(transport)
+            transport.write(OK)
+
+    talkers = []
+    certificates.tls12.maximum_version = ssl.TLSVersion.TLSv1_2
+    server = await asyncio.get_running_loop().create_server(
+        Talker, '127.0.0.1', 0, ssl=certificates.tls12
+    )
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(http.ProtocolError, match='speaks before it is asked') as caught:
+            await http.request(url=f'https://127.0.0.1:{port}/', tls={'ca': certificates.ca})
+        for talker in talkers:
+            talker.abort()
+    assert 10 == len(talkers)
+    assert str(caught.value).startswith(f'GET https://127.0.0.1:{port}/: ')
+
+
+@pytest.mark.parametrize(('method', 'repeated'), [('PUT', True), ('GET', True), ('POST', False)])
+async def test_a_request_over_a_dead_connection_is_repeated_where_it_may_be(
+    raw_server, method, repeated
+):
+    """What is idempotent is sent again, the whole body with it; what is not is an error."""
+
+    async def handler(line):
+        await line.request()
+        if peer.connections > 1 or len(peer.asked) == 1:
+            await line.send(OK)
+            await line.request()
+
+    async with raw_server(handler) as peer, http.Client() as client:
+        await client.request(url=peer.url)
+        request = {'url': peer.url, 'method': method, 'body': LONG}
+        if repeated:
+            assert 200 == (await client.request(request)).status
+        else:
+            with pytest.raises(http.ProtocolError):
+                await client.request(request)
+    assert [b'', *[LONG] * (1 + repeated)] == [asked.body for asked in peer.asked]
+
+
+async def test_a_connection_that_the_peer_has_closed_is_not_used(raw_server):
+    """Also a POST is then sent over a new one."""
+    ended = asyncio.Event()
+
+    async def handler(line):
+        await line.request()
+        await line.send(OK)
+        await ended.wait()
+
+    async with raw_server(handler) as peer, http.Client() as client:
+        await client.request(url=peer.url)
+        ended.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert 'hi' == (await client.request(url=peer.url, method='POST', body='x')).body
+    assert 2 == peer.connections
+
+
+@pytest.mark.parametrize(('limits', 'most'), [({'limit': 2}, 2), ({'limit_per_host': 3}, 3)])
+async def test_connections_are_limited(raw_server, limits, most):
+    """No more than so many are open at once, and all requests are answered."""
+    open_now, seen = 0, []
+
+    async def handler(line):
+        nonlocal open_now
+        await line.request()
+        open_now += 1
+        seen.append(open_now)
+        await asyncio.sleep(0)
+        open_now -= 1
+        await line.send(OK)
+        await handler(line)
+
+    async with raw_server(handler) as peer, http.Client(**limits) as client:
+        await asyncio.gather(*(client.request(url=peer.url) for _ in range(12)))
+    assert (12, True, most) == (len(peer.asked), max(seen) <= most, peer.connections)
+
+
+async def test_no_limit_is_none(raw_server):
+    """With ``None`` all are sent at once."""
+    everyone = asyncio.Barrier(120)
+
+    async def handler(line):
+        await line.request()
+        await everyone.wait()
+        await line.send(OK)
+
+    async with raw_server(handler) as peer, http.Client(limit=None) as client:
+        await asyncio.gather(*(client.request(url=peer.url) for _ in range(120)))
+    assert 120 == peer.connections
+
+
+# TLS
+
+
+@pytest.mark.parametrize(
+    'tls',
+    [
+        lambda files: {'ca': files.ca},
+        lambda files: {'ca': Path(files.ca), 'verify': True},
+        lambda files: {'verify': False},
+        lambda files: False,
+        lambda files: ssl.create_default_context(cafile=files.ca),
+    ],
+)
+async def test_a_server_that_is_trusted_is_asked(raw_server, certificates, tls):
+    """By its authority, by a context, or by trusting anyone."""
+    async with raw_server(OK, tls=certificates.server) as peer:
+        response = await http.request(url=peer.url, tls=tls(certificates))
+    assert ('hi', f'https://localhost:{peer.port}/') == (response.body, response.url)
+
+
+@pytest.mark.parametrize(
+    'tls',
+    [
+        lambda files: None,
+        lambda files: True,
+        lambda files: {},
+        lambda files: {'ca': files.ca, 'server_name': 'other.example'},
+        lambda files: ssl.create_default_context(),
+    ],
+)
+async def test_a_server_that_is_not_trusted_is_not_asked(raw_server, certificates, tls):
+    """An unknown authority and another name are no connection; nothing is sent."""
+    async with raw_server(OK, tls=certificates.server) as peer:
+        with pytest.raises(http.ConnectError) as caught:
+            await http.request(url=peer.url + '/?s3cret', tls=tls(certificates))
+    assert [] == peer.asked
+    assert 's3cret' not in str(caught.value)
+
+
+async def test_a_server_is_named_by_its_server_name(raw_server, certificates):
+    """``server_name`` is what the certificate must be for, and what the server is told."""
+    names = []
+    certificates.named.sni_callback = lambda connection, name, context: names.append(name)
+    async with raw_server(OK, tls=certificates.named) as peer:
+        tls = {'ca': certificates.ca, 'server_name': 'localhost'}
+        await http.request(url=f'https://127.0.0.1:{peer.port}/', tls=tls)
+    assert ['localhost'] == names
+
+
+async def test_a_client_shows_its_certificate(raw_server, certificates):
+    """A server that asks for one answers with it alone."""
+    mine = {'ca': certificates.ca, 'cert': certificates.cert, 'key': certificates.key}
+    async with raw_server(OK, tls=certificates.strict) as peer:
+        assert 'hi' == (await http.request(url=peer.url, tls=mine)).body
+        with pytest.raises((http.ConnectError, http.ProtocolError)):
+            await http.request(url=peer.url, tls={'ca': certificates.ca})
+    assert 1 == len(peer.asked)
+
+
+async def test_equal_tls_tables_share_connections(raw_server, certificates):
+    """Contexts are kept by value; other settings never get the same connection."""
+    async with raw_server(OK, tls=certificates.server) as peer:
+        for _ in range(3):
+            await http.request(url=peer.url, tls={'ca': certificates.ca})
+        assert 1 == peer.connections
+        await http.request(url=peer.url, tls={'ca': certificates.ca, 'verify': False})
+        await http.request(url=peer.url, tls=False)
+        assert 3 == peer.connections
+        with pytest.raises(http.ConnectError):
+            await http.request(url=peer.url)
+
+
+async def test_files_that_cannot_be_loaded_are_a_mistake_of_the_table(tmp_path):
+    """No connection is made."""
+    with pytest.raises(http.TableError, match='cannot be loaded'):
+        await http.request(url='https://127.0.0.1:1', tls={'ca': tmp_path / 'missing'})
+
+
+@pytest.mark.parametrize('scheme', ['http', 'https'])
+async def test_the_wrong_scheme_is_an_error(raw_server, certificates, scheme):
+    """TLS to a server that has none is no connection; none to one that has is no HTTP."""
+    tls = certificates.server if scheme == 'http' else None
+    kind = http.ProtocolError if scheme == 'http' else http.ConnectError
+
+    async def handler(line):
+        await line.send(b'HTTP/1.1 400 no TLS\r\n\r\n')
+
+    async with raw_server(handler, tls=tls) as peer:
+        with pytest.raises(kind):
+            await http.request(url=f'{scheme}://127.0.0.1:{peer.port}')
+
+
+# Proxies, Unix sockets, IPv6
+
+
+async def relay(reader, writer):
+    """Copy bytes one way until they end."""
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+
+
+def proxying(login=None):
+    """Make the handler of a forward proxy, which tunnels and relays, for a login or for all."""
+
+    async def handler(line):
+        asked = await line.request()
+        if login not in (None, *asked.values('Proxy-Authorization')):
+            return await line.send(answer(b'', status='407 Who Are You'))
+        method, target, _ = asked.line.split()
+        host, _, port = target.removeprefix('http://').partition('/')[0].partition(':')
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            if method == 'CONNECT':
+                await line.send(b'HTTP/1.1 200 Go On\r\n\r\n')
+            else:
+                path = '/' + target.removeprefix('http://').partition('/')[2]
+                fields = [f'{n}: {v}' for n, v in asked.headers if not n.startswith('Proxy-')]
+                writer.write('\r\n'.join((f'{method} {path} HTTP/1.1', *fields, '\r\n')).encode())
+                writer.write(asked.body)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(relay(reader, line.writer))
+                group.create_task(relay(line.reader, writer))
+        finally:
+            writer.transport.abort()
+
+    return handler
+
+
+LOGIN = 'Basic bWU6cyZjcmV0'  # me:s&cret
+LOGINS = [('', None), ('me:s%26cret@', LOGIN), ('me@', 'Basic bWU6')]
+
+
+@pytest.mark.parametrize(('userinfo', 'login'), LOGINS)
+async def test_a_proxy_is_asked_for_http(raw_server, userinfo, login):
+    """The target goes out whole; the proxy's login goes to the proxy alone."""
+    async with raw_server(OK) as origin, raw_server(proxying(login)) as proxy:
+        response = await http.request(
+            url=origin.url + '/%41?b', proxy=f'http://{userinfo}127.0.0.1:{proxy.port}'
+        )
+    assert f'GET {origin.url}/%41?b HTTP/1.1' == proxy.asked[0].line
+    assert [login] * bool(login) == proxy.asked[0].values('Proxy-Authorization')
+    assert ('hi', 'GET /%41?b HTTP/1.1') == (response.body, origin.asked[0].line)
+
+
+@pytest.mark.parametrize(('userinfo', 'login'), LOGINS)
+async def test_a_proxy_is_tunnelled_through_for_https(raw_server, certificates, userinfo, login):
+    """The proxy sees CONNECT and its login, the origin neither."""
+    async with (
+        raw_server(OK, tls=certificates.server) as origin,
+        raw_server(proxying(login)) as proxy,
+    ):
+        request = {
+            'url': origin.url + '/a?s3cret',
+            'headers': {'Cookie': 's3cret'},
+            'proxy': f'http://{userinfo}127.0.0.1:{proxy.port}',
+            'tls': {'ca': certificates.ca},
+        }
+        assert ['hi', 'hi'] == [(await http.request(request)).body for _ in range(2)]
+    (connect,) = proxy.asked
+    assert f'CONNECT localhost:{origin.port} HTTP/1.1' == connect.line
+    assert [login] * bool(login) == connect.values('Proxy-Authorization')
+    assert 's3cret' not in str(connect)
+    assert [] == origin.asked[0].values('Proxy-Authorization')
+
+
+async def test_a_login_of_a_proxy_is_no_header_of_yours(raw_server):
+    """Where Proxy-Authorization is given as a header, it goes nowhere."""
+    async with raw_server(OK) as origin, raw_server(proxying()) as proxy:
+        await http.request(
+            url=origin.url,
+            headers={'Proxy-Authorization': LOGIN},
+            proxy=f'http://127.0.0.1:{proxy.port}',
+        )
+    assert [] == proxy.asked[0].values('Proxy-Authorization')
+
+
+async def test_a_proxy_that_refuses_is_no_connection_for_https(raw_server):
+    """The answer to CONNECT is none to the request; for http it is a status."""
+    async with raw_server(proxying(LOGIN)) as proxy:
+        request = {'host': 'a.example', 'proxy': f'http://127.0.0.1:{proxy.port}'}
+        with pytest.raises(http.ConnectError, match='Who Are You'):
+            await http.request(request, scheme='https')
+        assert 407 == (await http.request(request)).status
+
+
+@pytest.mark.parametrize('raw', [b'', b'garbage\r\n\r\n'])
+async def test_a_proxy_that_breaks_http_is_an_error_of_the_peer(raw_server, raw):
+    """It leaves no connection behind."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(raw)
+
+    async with raw_server(handler) as proxy:
+        with pytest.raises(http.ProtocolError):
+            await http.request(url='https://a.example', proxy=f'http://127.0.0.1:{proxy.port}')
+
+
+unix_only = pytest.mark.skipif(not hasattr(socket, 'AF_UNIX'), reason='needs Unix sockets')
+
+
+@unix_only
+@pytest.mark.parametrize('make', [str, Path])
+async def test_a_unix_socket_is_asked(raw_server, tmp_path, make):
+    """It needs no host, its peer has no address, and each has connections of its own."""
+    paths = [tmp_path / 'a', tmp_path / 'b']
+    async with raw_server(OK, unix=str(paths[0])) as one, raw_server(OK, unix=str(paths[1])) as two:
+        for path in (paths[0], paths[0], paths[1]):
+            response = await http.request(unix=make(path), path='/x')
+        assert 'hi' == (await http.request(unix=make(paths[1]), host='name.example')).body
+    assert ('hi', None, 'http://localhost/x') == (response.body, response.ip, response.url)
+    assert (1, 2) == (one.connections, two.connections)
+    hosts = [asked.values('Host') for asked in (*one.asked, *two.asked)]
+    assert [*[['localhost']] * 3, ['name.example']] == hosts
+
+
+@unix_only
+@pytest.mark.parametrize('fields', [{'scheme': 'https'}, {'proxy': 'http://me:s3cret@p'}])
+async def test_a_unix_socket_is_never_sent_what_is_for_others(raw_server, tmp_path, fields):
+    """Neither what https would hide nor a proxy's login."""
+    async with raw_server(OK, unix=str(tmp_path / 'a')) as peer:
+        with pytest.raises(http.TableError, match="'unix'"):
+            await http.request(unix=tmp_path / 'a', host='a.example', **fields)
+    assert 0 == peer.connections
+
+
+def has_ipv6():
+    """Tell whether this machine has ::1."""
+    try:
+        with socket.create_server(('::1', 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason='needs ::1')
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda port: {'url': f'http://[::1]:{port}/x'},
+        lambda port: {'host': '::1', 'port': port, 'path': '/x'},
+        lambda port: {'host': '[::1]', 'port': str(port), 'path': '/x'},
+    ],
+)
+async def test_an_ipv6_address_is_asked(raw_server, make):
+    """With its brackets and without."""
+    async with raw_server(OK, host='::1') as peer:
+        response = await http.request(make(peer.port))
+    assert ('::1', f'{peer.url}/x') == (response.ip, response.url)
+    assert [f'[::1]:{peer.port}'] == peer.asked[0].values('Host')
+
+
+@pytest.mark.parametrize('host', ['::1', '[fe80::1%lo]', '[::ffff:127.0.0.1]'])
+async def test_an_ipv6_address_that_is_not_there_is_no_connection(host):
+    """Whatever the machine has, it is an error of the library's."""
+    with pytest.raises(http.ConnectError):
+        await http.request(host=host, port=unused_port(), timeout=5)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ('kind', 'make'),
+    [
+        (http.ConnectError, lambda peer: {'host': '127.0.0.1', 'port': unused_port()}),
+        (http.TimedOut, lambda peer: {'url': peer.url + '/silent', 'timeout': 0.05}),
+        (http.ProtocolError, lambda peer: {'url': peer.url + '/garbage'}),
+        (http.BodyTooLarge, lambda peer: {'url': peer.url, 'max_body': 1}),
+        (http.StatusError, lambda peer: {'url': peer.url, 'check': {204}}),
+        (http.TableError, lambda peer: {'url': peer.url, 'port': 0}),
+    ],
+)
+async def test_an_error_carries_its_request_and_hides_its_secrets(raw_server, kind, make):
+    """``request`` equals the table that was given; text and pickle have no secret of it."""
+
+    async def handler(line):
+        what = (await line.request()).line.split()[1]
+        await line.send({'/garbage': b'garbage\r\n\r\n', '/silent': b''}.get(what, OK))
+        if what != '/silent':
+            return
+        await line.reader.read()
+
+    secrets = [
+        {'bearer': 's3cret'},
+        {'auth': ('me', 's3cret')},
+        {'headers': {'Cookie': 's3cret', 'AUTHORIZATION': 's3cret'}},
+    ]
+    async with raw_server(handler) as peer:
+        for secret in secrets:
+            table = {**make(peer), **secret}
+            with pytest.raises(kind) as caught:
+                await http.request(table)
+            again = pickle.loads(pickle.dumps(caught.value))
+            assert (table, kind, str(caught.value)) == (
+                caught.value.request,
+                type(again),
+                str(again),
+            )
+            for one in (caught.value, again):
+                assert 's3cret' not in f'{one} {one!r} {one.request} {one.request!r}'
+            assert 's3cret' not in str(dict(again.request))
+
+
+async def test_an_error_hides_the_logins_of_urls():
+    """That of the URL and that of the proxy."""
+    table = {
+        'url': f'http://me:s3cret@127.0.0.1:{unused_port()}',
+        'proxy': f'http://me:s3cret@127.0.0.1:{unused_port()}',
+    }
+    with pytest.raises(http.ConnectError) as caught:
+        await http.request(table)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert 's3cret' not in f'{caught.value!r} {caught.value.request!r} {dict(again.request)}'
