@@ -528,5 +528,5 @@ def test_the_whole_server_is_a_target_of_options_alone():
 
 def test_a_body_that_json_gave_is_no_body_to_send():
     """What was read from JSON is refused as a body, with the key that takes it."""
-    with pytest.raises(TableError, match="'body' is {'a': 1}.*goes as json"):
+    with pytest.raises(TableError, match=r"'body' is {'a': 1}.*goes as json"):
         wire_body(Headers(), {'a': 1})

@@ -15,8 +15,9 @@ ROWS = [
     {'conversion'},
     {'redirects', 'environment', 'incoming', 'outgoing'},
     {'defaults', 'transport', 'exchange'},
-    {'client', 'server'},
-    {'pool', 'listening'},
+    {'client', 'connections'},
+    {'pool', 'server'},
+    {'listening'},
     {'cli'},
     {'__init__', '__main__'},
 ]
@@ -24,7 +25,11 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} | {'redirects', 'environment', 'defaults'}
+WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} | {
+    'redirects',
+    'environment',
+    'defaults',
+}
 
 
 def imports(module: str) -> set[tuple[str, str]]:

@@ -464,7 +464,7 @@ async def test_only_clients_with_a_certificate_are_let_in(wire, authority, tls, 
             assert 200 == (await client.answer())[0]
 
 
-async def test_tls_clients_that_say_nothing_hold_up_nothing(wire, tls, caplog):
+async def test_tls_clients_that_say_nothing_hold_up_nothing(tls):
     """Neither one that does not take its leave, nor one that has not shaken hands.
 
     If the latter does so after all, it is not served.
@@ -482,6 +482,8 @@ async def test_tls_clients_that_say_nothing_hold_up_nothing(wire, tls, caplog):
         with contextlib.suppress(OSError):
             await shaken(raw, tls[1])
             assert b'' == await loop.sock_recv(raw, 1)
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left)  # the server sees the end when the client does
     assert not held.called.is_set()
 
 
