@@ -409,3 +409,20 @@ async def test_an_access_log_that_fails_changes_nothing(wire, caplog):
         client.ask('GET /')
         assert 200 == (await client.answer())[0]
     assert ['access_log failed'] == [record.getMessage() for record in caplog.records]
+
+
+async def test_an_access_log_may_be_a_coroutine_function(wire):
+    """What it returns is awaited where it can be, as of ``on_error``."""
+    seen = []
+
+    async def log(request, response):
+        await asyncio.sleep(0)
+        seen.append((request.path, response.status))
+
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: {'status': 204}, access_log=log) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /x')
+        await client.answer()
+    assert [('/x', 204)] == seen

@@ -72,7 +72,7 @@ class Exchange:
             await self._tell(error, request)
             response = to_response({'status': 500, 'body': PHRASES[500]})
             answer = self._answer(raw, response)
-        self._log(raw, target, request, response)
+        await self._log(raw, target, request, response)
         return answer
 
     async def _within_timeout(self, request: Request) -> Response[Any]:
@@ -103,7 +103,7 @@ class Exchange:
         except Exception:
             logger.exception('on_error failed')
 
-    def _log(
+    async def _log(
         self, raw: web.BaseRequest, target: str, request: Request, response: Response[Any]
     ) -> None:
         log = self.settings.access_log
@@ -118,7 +118,7 @@ class Exchange:
             )
         elif log is not None:
             try:
-                log(request, response)
+                await _call(log, request, response)
             except Exception:
                 logger.exception('access_log failed')
 
@@ -132,4 +132,4 @@ async def _call(function: Callable[..., Any], *arguments: Any) -> Any:
         task = asyncio.current_task()
         if task and task.cancelling():
             raise
-        raise RuntimeError('the handler let a cancellation of its own escape') from error
+        raise RuntimeError('a cancellation of its own escaped from it') from error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import fields
 from os import PathLike
 from types import TracebackType
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from .checks import check_count, check_into, check_max_body, check_seconds, check_unix
 from .errors import TableError
@@ -31,7 +31,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Options(TypedDict, total=False):
     """The options of ``listen``."""
 
-    into: str
+    into: Literal['text', 'bytes', 'json']
     max_body: int | None
     handler_timeout: float | None
     keepalive_timeout: float
