@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -188,8 +189,9 @@ async def _until_signal(listening: Listening) -> None:
         stopped.set()
 
     async with listening as server:
-        for number in SIGNALS:
-            loop.add_signal_handler(number, stop)
+        with contextlib.suppress(NotImplementedError):  # Windows; there Ctrl-C cancels this
+            for number in SIGNALS:
+                loop.add_signal_handler(number, stop)
         logger.info('listening on %s', server.url)
         await stopped.wait()
     for number, handler in before.items():
