@@ -59,7 +59,7 @@ __all__ = [
 if not TYPE_CHECKING:  # to checkers any name of the module would be there
 
     def __getattr__(name):
-        """Load the server, and aiohttp.web with it, when it is first asked for."""
+        """Load the server, and aiohttp's with it, when it is first asked for."""
         if name in ('Server', 'listen', 'run'):
             from . import listening
 

@@ -7,7 +7,9 @@ import contextlib
 import logging
 from typing import Any
 
-from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_server import Server as LowLevelServer
 
 from .exchange import Exchange
 from .outgoing import plain_answer
@@ -17,7 +19,7 @@ __all__ = ['Connection', 'Connections']
 logger = logging.getLogger('aioluahttp')
 
 
-class Connection(web.RequestHandler):
+class Connection(RequestHandler):
     """aiohttp's connection, which is known until it is gone, and says little to what is no HTTP."""
 
     def __init__(self, connections: Connections) -> None:
@@ -46,7 +48,7 @@ class Connection(web.RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,
@@ -56,7 +58,7 @@ class Connection(web.RequestHandler):
         return plain_answer(status)
 
 
-class Connections(web.Server):
+class Connections(LowLevelServer):
     """aiohttp's low-level server, which makes connections of ours."""
 
     def __init__(self, exchange: Exchange, **settings: Any) -> None:

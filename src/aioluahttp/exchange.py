@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
 
 from .conversion import to_response, wire_body
 from .incoming import Refused, read_body, read_head
@@ -44,9 +45,9 @@ class Exchange:
         self.settings = settings
         self.closing = False
         # The connections on which a request is being read or handled, with its task.
-        self.running: dict[web.RequestHandler, asyncio.Task[Any]] = {}
+        self.running: dict[RequestHandler, asyncio.Task[Any]] = {}
 
-    async def __call__(self, raw: web.BaseRequest) -> Answer:
+    async def __call__(self, raw: BaseRequest) -> Answer:
         """Handle one request; aiohttp calls this in a task made for it."""
         task: Any = asyncio.current_task()
         connection = raw.protocol
@@ -61,7 +62,7 @@ class Exchange:
         finally:
             del self.running[connection]
 
-    async def _handled(self, raw: web.BaseRequest, request: Request) -> Answer:
+    async def _handled(self, raw: BaseRequest, request: Request) -> Answer:
         target = request['url']  # for the logs: the handler may change its table
         try:
             response = await self._within_timeout(request)
@@ -85,7 +86,7 @@ class Exchange:
                 return to_response({'status': 504, 'body': PHRASES[504]})
             raise
 
-    def _answer(self, raw: web.BaseRequest, response: Response[Any]) -> Answer:
+    def _answer(self, raw: BaseRequest, response: Response[Any]) -> Answer:
         headers = response['headers'].copy()
         closes = 'close' in ','.join(headers.getall('Connection', ())).lower()
         keep_alive = raw.keep_alive and not closes and not self.closing
@@ -104,7 +105,7 @@ class Exchange:
             logger.exception('on_error failed')
 
     async def _log(
-        self, raw: web.BaseRequest, target: str, request: Request, response: Response[Any]
+        self, raw: BaseRequest, target: str, request: Request, response: Response[Any]
     ) -> None:
         log = self.settings.access_log
         if isinstance(log, logging.Logger):

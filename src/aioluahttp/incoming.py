@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_request import BaseRequest
 
 from . import url
 from .checks import PORTS, check_host, check_port
@@ -28,7 +29,7 @@ class Refused(Exception):
         self.status = status
 
 
-def read_head(raw: web.BaseRequest) -> Request:
+def read_head(raw: BaseRequest) -> Request:
     """Make the table of a request but for its body.
 
     Raises:
@@ -59,7 +60,7 @@ def read_head(raw: web.BaseRequest) -> Request:
     return request
 
 
-def _origin_form(raw: web.BaseRequest, headers: Headers) -> str:
+def _origin_form(raw: BaseRequest, headers: Headers) -> str:
     """Reduce the target to path and query; an absolute one's authority becomes Host."""
     target = raw.raw_path
     if '#' in target:
@@ -74,7 +75,7 @@ def _origin_form(raw: web.BaseRequest, headers: Headers) -> str:
     return parts.get('path', '/') + (f'?{parts["query"]}' if 'query' in parts else '')
 
 
-def _asked(raw: web.BaseRequest, headers: Headers) -> tuple[str, int | None]:
+def _asked(raw: BaseRequest, headers: Headers) -> tuple[str, int | None]:
     """Give the host and port that the request was sent to (RFC 9112 3.2)."""
     # That there is one, and no more, is for the parser to see; HTTP/1.0 may have none.
     if value := headers.get('Host'):
@@ -95,7 +96,7 @@ def _authority(value: str) -> tuple[str, int | None]:
     return check_host(parts['host']), port
 
 
-async def read_body(raw: web.BaseRequest, request: Request, into: str, limit: int | None) -> None:
+async def read_body(raw: BaseRequest, request: Request, into: str, limit: int | None) -> None:
     """Read the body of a request into its table; the headers then describe what is there.
 
     Raises:
@@ -118,11 +119,11 @@ async def read_body(raw: web.BaseRequest, request: Request, into: str, limit: in
     except BodyTooLarge as error:
         raise Refused(413) from error
     # ValueError is JSON's; the others come of a body that is broken or cut off.
-    except (ProtocolError, ValueError, web.RequestPayloadError, OSError) as error:
+    except (ProtocolError, ValueError, RequestPayloadError, OSError) as error:
         raise Refused(400) from error
 
 
-async def _expected(raw: web.BaseRequest, headers: Headers) -> None:
+async def _expected(raw: BaseRequest, headers: Headers) -> None:
     """Answer ``Expect`` (RFC 9110 10.1.1)."""
     expectation = headers.get('Expect')
     if expectation is None or raw.version < (1, 1):

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from time import time
 from typing import Any
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from .dates import format_date
 from .errors import TableError
@@ -29,7 +29,7 @@ class Answer:
         self._data = data
         self._writer: Any = None
 
-    async def prepare(self, raw: web.BaseRequest) -> Any:
+    async def prepare(self, raw: BaseRequest) -> Any:
         """Remember where to write to."""
         self._writer = raw.writer
         return self._writer
@@ -54,7 +54,7 @@ def plain_answer(status: int, method: str = 'GET') -> Answer:
 
 
 def encode(
-    raw: web.BaseRequest,
+    raw: BaseRequest,
     status: int,
     reason: str | None,
     headers: Headers,
