@@ -202,7 +202,9 @@ async def test_a_status_raises_only_where_check_says_so(raw_server, check, statu
         if passes:
             assert plain == await http.request(url=peer.url, check=check)
         else:
-            with pytest.raises(http.StatusError, match=f'^GET {status} Why$') as caught:
+            with pytest.raises(
+                http.StatusError, match=f'^GET {peer.url}/?: {status} Why$'
+            ) as caught:
                 await http.request(url=peer.url, check=check)
             assert plain == caught.value.response
             assert {'url': peer.url, 'check': check} == caught.value.request
@@ -675,3 +677,11 @@ async def test_a_broken_environment_is_an_error(environment):
             await client.request(url='http://a.invalid')
     assert {'url': 'http://a.invalid'} == caught.value.request
     assert 's3cret' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['limit', 'limit_per_host'])
+@pytest.mark.parametrize('wrong', [0, -1, 'x', True, 1.5], ids=str)
+def test_a_limit_is_one_connection_or_more(name, wrong):
+    """What is no number of connections is refused when the client is made."""
+    with pytest.raises(http.TableError, match=f"'{name}' is {wrong!r}; it must be an int of"):
+        http.Client(**{name: wrong})

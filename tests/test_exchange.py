@@ -426,3 +426,21 @@ async def test_an_access_log_may_be_a_coroutine_function(wire):
         client.ask('GET /x')
         await client.answer()
     assert [('/x', 204)] == seen
+
+
+@pytest.mark.parametrize('kind', [type('Odd', (BaseException,), {}), pytest.fail.Exception])
+async def test_what_is_no_exception_is_a_500_too(wire, caplog, kind):
+    """What is raised and is no ``Exception``, as of a failing test, is told all the same."""
+    told = []
+
+    def callback(request):
+        raise kind('x')
+
+    async with (
+        http.listen('127.0.0.1', 0, callback, lambda error, request: told.append(error)) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        status, *_ = await client.answer()
+    assert (500, [kind]) == (status, [type(error.__cause__) for error in told])
+    assert ['GET / failed'] == [record.getMessage() for record in caplog.records]

@@ -133,3 +133,11 @@ def test_a_malformed_part_is_refused(parts, message):
     with pytest.raises(TableError) as caught:
         encode_multipart(parts)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize('key', ['name', 'filename', 'content_type'])
+@pytest.mark.parametrize('wrong', ['a\0', 'a\x1bb', '\x7f'])
+def test_a_control_character_in_a_head_is_refused(key, wrong):
+    """No control character of a part's head reaches the wire but an encoded line break."""
+    with pytest.raises(TableError, match=f"'multipart.{key}' is .*without control characters"):
+        encode_multipart([{'name': 'n', 'body': '', key: wrong}])

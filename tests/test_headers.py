@@ -311,3 +311,13 @@ def test_a_quoted_parameter_is_read_as_it_was_meant(name: str, value: str) -> No
     quoted = value.replace('\\', '\\\\').replace('"', '\\"')
     link = parse_links(f'</a>; x-{name}="{quoted}"; rel=next')['next']
     assert value == link[f'x-{name}'.lower()]
+
+
+@pytest.mark.parametrize(
+    'name', ['Authorization', 'X-Api-Key', 'x-auth-token', 'Cookie', 'X-Secret']
+)
+def test_a_secret_is_not_in_a_message(name):
+    """A header that carries a secret by its name is refused without its value."""
+    with pytest.raises(TableError, match=r'\*\*\*') as caught:
+        to_headers({name: 'hush\n'})
+    assert 'hush' not in str(caught.value)

@@ -362,3 +362,14 @@ async def test_what_was_given_is_a_request_to_send(wire):
         await http.request(sent)
     assert (b'a\xff', ['1', '2']) == (seen[1].bytes(), seen[1].headers.getall('x'))
     assert json.dumps(seen[0].plain())
+
+
+async def test_a_length_of_thousands_of_digits_is_a_400(wire):
+    """A Content-Length that Python's int refuses is a bad request, not a fault of the server."""
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: {'status': 200}) as server,
+        wire(server) as client,
+    ):
+        client.ask('POST /', 'Content-Length: ' + '0' * 5000 + '5', body=b'hello')
+        status, *_ = await client.answer()
+    assert 400 == status

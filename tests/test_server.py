@@ -504,3 +504,12 @@ async def shaken(client, context):
             continue
         await loop.sock_sendall(client, outgoing.read())
         return
+
+
+async def test_a_server_is_entered_as_well():
+    """``async with`` on a server that was awaited closes it at the end."""
+    server = await http.listen('127.0.0.1', 0, lambda request: {'status': 204})
+    async with server as entered:
+        assert entered is server
+        assert 204 == (await http.request(url=server.url)).status
+    assert 'closed' == server.status

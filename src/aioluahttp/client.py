@@ -12,6 +12,7 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
+from .checks import check_count
 from .defaults import Defaults
 from .environment import from_environment
 from .errors import ConnectError, Error, StatusError, TableError, TimedOut
@@ -81,6 +82,8 @@ class Client:
         self._defaults = Defaults(base_url, defaults)
         self._trust_env = trust_env
         self._cookies = _checked_cookies(cookies)
+        _check_limit('limit', limit)
+        _check_limit('limit_per_host', limit_per_host)
         self._limits = (limit, limit_per_host)
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -171,6 +174,11 @@ class Client:
         return self._transport
 
 
+def _check_limit(key: str, limit: Any) -> None:
+    if limit is not None and check_count(key)(limit) == 0:
+        raise TableError.of(key, limit, 'an int of 1 or more, or None for no limit')
+
+
 def _checked_cookies(cookies: Any) -> bool | SimpleCookie:
     if isinstance(cookies, bool):
         return cookies
@@ -196,6 +204,7 @@ def _accepted(response: Response[Any], check: bool | list[int]) -> Response[Any]
     status = response['status']
     if check is False or (status < 400 if check is True else status in check):
         return response
-    error = StatusError(f'{response["method"]} {status} {response["reason"]}')
+    target = response['url'].partition('?')[0]  # the query may be secret
+    error = StatusError(f'{response["method"]} {target}: {status} {response["reason"]}')
     error.response = response
     raise error

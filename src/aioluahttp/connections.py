@@ -54,7 +54,10 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> Any:
         """Answer a request that the parser refuses; no byte of it is repeated."""
-        logger.info('bad request from %s: %s', request.remote, type(exc).__name__)
+        if status >= 500:  # not the peer's fault
+            logger.error('the request from %s failed', request.remote, exc_info=exc)
+        else:
+            logger.info('bad request from %s: %s', request.remote, type(exc).__name__)
         return plain_answer(status)
 
 

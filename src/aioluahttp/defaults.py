@@ -10,7 +10,7 @@ import yarl
 from . import url
 from .checks import WHOLE_SERVER
 from .conversion import BODIES, NULLABLE, to_mapping, to_request
-from .headers import SECRET, Headers, to_headers
+from .headers import Headers, is_secret, to_headers
 from .redirects import TRUST, origin_of
 from .tables import Request
 
@@ -101,7 +101,7 @@ def _public(defaults: Mapping[str, Any]) -> dict[str, Any]:
     kept = [
         (name, value)
         for name, value in to_headers(defaults.get('headers')).items()
-        if name.lower() not in SECRET | {'host'}
+        if name.lower() != 'host' and not is_secret(name)
     ]
     public = {key: value for key, value in defaults.items() if key not in LOGINS}
     if isinstance(tls := defaults.get('tls'), Mapping):

@@ -129,8 +129,10 @@ async def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         result = function(*arguments)
         return await result if inspect.isawaitable(result) else result
-    except asyncio.CancelledError as error:
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # such as a cancellation of its own, or pytest.fail's
         task = asyncio.current_task()
-        if task and task.cancelling():
+        if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
             raise
-        raise RuntimeError('a cancellation of its own escaped from it') from error
+        raise RuntimeError(f'{type(error).__name__} escaped from it') from error

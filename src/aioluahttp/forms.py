@@ -73,7 +73,9 @@ def _part(part: Any) -> tuple[bytes, bytes]:
 def _text(key: str, value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or (key == 'content_type' and CONTROL.search(value)):
+    # In a name a line break is written as %0D or %0A; no other control character has a form.
+    kept = value if key == 'content_type' else str(value).translate({10: None, 13: None})
+    if not isinstance(value, str) or CONTROL.search(kept):
         raise TableError.of(f'multipart.{key}', value, 'a str without control characters')
     _encoded(f'.{key}', value)
     return value

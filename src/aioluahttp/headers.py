@@ -16,7 +16,7 @@ __all__ = ['Headers', 'HeadersLike', 'parse_cookies', 'parse_links', 'to_headers
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f\x7f]')
 
-SECRET = frozenset({'authorization', 'proxy-authorization', 'cookie', 'set-cookie'})
+SECRET = re.compile('auth|cookie|token|secret|passw|api-?key', re.IGNORECASE)
 
 # What belongs to one connection (RFC 9110 7.6.1) or is the framing of one message: made anew
 # for each by the library, never passed on.
@@ -97,7 +97,7 @@ def _fields(name: Any, value: Any) -> list[tuple[str, str]]:
 
 
 def _value(name: str, value: Any) -> str:
-    key, secret = f'headers[{name}]', name.lower() in SECRET
+    key, secret = f'headers[{name}]', is_secret(name)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TableError.of(key, value, 'a str, an int or a list of str', secret=secret)
     text = (value if isinstance(value, str) else str(value)).strip(' \t')
@@ -110,11 +110,14 @@ def _value(name: str, value: Any) -> str:
     return text
 
 
+def is_secret(name: str) -> bool:
+    """Tell whether a header's value is to be hidden and kept to its origin, by its name."""
+    return SECRET.search(name) is not None
+
+
 def hide(headers: Headers) -> Headers:
     """Copy headers with the values of those that carry secrets hidden."""
-    return Headers(
-        [(name, '***' if name.lower() in SECRET else value) for name, value in headers.items()]
-    )
+    return Headers([(name, '***' if is_secret(name) else value) for name, value in headers.items()])
 
 
 def parse_cookies(pairs: Iterable[str]) -> dict[str, str]:

@@ -108,17 +108,17 @@ async def read_body(raw: BaseRequest, request: Request, into: str, limit: int | 
         return
     if headers.get('Transfer-Encoding', 'chunked').lower() != 'chunked':
         raise Refused(501)  # RFC 9112 6.1
-    # What is compressed may be shorter once decoded, which is what the limit counts.
-    length = 0 if 'Content-Encoding' in headers else int(headers.get('Content-Length', '0'))
-    if limit is not None and length > limit:
-        raise Refused(413)
-    await _expected(raw, headers)
     try:
+        # What is compressed may be shorter once decoded, which is what the limit counts.
+        length = 0 if 'Content-Encoding' in headers else int(headers.get('Content-Length', '0'))
+        if limit is not None and length > limit:
+            raise Refused(413)
+        await _expected(raw, headers)
         data = await decoded(raw.content.iter_any(), headers, limit)
         request['body'] = body_into(into, data, headers)
     except BodyTooLarge as error:
         raise Refused(413) from error
-    # ValueError is JSON's; the others come of a body that is broken or cut off.
+    # ValueError is JSON's, or int's; the others come of a body that is broken or cut off.
     except (ProtocolError, ValueError, RequestPayloadError, OSError) as error:
         raise Refused(400) from error
 

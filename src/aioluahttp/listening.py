@@ -18,7 +18,7 @@ from .checks import check_count, check_into, check_max_body, check_seconds, chec
 from .errors import TableError
 from .exchange import AccessLog, Exchange, OnError, Settings
 from .headers import to_headers
-from .server import GRACE, Server
+from .server import Server
 from .tables import Handler
 from .tls import TlsLike, server_context
 
@@ -106,7 +106,7 @@ class Listening:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._server.close(self._arguments[3].get('shutdown_timeout', GRACE))
+        await self._server.__aexit__(kind, error, traceback)
 
     def __del__(self) -> None:
         if not self._used:

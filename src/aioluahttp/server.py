@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from os import stat
+from types import TracebackType
 from typing import Any, Self
 
 from .binding import bind_tcp, bind_unix, unlink_unix, url_of
@@ -149,6 +150,17 @@ class Server:
         await asyncio.sleep(0)
         for accepting in self._accepting:
             accepting.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close(self._grace)
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed."""

@@ -16,8 +16,8 @@ from . import text, url
 from .checks import check_auth
 from .codings import ACCEPT_ENCODING, decoded
 from .conversion import body_into, wire_body
-from .errors import ConnectError, Error, ProtocolError, TableError, TimedOut
-from .headers import ONE_HOP, SECRET, Headers
+from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
+from .headers import ONE_HOP, Headers, is_secret
 from .tables import Request, Response
 from .tls import client_context
 
@@ -125,6 +125,8 @@ class Transport:
                 return await self._exchange(request)
             except StaleConnection:
                 continue
+            except (BodyTooLarge, ProtocolError) as error:
+                raise type(error)(f'{described(request)}: {error}') from error
             except Exception as error:
                 if ours := translated(error, request):
                     raise ours from error
@@ -209,7 +211,7 @@ def _headers(request: Request) -> Headers:
         lower = name.lower()
         if not text.is_clean(value):  # aiohttp would leave out what it cannot encode
             right = 'text in UTF-8 to be sent'
-            raise TableError.of(f'headers[{name}]', value, right, secret=lower in SECRET)
+            raise TableError.of(f'headers[{name}]', value, right, secret=is_secret(name))
         if lower not in ONE_HOP:
             kept.add(spelling.setdefault(lower, name), value)
     return kept
