@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack, overload
 
 import aiohttp
@@ -91,12 +90,7 @@ class Client:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self.close()
 
     async def close(self) -> None:

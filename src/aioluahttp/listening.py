@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import fields
 from os import PathLike
-from types import TracebackType
 from typing import Any, Literal, TypedDict, Unpack
 
 from .checks import check_count, check_into, check_max_body, check_seconds, check_unix
@@ -100,13 +99,8 @@ class Listening:
         self._server = await self
         return self._server
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._server.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *raised: object) -> None:
+        await self._server.__aexit__(*raised)
 
     def __del__(self) -> None:
         if not self._used:

@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import Mapping
 from os import stat
-from types import TracebackType
 from typing import Any, Self
 
 from .binding import bind_tcp, bind_unix, unlink_unix, url_of
@@ -154,12 +153,7 @@ class Server:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self.close(self._grace)
 
     async def wait_closed(self) -> None:
