@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from os import PathLike, fsdecode, fsencode
 from typing import Any
+from urllib.parse import unquote
 
 import yarl
 
@@ -203,6 +204,12 @@ def check_auth(auth: Any) -> str:
     return 'Basic ' + b64encode(pair).decode()
 
 
+def check_userinfo(userinfo: str) -> str:
+    """Make the value of Authorization from the userinfo of a URL, percent-encoded as it is."""
+    user, _, password = userinfo.partition(':')
+    return check_auth(tuple(unquote(one, errors='surrogateescape') for one in (user, password)))
+
+
 def check_bearer(token: Any) -> str:
     if not isinstance(token, str) or not re.fullmatch('[!-~]+', token):
         raise TableError.of('bearer', token, 'a token without blanks', secret=True)
@@ -286,16 +293,13 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def check_status(status: Any) -> int:
-    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
-        raise TableError.of('status', status, 'an int from 200 to 599')
-    return int(status)
+def check_status_to(highest: int) -> Callable[[Any], int]:
+    def check(status: Any) -> int:
+        if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= highest:
+            raise TableError.of('status', status, f'an int from 200 to {highest}')
+        return int(status)
 
-
-def check_received_status(status: Any) -> int:
-    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 999:
-        raise TableError.of('status', status, 'an int from 200 to 999')
-    return int(status)
+    return check
 
 
 def check_reason(reason: Any) -> str:
@@ -305,7 +309,7 @@ def check_reason(reason: Any) -> str:
 
 
 RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
-    'status': check_status,
+    'status': check_status_to(599),
     'headers': to_headers,
     'body': check_body,
     'json': check_json,
@@ -314,4 +318,4 @@ RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 # A response as given: a peer may have sent any status, and the body may be what JSON said.
-RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_received_status, 'body': as_it_is}
+RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_status_to(999), 'body': as_it_is}

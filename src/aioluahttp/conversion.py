@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote
 
 from . import text, url
 from .checks import (
@@ -14,7 +13,7 @@ from .checks import (
     REQUEST_CHECKS,
     RESPONSE_CHECKS,
     WHOLE_SERVER,
-    check_auth,
+    check_userinfo,
 )
 from .errors import TableError
 from .headers import Headers
@@ -101,10 +100,7 @@ def _take_target(given: dict[str, Any]) -> str | None:
 def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str | None) -> None:
     made = [given.pop(key) for key in ('auth', 'bearer') if key in given]
     if userinfo:
-        user, _, password = userinfo.partition(':')
-        made.append(
-            check_auth(tuple(unquote(one, errors='surrogateescape') for one in (user, password)))
-        )
+        made.append(check_userinfo(userinfo))
     if len(made) + ('Authorization' in headers) > 1:
         raise TableError(
             'more than one of auth, bearer, credentials in the url and an Authorization header; '

@@ -6,14 +6,13 @@ import io
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
 
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
 from . import text, url
-from .checks import check_auth
+from .checks import check_userinfo
 from .codings import ACCEPT_ENCODING, decoded
 from .conversion import body_into, wire_body
 from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
@@ -222,10 +221,7 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     userinfo = parts.pop('userinfo', None)
     arguments: dict[str, Any] = {'proxy': url.join(parts)}
     if userinfo:
-        user, _, password = userinfo.partition(':')
-        login = check_auth(
-            tuple(unquote(one, errors='surrogateescape') for one in (user, password))
-        )
+        login = check_userinfo(userinfo)
         if request['scheme'] == 'https':  # the proxy reads no more than the CONNECT
             arguments['proxy_headers'] = {'Proxy-Authorization': login}
         else:
