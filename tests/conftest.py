@@ -84,6 +84,33 @@ def wire() -> Any:
     return opened
 
 
+@pytest.fixture(scope='session')
+def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
+    """Let the loop turn until something holds that no event tells of."""
+
+    async def turned(holds: Callable[[], object]) -> None:
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0)
+
+    return turned
+
+
+@pytest.fixture(scope='session')
+def parameters() -> Callable[[Callable[..., Any]], list[str]]:
+    """Give the names of the parameters that a function of aiohttp's takes by position.
+
+    For the tests that tell if aiohttp changes what the library overrides or calls.
+    """
+
+    def names(function: Callable[..., Any]) -> list[str]:
+        found = inspect.signature(function).parameters.values()
+        return [one.name for one in found if one.kind is one.POSITIONAL_OR_KEYWORD]
+
+    return names
+
+
 class Asked(NamedTuple):
     """A request as it came over the wire."""
 

@@ -336,7 +336,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(st.sampled_from([*REQUEST_CHECKS.items(), *RESPONSE_CHECKS.items()]), ANYTHING)
 def test_a_check_raises_nothing_but_its_own_error(check, value):
     """Whatever stands in a table, it is taken or is a ``TableError``."""

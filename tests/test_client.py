@@ -588,9 +588,99 @@ async def test_closing_closes_the_connections(raw_server):
             await client.request(url=peer.url + '/quick')
             waiting = asyncio.create_task(client.request(url=peer.url + '/slow'))
             await asked.wait()
-        with pytest.raises((http.ProtocolError, http.ConnectError)):
+        with pytest.raises(http.ProtocolError):
             await waiting
         await left.wait()
+
+
+HEAD = b'HTTP/1.1 200 OK\r\n'
+
+
+@pytest.mark.parametrize('tls', [False, True], ids=['plain', 'tls'])
+@pytest.mark.parametrize(
+    'answer',
+    [
+        b'',
+        HEAD,
+        HEAD + b'Content-Length: 9\r\n\r\nhalf',
+        HEAD + b'\r\nhalf',
+        HEAD + b'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n',
+    ],
+    ids=['no answer', 'half a head', 'half a length', 'half of all', 'half the chunks'],
+)
+async def test_a_request_under_way_is_told_that_the_client_was_closed(
+    raw_server, certificates, answer, tls
+):
+    """Whatever it waits for, an answer or a free connection; never for ever."""
+    asked = asyncio.Event()
+
+    async def handler(line):
+        await line.request()
+        await line.send(answer)
+        asked.set()
+        await line.reader.read()
+
+    async with raw_server(handler, tls=certificates.server if tls else None) as peer:
+        tables = [{'url': peer.url + path, 'timeout': None} for path in ('/sent', '/queued')]
+        async with http.Client(limit=1, tls={'ca': certificates.ca}) as client:
+            asking = [asyncio.create_task(client.request(table)) for table in tables]
+            await asked.wait()
+            for _ in range(20):  # turns of the loop, in which the client reads what there is
+                await asyncio.sleep(0)
+        errors = await asyncio.gather(*asking, return_exceptions=True)
+    what = 'the client was closed before the answer was there'
+    assert [f'GET {table["url"]}: {what}' for table in tables] == list(map(str, errors))
+    assert [(http.ProtocolError, table) for table in tables] == [
+        (type(error), error.request) for error in errors
+    ]
+
+
+async def test_a_client_may_be_closed_at_every_await_of_a_request(raw_server, certificates):
+    """The request has its answer or ends in an error, and leaves nothing open."""
+    routes = {'/moved': redirect('/there', '307 There')}
+    async with raw_server(routing(routes), tls=certificates.server) as peer:
+        url = f'https://127.0.0.1:{peer.port}/moved'
+        done, steps = False, 0
+        while not done:
+            client = http.Client(tls={'ca': certificates.ca}, timeout=None)
+            asking = asyncio.create_task(client.request(url=url, method='POST', body='x'))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            done = asking.done()
+            await client.close()
+            (outcome,) = await asyncio.gather(asking, return_exceptions=True)
+            known = (http.Response, http.ProtocolError, http.ConnectError)
+            assert isinstance(outcome, known), repr(outcome)
+            assert done or steps == 0 or not isinstance(outcome, http.ConnectError)
+            steps += 1
+
+
+async def test_a_client_may_be_closed_as_a_deadline_passes(raw_server):
+    """The request has been told already, and hears it once."""
+
+    async def silent(line):
+        await line.reader.read()
+
+    async with raw_server(silent) as peer:
+        for steps in range(5):
+            client = http.Client(timeout=1e-9)
+            asking = asyncio.create_task(client.request(url=peer.url))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await client.close()
+            with pytest.raises((http.ProtocolError, http.ConnectError, http.TimedOut)):
+                await asking
+
+
+async def test_a_redirect_to_where_nobody_listens_is_no_failure_to_connect(raw_server):
+    """That would say that nothing was sent, but the first request was."""
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        url = f'http://127.0.0.1:{taken.getsockname()[1]}/'
+    async with raw_server(redirect(url, '303 Done')) as peer, http.Client() as client:
+        with pytest.raises(http.ProtocolError, match='after a request had been sent') as caught:
+            await client.request(url=peer.url, method='POST')
+    assert str(caught.value).startswith(f'GET {url}: ')
+    assert {'url': peer.url, 'method': 'POST'} == caught.value.request
 
 
 def test_a_client_belongs_to_one_loop(certificates):

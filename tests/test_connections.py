@@ -1,12 +1,140 @@
-"""aiohttp's connections: what is no HTTP, and what fails before there is a request."""
+"""aiohttp's connections: their deadlines and their ends, and what of aiohttp's they rely on."""
 
 import asyncio
+import contextlib
 import logging
+import socket
+import ssl
+import struct
+from types import SimpleNamespace
 
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_writer import StreamWriter
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_server import Server as LowLevelServer
 
-from aioluahttp.connections import Connections
+import aioluahttp as http
+from aioluahttp.connections import Connection, Connections
 from aioluahttp.exchange import Exchange, Settings
+
+BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
+
+
+def echo(request):
+    """Say what was asked."""
+    return {'status': 200, 'body': f'{request.method} {request.url} {len(request.body or "")}'}
+
+
+def big(request):
+    """Give more than fits into the buffers."""
+    return {'status': 200, 'body': BIG}
+
+
+class Held:
+    """A handler that answers when it is told to."""
+
+    def __init__(self):
+        self.called, self.release, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request):
+        self.called.set()
+        try:
+            await self.release.wait()
+        finally:
+            self.ended.set()
+        return echo(request)
+
+
+class Noted(Connections):
+    """Connections that are given as they are made, with their transports."""
+
+    def __init__(self, exchange):
+        super().__init__(exchange)
+        self.made = asyncio.Queue()
+
+    def opened(self, connection, transport):
+        super().opened(connection, transport)
+        self.made.put_nowait((connection, transport))
+
+
+@contextlib.asynccontextmanager
+async def serving(handler=echo, connections=None, **settings):
+    """Serve without ``listen``; give connections, and what ``wire`` takes for a server."""
+    connections = connections or Noted(Exchange(handler, Settings(**settings)))
+    server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
+    try:
+        yield connections, SimpleNamespace(port=server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await connections.close_all(1)
+        await server.wait_closed()
+
+
+@pytest.fixture
+def trusting(certificates):
+    """Give what a client trusts."""
+    return ssl.create_default_context(cafile=certificates.ca)
+
+
+# What aiohttp must go on to do
+
+
+@pytest.mark.parametrize(
+    ('function', 'expected'),
+    [
+        (RequestHandler.connection_made, ['self', 'transport']),
+        (RequestHandler.connection_lost, ['self', 'exc']),
+        (RequestHandler.eof_received, ['self']),
+        (RequestHandler.keep_alive, ['self', 'val']),
+        (RequestHandler.start, ['self']),
+        (RequestHandler.close, ['self']),
+        (RequestHandler.force_close, ['self']),
+        (RequestHandler.finish_response, ['self', 'request', 'resp', 'start_time']),
+        (RequestHandler.handle_error, ['self', 'request', 'status', 'exc', 'message']),
+        (LowLevelServer.shutdown, ['self', 'timeout']),
+        (
+            BaseRequest.__init__,
+            ['self', 'message', 'payload', 'protocol', 'payload_writer', 'task', 'loop'],
+        ),
+    ],
+    ids=lambda value: getattr(value, '__qualname__', ''),
+)
+def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
+    """What is overridden or called has the parameters that it had."""
+    name = function.__qualname__
+    assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
+
+
+async def test_aiohttp_has_the_same_inner_parts(wire):
+    """The things of which no page tells."""
+    made = []
+
+    class Watching(Noted):
+        def _taken_up(self, *arguments):
+            made.append(arguments)
+            return super()._taken_up(*arguments)
+
+    connections = Watching(Exchange(echo, Settings()))
+    async with serving(connections=connections) as (_, server), wire(server) as client:
+        connection, transport = await connections.made.get()
+        assert connection.transport is transport, 'RequestHandler.transport is another thing now'
+        assert connection.ssl_context is None, 'RequestHandler.ssl_context is not None without TLS'
+        assert connection.writing_paused is False, 'RequestHandler.writing_paused is no bool now'
+        connection.data_received(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
+        [(message, payload)] = connection.waiting
+        connection.data_received(b'ab')
+        assert b'POST / 2' == (await client.answer())[2]
+    [arguments] = made
+    assert 5 == len(arguments), f'request_factory is called with {len(arguments)} arguments now'
+    assert (message, payload, connection) == arguments[:3], 'request_factory: other arguments now'
+    assert isinstance(arguments[3], StreamWriter), 'request_factory: the fourth is no StreamWriter'
+    assert 1 == connections.requests_count, 'requests_count does not count requests any more'
+    assert issubclass(RequestHandler, BaseProtocol), 'RequestHandler has no flow control any more'
+
+
+# Mistakes
 
 
 class Broken(Exchange):
@@ -21,22 +149,368 @@ class Broken(Exchange):
     [
         (b'GET / HTTP/1.1\r\nHost: h\r\n\r\n', 500, logging.ERROR),
         (b'no HTTP at all\r\n\r\n', 400, logging.INFO),
+        (b'GET /' + b'x' * 9000 + b' HTTP/1.1\r\nHost: h\r\n\r\n', 431, logging.INFO),
+        (b'GET / HTTP/1.1\r\nHost: h\r\nX: ' + b'x' * 9000 + b'\r\n\r\n', 431, logging.INFO),
+        (b'GET / HTTP/1.1\r\nHost: h\r\n' + b'X: y\r\n' * 200 + b'\r\n', 400, logging.INFO),
     ],
+    ids=['ours', 'theirs', 'a long line', 'a long field', 'many fields'],
 )
-async def test_a_fault_of_ours_is_told_with_its_traceback(caplog, request_bytes, status, level):
+async def test_a_fault_of_ours_is_told_with_its_traceback(
+    wire, caplog, request_bytes, status, level
+):
     """A bad request is a line below WARNING; what is not the peer's fault is an error."""
     caplog.set_level(logging.INFO)
-    connections = Connections(Broken(lambda request: {'status': 200}, Settings()), access_log=None)
-    server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
-    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-    writer.write(request_bytes)
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    server.close()
-    await connections.close_all(1)
-    await server.wait_closed()
+    connections = Connections(Broken(echo, Settings()))
+    async with serving(connections=connections) as (_, server), wire(server) as client:
+        client.send(request_bytes)
+        answer = await client.rest()
     assert answer.startswith(f'HTTP/1.1 {status} '.encode())
     assert b'Connection: close\r\n' in answer
     (record,) = caplog.records
     assert (level, level == logging.ERROR) == (record.levelno, bool(record.exc_info))
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize('before', [b'', b'GET / HTTP/1.1\r\nHost: h\r\n\r\n'])
+@pytest.mark.parametrize('part', [b'G', b'\r', b'GET / HTTP/1.1\r\nHost: h\r\n'])
+async def test_a_head_that_does_not_end_is_a_408(wire, caplog, before, part):
+    """After head_timeout, the first of a connection as well as the next; it costs no log."""
+    caplog.set_level(logging.INFO, 'aioluahttp')
+    listening = http.listen('127.0.0.1', 0, echo, head_timeout=0.05, keepalive_timeout=60)
+    async with listening as server, wire(server) as client:
+        client.send(before)
+        if before:
+            assert 200 == (await client.answer())[0]
+        client.send(part)
+        status, headers, body = await client.answer()
+        assert (408, 'close', b'Request Timeout') == (status, headers['Connection'], body)
+        assert b'' == await client.rest()
+    assert [] == caplog.records
+
+
+async def test_a_head_begun_behind_a_request_must_end_too(wire):
+    """Also where it came in the same packet, and nothing after it."""
+    listening = http.listen('127.0.0.1', 0, echo, head_timeout=0.05, keepalive_timeout=60)
+    async with listening as server, wire(server) as client:
+        client.send(b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2')
+        assert b'GET /1 0' == (await client.answer())[2]
+        assert 408 == (await client.answer())[0]
+        assert b'' == await client.rest()
+
+
+@pytest.mark.parametrize('options', [{'head_timeout': 0.05}, {'keepalive_timeout': 0.05}])
+async def test_a_connection_that_says_nothing_is_closed(wire, options):
+    """Without a word: at first after head_timeout, after an answer after keepalive_timeout."""
+    async with http.listen('127.0.0.1', 0, echo, **options) as server, wire(server) as client:
+        if 'keepalive_timeout' in options:
+            client.ask('GET /')
+            await client.answer()
+        assert b'' == await client.rest()
+
+
+@pytest.mark.parametrize('step', [b'G', b'\r\n', b'GET / HTTP/1.1\r\nHost: h\r\nX: '])
+async def test_trickled_bytes_win_no_time(wire, step):
+    """The deadline of a head stands from its first byte, whatever follows."""
+    async with (
+        http.listen('127.0.0.1', 0, echo, head_timeout=0.1) as server,
+        wire(server) as client,
+    ):
+        client.send(step)
+        end = asyncio.create_task(client.rest())
+        while not end.done():
+            client.send(b'x' if b':' in step else step[-2:])
+            await asyncio.wait([end], timeout=0.01)  # the pace
+        with contextlib.suppress(ConnectionError):  # it went on sending
+            assert (await end)[:12] in (b'', b'HTTP/1.1 408', b'HTTP/1.1 400')
+
+
+async def test_a_head_may_take_longer_than_a_connection_may_be_idle(wire):
+    """From its first byte on keepalive_timeout is no matter."""
+    async with (
+        http.listen('127.0.0.1', 0, echo, keepalive_timeout=0.05) as server,
+        wire(server) as client,
+        wire(server) as idle,
+    ):
+        client.ask('GET /')
+        await client.answer()
+        client.send(b'GET / HTTP')
+        idle.ask('GET /')
+        await idle.answer()
+        assert b'' == await idle.rest()
+        client.send(b'/1.1\r\nHost: h\r\n\r\n')
+        assert 200 == (await client.answer())[0]
+
+
+async def test_a_head_begun_beside_an_answer_may_take_longer_too(wire):
+    """Also where the answer before it starts the time that a connection may be idle."""
+    held = Held()
+    async with (
+        serving(held, keepalive_timeout=0.05) as (connections, server),
+        wire(server) as client,
+        wire(server) as idle,
+    ):
+        client.ask('GET /')
+        connection, _ = await connections.made.get()
+        await held.called.wait()
+        connection.data_received(b'GET / H')
+        held.release.set()
+        await client.answer()
+        connection.data_received(b'T')
+        idle.ask('GET /')
+        await idle.answer()
+        assert b'' == await idle.rest()
+        client.send(b'TP/1.1\r\nHost: h\r\n\r\n')
+        assert 200 == (await client.answer())[0]
+
+
+async def test_a_late_head_waits_for_the_answers_before_it(wire):
+    """They go out first, then comes the 408."""
+    held = Held()
+    async with (
+        http.listen('127.0.0.1', 0, held, head_timeout=0.05) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /1')
+        await held.called.wait()
+        client.send(b'GET /2 HTTP/1.1\r\n')
+        async with wire(server) as silent:
+            assert b'' == await silent.rest()
+        async with wire(server) as silent:
+            assert b'' == await silent.rest()
+        held.release.set()
+        assert (200, b'GET /1 0') == (await client.answer())[::2]
+        assert 408 == (await client.answer())[0]
+
+
+# Peers that do not read
+
+
+@pytest.mark.parametrize('fields', [[], ['Connection: close']])
+@pytest.mark.parametrize('times', [1, 5])
+@pytest.mark.parametrize('tls', [False, True])
+async def test_who_does_not_read_is_cut_off(wire, certificates, trusting, fields, times, tls):
+    """After body_timeout; the connection that waits for its place is served then."""
+    options = {'tls': certificates.server} if tls else {}
+    listening = http.listen(
+        '127.0.0.1',
+        0,
+        lambda request: big(request) if request.path == '/big' else echo(request),
+        max_connections=1,
+        body_timeout=0.1,
+        **options,
+    )
+    options = {'ssl': trusting} if tls else {}
+    async with listening as server, wire(server, **options) as client:
+        for _ in range(times):
+            client.ask('GET /big', *fields)
+        await client.reader.readuntil(b'\r\n\r\n')
+        async with wire(server, **options) as other:
+            other.ask('GET /')
+            assert 200 == (await other.answer())[0]
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await client.reader.readexactly(len(BIG))
+
+
+@pytest.mark.parametrize('fields', [[], ['Connection: close']])
+@pytest.mark.parametrize('tls', [False, True])
+async def test_who_reads_slowly_gets_all(wire, certificates, trusting, fields, tls):
+    """However long it takes, if something is read within each body_timeout."""
+    looked = asyncio.Event()
+
+    class Looking(Connection):
+        def expect_reading(self, transport):
+            looked.set()
+            super().expect_reading(transport)
+
+    class Looked(Noted):
+        def __call__(self):
+            return Looking(self)
+
+    connections = Looked(Exchange(big, Settings(body_timeout=0.25)))
+    options = {'ssl': certificates.server, 'ssl_shutdown_timeout': 0.25} if tls else {}
+    server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0, **options)
+    address = SimpleNamespace(port=server.sockets[0].getsockname()[1])
+    async with wire(address, **({'ssl': trusting} if tls else {})) as client:
+        client.ask('GET /', *fields)
+        await client.reader.readuntil(b'\r\n\r\n')
+        left = len(BIG)
+        for _ in range(3):  # as many deadlines
+            looked.clear()
+            left -= len(await client.reader.readexactly(2_000_000))
+            await looked.wait()
+        assert left == len(await client.reader.readexactly(left))
+    server.close()
+    await connections.close_all(1)
+    await server.wait_closed()
+
+
+async def test_reading_stops_where_answers_are_not_read(wire, until):
+    """Requests without end cost no more than those that may wait."""
+    async with serving(big, body_timeout=60) as (connections, server), wire(server) as client:
+        _, transport = await connections.made.get()
+        client.send(b'GET / HTTP/1.1\r\nHost: h\r\n\r\n' * 100_000)
+        await until(lambda: not transport.is_reading())
+        assert connections.bytes_in < 1_000_000
+        assert transport.get_write_buffer_size() <= len(BIG) + 1000
+        client.writer.transport.abort()
+
+
+@pytest.mark.parametrize('keeps', [True, False])
+async def test_a_tls_client_that_does_not_take_its_leave_is_cut_off(
+    wire, certificates, trusting, keeps
+):
+    """After body_timeout, whether it was idle or got its last answer."""
+    listening = http.listen(
+        '127.0.0.1',
+        0,
+        echo,
+        max_connections=1,
+        keepalive_timeout=0.05,
+        body_timeout=0.05,
+        tls=certificates.server,
+    )
+    async with listening as server:
+        with socket.socket() as mute:
+            mute.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(mute, ('127.0.0.1', server.port))
+            await whisper(mute, trusting, b'' if keeps else b'Connection: close\r\n')
+            async with wire(server, ssl=trusting) as client:
+                client.ask('GET /')
+                assert 200 == (await client.answer())[0]
+
+
+async def whisper(client, context, field):
+    """Shake hands and ask by hand, so that nothing answers what comes later."""
+    loop = asyncio.get_running_loop()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = context.wrap_bio(incoming, outgoing, server_hostname='127.0.0.1')
+
+    async def repeat(act):
+        while True:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                result = act()
+                await loop.sock_sendall(client, outgoing.read())
+                return result
+            await loop.sock_sendall(client, outgoing.read())
+            incoming.write(await loop.sock_recv(client, 65536))
+
+    await repeat(session.do_handshake)
+    await repeat(lambda: session.write(b'GET / HTTP/1.1\r\nHost: h\r\n' + field + b'\r\n'))
+    assert b'HTTP/1.1 200' == await repeat(lambda: session.read(12))
+
+
+@pytest.mark.parametrize('tls', [False, True])
+async def test_who_does_not_read_holds_up_no_close(wire, certificates, trusting, tls):
+    """It is cut off in the end, whatever is still to be written."""
+    options = {'tls': certificates.server} if tls else {}
+    async with (
+        http.listen('127.0.0.1', 0, big, **options) as server,
+        wire(server, **({'ssl': trusting} if tls else {})) as client,
+    ):
+        client.ask('GET /', 'Connection: close')
+        await client.reader.readuntil(b'\r\n\r\n')
+        await server.close(grace=0)
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await client.reader.readexactly(len(BIG))
+
+
+# Peers that end
+
+
+@pytest.mark.parametrize(
+    ('sent', 'expected'),
+    [
+        (b'', []),
+        (b'GET / HTTP/1.1\r\n', []),
+        (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n', [b'GET /1 0']),
+        (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n' * 40, [b'GET /1 0'] * 40),
+        (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2', [b'GET /1 0']),
+        (b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab', [b'POST / 2']),
+        (b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab', []),
+        (b'GET /1 HTTP/1.0\r\n\r\n', [b'GET /1 0']),
+    ],
+)
+async def test_who_has_said_all_gets_its_answers(wire, caplog, sent, expected):
+    """A client that closes its own side, as ``nc -N`` does, is answered what it asked in full."""
+    async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
+        client.send(sent)
+        client.writer.write_eof()
+        found = [(await client.answer())[2] for _ in expected]
+        assert (expected, b'') == (found, await client.rest())
+    assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_who_has_said_all_may_wait_for_the_answer(wire, until):
+    """Also if it was still being made when the end came."""
+    held = Held()
+    async with serving(held) as (connections, server), wire(server) as client:
+        client.ask('GET /')
+        connection, _ = await connections.made.get()
+        await held.called.wait()
+        client.writer.write_eof()
+        await until(lambda: connection.ended)
+        held.release.set()
+        assert (200, b'GET / 0') == (await client.answer())[::2]
+        assert b'' == await client.rest()
+
+
+@pytest.mark.parametrize('tls', [False, True])
+async def test_who_leaves_ends_its_callback_where_that_is_wanted(wire, certificates, trusting, tls):
+    """With cancel_on_disconnect, and no client can only half leave then."""
+    held = Held()
+    options = {'tls': certificates.server} if tls else {}
+    listening = http.listen('127.0.0.1', 0, held, cancel_on_disconnect=True, **options)
+    async with listening as server:
+        async with wire(server, **({'ssl': trusting} if tls else {})) as client:
+            client.ask('GET /')
+            await held.called.wait()
+            if not tls:
+                client.writer.write_eof()
+                await held.ended.wait()
+        await held.ended.wait()
+
+
+async def test_who_leaves_does_not_end_its_callback(wire, until):
+    """Unless told, it runs to its end, though the connection is no more."""
+    held = Held()
+    async with serving(held) as (connections, server):
+        async with wire(server) as client:
+            client.ask('GET /')
+            await held.called.wait()
+            on_socket = client.writer.get_extra_info('socket')
+            on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+            client.writer.transport.abort()
+        await until(lambda: not connections.open)
+        assert not held.ended.is_set()
+        held.release.set()
+        await held.ended.wait()
+
+
+async def test_who_comes_as_the_server_closes_is_sent_away(wire):
+    """A connection that was being accepted is closed at once."""
+    exchange = Exchange(echo, Settings())
+    async with serving(connections=Connections(exchange)) as (_, server):
+        exchange.closing = True
+        async with wire(server) as client:
+            with contextlib.suppress(ConnectionResetError):
+                assert b'' == await client.rest()
+
+
+async def test_the_idle_are_closed_and_the_busy_are_not(wire):
+    """A connection that has a request to answer does so, then closes."""
+    held = Held()
+    async with (
+        serving(held) as (connections, server),
+        wire(server) as busy,
+        wire(server) as idle,
+    ):
+        busy.ask('GET /')
+        await held.called.wait()
+        await connections.made.get()
+        await connections.made.get()
+        connections.close_idle()
+        assert b'' == await idle.rest()
+        held.release.set()
+        assert 200 == (await busy.answer())[0]

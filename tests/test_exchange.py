@@ -444,3 +444,163 @@ async def test_what_is_no_exception_is_a_500_too(wire, caplog, kind):
         status, *_ = await client.answer()
     assert (500, [kind]) == (status, [type(error.__cause__) for error in told])
     assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
+
+
+class Gate:
+    """A callback that answers when its gate is opened, and counts how many wait there."""
+
+    def __init__(self):
+        self.opened, self.waiting, self.most = asyncio.Event(), 0, 0
+        self.arrived = asyncio.Event()
+
+    async def __call__(self, request):
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        self.arrived.set()
+        await self.opened.wait()
+        self.waiting -= 1
+        return {'status': 200, 'body': request.path}
+
+
+async def test_too_many_at_once_are_sent_away(wire):
+    """A 503 with Retry-After, at once; the connection goes on, and later there is room."""
+    gate, calls = Gate(), []
+    listening = http.listen(
+        '127.0.0.1', 0, gate, lambda *both: calls.append(both), max_concurrent=1
+    )
+    async with listening as server, wire(server) as first, wire(server) as second:
+        first.ask('GET /1')
+        await gate.arrived.wait()
+        for line, body in ('GET /2', b''), ('POST /2', b'abc'):
+            second.ask(line, f'Content-Length: {len(body)}', body=body)
+            status, headers, text = await second.answer()
+            assert (503, b'Service Unavailable') == (status, text)
+            assert ('1', None) == (headers['Retry-After'], headers.get('Connection'))
+        assert 1 == server.stats['in_flight']
+        gate.opened.set()
+        assert b'/1' == (await first.answer())[2]
+        second.ask('GET /2')
+        assert (200, b'/2') == (await second.answer())[::2]
+        assert (1, [], 0) == (gate.most, calls, server.stats['errors'])
+
+
+async def test_who_is_sent_away_need_not_send_its_body(wire):
+    """Nothing of it is asked for or read; the connection closes, as its end is not known."""
+    gate = Gate()
+    listening = http.listen('127.0.0.1', 0, gate, max_concurrent=1)
+    async with listening as server, wire(server) as first, wire(server) as second:
+        first.ask('GET /1')
+        await gate.arrived.wait()
+        second.ask('POST /2', 'Content-Length: 9', 'Expect: 100-continue')
+        status, headers, _ = await second.answer()
+        assert (503, '1', 'close') == (status, headers['Retry-After'], headers['Connection'])
+        gate.opened.set()
+
+
+async def test_room_that_others_took_while_a_body_came_is_taken(wire):
+    """The callbacks are counted when they are called."""
+    gate = Gate()
+    listening = http.listen('127.0.0.1', 0, gate, max_concurrent=1)
+    async with listening as server, wire(server) as first, wire(server) as second:
+        second.ask('POST /2', 'Content-Length: 3', 'Expect: 100-continue')
+        assert b'HTTP/1.1 100 Continue\r\n\r\n' == await second.reader.readexactly(25)
+        first.ask('GET /1')
+        await gate.arrived.wait()
+        second.send(b'abc')
+        status, headers, _ = await second.answer()
+        assert (503, '1', None) == (status, headers['Retry-After'], headers.get('Connection'))
+        gate.opened.set()
+        assert 200 == (await first.answer())[0]
+    assert 1 == gate.most
+
+
+@pytest.mark.parametrize('callback', [raising(ValueError()), raising(TimeoutError()), cancelled])
+async def test_a_callback_that_fails_makes_room(wire, callback):
+    """However it ends, and also where it is late."""
+    options = {'max_concurrent': 1, 'handler_timeout': 0.05}
+
+    async def handler(request):
+        if request.path == '/late':
+            await asyncio.Event().wait()
+        return await callback(request)
+
+    async with http.listen('127.0.0.1', 0, handler, **options) as server, wire(server) as client:
+        for path, expected in ('/', 500), ('/late', 504), ('/', 500):
+            client.ask(f'GET {path}')
+            assert expected == (await client.answer())[0]
+
+
+async def test_a_cancelled_callback_leaves_nothing_in_flight(wire):
+    """With ``cancel_on_disconnect`` nobody is told, and there is room for the next."""
+    called = asyncio.Event()
+    told, options = [], {'cancel_on_disconnect': True, 'max_concurrent': 1}
+
+    async def callback(request):
+        if request.path == '/next':
+            return {'status': 204}
+        called.set()
+        await asyncio.Event().wait()
+
+    listening = http.listen('127.0.0.1', 0, callback, lambda *both: told.append(both), **options)
+    async with listening as server:
+        async with wire(server) as client:
+            client.ask('GET /')
+            await called.wait()
+        async with wire(server) as client:
+            status = 503
+            while status == 503:  # until the server knows that the first has left
+                client.ask('GET /next')
+                status, *_ = await client.answer()
+        assert (204, [], 0) == (status, told, server.stats['errors'])
+
+
+async def test_what_is_refused_reaches_the_access_log_too(wire, caplog):
+    """As far as it is a request; it costs one line, and is no mistake of the callback."""
+    caplog.set_level(logging.INFO)
+    log = logging.getLogger('access')
+    gate, options = Gate(), {'max_body': 2, 'max_concurrent': 1, 'access_log': log}
+    async with http.listen('127.0.0.1', 0, gate, **options) as server, wire(server) as first:
+        first.ask('GET /1')
+        await gate.arrived.wait()
+        async with wire(server) as client:
+            client.ask('GET /2')
+            assert 503 == (await client.answer())[0]
+        gate.opened.set()
+        await first.answer()
+        async with wire(server) as client:
+            client.ask('POST /3', 'Content-Length: 3')
+            assert 413 == (await client.answer())[0]
+        async with wire(server) as client:
+            client.ask('CONNECT h:80')
+            assert 501 == (await client.answer())[0]
+    expected = [
+        ('access', logging.INFO, '127.0.0.1 "GET /2 HTTP/1.1" 503'),
+        ('access', logging.INFO, '127.0.0.1 "GET /1 HTTP/1.1" 200'),
+        ('access', logging.INFO, '127.0.0.1 "POST /3 HTTP/1.1" 413'),
+        ('aioluahttp', logging.INFO, 'bad request from 127.0.0.1: 501'),
+    ]
+    assert expected == [one for one in caplog.record_tuples if one[0] != 'asyncio']
+
+
+async def test_the_access_log_names_the_client_and_not_its_proxy(wire, caplog):
+    """Where the proxy is trusted."""
+    caplog.set_level(logging.INFO, 'access')
+    options = {'access_log': logging.getLogger('access'), 'trusted_proxies': ['127.0.0.1']}
+    callback = raising(ValueError())
+    async with http.listen('127.0.0.1', 0, callback, **options) as server, wire(server) as client:
+        client.ask('GET /', 'Forwarded: for="[2001:db8::1]:80"')
+        await client.answer()
+    lines = [record.getMessage() for record in caplog.records if record.name == 'access']
+    assert ['2001:db8::1 "GET / HTTP/1.1" 500'] == lines
+
+
+async def test_a_body_that_comes_too_slowly_is_a_408(wire, caplog):
+    """``body_timeout`` is from one part to the next; the callback does not see the request."""
+    calls = []
+    options = {'body_timeout': 0.05}
+    listening = http.listen('127.0.0.1', 0, calls.append, **options)
+    async with listening as server, wire(server) as client:
+        client.ask('POST /', 'Content-Length: 3', body=b'a')
+        status, headers, _ = await client.answer()
+        assert (408, 'close', b'') == (status, headers['Connection'], await client.rest())
+    assert ([], []) == (calls, [r for r in caplog.records if r.levelno >= logging.WARNING])

@@ -1,12 +1,17 @@
 """A request off the wire as a table."""
 
+import asyncio
 import gzip
 import json
 import logging
+import socket
+import tracemalloc
 import zlib
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp.http_writer import StreamWriter
+from aiohttp.streams import StreamReader
 
 import aioluahttp as http
 
@@ -42,6 +47,23 @@ def given(wire):
         return seen[0]
 
     return send
+
+
+@pytest.mark.parametrize(
+    ('function', 'expected'),
+    [
+        (StreamReader.at_eof, ['self']),
+        (StreamReader.feed_eof, ['self']),
+        (StreamReader.read_nowait, ['self', 'n']),
+        (StreamReader.readany, ['self']),
+        (StreamWriter.write, ['self', 'chunk']),
+    ],
+    ids=lambda value: getattr(value, '__qualname__', ''),
+)
+def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
+    """What is called has the parameters that it had."""
+    name = function.__qualname__
+    assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
 async def test_the_table_has_every_key(wire):
@@ -373,3 +395,159 @@ async def test_a_length_of_thousands_of_digits_is_a_400(wire):
         client.ask('POST /', 'Content-Length: ' + '0' * 5000 + '5', body=b'hello')
         status, *_ = await client.answer()
     assert 400 == status
+
+
+PROXY = {'trusted_proxies': ['127.0.0.0/8']}
+
+
+@pytest.mark.parametrize(
+    ('fields', 'options', 'expected'),
+    [
+        ('Forwarded: for=192.0.2.1;proto=https;host=x:81', {}, ('127.0.0.1', 'http', 'h', 80)),
+        ('X-Forwarded-For: 192.0.2.1', {}, ('127.0.0.1', 'http', 'h', 80)),
+        (
+            'Forwarded: for=192.0.2.1;proto=https;host=x:81',
+            PROXY,
+            ('192.0.2.1', 'https', 'x', 81),
+        ),
+        ('Forwarded: for="[::1]";proto=https', PROXY, ('::1', 'https', 'h', 443)),
+        (
+            'X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: x',
+            PROXY,
+            ('192.0.2.1', 'https', 'x', 443),
+        ),
+        ('X-Forwarded-For: 192.0.2.1, 127.0.0.2', PROXY, ('192.0.2.1', 'http', 'h', 80)),
+        ('X: 1', PROXY, ('127.0.0.1', 'http', 'h', 80)),
+    ],
+)
+async def test_trusted_proxies_say_who_asked_and_for_what(given, fields, options, expected):
+    """Address, scheme, host and port; the headers stay as they came. Nobody is trusted else."""
+    table = await given(f'GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n'.encode(), **options)
+    assert expected == (table.ip, table.scheme, table.host, table.port)
+    names = [line.partition(':')[0] for line in fields.split('\r\n')]
+    assert ['Host', *names] == list(table.headers)
+
+
+@pytest.mark.parametrize(
+    'fields',
+    [
+        'Forwarded: for="192.0.2.1',
+        'Forwarded: for=192.0.2.1\r\nX-Forwarded-For: 192.0.2.2',
+        'Forwarded: host="a b"',
+        'X-Forwarded-Host: u@h',
+        'X-Forwarded-Host: h:x',
+    ],
+)
+async def test_a_proxy_that_says_what_cannot_be_is_refused(wire, caplog, fields):
+    """A 400 that costs one line; from anybody else it is but a header."""
+    caplog.set_level(logging.INFO, 'aioluahttp')
+    head = f'GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n'.encode()
+    for options, expected in (PROXY, 400), ({}, 200):
+        async with keeping(**options) as (server, _), wire(server) as client:
+            client.send(head)
+            assert expected == (await client.answer())[0]
+    lines = [record.getMessage() for record in caplog.records if record.name == 'aioluahttp']
+    assert ['bad request from 127.0.0.1: 400'] == lines
+
+
+@pytest.mark.parametrize(('options', 'ip'), [({}, None), ({'trusted_proxies': ['unix']}, '::1')])
+@pytest.mark.parametrize('name', ['', 'client'])
+async def test_a_proxy_on_a_unix_socket_is_believed_by_name(tmp_path, wire, options, ip, name):
+    """``'unix'`` names whoever reaches the socket, also where its own end has a path."""
+    path = str(tmp_path / 's')
+    async with keeping(at=(None, None), unix=path, **options) as (_, seen):
+        connecting = socket.socket(socket.AF_UNIX)
+        if name:
+            connecting.bind(str(tmp_path / name))
+        connecting.connect(path)
+        async with wire(None, sock=connecting) as client:
+            client.ask('GET /', 'X-Forwarded-For: ::1')
+            await client.answer()
+    assert [(ip, ip is not None)] == [(table.ip, 'ip' in table) for table in seen]
+
+
+async def test_a_body_may_be_late_only_so_long(wire):
+    """After ``body_timeout`` without a byte it is a 408."""
+    async with keeping(body_timeout=0.05) as (server, seen), wire(server) as client:
+        client.ask('POST /', 'Content-Length: 3', 'Expect: 100-continue')
+        await client.reader.readuntil(b'\r\n\r\n')
+        client.send(b'ab')
+        assert (408, []) == ((await client.answer())[0], seen)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'body'),
+    [
+        (['Content-Length: 9'], b''),
+        (['Content-Length: 9'], b'part'),
+        (['Content-Length: 9', 'Expect: 100-continue'], b''),
+        (['Transfer-Encoding: chunked'], b'4\r\npart\r\n'),
+        (['Transfer-Encoding: chunked'], b'4;extension-without-end'),
+        (['Transfer-Encoding: chunked'], b'4\r\npart\r\n0\r\nX: a trailer'),
+        (['Content-Length: 99', 'Content-Encoding: gzip'], gzip.compress(b'0')[:-1]),
+    ],
+)
+async def test_a_body_that_does_not_come_is_a_408(wire, caplog, fields, body):
+    """After ``body_timeout`` without more of it; the callback does not see the request."""
+    caplog.set_level(logging.INFO, 'aioluahttp')
+    async with keeping(body_timeout=0.05) as (server, seen), wire(server) as client:
+        client.ask('POST /', *fields, body=body)
+        if 'Expect: 100-continue' in fields:
+            await client.reader.readuntil(b'\r\n\r\n')
+        status, headers, text = await client.answer()
+        assert (408, 'close', b'Request Timeout') == (status, headers['Connection'], text)
+        assert (b'', []) == (await client.rest(), seen)
+    assert [] == caplog.records
+
+
+async def test_a_body_may_come_slowly(wire):
+    """Each part of it has ``body_timeout`` for itself."""
+    async with keeping(body_timeout=2) as (server, seen), wire(server) as client:
+        client.ask('POST /', 'Content-Length: 8')
+        for part in [b'a'] * 8:
+            await asyncio.sleep(0.3)  # the pace
+            client.send(part)
+        assert 200 == (await client.answer())[0]
+    assert ['a' * 8] == [table.body for table in seen]
+
+
+@pytest.mark.parametrize('field', ['Connection: keep-alive', 'Content-Length: 5'])
+async def test_http_1_0_knows_no_chunks(wire, field):
+    """Who sent such a body on may have taken another end for its own (RFC 9112 6.1)."""
+    head = f'POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n{field}\r\n\r\n'
+    async with keeping() as (server, seen), wire(server) as client:
+        client.send(head.encode() + b'0\r\n\r\n')
+        status, headers, _ = await client.answer()
+        assert (400, 'close', b'', []) == (
+            status,
+            headers['Connection'],
+            await client.rest(),
+            seen,
+        )
+
+
+async def test_what_trusted_proxies_say_must_agree(wire):
+    """Or nobody knows whom to believe, and it is a 400."""
+    async with keeping(trusted_proxies=['127.0.0.1']) as (server, seen), wire(server) as client:
+        client.ask('GET /', 'Forwarded: for=192.0.2.1', 'X-Forwarded-For: 192.0.2.2')
+        assert (400, []) == ((await client.answer())[0], seen)
+
+
+@pytest.mark.parametrize('framing', ['Content-Length: {}', 'Transfer-Encoding: chunked'])
+async def test_a_bomb_costs_no_more_than_the_limit(wire, framing):
+    """1 GiB of gzip is a 413 once max_body is decoded; memory holds little more than that."""
+    flushed = zlib.compressobj(9, zlib.DEFLATED, 31)
+    first = flushed.compress(bytes(2**20)) + flushed.flush(zlib.Z_FULL_FLUSH)
+    again = flushed.compress(bytes(2**20)) + flushed.flush(zlib.Z_FULL_FLUSH)
+    bomb = first + 1023 * again
+    if 'chunked' in framing:
+        bomb = b'%x\r\n%b\r\n0\r\n\r\n' % (len(bomb), bomb)
+    async with keeping(max_body=2**20) as (server, seen), wire(server) as client:
+        client.send(b'')
+        tracemalloc.start()
+        client.ask('POST /', 'Content-Encoding: gzip', framing.format(len(bomb)), body=bomb)
+        status, *_ = await client.answer()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert (413, []) == (status, seen)
+    assert peak < len(bomb) * 3 + 2**20 * 3  # what the client sends is counted, too

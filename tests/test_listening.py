@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import shutil
 import signal
 import socket
@@ -116,13 +117,23 @@ def test_the_options_are_those_of_the_type():
         ({'into': 'xml'}, "'into' is 'xml'; it must be one of"),
         ({'max_body': -1}, "'max_body' is -1; it must be an int of 0 or more"),
         ({'max_body': '1'}, "'max_body' is '1'; it must be"),
+        ({'max_connections': 0}, "'max_connections' is 0; it must be an int of 1 or more"),
+        ({'max_connections': True}, "'max_connections' is True; it must be"),
+        ({'max_concurrent': 0}, "'max_concurrent' is 0; it must be an int of 1 or more"),
+        ({'max_concurrent': '1'}, "'max_concurrent' is '1'; it must be"),
+        ({'head_timeout': 0}, "'head_timeout' is 0; it must be a number of seconds"),
+        ({'body_timeout': float('nan')}, "'body_timeout' is nan; it must be"),
+        ({'cancel_on_disconnect': 1}, "'cancel_on_disconnect' is 1; it must be True or False"),
+        ({'trusted_proxies': '::1'}, "'trusted_proxies' is '::1'; it must be a list of addresses"),
+        ({'trusted_proxies': ['::1', 5]}, "'trusted_proxies' is 5; it must be addresses"),
+        ({'trusted_proxies': ['10.0.0.1/8']}, "'trusted_proxies' is '10.0.0.1/8'; it must be"),
         ({'handler_timeout': 0}, "'handler_timeout' is 0; it must be a number of seconds"),
         ({'keepalive_timeout': '1'}, "'keepalive_timeout' is '1'; it must be"),
         ({'shutdown_timeout': -1}, "'shutdown_timeout' is -1; it must be"),
         ({'tls': True}, "'tls' is True; it must be"),
         ({'tls': {'crt': 'x'}}, "unknown key 'crt': did you mean 'cert'?"),
         ({'unix': 5}, "'unix' is 5; it must be the path of a socket"),
-        ({'sock': 5}, "'sock' is 5; it must be a listening socket"),
+        ({'sock': 5}, "'sock' is 5; it must be a socket that is bound"),
         ({'reuse_port': 'yes'}, "'reuse_port' is 'yes'; it must be True or False"),
         ({'backlog': True}, "'backlog' is True; it must be an int"),
         ({'access_log': 'x'}, "'access_log' is 'x'; it must be a logger, or a function"),
@@ -140,6 +151,23 @@ def test_a_wrong_option_is_a_table_error(option, message):
     assert message in str(caught.value)
 
 
+def test_a_socket_of_datagrams_is_no_socket_to_listen_on():
+    """It stays open, for its owner to close."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        with pytest.raises(TableError, match=r"'sock' is .* of the type SOCK_STREAM"):
+            listen(None, None, hello, sock=datagrams)
+        assert datagrams.fileno() >= 0
+
+
+async def test_a_socket_need_only_be_bound():
+    """That it listens, and does not block, is seen to."""
+    bound = socket.socket()
+    bound.bind(('127.0.0.1', 0))
+    async with listen(None, None, hello, sock=bound) as server:
+        assert bound.getsockname() == (server.host, server.port)
+        assert 200 == (await http.request(url=server.url)).status
+
+
 async def test_an_option_of_none_is_as_good_as_absent(wire):
     """But for ``max_body`` and ``shutdown_timeout``, where it is no limit."""
     options = dict.fromkeys(OPTIONS)
@@ -155,9 +183,15 @@ async def test_every_option_is_taken(wire, tmp_path):
     options = {
         'into': 'json',
         'max_body': 3,
+        'max_connections': 3,
+        'max_concurrent': 2,
+        'head_timeout': 60,
+        'body_timeout': 60,
         'handler_timeout': 60,
         'keepalive_timeout': 60.5,
         'shutdown_timeout': 1,
+        'cancel_on_disconnect': True,
+        'trusted_proxies': ['127.0.0.1'],
         'reuse_port': hasattr(socket, 'SO_REUSEPORT'),
         'backlog': 5,
         'access_log': lambda request, response: seen.append((request.body, response.status)),
@@ -168,7 +202,7 @@ async def test_every_option_is_taken(wire, tmp_path):
         assert 'we' == (await client.answer())[1]['Server']
         client.ask('POST /', 'Content-Length: 4', body=b'[10]')
         assert 413 == (await client.answer())[0]
-    assert [([1], 200)] == seen
+    assert [([1], 200), (None, 413)] == seen
 
 
 @pytest.mark.parametrize('table', [{'status': 200}, UserDict(status=200)])
@@ -302,3 +336,35 @@ def test_run_takes_what_listen_takes():
         pytest.raises(OSError, match='cannot listen on 127'),
     ):
         http.run(*taken.getsockname(), hello)
+
+
+WITHOUT_C = textwrap.dedent("""
+    import asyncio, warnings
+    import aioluahttp as http
+
+    async def main():
+        for _ in range(2):
+            async with http.listen('127.0.0.1', 0, lambda request: {'status': 204}) as server:
+                print((await http.request(url=server.url)).status)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        asyncio.run(main())
+    print([(one.category.__name__, str(one.message), one.filename) for one in caught])
+""")
+
+
+@pytest.mark.parametrize('extensions', [True, False])
+async def test_who_has_no_c_parser_is_told_once(extensions):
+    """A RuntimeWarning that points at the call of ``listen``, the first one alone."""
+    environment = os.environ | ({} if extensions else {'AIOHTTP_NO_EXTENSIONS': '1'})
+    script = await asyncio.create_subprocess_exec(
+        *(sys.executable, '-c', WITHOUT_C),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await script.communicate()
+    message = 'aiohttp runs without its C parser; the one in Python takes more than HTTP allows'
+    expected = [] if extensions else [('RuntimeWarning', message, '<string>')]
+    assert (f'204\n204\n{expected}\n', '') == (out.decode(), err.decode())

@@ -1,8 +1,12 @@
 """A response table as the bytes of an answer."""
 
+import enum
+import inspect
 import re
+import ssl
 
 import pytest
+from aiohttp.http_writer import StreamWriter
 
 import aioluahttp as http
 from aioluahttp.dates import parse_date
@@ -29,6 +33,26 @@ def answered(wire):
 def head(status, *fields):
     """Write the head of an answer that closes its connection."""
     return '\r\n'.join((f'HTTP/1.1 {status}', *fields, 'Connection: close', '\r\n')).encode()
+
+
+@pytest.mark.parametrize(
+    ('function', 'expected'),
+    [
+        (StreamWriter.write, ['self', 'chunk']),
+        (StreamWriter.drain, ['self']),
+    ],
+    ids=lambda value: getattr(value, '__qualname__', ''),
+)
+def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
+    """What is called has the parameters that it had."""
+    name = function.__qualname__
+    assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
+
+
+def test_aiohttp_can_write_without_waiting():
+    """Where ``drain`` is False, so that who does not read is noticed here."""
+    drain = inspect.signature(StreamWriter.write).parameters['drain']
+    assert drain.kind is drain.KEYWORD_ONLY, 'StreamWriter.write has no such choice any more'
 
 
 @pytest.mark.parametrize(
@@ -217,3 +241,64 @@ async def test_an_answer_that_no_callback_gives_closes(answered, method, body):
     data, dates = await answered({}, method, '/#')
     fields = ['Content-Type: text/plain; charset=utf-8', 'Content-Length: 11']
     assert (head('400 Bad Request', *fields) + body, 1) == (data, len(dates))
+
+
+@pytest.mark.parametrize('fields', [[], ['Connection: close']])
+async def test_a_long_answer_is_whole_over_tls(wire, certificates, fields):
+    """It goes out in pieces there, of which none is lost, nor comes twice."""
+    body = bytes(range(256)) * 40_000
+    listening = http.listen(
+        '127.0.0.1', 0, lambda request: {'status': 200, 'body': body}, tls=certificates.server
+    )
+    context = ssl.create_default_context(cafile=certificates.ca)
+    async with listening as server, wire(server, ssl=context) as client:
+        for _ in range(1 if fields else 3):
+            client.ask('GET /', *fields)
+            assert body == (await client.answer())[2]
+
+
+async def test_a_client_that_leaves_in_its_answer_disturbs_nothing(wire, caplog):
+    """What is still to be written is dropped; nothing is logged."""
+    body = b'x' * 20_000_000
+    async with http.listen('127.0.0.1', 0, lambda request: {'status': 200, 'body': body}) as server:
+        async with wire(server) as client:
+            client.ask('GET /')
+            await client.reader.readuntil(b'\r\n\r\n')
+            client.writer.transport.abort()
+        assert 200 == (await http.request(url=server.url)).status
+    assert [] == caplog.records
+
+
+class Kind(str, enum.Enum):  # noqa: UP042  # the str of a StrEnum would be no trap
+    """A text whose ``str`` and ``format`` are other ones."""
+
+    HTML = 'text/html'
+
+    def __format__(self, spec):
+        return 'a\r\nX: b'
+
+    __str__ = __repr__ = lambda self: 'a\r\nX: b'
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        {'status': 200, 'headers': {'Content-Type': Kind.HTML}},
+        {'status': 200, 'headers': {'X-Kind': Kind.HTML}},
+        {'status': 200, 'headers': {Kind.HTML.replace('/', ''): 'x'}},
+        {'status': 200, 'reason': Kind.HTML},
+        {'status': 200, 'body': Kind.HTML},
+    ],
+)
+async def test_no_text_is_another_when_it_is_written(answered, table):
+    """What was checked is what goes out, also for a subclass of str."""
+    data, _ = await answered(table)
+    assert b'\r\nX: b' not in data
+
+
+@pytest.mark.parametrize('reason', ['\ud800', 'a\udc0a', 'a\x7f', '\0', 'a\nb'])
+async def test_a_reason_that_cannot_be_written_is_a_mistake(answered, reason):
+    """It is a 500, whole and in order."""
+    data, _ = await answered({'status': 200, 'reason': reason})
+    assert data.startswith(b'HTTP/1.1 500 Internal Server Error\r\n')
+    assert data.endswith(b'\r\n\r\nInternal Server Error')

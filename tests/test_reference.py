@@ -55,3 +55,19 @@ def test_the_functions_page_names_every_public_name(name):
     """Each name of the root is documented."""
     page = (DOCS / 'functions.md').read_text()
     assert f':: aioluahttp.{name}\n' in page
+
+
+SECURITY = (DOCS.parent / 'explanation/security.md').read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('name', sorted(set(re.findall(r'`(test_\w+)`', SECURITY))))
+def test_a_defence_is_shown_by_a_test(name):
+    """Each test that the page on security names is there."""
+    sources = (path.read_text(encoding='utf-8') for path in Path(__file__).parent.glob('test_*.py'))
+    assert any(f'def {name}(' in source for source in sources)
+
+
+def test_every_threat_has_a_test():
+    """So many rows, so many that end with one."""
+    rows = re.findall(r'^\| (?!threat |---).*', SECURITY, re.MULTILINE)
+    assert rows == [row for row in rows if re.search(r'`test_\w+` \|$', row)]

@@ -79,21 +79,29 @@ GARBAGE = [
     b'GET / HTTP/1.1\r\nHost: h\r\nX: a\0secret\r\n\r\n',
     b'GET / HTTP/1.1\r\nHost: h\r\nContent-Length: secret\r\n\r\n',
     b'GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n',
-    b'GET /' + b'secret' * 5000 + b' HTTP/1.1\r\nHost: h\r\n\r\n',
-    b'GET / HTTP/1.1\r\nHost: h\r\nX: ' + b'secret' * 5000 + b'\r\n\r\n',
     b'GET / HTTP/1.1\r\nHost: h\r\n' + b'X: secret\r\n' * 1000 + b'\r\n',
 ]
 
 
-@pytest.mark.parametrize('data', GARBAGE, ids=range(len(GARBAGE)))
-async def test_what_is_no_http_is_answered_in_few_words(wire, caplog, data):
-    """A 400 repeats nothing and names no version; one line is logged, below WARNING."""
+TOO_LONG = [
+    b'GET /' + b'secret' * 5000 + b' HTTP/1.1\r\nHost: h\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: h\r\nX: ' + b'secret' * 5000 + b'\r\n\r\n',
+]
+REFUSALS = [
+    *((data, b'400 Bad Request') for data in GARBAGE),
+    *((data, b'431 Request Header Fields Too Large') for data in TOO_LONG),
+]
+
+
+@pytest.mark.parametrize(('data', 'status'), REFUSALS, ids=range(len(REFUSALS)))
+async def test_what_is_no_http_is_answered_in_few_words(wire, caplog, data, status):
+    """The answer repeats nothing and names no version; one line is logged, below WARNING."""
     caplog.set_level(logging.DEBUG, 'aioluahttp')
     async with closed_in_the_end(hello) as server, wire(server) as client:
         client.send(data)
         answer = await client.rest()
     head, _, body = answer.partition(b'\r\n\r\n')
-    assert (b'HTTP/1.1 400 Bad Request', b'Bad Request') == (head.split(b'\r\n')[0], body)
+    assert (b'HTTP/1.1 ' + status, status[4:]) == (head.split(b'\r\n')[0], body)
     names = {line.split(b':')[0] for line in head.split(b'\r\n')[1:]}
     assert {b'Content-Type', b'Content-Length', b'Date', b'Connection'} == names
     [record] = [record for record in caplog.records if record.name != 'asyncio']
@@ -196,10 +204,6 @@ async def test_a_server_that_cannot_start_leaves_nothing_open(tmp_path):
         with pytest.raises(OSError, match=str(path)):
             await http.listen(None, None, hello, unix=path)
         assert path.is_socket()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        with pytest.raises(ValueError, match='Stream'):
-            await http.listen(None, None, hello, sock=datagrams)
-        assert -1 == datagrams.fileno()
 
 
 async def test_idle_connections_are_closed_at_once(wire):
@@ -398,7 +402,7 @@ async def test_a_client_that_does_not_read_holds_up_nothing(wire):
         await client.reader.readuntil(b'\r\n\r\n')
         other.ask('POST /', 'Content-Length: 9')
         assert 413 == (await other.answer())[0]
-        await server.close()
+        await server.close(grace=0)
         assert 'closed' == server.status
         with pytest.raises((asyncio.IncompleteReadError, OSError)):
             await client.reader.readexactly(len(BIG))
@@ -513,3 +517,274 @@ async def test_a_server_is_entered_as_well():
         assert entered is server
         assert 204 == (await http.request(url=server.url)).status
     assert 'closed' == server.status
+
+
+async def test_the_stats_are_a_table(wire):
+    """What is open and in flight just now, and what has been since the start."""
+    held = Held()
+
+    async def callback(request):
+        return None if request.path == '/ill' else await held(request)
+
+    async with closed_in_the_end(callback) as server:
+        nothing = dict.fromkeys(
+            ('connections', 'requests', 'in_flight', 'errors', 'bytes_in', 'bytes_out'), 0
+        )
+        assert nothing == server.stats
+        async with wire(server) as client, wire(server) as other:
+            other.ask('GET /ill')
+            size = len(await other.reader.readuntil(b'\r\n\r\nInternal Server Error'))
+            client.ask('POST /', 'Content-Length: 3', body=b'abc')
+            await held.called.wait()
+            expected = {
+                'connections': 2,
+                'requests': 2,
+                'in_flight': 1,
+                'errors': 1,
+                'bytes_in': len(b'GET /ill HTTP/1.1\r\nHost: h\r\n\r\n')
+                + len(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc'),
+                'bytes_out': size,
+            }
+            assert expected == server.stats
+            held.release.set()
+            size += len(await client.reader.readuntil(b'\r\n\r\n/'))
+            assert expected | {'in_flight': 0, 'bytes_out': size} == server.stats
+    assert expected | {'connections': 0, 'in_flight': 0, 'bytes_out': size} == server.stats
+
+
+async def test_accepting_can_be_paused(wire):
+    """The status says so; who comes waits, and is answered when it is resumed."""
+    async with closed_in_the_end(hello) as server:
+        server.resume()
+        assert 'listening' == server.status
+        server.pause()
+        assert 'paused' == server.status
+        async with wire(server) as client:
+            client.ask('GET /')
+            await asyncio.sleep(0)
+            assert 0 == server.stats['requests']
+            server.resume()
+            assert (200, 'listening') == ((await client.answer())[0], server.status)
+    server.pause()
+    assert 'closed' == server.status
+
+
+SMALL = 4096  # bytes of a buffer, which the kernel doubles
+
+
+@contextlib.asynccontextmanager
+async def slow(callback, **options):
+    """Give a server and a client that hold little between them."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    listening.bind(('127.0.0.1', 0))
+    server = await http.listen(None, None, callback, sock=listening, **options)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        client.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(client, ('127.0.0.1', server.port))
+            yield server, client
+        finally:
+            await server.close(grace=0)
+
+
+async def read_all(client):
+    """Read up to the end of a connection, in pieces that are small."""
+    parts = []
+    while data := await asyncio.get_running_loop().sock_recv(client, 1000):
+        parts.append(data)
+    return b''.join(parts)
+
+
+@pytest.mark.parametrize('size', [40_000, 400_000])
+async def test_a_slow_reader_gets_the_grace_of_close(monkeypatch, size):
+    """An answer is in flight until all of it is written, also its last bytes."""
+    monkeypatch.setattr('aioluahttp.server.LAST', 0.01)
+    answer = b'x' * size
+    loop = asyncio.get_running_loop()
+    async with slow(lambda request: {'status': 200, 'body': answer}) as (server, client):
+        await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+        head = await loop.sock_recv(client, 12)
+        assert (b'HTTP/1.1 200', 1) == (head, server.stats['in_flight'])
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        body = (await read_all(client)).partition(b'\r\n\r\n')[2]
+        await closing
+    assert answer == body
+
+
+async def test_a_slow_reader_is_cut_off_after_the_grace():
+    """What it has not read by then it does not get."""
+    loop = asyncio.get_running_loop()
+    async with slow(lambda request: {'status': 200, 'body': BIG}) as (server, client):
+        await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+        await loop.sock_recv(client, 12)
+        await server.close(grace=0)
+        with contextlib.suppress(ConnectionError):
+            assert len(BIG) > len(await read_all(client))
+    assert 0 == server.stats['in_flight']
+
+
+async def test_who_stops_reading_is_cut_off():
+    """After ``body_timeout`` seconds in which it read nothing; nothing is left of the answer."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def log(request, response):
+        asyncio.current_task().add_done_callback(lambda task: ended.set())
+
+    options = {'body_timeout': 0.05, 'access_log': log}
+    async with slow(lambda request: {'status': 200, 'body': BIG}, **options) as (server, client):
+        await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+        await ended.wait()
+        assert 0 == server.stats['in_flight']
+        with contextlib.suppress(ConnectionError):
+            assert len(BIG) > len(await read_all(client))
+
+
+async def test_a_callback_that_swallows_its_cancellation_gets_another(monkeypatch, wire):
+    """And another, up to its end: close() returns when no task is left."""
+    monkeypatch.setattr('aioluahttp.server.LAST', 0.01)
+    called, swallowed = asyncio.Event(), []
+
+    async def stubborn(request):
+        called.set()
+        while len(swallowed) < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                swallowed.append(error)
+        return {'status': 200}
+
+    async with closed_in_the_end(stubborn) as server, wire(server) as client:
+        client.ask('GET /')
+        await called.wait()
+        await server.close(grace=0)
+        assert (3, 'closed') == (len(swallowed), server.status)
+
+
+@pytest.mark.parametrize('turns', range(8))
+async def test_what_was_just_read_has_the_whole_grace(monkeypatch, wire, turns):
+    """Wherever between reading and calling the request is as the server closes."""
+    monkeypatch.setattr('aioluahttp.server.LAST', 0.001)
+    ended = []
+
+    async def callback(request):
+        ended.append(False)
+        await asyncio.sleep(0.05)
+        ended[:] = [True]
+        return {'status': 200}
+
+    async with closed_in_the_end(callback) as server, wire(server) as client:
+        client.ask('GET /')
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.close()
+        assert ended in ([], [True])
+        assert bool(ended) is (b'HTTP/1.1 200 OK' == (await client.rest())[:15])
+
+
+@pytest.mark.parametrize('context', [None, 'tls'])
+async def test_who_leaves_can_cancel_its_callback(wire, tls, context):
+    """With ``cancel_on_disconnect``, also where it only closes its own side; nothing is told."""
+    secure = context is not None
+    options = {'cancel_on_disconnect': True, **({'tls': tls[0]} if secure else {})}
+    called, cancelled, told = asyncio.Event(), asyncio.Event(), []
+
+    async def callback(request):
+        called.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with closed_in_the_end(callback, lambda *both: told.append(both), **options) as server:
+        for leave in 'close', 'abort', *([] if secure else ['write_eof']):
+            called.clear()
+            cancelled.clear()
+            async with wire(server, ssl=tls[1] if secure else None) as client:
+                client.ask('GET /')
+                await called.wait()
+                assert 1 == server.stats['in_flight']
+                transport = client.writer.transport
+                getattr(transport, leave)()
+                await cancelled.wait()
+        await server.close()
+    assert ([], 0, 0) == (told, server.stats['in_flight'], server.stats['errors'])
+
+
+@pytest.mark.parametrize('context', [None, 'tls'])
+async def test_who_leaves_cancels_nothing_by_default(wire, tls, context):
+    """The callback runs to its end, and the server waits for it."""
+    secure = context is not None
+    held = Held()
+    async with closed_in_the_end(held, **({'tls': tls[0]} if secure else {})) as server:
+        async with wire(server, ssl=tls[1] if secure else None) as client:
+            client.ask('GET /')
+            await held.called.wait()
+            client.writer.transport.abort()
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        assert (1, False) == (server.stats['in_flight'], closing.done())
+        held.release.set()
+        await closing
+    assert ([], 0) == (held.cancelled, server.stats['in_flight'])
+
+
+async def test_who_closes_its_own_side_is_answered(wire):
+    """As ``nc`` does; the connection then ends, also after requests that were pipelined."""
+    async with closed_in_the_end(hello) as server, wire(server) as client:
+        client.ask('GET /1')
+        client.ask('GET /2')
+        client.writer.write_eof()
+        answers = [await client.answer() for _ in range(2)]
+        assert [(200, b'hello')] * 2 == [answer[::2] for answer in answers]
+        assert b'' == await client.rest()
+
+
+@pytest.mark.parametrize('data', [b'GET / HTTP/1.1\r\nHost: h\r\nX', b'', b'\r\n'])
+async def test_a_head_that_takes_too_long_is_a_408(wire, data):
+    """``head_timeout``; who has sent nothing of one is only closed."""
+    async with closed_in_the_end(hello, head_timeout=0.05) as server, wire(server) as client:
+        client.send(data)
+        expected = b'HTTP/1.1 408 Request Timeout' if data else b''
+        assert expected == (await client.rest()).partition(b'\r\n')[0]
+
+
+def test_on_uvloop_a_server_comes_to_the_same_end(wire):
+    """What runs is answered, what is idle is closed, what is late is cancelled."""
+    uvloop = pytest.importorskip('uvloop')
+
+    async def bounded():
+        async with asyncio.timeout(60):
+            await close()
+
+    async def close():
+        held = Held()
+        server = await http.listen('127.0.0.1', 0, held)
+        async with wire(server) as idle, wire(server) as client, wire(server) as other:
+            client.ask('GET /1')
+            await held.called.wait()
+            held.called.clear()
+            other.ask('GET /2')
+            await held.called.wait()
+            closing = asyncio.create_task(server.close())
+            assert b'' == await idle.rest()
+            held.release.set()
+            for which, path in (client, b'/1'), (other, b'/2'):
+                status, headers, body = await which.answer()
+                assert (200, 'close', path) == (status, headers['Connection'], body)
+            await closing
+        held = Held()
+        server = await http.listen('127.0.0.1', 0, held)
+        async with wire(server) as client:
+            client.ask('GET /late')
+            await held.called.wait()
+            await server.close(grace=0)
+            assert (b'', ['/late']) == (await client.rest(), held.cancelled)
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(bounded())

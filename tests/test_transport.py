@@ -567,54 +567,6 @@ async def test_what_is_no_http_is_an_error_of_the_peer(got, raw):
         await got(raw)
 
 
-@pytest.mark.parametrize(
-    ('raw', 'method', 'whole'),
-    [
-        (b'', 'GET', False),
-        (b'HTTP/1.1 200 OK\r\n', 'GET', False),
-        (answer(b'half', length=False), 'GET', False),
-        (answer(b'', length=False), 'GET', False),
-        (answer(b'half', 'Transfer-Encoding: gzip', length=False), 'GET', False),
-        (answer(b'half', 'Transfer-Encoding: chunked', length=False), 'GET', False),
-        (b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', 'GET', False),
-        (answer(b'whole'), 'GET', True),
-        (b'HTTP/1.1 200 OK\r\n\r\n', 'HEAD', True),
-        (b'HTTP/1.1 204 OK\r\n\r\n', 'GET', True),
-    ],
-)
-async def test_a_reset_ends_no_body(raw_server, raw, method, whole):
-    """A body that ends with its connection must not end in a reset; any other may."""
-
-    written, read = asyncio.Event(), asyncio.Event()
-
-    async def handler(line):
-        await line.request()
-        await line.send(raw)
-        written.set()
-        await read.wait()
-        line.reset()
-
-    async with raw_server(handler) as peer:
-        asking = asyncio.ensure_future(http.request(url=peer.url, method=method))
-        await written.wait()
-        for _ in range(20):  # turns of the loop: the client reads before the reset drops it all
-            await asyncio.sleep(0)
-        read.set()
-        if whole:
-            assert int(raw.split()[1]) == (await asking).status
-        else:
-            with pytest.raises(http.ProtocolError):
-                await asking
-
-
-async def test_a_switch_of_protocols_ends_the_connection(raw_server):
-    """What nobody asked for is a status like any other, and the connection is not used again."""
-    raw = b'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nbytes'
-    async with raw_server(raw) as peer:
-        assert [101, 101] == [(await http.request(url=peer.url)).status for _ in range(2)]
-    assert 2 == peer.connections
-
-
 def unused_port():
     """Give a port on which nothing listens."""
     with socket.create_server(('127.0.0.1', 0)) as taken:
@@ -768,50 +720,91 @@ async def test_a_connection_on_which_the_peer_spoke_unasked_is_not_used_again(ra
     assert (2, 2) == (peer.connections, len(peer.asked))
 
 
-async def test_a_peer_that_always_speaks_first_is_refused(certificates):
-    """It is not asked for ever; here its words come with the end of the handshake."""
-
-    class Talker(asyncio.Protocol):
-        def connection_made(self, transport):
-            talkers.append(transport)
-            transport.write(OK)
-
-    talkers = []
-    certificates.tls12.maximum_version = ssl.TLSVersion.TLSv1_2
-    server = await asyncio.get_running_loop().create_server(
-        Talker, '127.0.0.1', 0, ssl=certificates.tls12
-    )
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        with pytest.raises(http.ProtocolError, match='speaks before it is asked') as caught:
-            await http.request(url=f'https://127.0.0.1:{port}/', tls={'ca': certificates.ca})
-        for talker in talkers:
-            talker.abort()
-    assert 10 == len(talkers)
-    assert str(caught.value).startswith(f'GET https://127.0.0.1:{port}/: ')
-
-
-@pytest.mark.parametrize(('method', 'repeated'), [('PUT', True), ('GET', True), ('POST', False)])
-async def test_a_request_over_a_dead_connection_is_repeated_where_it_may_be(
-    raw_server, method, repeated
-):
-    """What is idempotent is sent again, the whole body with it; what is not is an error."""
+def leaving(answers):
+    """Make the handler of a peer that answers one request a connection, and hangs up on others."""
 
     async def handler(line):
         await line.request()
-        if peer.connections > 1 or len(peer.asked) == 1:
-            await line.send(OK)
+        if answers(line.peer):
+            await line.send(answer())
             await line.request()
 
+    return handler
+
+
+@pytest.mark.parametrize('method', ['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+async def test_a_request_over_a_dead_connection_is_repeated_where_it_may_be(raw_server, method):
+    """What is idempotent is sent again, the whole body with it."""
+    async with raw_server(leaving(lambda peer: True)) as peer, http.Client() as client:
+        await client.request(url=peer.url)
+        assert 200 == (await client.request(url=peer.url, method=method, body=LONG)).status
+    assert [b'', LONG, LONG] == [asked.body for asked in peer.asked]
+
+
+@pytest.mark.parametrize('method', ['POST', 'PATCH', 'QUERY'])
+async def test_a_request_that_is_not_idempotent_is_never_repeated(raw_server, method):
+    """The error says why, and what is not known."""
+    async with raw_server(leaving(lambda peer: True)) as peer, http.Client() as client:
+        await client.request(url=peer.url)
+        with pytest.raises(http.ProtocolError) as caught:
+            await client.request(url=peer.url, method=method, body=LONG)
+    assert (
+        f'{method} {peer.url}/: the peer closed the connection, a reused one, before it answered; '
+        f'{method} is not idempotent, so it was not sent again, and the peer may or may not have '
+        'acted on it'
+    ) == str(caught.value)
+    assert {'url': peer.url, 'method': method, 'body': LONG} == caught.value.request
+    assert [b'', LONG] == [asked.body for asked in peer.asked]
+
+
+async def test_a_request_is_repeated_once(raw_server):
+    """A peer that hangs up again is believed."""
+    handler = leaving(lambda peer: len(peer.asked) == 1)
     async with raw_server(handler) as peer, http.Client() as client:
         await client.request(url=peer.url)
-        request = {'url': peer.url, 'method': method, 'body': LONG}
-        if repeated:
-            assert 200 == (await client.request(request)).status
-        else:
-            with pytest.raises(http.ProtocolError):
-                await client.request(request)
-    assert [b'', *[LONG] * (1 + repeated)] == [asked.body for asked in peer.asked]
+        with pytest.raises(http.ProtocolError, match='Server disconnected'):
+            await client.request(url=peer.url)
+    assert 3 == len(peer.asked)
+
+
+@pytest.mark.parametrize('how', ['close', 'reset'])
+async def test_a_request_over_a_new_connection_is_never_repeated(raw_server, how):
+    """A drop of that is no race."""
+
+    async def handler(line):
+        await line.request()
+        if how == 'reset':
+            line.reset()
+
+    async with raw_server(handler) as peer:
+        with pytest.raises(http.ProtocolError) as caught:
+            await http.request(url=peer.url)
+    assert (1, 1) == (peer.connections, len(peer.asked))
+    assert 'reused' not in str(caught.value)
+
+
+@pytest.mark.parametrize('requests', [1, 2])
+async def test_no_failure_is_that_of_a_connection_once_a_request_was_sent(requests):
+    """A peer that is gone when a request is repeated may have acted on it."""
+
+    async def serve(reader, writer):
+        listening.close()
+        for _ in range(requests - 1):
+            await reader.readuntil(b'\r\n\r\n')
+            writer.write(OK)
+        await reader.readuntil(b'\r\n\r\n')
+        writer.close()
+
+    listening = await asyncio.start_server(serve, '127.0.0.1', 0)
+    url = f'http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/'
+    async with http.Client() as client:
+        for _ in range(requests - 1):
+            await client.request(url=url)
+        with pytest.raises(http.ProtocolError) as caught:
+            await client.request(url=url)
+        assert (requests == 2) == str(caught.value).endswith(', after a request had been sent')
+        with pytest.raises(http.ConnectError):
+            await client.request(url=url)
 
 
 async def test_a_connection_that_the_peer_has_closed_is_not_used(raw_server):
@@ -830,6 +823,17 @@ async def test_a_connection_that_the_peer_has_closed_is_not_used(raw_server):
             await asyncio.sleep(0)
         assert 'hi' == (await client.request(url=peer.url, method='POST', body='x')).body
     assert 2 == peer.connections
+
+
+async def test_a_closed_client_makes_no_connection(raw_server):
+    """The error names the request."""
+    async with raw_server(OK) as peer, http.Client() as client:
+        await client.request(url=peer.url)
+        await client.close()
+        with pytest.raises(http.ConnectError) as caught:
+            await client.request(url=peer.url)
+    assert f'GET {peer.url}/: the client is closed' == str(caught.value)
+    assert 1 == peer.connections
 
 
 @pytest.mark.parametrize(('limits', 'most'), [({'limit': 2}, 2), ({'limit_per_host': 3}, 3)])

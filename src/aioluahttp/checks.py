@@ -166,6 +166,12 @@ def check_count(key: str) -> Callable[[Any], int]:
     return check
 
 
+def check_limit(key: str, limit: Any) -> Any:
+    if limit is not None and check_count(key)(limit) == 0:
+        raise TableError.of(key, limit, 'an int of 1 or more, or None for no limit')
+    return limit
+
+
 def check_max_body(limit: Any) -> int | None:
     return None if limit is None else check_count('max_body')(limit)
 
@@ -305,7 +311,7 @@ def check_status_to(highest: int) -> Callable[[Any], int]:
 def check_reason(reason: Any) -> str:
     if not isinstance(reason, str) or CONTROL.search(reason):
         raise TableError.of('reason', reason, 'a str without control characters')
-    return reason
+    return str.__str__(reason)  # a subclass may be another text once it is written
 
 
 RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {

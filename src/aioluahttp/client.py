@@ -11,10 +11,10 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
-from .checks import check_count
+from .checks import check_limit
 from .defaults import Defaults
 from .environment import from_environment
-from .errors import ConnectError, Error, StatusError, TableError, TimedOut
+from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from .redirects import next_request
 from .shapes import BytesTable, JsonTable, RequestTable, TextTable
 from .tables import Request, Response, SentRequest
@@ -81,11 +81,13 @@ class Client:
         self._defaults = Defaults(base_url, defaults)
         self._trust_env = trust_env
         self._cookies = _checked_cookies(cookies)
-        _check_limit('limit', limit)
-        _check_limit('limit_per_host', limit_per_host)
+        check_limit('limit', limit)
+        check_limit('limit_per_host', limit_per_host)
         self._limits = (limit, limit_per_host)
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadlines: set[asyncio.Timeout] = set()  # of the requests under way
+        self._idle = asyncio.Event()  # set by the last of them once the client is closed
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,10 +96,21 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close every connection. A request made after that is a ``ConnectError``."""
+        """Close every connection.
+
+        A request under way ends in a ``ProtocolError``, one made after that in a ``ConnectError``.
+        """
         self.closed = True
-        if self._transport:
-            await self._transport.close()
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(0)
+        try:
+            # aiohttp cancels, or leaves waiting for ever, who still uses what it closes.
+            if self._deadlines:
+                await self._idle.wait()
+        finally:
+            if self._transport:
+                await self._transport.close()
 
     if TYPE_CHECKING:
         request: Sender
@@ -131,17 +144,25 @@ class Client:
         deadline = asyncio.timeout(total)
         try:
             async with deadline:
+                self._deadlines.add(deadline)
                 return await self._follow(request)
         except TimeoutError as error:
-            if deadline.expired():
-                raise TimedOut(f'{described(request)}: not done within {total} s') from error
-            raise
+            if not deadline.expired():
+                raise
+            if self.closed:
+                what = 'the client was closed before the answer was there'
+                raise ProtocolError(f'{described(request)}: {what}') from error
+            raise TimedOut(f'{described(request)}: not done within {total} s') from error
+        finally:
+            self._deadlines.discard(deadline)
+            if self.closed and not self._deadlines:
+                self._idle.set()
 
     async def _follow(self, request: Request) -> Response[Any]:
         """Send a request and those that redirects ask for, up to the limit of them."""
         history: list[Response[Any]] = []
         while True:
-            response = await self._send(request)
+            response = await self._send(request, sent=bool(history))
             following = next_request(request, response)
             if following is None or len(history) >= request.get('redirects', REDIRECTS):
                 response['history'] = history
@@ -149,16 +170,16 @@ class Client:
             history.append(response)
             request = following
 
-    async def _send(self, request: Request) -> Response[Any]:
+    async def _send(self, request: Request, *, sent: bool) -> Response[Any]:
         if self._trust_env:
             request = await asyncio.to_thread(from_environment, request)
-        return await self._open().send(request)
+        return await self._open().send(request, sent=sent)
 
     def _open(self) -> Transport:
         loop = asyncio.get_running_loop()
-        if self.closed:
-            raise ConnectError('the client is closed')
         if self._transport is None:
+            if self.closed:
+                raise ConnectError('the client is closed')
             self._loop = loop
             self._transport = Transport(
                 *self._limits, _cookie_jar(self._cookies, self._defaults.base)
@@ -166,11 +187,6 @@ class Client:
         if self._loop is not loop:
             raise ConnectError('the client belongs to another event loop; make one for each')
         return self._transport
-
-
-def _check_limit(key: str, limit: Any) -> None:
-    if limit is not None and check_count(key)(limit) == 0:
-        raise TableError.of(key, limit, 'an int of 1 or more, or None for no limit')
 
 
 def _checked_cookies(cookies: Any) -> bool | SimpleCookie:

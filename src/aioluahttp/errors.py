@@ -61,7 +61,7 @@ class TableError(Error, ValueError):
 
 
 class ConnectError(Error, ConnectionError):
-    """No connection came about: the name, the network, a refusal, or TLS."""
+    """No connection came about: the name, the network, a refusal, or TLS. Nothing was sent."""
 
 
 class TimedOut(Error, TimeoutError):
@@ -69,7 +69,10 @@ class TimedOut(Error, TimeoutError):
 
 
 class ProtocolError(Error):
-    """The peer broke HTTP or hung up midway."""
+    """The peer broke HTTP or hung up midway, or the client was closed.
+
+    What the peer has done with the request is not known.
+    """
 
 
 class BodyTooLarge(Error):

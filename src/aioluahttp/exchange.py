@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from .conversion import to_response, wire_body
+from .forwarded import NOBODY, Proxies
 from .incoming import Refused, read_body, read_head
 from .outgoing import PHRASES, Answer, encode, plain_answer
 from .tables import Handler, Request, Response
@@ -31,7 +32,13 @@ class Settings:
 
     into: str = 'text'
     max_body: int | None = 8 * 1024 * 1024
+    max_concurrent: int | None = None
+    head_timeout: float = 30.0
+    body_timeout: float = 30.0
     handler_timeout: float | None = None
+    keepalive_timeout: float = 75.0  # above the minute of common proxies: they close first
+    cancel_on_disconnect: bool = False
+    trusted_proxies: Proxies = NOBODY
     on_error: OnError | None = None
     access_log: AccessLog | None = None
     server_header: str | None = None
@@ -44,37 +51,59 @@ class Exchange:
         self.handler = handler
         self.settings = settings
         self.closing = False
-        # The connections on which a request is being read or handled, with its task.
+        self.handling = 0  # callbacks that run
+        self.errors = 0  # mistakes of the callback so far
+        # The connections on which a request is being read, handled or answered, with its task.
         self.running: dict[RequestHandler, asyncio.Task[Any]] = {}
 
     async def __call__(self, raw: BaseRequest) -> Answer:
-        """Handle one request; aiohttp calls this in a task made for it."""
+        """Handle one request; aiohttp calls this in a task made for it, and writes the answer."""
         task: Any = asyncio.current_task()
-        connection = raw.protocol
-        self.running[connection] = task
+        self.running[raw.protocol] = task
         try:
-            request = read_head(raw)
-            await read_body(raw, request, self.settings.into, self.settings.max_body)
+            request = read_head(raw, self.settings.trusted_proxies)
+            return await self._answered(raw, request)
         except Refused as refused:
+            logger.info('bad request from %s: %s', raw.remote, refused.status)
             return plain_answer(refused.status, raw.method)
-        else:
-            return await self._handled(raw, request)
-        finally:
-            del self.running[connection]
+        except BaseException:  # a cancellation: nothing will be written
+            del self.running[raw.protocol]
+            raise
 
-    async def _handled(self, raw: BaseRequest, request: Request) -> Answer:
-        target = request['url']  # for the logs: the handler may change its table
+    async def _answered(self, raw: BaseRequest, request: Request) -> Answer:
+        # For the logs: the handler may change its table.
+        client, target = request.get('ip', '-'), request['url']
         try:
-            response = await self._within_timeout(request)
+            response = await self._response(raw, request)
+            answer = self._answer(raw, response)
+        except Refused as refused:
+            response = _refusal(refused.status, raw)
             answer = self._answer(raw, response)
         except Exception as error:
+            self.errors += 1
             path = target.partition('?')[0]
             logger.error('%s %s failed', raw.method, path, exc_info=error)
             await self._tell(error, request)
             response = to_response({'status': 500, 'body': PHRASES[500]})
             answer = self._answer(raw, response)
-        await self._log(raw, target, request, response)
+        line = f'{client} "{raw.method} {target} HTTP/{raw.version.major}.{raw.version.minor}"'
+        await self._log(line, request, response)
         return answer
+
+    async def _response(self, raw: BaseRequest, request: Request) -> Response[Any]:
+        settings = self.settings
+        self._check_room()
+        await read_body(raw, request, settings.into, settings.max_body, settings.body_timeout)
+        self._check_room()  # others may have come as the body was read
+        self.handling += 1
+        try:
+            return await self._within_timeout(request)
+        finally:
+            self.handling -= 1
+
+    def _check_room(self) -> None:
+        if self.handling == self.settings.max_concurrent:
+            raise Refused(503)
 
     async def _within_timeout(self, request: Request) -> Response[Any]:
         deadline = asyncio.timeout(self.settings.handler_timeout)
@@ -89,7 +118,8 @@ class Exchange:
     def _answer(self, raw: BaseRequest, response: Response[Any]) -> Answer:
         headers = response['headers'].copy()
         closes = 'close' in ','.join(headers.getall('Connection', ())).lower()
-        keep_alive = raw.keep_alive and not closes and not self.closing
+        connection: Any = raw.protocol
+        keep_alive = raw.keep_alive and not (closes or connection.closes or self.closing)
         if self.settings.server_header:
             headers.setdefault('Server', self.settings.server_header)
         body = wire_body(headers, response['body'])
@@ -104,24 +134,24 @@ class Exchange:
         except Exception:
             logger.exception('on_error failed')
 
-    async def _log(
-        self, raw: BaseRequest, target: str, request: Request, response: Response[Any]
-    ) -> None:
+    async def _log(self, line: str, request: Request, response: Response[Any]) -> None:
         log = self.settings.access_log
         if isinstance(log, logging.Logger):
-            log.info(
-                '%s "%s %s HTTP/%s.%s" %s',
-                raw.remote or '-',
-                raw.method,
-                target,
-                *raw.version,
-                response['status'],
-            )
+            log.info('%s %s', line, response['status'])
         elif log is not None:
             try:
                 await _call(log, request, response)
             except Exception:
                 logger.exception('access_log failed')
+
+
+def _refusal(status: int, raw: BaseRequest) -> Response[Any]:
+    """Answer for the handler, which does not see the request."""
+    overloaded = status == 503
+    # Where one request ends and the next begins is clear only if all of it was read.
+    closes = not (overloaded and raw.content.is_eof())
+    headers = {'Retry-After': 1 if overloaded else None, 'Connection': 'close' if closes else None}
+    return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
 
 
 async def _call(function: Callable[..., Any], *arguments: Any) -> Any:

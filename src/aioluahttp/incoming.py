@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 
+from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestPayloadError
 from aiohttp.web_request import BaseRequest
 
@@ -13,6 +15,7 @@ from .checks import PORTS, check_host, check_port
 from .codings import decoded
 from .conversion import body_into
 from .errors import BodyTooLarge, ProtocolError, TableError
+from .forwarded import Proxies, asked_by
 from .headers import Headers
 from .tables import Request
 
@@ -29,11 +32,12 @@ class Refused(Exception):
         self.status = status
 
 
-def read_head(raw: BaseRequest) -> Request:
+def read_head(raw: BaseRequest, proxies: Proxies) -> Request:
     """Make the table of a request but for its body.
 
     Raises:
-        Refused: The request line or Host is none that RFC 9112 3.2 allows.
+        Refused: The request line or Host is none that RFC 9112 3.2 allows, or a trusted proxy
+            says what cannot be.
     """
     headers = Headers(raw.headers)
     if raw.version.major != 1:
@@ -42,8 +46,13 @@ def read_head(raw: BaseRequest) -> Request:
         raise Refused(501)
     target = _origin_form(raw, headers)
     path, _, query = target.partition('?')
-    scheme = 'https' if raw.protocol.ssl_context else 'http'  # not what an absolute target says
-    host, port = _asked(raw, headers)
+    try:
+        asked = asked_by(_peer(raw), headers, proxies)
+    except ValueError as error:
+        raise Refused(400) from error
+    # The scheme is not what an absolute target says.
+    scheme = asked.scheme or ('https' if raw.protocol.ssl_context else 'http')
+    host, port = _sent_to(raw, asked.host or headers.get('Host'))
     request = Request(
         method=raw.method,
         url=target,
@@ -55,9 +64,18 @@ def read_head(raw: BaseRequest) -> Request:
         headers=headers,
         version='{}.{}'.format(*raw.version),
     )
-    if raw.remote:  # a Unix socket's peer has no address
-        request['ip'] = raw.remote
+    if asked.ip:
+        request['ip'] = asked.ip
     return request
+
+
+def _peer(raw: BaseRequest) -> str | None:
+    """Give the address of the peer; None for that of a Unix socket, which has none."""
+    name = raw.protocol.peername
+    if isinstance(name, tuple):
+        return str(name[0])
+    # Who has left before it was accepted has none either, and is no Unix socket's.
+    return '' if name is None else None
 
 
 def _origin_form(raw: BaseRequest, headers: Headers) -> str:
@@ -75,12 +93,12 @@ def _origin_form(raw: BaseRequest, headers: Headers) -> str:
     return parts.get('path', '/') + (f'?{parts["query"]}' if 'query' in parts else '')
 
 
-def _asked(raw: BaseRequest, headers: Headers) -> tuple[str, int | None]:
+def _sent_to(raw: BaseRequest, host: str | None) -> tuple[str, int | None]:
     """Give the host and port that the request was sent to (RFC 9112 3.2)."""
     # That there is one, and no more, is for the parser to see; HTTP/1.0 may have none.
-    if value := headers.get('Host'):
+    if host:
         try:
-            return _authority(value)
+            return _authority(host)
         except TableError as error:
             raise Refused(400) from error
     name = raw.transport.get_extra_info('sockname') if raw.transport else None
@@ -96,31 +114,64 @@ def _authority(value: str) -> tuple[str, int | None]:
     return check_host(parts['host']), port
 
 
-async def read_body(raw: BaseRequest, request: Request, into: str, limit: int | None) -> None:
+async def read_body(
+    raw: BaseRequest, request: Request, into: str, limit: int | None, seconds: float
+) -> None:
     """Read the body of a request into its table; the headers then describe what is there.
 
+    Args:
+        into: What the body becomes.
+        limit: Bytes of it, decoded; ``None`` is no limit.
+        seconds: How long to wait for the next part of it.
+
     Raises:
-        Refused: The body passes the limit, is broken, or is sent or expected in a way unknown.
+        Refused: The body passes the limit, is broken, comes too slowly, or is sent or expected
+            in a way unknown.
     """
     headers = request['headers']
     announced = 'Content-Length' in headers or 'Transfer-Encoding' in headers
     if not announced and request['method'] != 'POST':
         return
+    # RFC 9112 6.1. HTTP/1.0 has no such thing, so that who sent it on may have read another end.
+    if 'Transfer-Encoding' in headers and raw.version < (1, 1):
+        raise Refused(400)
     if headers.get('Transfer-Encoding', 'chunked').lower() != 'chunked':
-        raise Refused(501)  # RFC 9112 6.1
+        raise Refused(501)
     try:
         # What is compressed may be shorter once decoded, which is what the limit counts.
         length = 0 if 'Content-Encoding' in headers else int(headers.get('Content-Length', '0'))
         if limit is not None and length > limit:
             raise Refused(413)
         await _expected(raw, headers)
-        data = await decoded(raw.content.iter_any(), headers, limit)
+        data = await decoded(_Chunks(raw.content, seconds), headers, limit)
         request['body'] = body_into(into, data, headers)
     except BodyTooLarge as error:
         raise Refused(413) from error
+    except TimeoutError as error:
+        raw.content.feed_eof()  # or aiohttp would go on waiting for the rest
+        raise Refused(408) from error
     # ValueError is JSON's, or int's; the others come of a body that is broken or cut off.
     except (ProtocolError, ValueError, RequestPayloadError, OSError) as error:
         raise Refused(400) from error
+
+
+class _Chunks:
+    """The chunks of a body, each within a time. No generator: it would have to be closed."""
+
+    def __init__(self, content: StreamReader, seconds: float) -> None:
+        self._content = content
+        self._seconds = seconds
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if data := self._content.read_nowait():  # raises where the body is broken
+            return data
+        if self._content.at_eof():
+            raise StopAsyncIteration
+        async with asyncio.timeout(self._seconds):
+            return await self._content.readany()
 
 
 async def _expected(raw: BaseRequest, headers: Headers) -> None:

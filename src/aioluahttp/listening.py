@@ -8,14 +8,18 @@ import logging
 import signal
 import socket
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import fields
+from functools import cache, partial
 from os import PathLike
 from typing import Any, Literal, TypedDict, Unpack
 
-from .checks import check_count, check_into, check_max_body, check_seconds, check_unix
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+
+from .checks import check_count, check_into, check_limit, check_max_body, check_seconds, check_unix
 from .errors import TableError
 from .exchange import AccessLog, Exchange, OnError, Settings
+from .forwarded import check_trusted_proxies
 from .headers import to_headers
 from .server import Server
 from .tables import Handler
@@ -25,6 +29,7 @@ __all__ = ['Listening', 'listen', 'run']
 
 logger = logging.getLogger('aioluahttp')
 
+TIMEOUTS = ('head', 'body', 'handler', 'keepalive', 'shutdown')
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -33,9 +38,15 @@ class Options(TypedDict, total=False):
 
     into: Literal['text', 'bytes', 'json']
     max_body: int | None
+    max_connections: int | None
+    max_concurrent: int | None
+    head_timeout: float
+    body_timeout: float
     handler_timeout: float | None
     keepalive_timeout: float
-    shutdown_timeout: float
+    shutdown_timeout: float | None
+    cancel_on_disconnect: bool
+    trusted_proxies: Iterable[str]
     tls: TlsLike
     unix: str | PathLike[str]
     sock: socket.socket
@@ -54,22 +65,33 @@ def check_kind(key: str, kinds: Any, right: str) -> Callable[[Any], Any]:
     return check
 
 
+def check_sock(value: Any) -> socket.socket:
+    if not isinstance(value, socket.socket) or value.type != socket.SOCK_STREAM:
+        raise TableError.of('sock', value, 'a socket that is bound, of the type SOCK_STREAM')
+    return value
+
+
 def check_server_header(value: Any) -> str:
     if not isinstance(value, str):
         raise TableError.of('server_header', value, 'a str')
     return to_headers({'Server': value})['Server']
 
 
+def check_bool(key: str) -> Callable[[Any], Any]:
+    return check_kind(key, bool, 'True or False')
+
+
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     'into': check_into,
     'max_body': check_max_body,
-    'handler_timeout': lambda value: check_seconds('handler_timeout', value),
-    'keepalive_timeout': lambda value: check_seconds('keepalive_timeout', value),
-    'shutdown_timeout': lambda value: check_seconds('shutdown_timeout', value),
+    **{key: partial(check_limit, key) for key in ('max_connections', 'max_concurrent')},
+    **{f'{key}_timeout': partial(check_seconds, f'{key}_timeout') for key in TIMEOUTS},
+    'cancel_on_disconnect': check_bool('cancel_on_disconnect'),
+    'trusted_proxies': check_trusted_proxies,
     'tls': server_context,
     'unix': check_unix,
-    'sock': check_kind('sock', socket.socket, 'a listening socket'),
-    'reuse_port': check_kind('reuse_port', bool, 'True or False'),
+    'sock': check_sock,
+    'reuse_port': check_bool('reuse_port'),
     'backlog': check_count('backlog'),
     'access_log': check_kind(
         'access_log', (logging.Logger, Callable), 'a logger, or a function of request and response'
@@ -126,12 +148,19 @@ def listen(
         callback: A handler, ``async`` or plain: takes a ``Request``, returns a response table.
         on_error: Called with the exception and the request, and awaited where it can be.
         options: ``into`` (``'text'``, ``'bytes'`` or ``'json'``: what a request's body becomes),
-            ``max_body`` (8 MiB; bytes, decoded; beyond it a 413), ``handler_timeout`` (None;
-            seconds, then a 504), ``keepalive_timeout`` (75 s), ``shutdown_timeout`` (15 s),
-            ``tls`` (a context, or a table with ``cert`` and ``key``), ``unix`` (a path, in
-            place of host and port), ``sock`` (a listening socket, likewise), ``reuse_port``,
-            ``backlog`` (128), ``access_log`` (a logger, or a callable that gets request and
-            response), ``server_header`` (None: the server does not name itself).
+            ``max_body`` (8 MiB; bytes, decoded; beyond it a 413), ``max_connections`` (None;
+            beyond it clients wait), ``max_concurrent`` (None; callbacks at once, beyond it a
+            503), ``head_timeout`` (30 s for a whole head, then a 408; likewise for TLS before
+            it), ``body_timeout`` (30 s between two reads of a body, then a 408, and between
+            two of an answer by its client), ``handler_timeout`` (None; seconds, then a 504),
+            ``keepalive_timeout`` (75 s), ``shutdown_timeout`` (15 s),
+            ``cancel_on_disconnect`` (False; cancel the callback when its client leaves),
+            ``trusted_proxies`` (none; addresses and networks whose Forwarded and X-Forwarded
+            headers are believed, ``'unix'`` for whoever reaches a Unix socket), ``tls`` (a
+            context, or a table with ``cert`` and ``key``), ``unix`` (a path, in place of host
+            and port), ``sock`` (a listening socket, likewise), ``reuse_port``, ``backlog``
+            (128), ``access_log`` (a logger, or a callable that gets request and response),
+            ``server_header`` (None: the server does not name itself).
 
     Returns:
         What gives a ``Server`` that accepts already: ``await`` it, or enter it with
@@ -151,9 +180,17 @@ def listen(
             raise TableError.unknown(name, OPTIONS)
         if value is not None or name in NULLABLE:
             checked[name] = None if value is None else OPTIONS[name](value)
+    _check_parser()
     settings = {name: value for name, value in checked.items() if name in PER_EXCHANGE}
     exchange = Exchange(callback, Settings(on_error=on_error, **settings))
     return Listening(exchange, host, port, checked)
+
+
+@cache
+def _check_parser() -> None:
+    if HttpRequestParser is HttpRequestParserPy:
+        message = 'aiohttp runs without its C parser; the one in Python takes more than HTTP allows'
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def run(

@@ -13,30 +13,38 @@ from .dates import format_date
 from .errors import TableError
 from .headers import ONE_HOP, Headers
 
-__all__ = ['PHRASES', 'Answer', 'encode', 'plain_answer']
+__all__ = ['PHRASES', 'PIECE', 'Answer', 'encode', 'plain_answer']
 
 PHRASES = {int(status): status.phrase for status in HTTPStatus}
 NO_BODY = frozenset({204, 205, 304})
+PIECE = 64 * 1024  # bytes: what asyncio lets wait for a peer that reads slowly, too
 
 
 class Answer:
-    """A response as aiohttp's connection takes it: head and body in one write."""
+    """A response as aiohttp's connection takes it: head and body together."""
 
     def __init__(self, status: int, data: bytes, keep_alive: bool) -> None:
         self.status = status
         self.keep_alive = keep_alive
-        self.body_length = len(data)
-        self._data = data
-        self._writer: Any = None
+        self.data = data
+        self._raw: Any = None
 
     async def prepare(self, raw: BaseRequest) -> Any:
         """Remember where to write to."""
-        self._writer = raw.writer
-        return self._writer
+        self._raw = raw
+        return raw.writer
 
     async def write_eof(self) -> None:
-        """Write all, and wait where the peer reads slowly."""
-        await self._writer.write_eof(self._data)
+        """Write all, and wait while the peer reads; who stops reading is cut off."""
+        connection, writer = self._raw.protocol, self._raw.writer
+        # asyncio's TLS does not wait for who reads, nor tell how far, within a single write.
+        step = PIECE if connection.ssl_context else len(self.data)
+        for start in range(0, len(self.data), step):
+            await writer.write(self.data[start : start + step], drain=False)
+            if connection.writing_paused:
+                connection.expect_reading(connection.transport)
+                await writer.drain()
+                connection.is_read()
 
 
 def plain_answer(status: int, method: str = 'GET') -> Answer:

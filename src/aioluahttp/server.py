@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Mapping
 from os import stat
 from typing import Any, Self
 
+from .acceptor import Acceptor
 from .binding import bind_tcp, bind_unix, unlink_unix, url_of
 from .connections import Connections
 from .exchange import Exchange
+from .shapes import StatsTable
 
 __all__ = ['GRACE', 'Server']
 
 BACKLOG = 128
-KEEPALIVE = 75.0  # longer than the minute of common proxies, so that they close first
 GRACE = 15.0
-LAST = 1.0  # what connections get to end once no callback runs
+LAST = 1.0  # what connections get to end once no callback runs; callbacks, between cancellations
 
 
 class Server:
@@ -29,7 +29,7 @@ class Server:
         host: The host it was given, or the address of its socket.
         port: The port it listens on, also where 0 was given; None for a Unix socket.
         url: A URL under which a client on this machine finds it, without a slash at its end.
-        status: ``'listening'``, ``'closing'`` or ``'closed'``.
+        status: ``'listening'``, ``'paused'``, ``'closing'`` or ``'closed'``.
     """
 
     def __init__(self, exchange: Exchange, options: Mapping[str, Any]) -> None:
@@ -39,16 +39,9 @@ class Server:
         self.status = 'starting'
         self._exchange = exchange
         self._options = options
-        self._connections = Connections(
-            exchange,
-            access_log=None,
-            keepalive_timeout=options.get('keepalive_timeout', KEEPALIVE),
-            auto_decompress=False,  # codings undoes it: within the limit, and up to its end
-        )
+        self._connections = Connections(exchange)
         self._grace: float | None = options.get('shutdown_timeout', GRACE)
-        self._backlog: int = options.get('backlog', BACKLOG)
         self._sockets: list[socket.socket] = []
-        self._accepting: list[asyncio.Server] = []
         self._unix: tuple[str, int] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
@@ -59,56 +52,71 @@ class Server:
     ) -> Self:
         """Make a server and let it listen. ``listen`` is what calls this."""
         server = cls(exchange, options)
-        try:
-            await server._bind(host, port)
-            await server._accept(host)
-        except BaseException:
-            await server._release()
-            raise
+        await server._bind(host, port)
+        server._accept(host)
         return server
 
-    async def _accept(self, host: str | None) -> None:
-        tls: ssl.SSLContext | None = self._options.get('tls')
-        loop = asyncio.get_running_loop()
-        for listening in self._sockets:
-            self._accepting.append(
-                await loop.create_server(
-                    self._connections, sock=listening, ssl=tls, backlog=self._backlog
-                )
-            )
+    def _accept(self, host: str | None) -> None:
+        context: ssl.SSLContext | None = self._options.get('tls')
+        tls: dict[str, Any] = {}
+        if context:
+            tls['ssl'] = context
+            tls['ssl_handshake_timeout'] = self._exchange.settings.head_timeout
+            tls['ssl_shutdown_timeout'] = self._exchange.settings.body_timeout
+        limit = self._options.get('max_connections')
+        self._acceptor = Acceptor(self._sockets, self._connections, limit, tls)
+        self._acceptor.start()
         name = self._sockets[0].getsockname()
         if isinstance(name, tuple):
             self.host, self.port = host or name[0], name[1]
-        self.url = url_of('https' if tls else 'http', self.host, self.port)
+        self.url = url_of('https' if context else 'http', self.host, self.port)
         self.status = 'listening'
 
-    async def _release(self) -> None:
-        """Give back what was bound."""
-        for accepting in self._accepting:
-            accepting.close()
-        for listening in self._sockets:
-            listening.close()
-        with contextlib.suppress(TimeoutError):  # who only begins a TLS handshake can hold it up
-            async with asyncio.timeout(LAST):
-                for accepting in self._accepting:
-                    await accepting.wait_closed()
-        if self._unix:
-            unlink_unix(*self._unix)
-
     async def _bind(self, host: str | None, port: int | None) -> None:
+        backlog = self._options.get('backlog', BACKLOG)
         if unix := self._options.get('unix'):
-            self._sockets = [bind_unix(unix, backlog=self._backlog)]
+            self._sockets = [bind_unix(unix, backlog=backlog)]
             self._unix = unix, stat(unix).st_ino
         elif listening := self._options.get('sock'):
             listening.setblocking(False)
+            listening.listen(backlog)
             self._sockets = [listening]
         else:
             self._sockets = await bind_tcp(
                 host,
                 0 if port is None else port,
-                backlog=self._backlog,
+                backlog=backlog,
                 reuse_port=self._options.get('reuse_port', False),
             )
+
+    @property
+    def stats(self) -> StatsTable:
+        """What the server has to do, and has done, as a table of numbers.
+
+        ``connections`` are open and ``in_flight`` requests are being read, handled or answered
+        just now; ``requests``, ``errors`` (mistakes of the callback), ``bytes_in`` and
+        ``bytes_out`` (as HTTP, before TLS) are counted from the start.
+        """
+        return {
+            'connections': len(self._connections.open),
+            'requests': self._connections.requests_count,
+            'in_flight': len(self._exchange.running),
+            'errors': self._exchange.errors,
+            'bytes_in': self._connections.bytes_in,
+            'bytes_out': self._connections.bytes_out,
+        }
+
+    def pause(self) -> None:
+        """Accept no more connections. Those that there are go on; new ones wait in the kernel."""
+        if self.status == 'listening':
+            self.status = 'paused'
+            self._acceptor.stop()
+
+    def resume(self) -> None:
+        """Accept connections again."""
+        if self.status == 'paused':
+            self.status = 'listening'
+            self._acceptor.start()
 
     async def close(self, grace: float | None = GRACE) -> None:
         """Stop accepting, let callbacks that run come to their end, and close.
@@ -126,29 +134,22 @@ class Server:
     async def _close(self, grace: float | None) -> None:
         self.status = 'closing'
         self._exchange.closing = True
-        await self._stop_accepting()
+        await self._acceptor.close()
+        if self._unix:
+            unlink_unix(*self._unix)
         self._connections.close_idle()
-        await asyncio.sleep(0)  # what has just been read becomes a task that runs
-        if running := set(self._exchange.running.values()):
-            _, late = await asyncio.wait(running, timeout=grace)
+        for _ in range(2):  # what has just been read is taken up, and becomes a task that runs
+            await asyncio.sleep(0)
+        late = set(self._exchange.running.values())
+        wait = grace
+        while late:
+            _, late = await asyncio.wait(late, timeout=wait)
+            wait = LAST  # a callback may have taken a cancellation for something else
             for task in late:
                 task.cancel()
-            if late:
-                await asyncio.wait(late)
         await self._connections.close_all(LAST)
-        await self._release()
         self.status = 'closed'
         self._closed.set()
-
-    async def _stop_accepting(self) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError):  # Windows has no readers
-            for listening in self._sockets:
-                loop.remove_reader(listening)
-        # asyncio loses, open, what it has accepted and not yet made a connection of.
-        await asyncio.sleep(0)
-        for accepting in self._accepting:
-            accepting.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -115,3 +115,14 @@ class ResponseTable(_Status, total=False):
     method: str | None
     ip: str | None
     history: list[Any] | None
+
+
+class StatsTable(TypedDict):
+    """What a server has to do, and has done."""
+
+    connections: int
+    requests: int
+    in_flight: int
+    errors: int
+    bytes_in: int
+    bytes_out: int

@@ -10,8 +10,10 @@ from typing import Any
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
+from aiohttp.http import HttpProcessingError
 
 from . import text, url
+from .attempts import Answer, LostConnection, Sending, StaleConnection, check_end, once, reason
 from .checks import check_userinfo
 from .codings import ACCEPT_ENCODING, decoded
 from .conversion import body_into, wire_body
@@ -23,7 +25,6 @@ from .tls import client_context
 __all__ = ['Transport', 'described']
 
 MAX_BODY = 64 * 1024 * 1024
-STALE_TRIES = 10  # a peer that speaks first on every new connection must not be retried for ever
 LARGE = 1024 * 1024  # bytes from which aiohttp wants a body as a file, so as not to block
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
@@ -33,14 +34,14 @@ QUERY = re.compile(r'\?\S*')  # of the URL that some of aiohttp's messages repea
 TRANSLATIONS: tuple[
     tuple[type[BaseException] | tuple[type[BaseException], ...], type[Error]], ...
 ] = (
+    (BodyTooLarge, BodyTooLarge),
     (TimeoutError, TimedOut),
-    ((aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError), ConnectError),
-    ((aiohttp.ClientError, OSError), ProtocolError),
+    (
+        (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, ConnectError),
+        ConnectError,
+    ),
+    ((aiohttp.ClientError, HttpProcessingError, OSError, ProtocolError), ProtocolError),
 )
-
-
-class StaleConnection(aiohttp.ClientError):
-    """The peer has spoken unasked on a pooled connection; nothing was sent on it."""
 
 
 def described(request: Request) -> str:
@@ -48,27 +49,18 @@ def described(request: Request) -> str:
     return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 
 
-def translated(error: BaseException, request: Request) -> Error | None:
-    """Give our exception for one of aiohttp's, with the request in its text; None for others."""
+def translated(error: BaseException, request: Request, *, sent: bool) -> Error | None:
+    """Give our exception for one of aiohttp's, with the request in its text; None for others.
+
+    A ``ConnectError`` says that nothing was sent, so it is none where something was before.
+    """
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
-            what = getattr(error, 'message', str(error))  # half a head, where that is what came
-            what = what if isinstance(what, str) and what else type(error).__name__
-            return ours(f'{described(request)}: {QUERY.sub("", what)}')
+            text = f'{described(request)}: {QUERY.sub("", reason(error))}'
+            if sent and ours is ConnectError:
+                return ProtocolError(f'{text}, after a request had been sent')
+            return ours(text)
     return None
-
-
-class _Sending(aiohttp.ClientRequest):
-    """Refuses a connection on which the peer has spoken unasked; notes which it was."""
-
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        protocol, peer = conn.protocol, conn.transport.get_extra_info('peername')
-        if protocol.should_close:
-            raise StaleConnection
-        response: Any = await super().send(conn)  # may lose the connection
-        response.protocol = protocol
-        response.peer = peer[0] if isinstance(peer, tuple) else None
-        return response  # type: ignore[no-any-return]
 
 
 class Transport:
@@ -86,14 +78,18 @@ class Transport:
         self._limits: dict[str, Any] = {'limit': limit or 0, 'limit_per_host': limit_per_host or 0}
         self._cookies = cookies
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}  # by Unix socket
+        self._closed = False
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and make no more."""
+        self._closed = True
         while self._sessions:
             _, session = self._sessions.popitem()
             await session.close()
 
     def _session(self, request: Request) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ConnectError('the client is closed')
         unix = request.get('unix')
         if unix and (request['scheme'] == 'https' or 'proxy' in request):
             raise TableError.of('unix', unix, 'absent for https and beside a proxy')
@@ -107,31 +103,37 @@ class Transport:
         session = self._sessions[unix] = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=self._cookies,
-            request_class=_Sending,
+            request_class=Sending,
+            response_class=Answer,
+            middlewares=(once,),
             auto_decompress=False,  # codings undoes it: within the limit, and up to its end
             skip_auto_headers=('Content-Type',),
         )
         return session
 
-    async def send(self, request: Request) -> Response[Any]:
+    async def send(self, request: Request, *, sent: bool = False) -> Response[Any]:
         """Send a request in normal form and read the whole response. Follows no redirect.
+
+        Args:
+            request: What to send.
+            sent: Whether it follows one that was sent, as those of redirects do.
 
         Raises:
             Error: Of the kinds that say what went wrong, each from aiohttp's own.
         """
-        for _ in range(STALE_TRIES):
+        repeated = False
+        while True:
             try:
                 return await self._exchange(request)
-            except StaleConnection:
+            except StaleConnection:  # ends, for each takes a connection out of the pool
                 continue
-            except (BodyTooLarge, ProtocolError) as error:
-                raise type(error)(f'{described(request)}: {error}') from error
             except Exception as error:
-                if ours := translated(error, request):
+                if isinstance(error, LostConnection) and error.repeatable and not repeated:
+                    repeated = True
+                elif ours := translated(error, request, sent=sent or repeated):
                     raise ours from error
-                raise
-        what = 'the peer speaks before it is asked, on every connection'
-        raise ProtocolError(f'{described(request)}: {what}')
+                else:
+                    raise
 
     async def _exchange(self, request: Request) -> Response[Any]:
         arguments = _arguments(request)
@@ -140,7 +142,7 @@ class Transport:
             headers = Headers(response.headers)
             limit = request.get('max_body', MAX_BODY)
             data = await decoded(response.content.iter_any(), headers, limit)
-            _check_end(response)
+            check_end(response)
         return Response(
             {
                 'status': response.status,
@@ -154,16 +156,6 @@ class Transport:
                 'history': [],
             }
         )
-
-
-def _check_end(response: Any) -> None:
-    """Refuse a body that ends with its connection where that was reset; aiohttp takes it."""
-    framing = response.headers.get('Transfer-Encoding', '').lower()
-    if 'Content-Length' in response.headers or 'chunked' in framing:
-        return
-    error = response.protocol.exception()
-    if isinstance(error, OSError) and response.content is not aiohttp.EMPTY_PAYLOAD:
-        raise error
 
 
 def _target(request: Request) -> yarl.URL:
