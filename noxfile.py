@@ -55,6 +55,13 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Put mixed load on client and server; ``nox -s soak -- --minutes N``. tests/soak has more."""
+    session.install('-e', '.', *group('test'))
+    session.run('python', 'tests/soak/soak.py', *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check the style; ``nox -s lint -- --fix`` mends what can be mended."""
     session.install(*group('lint'))
