@@ -61,6 +61,18 @@ def soak(session: nox.Session) -> None:
     session.run('python', 'tests/soak/soak.py', *session.posargs)
 
 
+@nox.session(python=[PYTHONS[0], PYTHONS[-1]])
+def bench(session: nox.Session) -> None:
+    """Measure against peers; ``nox -s bench -- --quick`` measures less. benchmarks/ has more."""
+    session.install('-e', '.')
+    try:
+        session.install(*group('bench'))
+    except nox.command.CommandFailed:  # rows of a peer that this Python cannot have say so
+        for requirement in group('bench'):
+            session.install(requirement, success_codes=(0, 1))
+    session.run('python', '-m', 'benchmarks', *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the style; ``nox -s lint -- --fix`` mends what can be mended."""

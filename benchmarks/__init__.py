@@ -1,0 +1,1 @@
+"""Measure the library against its peers, in one run; README.md says how."""

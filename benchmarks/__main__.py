@@ -1,0 +1,46 @@
+"""Measure everything on this Python: ``python -m benchmarks [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+from . import report
+from .measure import measure
+from .meters import Sizes
+from .process import LOAD, pin
+from .rows import GROUPS
+
+FULL = Sizes(runs=3, rounds=7, requests=5000, fetches=1000, held=5000)
+QUICK = Sizes(runs=1, rounds=5, requests=2000, fetches=300, held=1000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, prog='python -m benchmarks')
+    parser.add_argument('--quick', action='store_true', help='less of everything, and less sure')
+    quick = parser.parse_args().quick
+    if not shutil.which('h2load'):
+        sys.exit('h2load is needed: apt install nghttp2-client')
+    pin(os.getpid(), LOAD)  # h2load inherits it
+    sizes = QUICK if quick else FULL
+    groups: dict[str, dict[str, Any]] = {}
+    for name, group in GROUPS.items():
+        groups[name] = {}
+        for loop in group.loops:
+            began = time.monotonic()
+            figures, missing = measure(group, loop, sizes)
+            groups[name][loop] = {'figures': figures, 'missing': missing}
+            print(f'{name}, {loop}: {time.monotonic() - began:.0f} s', file=sys.stderr)
+    results = {**report.surroundings(), 'quick': quick, 'sizes': asdict(sizes), 'groups': groups}
+    report.save(results)
+    report.write()
+    print(report.section(results))
+
+
+if __name__ == '__main__':
+    main()

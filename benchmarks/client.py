@@ -1,0 +1,44 @@
+"""Be one client that is measured: ``python -m benchmarks.client NAME URL LOOP``.
+
+Each line of its input is a number of requests; it makes them, some at once, and says when it is
+done. An answer with another body than it must have ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+
+from .clients import Fetch
+from .loops import run
+
+AT_ONCE = 16
+BODY = 'Hello world'
+
+
+async def fetch_all(fetch: Fetch, number: int) -> None:
+    """Make a number of requests, 16 at a time."""
+
+    async def worker(left: Iterator[int]) -> None:
+        for _ in left:
+            if (body := await fetch()) != BODY:
+                raise ValueError(f'the body is {body!r}')
+
+    left = iter(range(number))
+    await asyncio.gather(*(worker(left) for _ in range(AT_ONCE)))
+
+
+async def main(name: str, url: str) -> None:
+    async with import_module(f'benchmarks.clients.{name}').opened(url) as fetch:
+        await fetch_all(fetch, AT_ONCE)
+        print('ready', flush=True)
+        for line in sys.stdin:  # between two measurements nothing has to run
+            await fetch_all(fetch, int(line))
+            print('done', flush=True)
+
+
+if __name__ == '__main__':
+    name, url, loop = sys.argv[1:]
+    run(main(name, url), loop)

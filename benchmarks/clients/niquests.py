@@ -1,0 +1,22 @@
+"""Fetch by a session of niquests' that all requests share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import niquests
+
+from ..client import AT_ONCE
+from . import Fetch
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Fetch]:
+    # Its pool of 10 would close and open connections all the time.
+    async with niquests.AsyncSession(pool_maxsize=AT_ONCE) as session:
+
+        async def fetch() -> str:
+            return (await session.get(url)).text or ''
+
+        yield fetch

@@ -1,0 +1,51 @@
+"""Measure the subjects of a group in turn, round by round."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import psutil
+
+from .check import WrongAnswer
+from .meters import Reading, Sizes
+from .process import Unavailable
+from .rows import Group
+
+__all__ = ['measure']
+
+Figures = dict[str, list[float]]
+Missing = dict[str, str]
+
+FAULTS = (Unavailable, WrongAnswer, OSError, psutil.Error, subprocess.SubprocessError)
+
+
+def measure(group: Group, loop: str, sizes: Sizes) -> tuple[Figures, Missing]:
+    """Give the figures of each subject, one for each round, and why others have none.
+
+    A subject that fails once, by not starting or by a wrong answer, does not count at all.
+    """
+    figures: Figures = {name: [] for name in group.subjects}
+    missing: Missing = {}
+
+    @contextmanager
+    def subject(name: str) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS as error:
+            missing[name] = str(error)
+            del figures[name]
+
+    for _ in range(sizes.runs):
+        with ExitStack() as stack:
+            readings: dict[str, Reading] = {}
+            for name in list(figures):
+                with subject(name):
+                    opened = group.subjects[name].opened(loop, sizes)
+                    readings[name] = stack.enter_context(opened)
+            for _ in range(group.rounds or sizes.rounds):
+                for name in list(figures):
+                    with subject(name):
+                        figures[name].append(readings[name]())
+    return figures, missing

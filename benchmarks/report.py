@@ -1,0 +1,160 @@
+"""Write down what was measured: a file of JSON for each Python, and RESULTS.md from all of them.
+
+``python -m benchmarks.report`` writes RESULTS.md and the plot anew, and measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from aioluahttp import Client, TableError
+
+from .plot import plot
+from .rows import GROUPS, LATER, LOOPS, PEERS, ROWS, Row
+
+__all__ = ['save', 'section', 'surroundings', 'write']
+
+FOLDER = Path(__file__).parent
+DATA = FOLDER / 'data'
+
+Results = dict[str, Any]
+
+HEAD = """# Results
+
+`nox -s bench` writes this file; [README.md](README.md) says how to read it.
+
+![CPU per request of each subject](results.svg)
+"""
+
+
+def surroundings() -> dict[str, Any]:
+    """Say on what, with what and when it is measured."""
+    versions = {}
+    for name in ('aioluahttp', *PEERS):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = 'not installed'
+    load = subprocess.check_output(['h2load', '--version'], text=True).split()
+    return {
+        'python': platform.python_version(),
+        'date': f'{datetime.now(UTC):%Y-%m-%d}',
+        'machine': f'{_processor()}, {os.cpu_count()} cores, {platform.system()}',
+        'commit': _commit(),
+        'versions': {**versions, load[0]: load[-1]},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        return next(line.partition(': ')[2] for line in lines if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    command = ['git', 'describe', '--always', '--dirty', '--exclude=*']
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def save(results: Results) -> None:
+    """Keep the results of this Python, in the place of what there was of it."""
+    DATA.mkdir(exist_ok=True)
+    minor = '.'.join(platform.python_version_tuple()[:2])
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    Path(DATA, f'{minor}.json').write_text(text + '\n', 'utf-8')
+
+
+def write() -> None:
+    """Write RESULTS.md, with a section for each Python, and the plot beside it."""
+    paths = sorted(DATA.glob('*.json'), key=lambda path: int(path.stem.partition('.')[2]))
+    every = [json.loads(path.read_text('utf-8')) for path in paths]
+    plot(every, FOLDER / 'results.svg')
+    Path(FOLDER, 'RESULTS.md').write_text('\n'.join([HEAD, *map(section, every)]), 'utf-8')
+
+
+def section(results: Results) -> str:
+    """Give the results of one Python as Markdown."""
+    return '\n'.join(_lines(results))
+
+
+def _lines(results: Results) -> Iterator[str]:
+    yield f'## Python {results["python"]}\n'
+    sizes, versions = results['sizes'], results['versions']
+    kind = 'A quick run, less sure than a whole one. ' if results['quick'] else ''
+    yield f'{kind}{results["date"]}, commit {results["commit"]}. {results["machine"]}.\n'
+    yield ', '.join(f'{name} {number}' for name, number in versions.items()) + '.\n'
+    yield ', '.join(f'{number} {name}' for name, number in sizes.items()) + '.\n'
+    yield '### Where it must stand\n'
+    yield 'The median of the ratios of all rounds, with the least and the greatest.\n'
+    yield f'| subject | against | {" | ".join(LOOPS)} | target |'
+    yield '| --- | --- |' + ' --- |' * (len(LOOPS) + 1)
+    for row in ROWS:
+        cells = ' | '.join(_ratio(results, row, loop) for loop in LOOPS)
+        yield f'| {row.title} | {row.against or "–"} | {cells} | ≤ {row.target:g} |'
+    yield '\nNot measured:\n'
+    for title, options in LATER.items():
+        yield f'- {title}: {_later(options)}.'
+    for name in results['groups'].keys() & GROUPS.keys():
+        group = GROUPS[name]
+        yield f'\n### {name[0].upper()}{name[1:]}, {group.unit}\n'
+        yield f'| subject | {" | ".join(group.loops)} |'
+        yield '| --- |' + ' --- |' * len(group.loops)
+        for subject in group.subjects:
+            cells = ' | '.join(_figure(results, name, subject, loop) for loop in group.loops)
+            yield f'| {subject} | {cells} |'
+    yield ''
+
+
+def _ratio(results: Results, row: Row, loop: str) -> str:
+    measured = results['groups'].get(row.group, {}).get(loop)
+    if not measured:
+        return ''
+    for name in filter(None, (row.subject, row.against)):
+        if name in measured['missing']:
+            return f'not measured: {name}: {measured["missing"][name]}'
+    found = measured['figures'][row.subject]
+    if row.against:
+        pairs = zip(found, measured['figures'][row.against], strict=True)
+        found = [ours / theirs for ours, theirs in pairs]
+    mark = '' if median(found) <= row.target else ' **missed**'
+    return f'{_spread(found)}{mark}'
+
+
+def _figure(results: Results, group: str, subject: str, loop: str) -> str:
+    measured = results['groups'][group][loop]
+    if subject in measured['missing']:
+        return f'not measured: {measured["missing"][subject]}'
+    return _spread(measured['figures'][subject])
+
+
+def _spread(figures: list[float]) -> str:
+    """Write median, least and greatest, with three digits that say something."""
+    low, middle, high = (
+        f'{n:.2f}' if n < 10 else f'{n:.1f}' if n < 100 else f'{n:.0f}'
+        for n in (min(figures), median(figures), max(figures))
+    )
+    return f'{middle} ({low}–{high})'
+
+
+def _later(options: dict[str, Any]) -> str:
+    try:
+        Client(**options)
+    except TableError:
+        return 'the feature is not there'
+    return 'the feature is there now, but subjects for it are not'
+
+
+if __name__ == '__main__':
+    write()

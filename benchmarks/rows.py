@@ -1,0 +1,160 @@
+"""What is measured and where it must stand, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .check import ECHO, JSON
+from .meters import Client, Import, Memory, Meter, Server
+
+__all__ = ['GROUPS', 'LATER', 'LOOPS', 'PEERS', 'ROWS', 'Group', 'Row']
+
+LOOPS = ('asyncio', 'uvloop')
+
+# Distributions of which the report gives the version, beside that of the library.
+PEERS = """
+    aiohttp multidict yarl uvloop uvicorn httptools starlette granian sanic blacksheep
+    httpx2 niquests pyreqwest
+""".split()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Subjects that are measured in turn, round by round.
+
+    Attributes:
+        rounds: Where it is not that of the sizes.
+        loops: On which it is measured.
+    """
+
+    subjects: Mapping[str, Meter]
+    unit: str = 'µs'
+    rounds: int | None = None
+    loops: tuple[str, ...] = LOOPS
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where a subject must stand against another one of its group.
+
+    Attributes:
+        against: ``None`` where it is the figure itself that is held to the target.
+        target: The highest ratio, or figure.
+    """
+
+    title: str
+    group: str
+    subject: str
+    against: str | None
+    target: float
+
+
+HELLO = 'GET hello'
+POST = 'POST 1 KiB echoed'
+PARSED = 'POST 1 KiB of JSON, read and written anew'
+FETCH = 'client, 16 at a time'
+OPEN = 'open connections'
+IDLE = 'memory of an idle connection'
+IMPORT = 'import'
+
+GROUPS: dict[str, Group] = {
+    HELLO: Group(
+        {
+            'the floor': Server('floor'),
+            'ours': Server('ours'),
+            'aiohttp web.Server': Server('aiohttp_server'),
+            'aiohttp web.Application': Server('aiohttp_application'),
+            'uvicorn': Server('uvicorn'),
+            'starlette': Server('starlette'),
+            'granian': Server('granian'),
+            'sanic': Server('sanic'),
+            'blacksheep': Server('blacksheep'),
+        }
+    ),
+    POST: Group(
+        {
+            'ours': Server('ours_echo', ECHO),
+            'aiohttp web.Server': Server('aiohttp_echo', ECHO),
+        }
+    ),
+    PARSED: Group(
+        {
+            'ours': Server('ours_json', JSON),
+            'aiohttp web.Server': Server('aiohttp_json', JSON),
+        }
+    ),
+    FETCH: Group(
+        {
+            'ours': Client('ours'),
+            'aiohttp pooled session': Client('aiohttp_session'),
+            'aiohttp.request': Client('aiohttp_request'),
+            'httpx2': Client('httpx2'),
+            'niquests': Client('niquests'),
+            'pyreqwest': Client('pyreqwest'),
+        }
+    ),
+    OPEN: Group(
+        {
+            '32': Server('ours'),
+            '1': Server('ours', connections=1),
+            '1 000': Server('ours', idle=1000 - 32),
+            '10 000': Server('ours', idle=10_000 - 32),
+            # What is asyncio's own: with one request at a time it has a turn of the loop to itself.
+            'the floor, 32': Server('floor'),
+            'the floor, 1': Server('floor', connections=1),
+        }
+    ),
+    IDLE: Group(
+        {
+            'ours': Memory('ours'),
+            'aiohttp web.Server': Memory('aiohttp_server'),
+        },
+        unit='KiB',
+        rounds=1,
+    ),
+    IMPORT: Group(
+        {'aioluahttp after aiohttp': Import('aioluahttp', after='aiohttp')},
+        unit='ms',
+        rounds=10,
+        loops=LOOPS[:1],
+    ),
+}
+
+LISTEN = '`listen`, GET hello, table in and table out, all defaults on'
+REQUEST = '`request`, module level, text body'
+CONNECTIONS = 'cost per request, {} open connections'
+
+ROWS = (
+    Row(LISTEN, HELLO, 'ours', 'aiohttp web.Server', 0.75),
+    Row(LISTEN, HELLO, 'ours', 'uvicorn', 0.9),
+    Row(LISTEN, HELLO, 'ours', 'granian', 1.0),
+    Row('`listen`, POST of 1 KiB JSON echoed', POST, 'ours', 'aiohttp web.Server', 0.85),
+    Row('the same, read and written anew', PARSED, 'ours', 'aiohttp web.Server', 0.85),
+    Row(REQUEST, FETCH, 'ours', 'aiohttp pooled session', 0.95),
+    Row(REQUEST, FETCH, 'ours', 'aiohttp.request', 0.35),
+    Row(REQUEST, FETCH, 'ours', 'httpx2', 0.2),
+    Row(REQUEST, FETCH, 'ours', 'niquests', 0.2),
+    Row('idle keep-alive connection, memory', IDLE, 'ours', 'aiohttp web.Server', 1.1),
+    Row(
+        '`import aioluahttp` beyond `import aiohttp`, ms',
+        IMPORT,
+        'aioluahttp after aiohttp',
+        None,
+        15,
+    ),
+    Row('cost per request, 1 open connection', OPEN, '1', '32', 1.3),
+    Row(CONNECTIONS.format('1 000'), OPEN, '1 000', '32', 1.3),
+    Row(CONNECTIONS.format('10 000'), OPEN, '10 000', '32', 1.3),
+)
+
+# Rows of features that are not there yet, each with options of a client that it needs.
+LATER: dict[str, dict[str, Any]] = {
+    "`into` a file and `'stream'`, 1 GiB, against aiohttp's `iter_chunked` loop": {
+        'into': 'stream'
+    },
+    "upload of a 1 GiB file, against aiohttp's": {'body': Path('a-file')},
+    "`Client(via=handler)`, in process, against httpx2's ASGI transport": {'via': print},
+}

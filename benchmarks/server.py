@@ -1,0 +1,10 @@
+"""Be one server that is measured: ``python -m benchmarks.server NAME PORT LOOP``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+if __name__ == '__main__':  # granian's worker imports this module again
+    name, port, loop = sys.argv[1:]
+    import_module(f'benchmarks.servers.{name}').serve(int(port), loop)
