@@ -37,9 +37,9 @@ def main() -> None:
             groups[name][loop] = {'figures': figures, 'missing': missing}
             print(f'{name}, {loop}: {time.monotonic() - began:.0f} s', file=sys.stderr)
     results = {**report.surroundings(), 'quick': quick, 'sizes': asdict(sizes), 'groups': groups}
+    print(report.section(results))
     report.save(results)
     report.write()
-    print(report.section(results))
 
 
 if __name__ == '__main__':

@@ -47,5 +47,5 @@ def measure(group: Group, loop: str, sizes: Sizes) -> tuple[Figures, Missing]:
             for _ in range(group.rounds or sizes.rounds):
                 for name in list(figures):
                     with subject(name):
-                        figures[name].append(readings[name]())
+                        figures[name].append(round(readings[name](), 3))
     return figures, missing

@@ -31,7 +31,7 @@ def plot(every: Sequence[dict[str, Any]], path: Path) -> None:
             panel.set_xscale(scale)
             panel.set_title(f'{group}, Python {results["python"]}')
             draw(panel, results['groups'][group])
-    axes[0][0].legend(loc='lower right')
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc='outside upper center', ncols=2)
     figure.savefig(path, metadata={'Date': None})
 
 

@@ -28,6 +28,9 @@ DATA = FOLDER / 'data'
 
 Results = dict[str, Any]
 
+EMPTY: Results = {'figures': {}, 'missing': {}}
+OLDER = 'these results are older than this row'
+
 HEAD = """# Results
 
 `nox -s bench` writes this file; [README.md](README.md) says how to read it.
@@ -106,8 +109,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield '\nNot measured:\n'
     for title, options in LATER.items():
         yield f'- {title}: {_later(options)}.'
-    for name in results['groups'].keys() & GROUPS.keys():
-        group = GROUPS[name]
+    for name, group in GROUPS.items():
         yield f'\n### {name[0].upper()}{name[1:]}, {group.unit}\n'
         yield f'| subject | {" | ".join(group.loops)} |'
         yield '| --- |' + ' --- |' * len(group.loops)
@@ -118,12 +120,12 @@ def _lines(results: Results) -> Iterator[str]:
 
 
 def _ratio(results: Results, row: Row, loop: str) -> str:
-    measured = results['groups'].get(row.group, {}).get(loop)
-    if not measured:
+    if loop not in GROUPS[row.group].loops:
         return ''
+    measured = results['groups'].get(row.group, {}).get(loop, EMPTY)
     for name in filter(None, (row.subject, row.against)):
-        if name in measured['missing']:
-            return f'not measured: {name}: {measured["missing"][name]}'
+        if name not in measured['figures']:
+            return f'not measured: {name}: {measured["missing"].get(name, OLDER)}'
     found = measured['figures'][row.subject]
     if row.against:
         pairs = zip(found, measured['figures'][row.against], strict=True)
@@ -133,10 +135,10 @@ def _ratio(results: Results, row: Row, loop: str) -> str:
 
 
 def _figure(results: Results, group: str, subject: str, loop: str) -> str:
-    measured = results['groups'][group][loop]
-    if subject in measured['missing']:
-        return f'not measured: {measured["missing"][subject]}'
-    return _spread(measured['figures'][subject])
+    measured = results['groups'].get(group, {}).get(loop, EMPTY)
+    if figures := measured['figures'].get(subject):
+        return _spread(figures)
+    return f'not measured: {measured["missing"].get(subject, OLDER)}'
 
 
 def _spread(figures: list[float]) -> str:
