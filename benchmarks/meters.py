@@ -71,6 +71,7 @@ class Server:
             with holding as check_open:
 
                 def read() -> float:
+                    check(port, self.asked)
                     figure = per_request(process, sizes.requests, work)
                     check_open()
                     return figure

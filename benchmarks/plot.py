@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,15 +38,21 @@ def plot(every: Sequence[dict[str, Any]], path: Path) -> None:
 
 def draw(panel: Axes, measured: dict[str, Any]) -> None:
     """Draw a bar for each subject and loop, the cheapest subject at the top."""
-    loops = [{k: median(v) for k, v in measured[loop]['figures'].items()} for loop in LOOPS]
-    names = sorted(loops[0].keys() & loops[1].keys(), key=lambda name: -loops[0][name])
-    for offset, loop, colour, medians in zip(
-        (BAR / 2, -BAR / 2), LOOPS, COLOURS, loops, strict=True
-    ):
-        places = [n + offset for n in range(len(names))]
-        bars = panel.barh(places, [medians[name] for name in names], BAR, color=colour, label=loop)
+    medians = {
+        loop: {name: median(figures) for name, figures in measured[loop]['figures'].items()}
+        for loop in LOOPS
+    }
+    cheapest_last = sorted(
+        {name for of_loop in medians.values() for name in of_loop},
+        key=lambda name: -min(of_loop.get(name, inf) for of_loop in medians.values()),
+    )
+    for offset, loop, colour in zip((BAR / 2, -BAR / 2), LOOPS, COLOURS, strict=True):
+        names = [name for name in cheapest_last if name in medians[loop]]
+        places = [cheapest_last.index(name) + offset for name in names]
+        widths = [medians[loop][name] for name in names]
+        bars = panel.barh(places, widths, BAR, color=colour, label=loop)
         panel.bar_label(bars, fmt='{:.0f}', padding=2, fontsize=8)
-    panel.set_yticks(range(len(names)), names)
+    panel.set_yticks(range(len(cheapest_last)), cheapest_last)
     for label in panel.get_yticklabels():
         if label.get_text() == 'ours':
             label.set_fontweight('bold')
