@@ -28,6 +28,7 @@ def main() -> None:
         sys.exit('h2load is needed: apt install nghttp2-client')
     pin(os.getpid(), LOAD)  # h2load inherits it
     sizes = QUICK if quick else FULL
+    surroundings = report.surroundings()
     groups: dict[str, dict[str, Any]] = {}
     for name, group in GROUPS.items():
         groups[name] = {}
@@ -36,7 +37,7 @@ def main() -> None:
             figures, missing = measure(group, loop, sizes)
             groups[name][loop] = {'figures': figures, 'missing': missing}
             print(f'{name}, {loop}: {time.monotonic() - began:.0f} s', file=sys.stderr)
-    results = {**report.surroundings(), 'quick': quick, 'sizes': asdict(sizes), 'groups': groups}
+    results = {**surroundings, 'quick': quick, 'sizes': asdict(sizes), 'groups': groups}
     print(report.section(results))
     report.save(results)
     report.write()

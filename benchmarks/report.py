@@ -65,10 +65,16 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _commit() -> str | None:
-    command = ['git', 'describe', '--always', '--dirty', '--exclude=*']
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+def _commit() -> str:
+    """Name the last commit that changed the library, and say whether it has changed since."""
+
+    def git(*arguments: str) -> str:
+        command = ['git', *arguments, '--', '../src']
+        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    changed = ' with changes' if git('status', '--porcelain') else ''
+    return (git('log', '-1', '--format=%h') or 'unknown') + changed
 
 
 def save(results: Results) -> None:
@@ -96,7 +102,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield f'## Python {results["python"]}\n'
     sizes, versions = results['sizes'], results['versions']
     kind = 'A quick run, less sure than a whole one. ' if results['quick'] else ''
-    yield f'{kind}{results["date"]}, commit {results["commit"]}. {results["machine"]}.\n'
+    yield f'{kind}{results["date"]}, library at commit {results["commit"]}. {results["machine"]}.\n'
     yield ', '.join(f'{name} {number}' for name, number in versions.items()) + '.\n'
     yield ', '.join(f'{number} {name}' for name, number in sizes.items()) + '.\n'
     yield '### Where it must stand\n'
