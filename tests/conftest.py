@@ -111,6 +111,13 @@ def parameters() -> Callable[[Callable[..., Any]], list[str]]:
     return names
 
 
+@pytest.fixture(params=['lean', 'plain'])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test twice: with answers made the short way where that is open, and never so."""
+    if request.param == 'plain':
+        monkeypatch.setattr('aioluahttp.exchange.lean_bytes', lambda *table, **options: None)
+
+
 class Asked(NamedTuple):
     """A request as it came over the wire."""
 

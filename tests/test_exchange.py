@@ -11,6 +11,8 @@ from aiohttp import web
 import aioluahttp as http
 from aioluahttp.errors import TableError
 
+pytestmark = pytest.mark.usefixtures('both_ways')
+
 VARIABLE = ContextVar('VARIABLE', default='unset')
 
 

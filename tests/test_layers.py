@@ -14,6 +14,7 @@ ROWS = [
     {'checks', 'tables'},
     {'conversion'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'framing', 'attempts'},
+    {'lean'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},
     {'pool', 'acceptor'},

@@ -1,16 +1,18 @@
 """A response table as the bytes of an answer."""
 
 import enum
-import inspect
 import re
 import ssl
+from types import SimpleNamespace
 
 import pytest
 from aiohttp.http_writer import StreamWriter
 
 import aioluahttp as http
 from aioluahttp.dates import parse_date
-from aioluahttp.outgoing import PHRASES
+from aioluahttp.outgoing import PHRASES, plain_answer
+
+pytestmark = pytest.mark.usefixtures('both_ways')
 
 
 @pytest.fixture
@@ -35,24 +37,9 @@ def head(status, *fields):
     return '\r\n'.join((f'HTTP/1.1 {status}', *fields, 'Connection: close', '\r\n')).encode()
 
 
-@pytest.mark.parametrize(
-    ('function', 'expected'),
-    [
-        (StreamWriter.write, ['self', 'chunk']),
-        (StreamWriter.drain, ['self']),
-    ],
-    ids=lambda value: getattr(value, '__qualname__', ''),
-)
-def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
+def test_aiohttp_takes_the_same_arguments(parameters):
     """What is called has the parameters that it had."""
-    name = function.__qualname__
-    assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
-
-
-def test_aiohttp_can_write_without_waiting():
-    """Where ``drain`` is False, so that who does not read is noticed here."""
-    drain = inspect.signature(StreamWriter.write).parameters['drain']
-    assert drain.kind is drain.KEYWORD_ONLY, 'StreamWriter.write has no such choice any more'
+    assert ['self'] == parameters(StreamWriter.drain), 'aiohttp: drain takes other arguments now'
 
 
 @pytest.mark.parametrize(
@@ -302,3 +289,12 @@ async def test_a_reason_that_cannot_be_written_is_a_mistake(answered, reason):
     data, _ = await answered({'status': 200, 'reason': reason})
     assert data.startswith(b'HTTP/1.1 500 Internal Server Error\r\n')
     assert data.endswith(b'\r\n\r\nInternal Server Error')
+
+
+async def test_who_has_left_is_written_nothing():
+    """What a callback returns is for nobody then. aiohttp takes that for no error."""
+    raw = SimpleNamespace(protocol=SimpleNamespace(transport=None, ssl_context=None), writer=None)
+    answer = plain_answer(400)
+    await answer.prepare(raw)
+    with pytest.raises(ConnectionError, match='the client has left'):
+        await answer.write_eof()

@@ -29,18 +29,22 @@ class Connection(Framed):
     that does not read its answer, which ``expect_reading`` sets.
     """
 
-    __slots__ = ('connections', 'head_timer', 'reading_timer', 'serving')
+    __slots__ = ('connections', 'head_timer', 'peer', 'reading_timer', 'serving')
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections, loop=asyncio.get_running_loop(), **connections.settings)
         self.connections = connections
         self.serving: Any = None  # the task that serves it
+        self.peer: str | None  # its address; None for that of a Unix socket
         self.head_timer: asyncio.TimerHandle | None = None
         self.reading_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin, unless the server was closed while the connection was being accepted."""
         super().connection_made(transport)
+        name = self.peername
+        # Who has left before it was accepted has no name either, and is no Unix socket's.
+        self.peer = name[0] if isinstance(name, tuple) else '' if name is None else None
         # An answer is in flight as long as a byte of it waits here, so close() waits for that.
         transport.set_write_buffer_limits(high=1, low=0)
         self.connections.opened(self, transport)
@@ -177,6 +181,7 @@ class Connections(LowLevelServer):
         }
         self.on_gone: Callable[[], None] = lambda: None
         self.bytes_in = self.bytes_out = 0
+        self._running = asyncio.get_running_loop()
         self.open: dict[Connection, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -189,8 +194,7 @@ class Connections(LowLevelServer):
         self, message: Any, body: Any, connection: Any, writer: Any, task: Any
     ) -> BaseRequest:
         connection.take_up(message, body)
-        loop = asyncio.get_running_loop()
-        return BaseRequest(message, body, connection, writer, task, loop)
+        return BaseRequest(message, body, connection, writer, task, self._running)
 
     def opened(self, connection: Connection, transport: Any) -> None:
         """Take note of a connection."""

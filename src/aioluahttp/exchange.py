@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any
 
+from aiohttp.http_writer import HttpVersion11
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from .conversion import to_response, wire_body
 from .forwarded import NOBODY, Proxies
 from .incoming import Refused, read_body, read_head
+from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
 from .tables import Handler, Request, Response
 
@@ -73,31 +76,39 @@ class Exchange:
     async def _answered(self, raw: BaseRequest, request: Request) -> Answer:
         # For the logs: the handler may change its table.
         client, target = request.get('ip', '-'), request['url']
+        response: Mapping[str, Any]
         try:
-            response = await self._response(raw, request)
-            answer = self._answer(raw, response)
+            response = await self._returned(raw, request)
+            answer = self._lean(raw, response)
+            if answer is None:
+                response = to_response(response)
+                answer = self._plain(raw, response)
         except Refused as refused:
             response = _refusal(refused.status, raw)
-            answer = self._answer(raw, response)
+            answer = self._plain(raw, response)
         except Exception as error:
             self.errors += 1
             path = target.partition('?')[0]
             logger.error('%s %s failed', raw.method, path, exc_info=error)
             await self._tell(error, request)
             response = to_response({'status': 500, 'body': PHRASES[500]})
-            answer = self._answer(raw, response)
-        line = f'{client} "{raw.method} {target} HTTP/{raw.version.major}.{raw.version.minor}"'
-        await self._log(line, request, response)
+            answer = self._plain(raw, response)
+        if self.settings.access_log is not None:
+            line = f'{client} "{raw.method} {target} HTTP/{raw.version.major}.{raw.version.minor}"'
+            await self._log(line, request, response)
         return answer
 
-    async def _response(self, raw: BaseRequest, request: Request) -> Response[Any]:
+    async def _returned(self, raw: BaseRequest, request: Request) -> Any:
+        """Give what the handler returns for a request."""
         settings = self.settings
         self._check_room()
         await read_body(raw, request, settings.into, settings.max_body, settings.body_timeout)
         self._check_room()  # others may have come as the body was read
         self.handling += 1
         try:
-            return await self._within_timeout(request)
+            if settings.handler_timeout is None:
+                return await _call(self.handler, request)
+            return await self._within_timeout(request, settings.handler_timeout)
         finally:
             self.handling -= 1
 
@@ -105,26 +116,40 @@ class Exchange:
         if self.handling == self.settings.max_concurrent:
             raise Refused(503)
 
-    async def _within_timeout(self, request: Request) -> Response[Any]:
-        deadline = asyncio.timeout(self.settings.handler_timeout)
+    async def _within_timeout(self, request: Request, seconds: float) -> Any:
+        deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                return to_response(await _call(self.handler, request))
+                return await _call(self.handler, request)
         except TimeoutError:
             if deadline.expired():
-                return to_response({'status': 504, 'body': PHRASES[504]})
+                return {'status': 504, 'body': PHRASES[504]}
             raise
 
-    def _answer(self, raw: BaseRequest, response: Response[Any]) -> Answer:
+    def _lean(self, raw: BaseRequest, table: Any) -> Answer | None:
+        """Answer the short way; None where that is not for this request, or this table."""
+        wants_all = raw.method != 'HEAD' and raw.version == HttpVersion11
+        if not wants_all or callable(self.settings.access_log):  # which gets a Response
+            return None
+        keep_alive = self._keeps(raw)
+        data = lean_bytes(table, self.settings.server_header, keep_alive=keep_alive)
+        return None if data is None else Answer(table['status'], data, keep_alive)
+
+    def _plain(self, raw: BaseRequest, response: Response[Any]) -> Answer:
+        """Answer the way that is for every table."""
         headers = response['headers'].copy()
         closes = 'close' in ','.join(headers.getall('Connection', ())).lower()
-        connection: Any = raw.protocol
-        keep_alive = raw.keep_alive and not (closes or connection.closes or self.closing)
         if self.settings.server_header:
             headers.setdefault('Server', self.settings.server_header)
         body = wire_body(headers, response['body'])
         reason = response.get('reason')
+        keep_alive = self._keeps(raw) and not closes
         return encode(raw, response['status'], reason, headers, body, keep_alive)
+
+    def _keeps(self, raw: BaseRequest) -> bool:
+        """Tell whether the connection goes on after the answer."""
+        connection: Any = raw.protocol
+        return raw.keep_alive and not connection.closes and not self.closing
 
     async def _tell(self, error: Exception, request: Request) -> None:
         if self.settings.on_error is None:
@@ -134,7 +159,7 @@ class Exchange:
         except Exception:
             logger.exception('on_error failed')
 
-    async def _log(self, line: str, request: Request, response: Response[Any]) -> None:
+    async def _log(self, line: str, request: Request, response: Mapping[str, Any]) -> None:
         log = self.settings.access_log
         if isinstance(log, logging.Logger):
             log.info('%s %s', line, response['status'])
@@ -158,7 +183,8 @@ async def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call what a user gave, and await what it returns where that can be awaited."""
     try:
         result = function(*arguments)
-        return await result if inspect.isawaitable(result) else result
+        awaitable = type(result) is CoroutineType or inspect.isawaitable(result)
+        return await result if awaitable else result
     except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # such as a cancellation of its own, or pytest.fail's

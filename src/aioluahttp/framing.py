@@ -73,6 +73,10 @@ class Framed(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Read what came. aiohttp calls this, too, with nothing, to go on after a pause."""
+        if data.find(END) == len(data) - len(END) and self._is_between():
+            self.tail = data[-len(LAST_CHUNK) :]  # one head, as most reads are
+            self._feed(data)
+            return
         if not data and not self.ended:
             self._feed(b'')
         text = self.tail + self.held + data
@@ -85,6 +89,11 @@ class Framed(RequestHandler):
             self.tail = text[max(0, end - len(LAST_CHUNK)) : end]
             self._feed(text[start:end])
             start = end
+
+    def _is_between(self) -> bool:
+        """Tell whether all that has come is whole requests, and all of it was taken up."""
+        part = self.in_head or self.held or self.ended or self.waiting
+        return not part and self.taken[1].is_eof()
 
     def _end(self, text: bytes, start: int) -> int:
         """Find where the head or the body ends of which bytes come; or take all of them."""
@@ -108,7 +117,9 @@ class Framed(RequestHandler):
             self._end_with_trailers(waiting)
         if more or in_body:
             self.head_ended()
-            self._end_with_upgrade()
+            head, body = self.arriving
+            if body.is_eof() and getattr(head, 'upgrade', False):  # a bad request has no such field
+                self.ended |= head.headers.get('Upgrade', '').lower() in UPGRADES
         elif data:
             self.head_began()
 
@@ -121,8 +132,3 @@ class Framed(RequestHandler):
         self.ended = True
         while len(self.waiting) > waiting:  # the first of these has the trailers
             self.waiting.pop()
-
-    def _end_with_upgrade(self) -> None:
-        head, body = self.arriving
-        if body.is_eof() and getattr(head, 'upgrade', False):  # a bad request has no such field
-            self.ended |= head.headers.get('Upgrade', '').lower() in UPGRADES

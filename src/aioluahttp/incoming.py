@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
+from typing import Any
 
+from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestPayloadError
 from aiohttp.web_request import BaseRequest
@@ -15,7 +17,7 @@ from .checks import PORTS, check_host, check_port
 from .codings import decoded
 from .conversion import body_into
 from .errors import BodyTooLarge, ProtocolError, TableError
-from .forwarded import Proxies, asked_by
+from .forwarded import NOBODY, Asked, Proxies, asked_by
 from .headers import Headers
 from .tables import Request
 
@@ -40,18 +42,19 @@ def read_head(raw: BaseRequest, proxies: Proxies) -> Request:
             says what cannot be.
     """
     headers = Headers(raw.headers)
-    if raw.version.major != 1:
+    version = raw.version
+    if version.major != 1:
         raise Refused(505)
     if raw.method == 'CONNECT':
         raise Refused(501)
-    target = _origin_form(raw, headers)
+    target = raw.raw_path
+    if target[:1] != '/' or '#' in target:
+        target = _origin_form(target, raw.method, headers)
     path, _, query = target.partition('?')
-    try:
-        asked = asked_by(_peer(raw), headers, proxies)
-    except ValueError as error:
-        raise Refused(400) from error
+    connection: Any = raw.protocol
+    asked = _asked(connection.peer, headers, proxies)
     # The scheme is not what an absolute target says.
-    scheme = asked.scheme or ('https' if raw.protocol.ssl_context else 'http')
+    scheme = asked.scheme or ('https' if connection.ssl_context else 'http')
     host, port = _sent_to(raw, asked.host or headers.get('Host'))
     request = Request(
         method=raw.method,
@@ -62,28 +65,28 @@ def read_head(raw: BaseRequest, proxies: Proxies) -> Request:
         path=path,
         query=query,
         headers=headers,
-        version='{}.{}'.format(*raw.version),
+        version='1.1' if version is HttpVersion11 else f'1.{version.minor}',
     )
     if asked.ip:
         request['ip'] = asked.ip
     return request
 
 
-def _peer(raw: BaseRequest) -> str | None:
-    """Give the address of the peer; None for that of a Unix socket, which has none."""
-    name = raw.protocol.peername
-    if isinstance(name, tuple):
-        return str(name[0])
-    # Who has left before it was accepted has none either, and is no Unix socket's.
-    return '' if name is None else None
+def _asked(peer: str | None, headers: Headers, proxies: Proxies) -> Asked:
+    """Find out who sent the request."""
+    if proxies is NOBODY:
+        return Asked(peer)
+    try:
+        return asked_by(peer, headers, proxies)
+    except ValueError as error:
+        raise Refused(400) from error
 
 
-def _origin_form(raw: BaseRequest, headers: Headers) -> str:
+def _origin_form(target: str, method: str, headers: Headers) -> str:
     """Reduce the target to path and query; an absolute one's authority becomes Host."""
-    target = raw.raw_path
     if '#' in target:
         raise Refused(400)
-    if target.startswith('/') or (target == '*' and raw.method == 'OPTIONS'):
+    if target == '*' and method == 'OPTIONS':
         return target
     parts = url.split(target)
     if parts.get('scheme', '').lower() not in PORTS or not parts.get('host'):
@@ -143,7 +146,12 @@ async def read_body(
         if limit is not None and length > limit:
             raise Refused(413)
         await _expected(raw, headers)
-        data = await decoded(_Chunks(raw.content, seconds), headers, limit)
+        if raw.content.is_eof() and 'Content-Encoding' not in headers:
+            data = raw.content.read_nowait()  # all of it came with the head, as it is to be
+            if limit is not None and len(data) > limit:
+                raise Refused(413)
+        else:
+            data = await decoded(_Chunks(raw.content, seconds), headers, limit)
         request['body'] = body_into(into, data, headers)
     except BodyTooLarge as error:
         raise Refused(413) from error

@@ -13,7 +13,7 @@ from .dates import format_date
 from .errors import TableError
 from .headers import ONE_HOP, Headers
 
-__all__ = ['PHRASES', 'PIECE', 'Answer', 'encode', 'plain_answer']
+__all__ = ['NO_BODY', 'PHRASES', 'PIECE', 'Answer', 'date_line', 'encode', 'plain_answer']
 
 PHRASES = {int(status): status.phrase for status in HTTPStatus}
 NO_BODY = frozenset({204, 205, 304})
@@ -22,6 +22,8 @@ PIECE = 64 * 1024  # bytes: what asyncio lets wait for a peer that reads slowly,
 
 class Answer:
     """A response as aiohttp's connection takes it: head and body together."""
+
+    __slots__ = ('_raw', 'data', 'keep_alive', 'status')
 
     def __init__(self, status: int, data: bytes, keep_alive: bool) -> None:
         self.status = status
@@ -36,14 +38,17 @@ class Answer:
 
     async def write_eof(self) -> None:
         """Write all, and wait while the peer reads; who stops reading is cut off."""
-        connection, writer = self._raw.protocol, self._raw.writer
+        connection, data = self._raw.protocol, self.data
         # asyncio's TLS does not wait for who reads, nor tell how far, within a single write.
-        step = PIECE if connection.ssl_context else len(self.data)
-        for start in range(0, len(self.data), step):
-            await writer.write(self.data[start : start + step], drain=False)
+        step = PIECE if connection.ssl_context else len(data)
+        for start in range(0, len(data), step):
+            transport = connection.transport
+            if transport is None or transport.is_closing():
+                raise ConnectionResetError('the client has left')
+            transport.write(data if step == len(data) else data[start : start + step])
             if connection.writing_paused:
-                connection.expect_reading(connection.transport)
-                await writer.drain()
+                connection.expect_reading(transport)
+                await self._raw.writer.drain()
                 connection.is_read()
 
 
@@ -101,3 +106,9 @@ def _content_length(method: str, status: int, headers: Headers, body: bytes) -> 
 @lru_cache(1)
 def _date(second: int) -> str:
     return format_date(second)
+
+
+@lru_cache(1)
+def date_line(second: int) -> bytes:
+    """Write the Date header of a second, which is the same for all its answers."""
+    return f'Date: {_date(second)}\r\n'.encode()

@@ -1,0 +1,82 @@
+"""The answer to a plain table in one step: its checked head is remembered, the rest appended.
+
+Most callbacks return a dict of a status, a few headers and a text or bytes, and the same status
+and headers again and again. For those the head is made once, by the very functions that make
+every other; whatever they refuse, or do otherwise, is left to them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from time import time
+from types import NoneType
+from typing import Any
+
+from .checks import RESPONSE_CHECKS
+from .conversion import wire_body
+from .errors import TableError
+from .headers import ONE_HOP, Headers
+from .outgoing import NO_BODY, PHRASES, date_line
+from .text import codec_of
+
+__all__ = ['lean_bytes']
+
+KEYS = frozenset({'status', 'headers', 'body'})
+STR = frozenset({str})
+FRAMING = ONE_HOP | {'date'}
+SAMPLES = {str: 'x', bytes: b'x', NoneType: ''}  # for a head only the kind of a body counts
+
+
+def lean_bytes(table: Any, server: str | None, *, keep_alive: bool) -> bytes | None:
+    """Encode the answer to a request of HTTP/1.1 that wants its body.
+
+    Returns:
+        What ``outgoing.encode`` makes of the table, byte for byte; ``None`` where the table is
+        none of the plain kind.
+    """
+    if type(table) is not dict or not KEYS.issuperset(table):
+        return None
+    body: Any = table.get('body')
+    headers: Any = table.get('headers')
+    if headers is None:
+        headers = {}
+    kind: Any = type(body)
+    # Equal keys find the same head, and 1 == True: so the values are text, and all of it.
+    if (
+        type(headers) is not dict
+        or kind not in SAMPLES
+        or not STR.issuperset(map(type, headers.values()))
+    ):
+        return None
+    try:
+        sample = SAMPLES[kind] if body else ''
+        head = _head(table.get('status'), tuple(headers.items()), sample, server)
+        data = body.encode() if kind is str else body or b''
+    except (TypeError, UnicodeEncodeError):
+        return None
+    if head is None:
+        return None
+    close = b'' if keep_alive else b'Connection: close\r\n'
+    date = date_line(int(time()))
+    return b'%bContent-Length: %d\r\n%b%b\r\n%b' % (head, len(data), date, close, data)
+
+
+@lru_cache(512, typed=True)
+def _head(
+    status: Any, pairs: tuple[tuple[str, str], ...], sample: str | bytes, server: str | None
+) -> bytes | None:
+    """Make the status line and the headers of the table; None if it is none of the plain kind."""
+    try:
+        status = RESPONSE_CHECKS['status'](status)
+        headers: Headers = RESPONSE_CHECKS['headers'](pairs)
+    except TableError:
+        return None
+    wire_body(headers, sample)
+    if status in NO_BODY or not FRAMING.isdisjoint(map(str.lower, headers)):
+        return None
+    if sample and isinstance(sample, str) and codec_of(headers['Content-Type']) != 'utf-8':
+        return None
+    if server:
+        headers.setdefault('Server', server)
+    lines = [f'HTTP/1.1 {status} {PHRASES.get(status, "")}', *map(': '.join, headers.items()), '']
+    return '\r\n'.join(lines).encode('utf-8', 'surrogateescape')
