@@ -292,6 +292,8 @@ async def test_an_unknown_coding_stays_as_it_came(wire):
         (413, ['Content-Length: 11'], b''),
         (413, ['Content-Length: 11', 'Expect: 100-continue'], b''),
         (413, ['Transfer-Encoding: chunked'], b'b\r\n01234567890\r\n'),
+        (413, ['Transfer-Encoding: chunked'], b'b\r\n01234567890\r\n0\r\n\r\n'),
+        (200, ['Transfer-Encoding: chunked'], b'a\r\n0123456789\r\n0\r\n\r\n'),
         (413, ['Content-Length: {}', 'Content-Encoding: gzip'], gzip.compress(MANY)),
         (200, ['Content-Length: {}', 'Content-Encoding: deflate'], zlib.compress(b'0' * 10)),
         (400, ['Content-Length: {}', 'Content-Encoding: gzip'], gzip.compress(b'0')[:-1]),

@@ -160,10 +160,10 @@ class Exchange:
             logger.exception('on_error failed')
 
     async def _log(self, line: str, request: Request, response: Mapping[str, Any]) -> None:
-        log = self.settings.access_log
+        log: Any = self.settings.access_log
         if isinstance(log, logging.Logger):
             log.info('%s %s', line, response['status'])
-        elif log is not None:
+        else:
             try:
                 await _call(log, request, response)
             except Exception:
