@@ -177,6 +177,15 @@ async def test_it_is_known_whether_a_head_has_begun(framed, step):
         assert not connection.in_head
 
 
+@pytest.mark.parametrize('cut', range(1, 4))
+async def test_the_end_of_a_head_may_come_in_parts(framed, cut):
+    """With the next one behind it, which has begun then."""
+    async with framed(answers=False) as (_, connection, _):
+        connection.data_received(HEAD[:-cut])
+        connection.data_received(HEAD[-cut:] + b'G')
+        assert (1, True) == (len(connection.waiting), connection.in_head)
+
+
 async def test_a_body_is_no_part_of_a_head(framed):
     """Nor is what ends one, and what comes behind it is."""
     async with framed(answers=False) as (_, connection, _):
@@ -243,15 +252,27 @@ async def test_a_body_waits_until_it_is_wanted(framed, until, chunks):
     assert ['GET /1 0', f'POST /2 {size}', 'GET /3 0'] == found
 
 
-async def test_what_comes_behind_a_body_that_waits_is_held(framed):
-    """It is read when the body is, though it came in the same packet."""
+@pytest.mark.parametrize('behind', [b'', HEAD])
+async def test_what_comes_behind_a_body_that_waits_is_held(framed, behind):
+    """It is read when the body is, which ends though nothing more comes."""
     size = 600_000  # more than aiohttp buffers
     async with framed(answers=False) as (server, connection, client):
         connection.data_received(f'POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: {size}'.encode())
-        connection.data_received(b'\r\n\r\n' + b'x' * size + HEAD)
-        assert (True, HEAD, 1) == (connection.paused, connection.held, len(connection.waiting))
+        connection.data_received(b'\r\n\r\n' + b'x' * size + behind)
+        assert (True, behind, 1) == (connection.paused, connection.held, len(connection.waiting))
         server.may_answer.set()
         assert b'POST /1 %d' % size == (await client.answer())[2]
+        if behind:
+            assert b'GET / 0' == (await client.answer())[2]
+
+
+async def test_a_length_may_begin_with_many_zeros(framed):
+    """More digits than int takes are no matter, if the parser has no objection."""
+    async with framed() as (_, connection, client):
+        length = '0' * 5000 + '2'
+        connection.data_received(f'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}'.encode())
+        connection.data_received(b'\r\n\r\nab' + HEAD)
+        assert b'POST / 2' == (await client.answer())[2]
         assert b'GET / 0' == (await client.answer())[2]
 
 
@@ -268,7 +289,18 @@ async def test_what_comes_with_the_end_of_a_body_is_not_forgotten(framed, until)
             assert [b'POST /%d 2' % number, b'GET / 0'] == found
 
 
-async def test_trailers_are_no_headers_of_the_next_request(wire):
+@pytest.mark.parametrize(
+    'behind',
+    [
+        b'',
+        HEAD,
+        HEAD * 100,  # more than may wait
+        b'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
+        b'bad\r\n\r\n',
+    ],
+)
+@pytest.mark.parametrize('fields', [[], ['Connection: upgrade', 'Upgrade: h2c']])
+async def test_trailers_are_no_headers_of_the_next_request(wire, behind, fields):
     """The request that has them is the last of its connection, and its answer says so."""
     seen = []
 
@@ -280,28 +312,40 @@ async def test_trailers_are_no_headers_of_the_next_request(wire):
         client.ask(
             'POST /1',
             'Transfer-Encoding: chunked',
-            body=b'1\r\na\r\n0\r\nX-Admin: yes\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n',
+            *fields,
+            body=b'1\r\na\r\n0\r\nX-Admin: yes\r\n\r\n' + behind,
         )
         status, headers, _ = await client.answer()
         assert (200, 'close', b'') == (status, headers['Connection'], await client.rest())
-    assert [('/1', ['Host', 'Transfer-Encoding'])] == seen
+    names = ['Host', 'Transfer-Encoding', *(field.partition(':')[0] for field in fields)]
+    assert [('/1', names)] == seen
 
 
 @pytest.mark.parametrize('more', [b'', b'GET /2 HTTP/1.1\r\nHost: h\r\n\r\n'])
-@pytest.mark.parametrize('upgrade', ['websocket', 'h2c'])
-async def test_a_websocket_that_is_declined_is_the_last_of_its_connection(wire, upgrade, more):
+@pytest.mark.parametrize(
+    ('upgrade', 'option', 'closes'),
+    [
+        ('websocket', 'upgrade', True),
+        ('WebSocket', 'Upgrade', True),
+        ('websocket', 'keep-alive', False),  # this asks for none
+        ('h2c', 'upgrade', False),
+    ],
+)
+async def test_a_websocket_that_is_declined_is_the_last_of_its_connection(
+    wire, upgrade, option, closes, more
+):
     """What comes behind it, aiohttp would read unseen. Another upgrade is no matter."""
     async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
-        fields = 'Connection: upgrade', f'Upgrade: {upgrade}', 'Content-Length: 2'
+        fields = f'Connection: {option}', f'Upgrade: {upgrade}', 'Content-Length: 2'
         client.ask('POST /1', *fields, 'Expect: 100-continue', body=b'a')
         await client.reader.readuntil(b'\r\n\r\n')  # it is taken up
         client.send(b'b' + more)
         status, headers, body = await client.answer()
-        closes = 'close' if upgrade == 'websocket' else None
-        assert (200, closes, b'POST /1 2') == (status, headers.get('Connection'), body)
+        expected = 200, 'close' if closes else None, b'POST /1 2'
+        assert expected == (status, headers.get('Connection'), body)
         with contextlib.suppress(OSError):  # it may be closed already
             client.writer.write_eof()
-        assert (b'GET /2 0' in await client.rest()) is (upgrade == 'h2c' and bool(more))
+        assert (b'GET /2 0' in await client.rest()) is (bool(more) and not closes)
 
 
 def echo(request):
@@ -358,3 +402,14 @@ async def test_a_body_that_breaks_is_a_400(framed, until, caplog, before):
         status, headers, _ = await client.answer()
         assert (400, 'close', b'') == (status, headers['Connection'], await client.rest())
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_a_body_may_break_before_its_request_is_taken_up(framed):
+    """Also on a connection that was idle: whoever takes it up then is told."""
+    async with framed() as (_, connection, client):
+        connection.data_received(
+            b'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n'
+        )
+        connection.data_received(b'no size\r\n')
+        assert not connection.busy
+        assert 400 == (await client.answer())[0]

@@ -113,7 +113,8 @@ class Framed(RequestHandler):
         if in_body and not body.is_eof():
             if more:  # the parser gave up in the middle of it, and does not say so to the body
                 self._break(body)
-        elif in_body and head.chunked and (more or self.tail != LAST_CHUNK):
+        # Behind an upgrade the parser drops what came with the end, which would tell of trailers.
+        elif in_body and head.chunked and (more or head.upgrade or self.tail != LAST_CHUNK):
             self._end_with_trailers(waiting)
         if more or in_body:
             self.head_ended()
