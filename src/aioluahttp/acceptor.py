@@ -7,10 +7,9 @@ import contextlib
 import logging
 import socket
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-from .connections import Connection, Connections
+from .connections import Connections
 
 __all__ = ['Acceptor']
 
@@ -45,7 +44,8 @@ class Acceptor:
         self._connections = connections
         self._limit = limit
         self._tls = tls
-        self._making: dict[Connection, asyncio.Task[Any]] = {}  # TLS has not been agreed on
+        # Those on which TLS has not been agreed on, each with its socket.
+        self._making: dict[asyncio.Task[Any], socket.socket] = {}
         self._watching: dict[socket.socket, asyncio.Task[None]] = {}  # where a loop has no readers
         self._wanted = self._accepting = False
         self._room = asyncio.Event()  # set while it accepts
@@ -69,11 +69,14 @@ class Acceptor:
             listening.close()
         if self._recovery:
             self._recovery.cancel()
-        making, watching = self._making.values(), self._watching.values()
-        # Without TLS they are made in a moment; uvloop, cancelled, would not tell of their end.
-        for task in [*watching, *(making if self._tls else ())]:
+        for task in (watching := self._watching.values()):
             task.cancel()
-        await asyncio.gather(*making, *watching, return_exceptions=True)
+        # Without TLS they are made in a moment. A handshake ends as its peer seems to leave;
+        # cancelled, asyncio or uvloop may keep the socket, or not tell of its end.
+        for accepted in self._making.values() if self._tls else ():
+            with contextlib.suppress(OSError):
+                accepted.shutdown(socket.SHUT_RDWR)
+        await asyncio.gather(*self._making, *watching, return_exceptions=True)
 
     def _update(self) -> None:
         count = len(self._making) + len(self._connections.open)
@@ -144,16 +147,12 @@ class Acceptor:
         task = self._loop.create_task(
             self._loop.connect_accepted_socket(lambda: connection, accepted, **self._tls)
         )
-        self._making[connection] = task
-        task.add_done_callback(partial(self._made, connection, accepted))
+        self._making[task] = accepted
+        task.add_done_callback(self._made)
         self._update()
 
-    def _made(
-        self, connection: Connection, accepted: socket.socket, task: asyncio.Task[Any]
-    ) -> None:
-        del self._making[connection]
+    def _made(self, task: asyncio.Task[Any]) -> None:
+        del self._making[task]
         self._update()
-        if task.cancelled() or task.exception():
-            accepted.close()
         with contextlib.suppress(asyncio.CancelledError, OSError):  # the peer's failure in TLS
             task.result()
