@@ -12,8 +12,6 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import RequestHandler
-from aiohttp.web_request import BaseRequest
-from aiohttp.web_server import Server as LowLevelServer
 
 import aioluahttp as http
 from aioluahttp.connections import Connection, Connections
@@ -87,17 +85,9 @@ def trusting(certificates):
         (RequestHandler.connection_made, ['self', 'transport']),
         (RequestHandler.connection_lost, ['self', 'exc']),
         (RequestHandler.eof_received, ['self']),
-        (RequestHandler.keep_alive, ['self', 'val']),
-        (RequestHandler.start, ['self']),
         (RequestHandler.close, ['self']),
         (RequestHandler.force_close, ['self']),
-        (RequestHandler.finish_response, ['self', 'request', 'resp', 'start_time']),
-        (RequestHandler.handle_error, ['self', 'request', 'status', 'exc', 'message']),
-        (LowLevelServer.shutdown, ['self', 'timeout']),
-        (
-            BaseRequest.__init__,
-            ['self', 'message', 'payload', 'protocol', 'payload_writer', 'task', 'loop'],
-        ),
+        (StreamWriter.drain, ['self']),
     ],
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
@@ -109,27 +99,15 @@ def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
 
 async def test_aiohttp_has_the_same_inner_parts(wire):
     """The things of which no page tells."""
-    made = []
-
-    class Watching(Noted):
-        def _taken_up(self, *arguments):
-            made.append(arguments)
-            return super()._taken_up(*arguments)
-
-    connections = Watching(Exchange(echo, Settings()))
-    async with serving(connections=connections) as (_, server), wire(server) as client:
+    async with serving() as (connections, server), wire(server) as client:
         connection, transport = await connections.made.get()
         assert connection.transport is transport, 'RequestHandler.transport is another thing now'
         assert connection.ssl_context is None, 'RequestHandler.ssl_context is not None without TLS'
         assert connection.writing_paused is False, 'RequestHandler.writing_paused is no bool now'
-        connection.data_received(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
-        [(message, payload)] = connection.waiting
-        connection.data_received(b'ab')
-        assert b'POST / 2' == (await client.answer())[2]
-    [arguments] = made
-    assert 5 == len(arguments), f'request_factory is called with {len(arguments)} arguments now'
-    assert (message, payload, connection) == arguments[:3], 'request_factory: other arguments now'
-    assert isinstance(arguments[3], StreamWriter), 'request_factory: the fourth is no StreamWriter'
+        assert transport.get_extra_info('peername') == connection.peername
+        assert transport.get_extra_info('sockname') == connection.sockname
+        client.ask('GET /')
+        assert b'GET / 0' == (await client.answer())[2]
     assert 1 == connections.requests_count, 'requests_count does not count requests any more'
     assert issubclass(RequestHandler, BaseProtocol), 'RequestHandler has no flow control any more'
 
@@ -168,6 +146,58 @@ async def test_a_fault_of_ours_is_told_with_its_traceback(
     assert b'Connection: close\r\n' in answer
     (record,) = caplog.records
     assert (level, level == logging.ERROR) == (record.levelno, bool(record.exc_info))
+
+
+async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, caplog):
+    """There is nobody to answer then, and that is no second fault."""
+    called, left = asyncio.Event(), asyncio.Event()
+
+    class Late(Exchange):
+        async def __call__(self, raw):
+            called.set()
+            await left.wait()
+            raise ValueError('a fault of the library')
+
+    connections = Connections(Late(echo, Settings()))
+    async with serving(connections=connections) as (_, server):
+        async with wire(server) as client:
+            client.ask('POST /', 'Content-Length: 2')
+            await called.wait()
+        await until(lambda: not connections.open)
+        left.set()
+        await until(lambda: not connections.exchange.running)
+    assert ['ERROR'] == [record.levelname for record in caplog.records]
+
+
+# Ends
+
+
+@pytest.mark.parametrize('tls', [False, True])
+async def test_who_is_refused_may_send_on_and_reads_the_answer(wire, certificates, trusting, tls):
+    """A connection that is reset as it is closed would take the answer with it."""
+    options = {'tls': certificates.server} if tls else {}
+    async with (
+        http.listen('127.0.0.1', 0, echo, max_body=1, **options) as server,
+        wire(server, **({'ssl': trusting} if tls else {})) as client,
+    ):
+        client.ask('POST /', f'Content-Length: {len(BIG)}')
+        for start in range(0, len(BIG), 1_000_000):
+            client.send(BIG[start : start + 1_000_000])
+            await client.writer.drain()
+        status, headers, _ = await client.answer()
+        assert (413, 'close') == (status, headers['Connection'])
+        if not tls:
+            assert b'' == await client.rest()
+        assert 1 == server.stats['connections']
+
+
+async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch):
+    """Then the connection is closed."""
+    monkeypatch.setattr('aioluahttp.connections.LINGER', 0.05)
+    async with http.listen('127.0.0.1', 0, echo, max_body=1) as server, wire(server) as client:
+        client.ask('POST /', 'Content-Length: 9', body=b'x')
+        assert 413 == (await client.answer())[0]
+        await until(lambda: not server.stats['connections'])
 
 
 # Deadlines
@@ -450,7 +480,7 @@ async def test_who_has_said_all_may_wait_for_the_answer(wire, until):
         connection, _ = await connections.made.get()
         await held.called.wait()
         client.writer.write_eof()
-        await until(lambda: connection.ended)
+        await until(lambda: connection.at_eof)
         held.release.set()
         assert (200, b'GET / 0') == (await client.answer())[::2]
         assert b'' == await client.rest()

@@ -3,53 +3,72 @@
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from types import SimpleNamespace
 
 import pytest
-from aiohttp import web_protocol
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web import Response
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
-from aiohttp.web_request import BaseRequest
 from aiohttp.web_server import Server as LowLevelServer
 
 import aioluahttp as http
-from aioluahttp.framing import UPGRADES, WAITING, Framed
+from aioluahttp.framing import ROOM, UPGRADES, Framed
 
 HEAD = b'GET / HTTP/1.1\r\nHost: h\r\n\r\n'
 
 
+class Answering(Framed):
+    """A connection that answers what was asked, but only when it may."""
+
+    __slots__ = ('server',)
+
+    def __init__(self, server):
+        super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=0)
+        self.server = server
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.server.made.put_nowait(self)
+
+    def taken_up(self):
+        self.task = asyncio.create_task(self.answer())
+
+    async def answer(self):
+        self.server.called.set()
+        await self.server.may_answer.wait()
+        status = 200
+        try:
+            text = f'{self.head.method} {self.head.path} {len(await self.body.read())}'
+        except RequestPayloadError as error:
+            status, text = 400, str(error)
+        self.say(status, text)
+        self.answered()
+        if status != 200 and self.transport is not None:
+            self.transport.close()
+        asyncio.get_running_loop().call_soon(self.data_received, b'')
+
+    def say(self, status, text):
+        option = '' if status == 200 else 'Connection: close\r\n'
+        head = f'HTTP/1.1 {status} X\r\n{option}Content-Length: {len(text)}\r\n\r\n'
+        if self.transport is not None:
+            self.transport.write((head + text).encode())
+
+    def refused(self, error):
+        self.say(400, '')
+        self.transport.close()
+
+
 class Server(LowLevelServer):
-    """A server of framed connections, which answers what was asked, but only when it may."""
+    """A server of framed connections."""
 
     def __init__(self):
-        super().__init__(self.answer, request_factory=self.taken_up)
-        self.made = asyncio.Queue()  # connections, with their transports
+        super().__init__(None)
+        self.made = asyncio.Queue()
         self.called, self.may_answer = asyncio.Event(), asyncio.Event()
 
     def __call__(self):
-        return Framed(self, loop=asyncio.get_running_loop(), access_log=None)
-
-    def connection_made(self, handler, transport):
-        super().connection_made(handler, transport)
-        self.made.put_nowait((handler, transport))
-
-    def taken_up(self, message, body, connection, writer, task):
-        connection.take_up(message, body)
-        return BaseRequest(message, body, connection, writer, task, asyncio.get_running_loop())
-
-    async def answer(self, raw):
-        self.called.set()
-        await self.may_answer.wait()
-        try:
-            text = f'{raw.method} {raw.raw_path} {len(await raw.content.read())}'
-        except RequestPayloadError as error:
-            broken = Response(status=400, text=str(error))
-            broken.force_close()
-            return broken
-        return Response(text=text)
+        return Answering(self)
 
 
 @pytest.fixture
@@ -67,14 +86,17 @@ def framed(wire, until):
             server.may_answer.set()
         listener = await asyncio.get_running_loop().create_server(server, '127.0.0.1', 0)
         address = SimpleNamespace(port=listener.sockets[0].getsockname()[1])
-        async with wire(address) as client:
-            connection, _ = await server.made.get()
-            yield server, connection, client
-        listener.close()
-        server.may_answer.set()
-        connection.force_close()
-        await until(lambda: not server.connections)
-        await listener.wait_closed()
+        try:
+            async with wire(address) as client:
+                connection = await server.made.get()
+                yield server, connection, client
+        finally:
+            listener.close()
+            server.may_answer.set()
+            connection.force_close()
+            await until(lambda: not server.connections)
+            await listener.wait_closed()
+            await asyncio.gather(*([connection.task] if connection.task else []))
 
     return connected
 
@@ -85,10 +107,13 @@ def framed(wire, until):
 @pytest.mark.parametrize(
     ('function', 'expected'),
     [
+        (RequestHandler.start, ['self']),
+        (RequestHandler.connection_lost, ['self', 'exc']),
         (RequestHandler.data_received, ['self', 'data']),
         (RequestHandler.pause_reading, ['self']),
         (RequestHandler.resume_reading, ['self', 'resume_parser']),
         (StreamReader.set_exception, ['self', 'exc', 'exc_cause']),
+        (StreamReader.exception, ['self']),
         (StreamReader.feed_eof, ['self']),
         (StreamReader.is_eof, ['self']),
     ],
@@ -100,35 +125,45 @@ def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
-async def test_aiohttp_has_the_same_inner_parts(framed, until):
-    """The one private name, ``_messages``, and the other things of which no page tells."""
-    async with framed() as (_, connection, client):
-        assert isinstance(getattr(connection, '_messages', None), deque), (
-            'RequestHandler._messages is no deque any more'
-        )
-        connection.data_received(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
-        [pair] = connection.waiting
-        assert (tuple, 2) == (type(pair), len(pair)), '_messages holds no pairs any more'
-        message, payload = pair
-        assert isinstance(payload, StreamReader), '_messages holds no StreamReader as the second'
+async def test_aiohttp_has_the_same_inner_parts(framed):
+    """The one private name, ``_parser``, and the other things of which no page tells."""
+    async with framed() as (_, connection, _):
+        parser = getattr(connection, '_parser', None)
+        assert parser is not None, 'BaseProtocol._parser is the parser no more'
+        found = parser.feed_data(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
+        assert 3 == len(found), 'feed_data gives no messages, upgrade and tail any more'
+        ((message, payload),) = found[0]
+        assert isinstance(payload, StreamReader), 'a message comes with no StreamReader any more'
         assert (False, False) == (message.chunked, message.upgrade), (
             'a message no longer says whether it is chunked, or asks for an upgrade'
         )
+        assert ('POST', '/', False) == (message.method, message.path, message.should_close), (
+            'a message has no method, path or should_close any more'
+        )
         assert '2' == message.headers['Content-Length'], 'a message has no headers any more'
         assert not payload.is_eof(), 'a body is at its end before it has come'
-        connection.data_received(b'a')
-        assert 1 == payload.total_bytes, 'StreamReader.total_bytes is not what came any more'
-        connection.data_received(b'b')
+        assert [] == list(parser.feed_data(b'a')[0]), 'a part of a body is a message now'
+        parser.feed_data(b'b')
         assert payload.is_eof(), 'a body that has come is not at its end'
-        assert b'POST / 2' == (await client.answer())[2]
-        assert 'no' == ('no' if not connection.waiting else 'yes'), 'what is taken up is not taken'
-        connection.data_received(b'bad\r\n\r\n')
-        [(error, payload)] = connection.waiting
-        assert payload.is_eof(), 'a request that cannot be read has a body now'
-        assert not hasattr(error, 'upgrade'), 'a request that cannot be read may upgrade now'
+        ((_, payload),) = parser.feed_data(HEAD)[0]
+        assert EMPTY_PAYLOAD is payload, 'a request without a body comes with another reader now'
+        with pytest.raises(HttpProcessingError):
+            parser.feed_data(b'bad\r\n\r\n')
     assert EMPTY_PAYLOAD.is_eof(), 'EMPTY_PAYLOAD is not at its end'
-    assert WAITING == web_protocol.MAX_MSG_QUEUE_SIZE, 'aiohttp lets another number of them wait'
-    assert {'upgrade', 'chunked', 'headers'} <= set(dir(RawRequestMessage))
+    fields = {'upgrade', 'chunked', 'headers', 'method', 'path', 'version', 'should_close'}
+    assert fields <= set(dir(RawRequestMessage))
+
+
+async def test_aiohttp_parses_no_more_than_is_consumed(framed):
+    """So what is taken up is told to be, or a connection would stop after some requests."""
+    async with framed() as (_, connection, _):
+        found = 0
+        for _ in range(100):
+            messages = connection._parser.feed_data(HEAD)[0]
+            found += len(messages)
+            for _ in messages:
+                connection._parser.message_consumed()
+    assert 100 == found, 'message_consumed does not make room any more'
 
 
 @pytest.mark.parametrize('upgrade', [*UPGRADES, 'tcp', 'h2c', 'TLS/1.0'])
@@ -136,25 +171,26 @@ async def test_aiohttp_keeps_what_follows_these_upgrades(framed, upgrade):
     """And no others: what it keeps to itself, nobody else sees."""
     async with framed() as (_, connection, _):
         head = f'GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\n\r\n'
-        for _ in range(2):
-            RequestHandler.data_received(connection, head.encode())
-        found = len(connection.waiting)
-    kept = 'aiohttp keeps what follows other upgrades now'
-    assert (1 if upgrade in UPGRADES else 2) == found, kept
+        _, upgraded, _ = connection._parser.feed_data(head.encode())
+    assert (upgrade in UPGRADES) is upgraded, 'aiohttp keeps what follows other upgrades now'
 
 
 async def test_aiohttp_goes_on_after_a_pause_with_no_bytes(framed):
     """So what was held is read on, though the peer may have nothing more to say."""
     came = []
 
-    class Watched(Framed):
+    class Watched(Answering):
         def data_received(self, data):
             came.append(data)
 
     async with framed() as (server, _, _):
-        connection = Watched(server, loop=asyncio.get_running_loop())
+        connection = Watched(server)
+        connection.resume_reading()
+        assert [] == came, 'there was no pause'
+        connection.paused = True
         connection.resume_reading()
         assert [b''] == came, 'resume_reading does not call data_received any more'
+        connection.paused = True
         connection.resume_reading(resume_parser=False)
         assert [b''] == came, 'resume_reading calls data_received at the end of a body, too'
 
@@ -172,6 +208,8 @@ async def test_it_is_known_whether_a_head_has_begun(framed, step):
             assert connection.in_head is (start + step < len(HEAD))
         assert b'GET / 0' == (await client.answer())[2]
         connection.data_received(HEAD + HEAD[:step])
+        for _ in range(1 if step < len(HEAD) else 2):
+            assert b'GET / 0' == (await client.answer())[2]
         assert connection.in_head is (step < len(HEAD))
         connection.data_received(HEAD[step:])
         assert not connection.in_head
@@ -182,17 +220,18 @@ async def test_the_end_of_a_head_may_come_in_parts(framed, cut):
     """With the next one behind it, which has begun then."""
     async with framed(answers=False) as (_, connection, _):
         connection.data_received(HEAD[:-cut])
+        assert (False, True) == (connection.busy, connection.in_head)
         connection.data_received(HEAD[-cut:] + b'G')
-        assert (1, True) == (len(connection.waiting), connection.in_head)
+        assert (True, b'G') == (connection.busy, connection.held)
 
 
 async def test_a_body_is_no_part_of_a_head(framed):
-    """Nor is what ends one, and what comes behind it is."""
+    """Nor is what ends one, and what comes behind it waits for the answer."""
     async with framed(answers=False) as (_, connection, _):
         connection.data_received(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
-        for piece, in_head in [(b'a', False), (b'b', False), (b'G', True)]:
+        for piece, held in [(b'a', b''), (b'b', b''), (b'G', b'G')]:
             connection.data_received(piece)
-            assert connection.in_head is in_head
+            assert (False, held) == (connection.in_head, connection.held)
 
 
 async def test_many_requests_at_once_are_answered_in_order(wire):
@@ -206,15 +245,18 @@ async def test_many_requests_at_once_are_answered_in_order(wire):
         assert (asked, 400) == (found, (await client.answer())[0])
 
 
-async def test_no_more_requests_are_read_than_may_wait(framed):
-    """The others are held as they came, and read when there is room."""
+async def test_no_more_is_read_than_may_wait(framed):
+    """What comes behind a request is held as it came, and reading stops until it is answered."""
+    count = ROOM // len(HEAD) + 2
     async with framed(answers=False) as (server, connection, client):
-        connection.data_received(HEAD * WAITING * 2)
-        assert (WAITING, HEAD * WAITING) == (len(connection.waiting), connection.held)
+        connection.data_received(HEAD * 2)
+        assert (HEAD, True) == (connection.held, connection.transport.is_reading())
+        connection.data_received(HEAD * (count - 2))
+        assert (HEAD * (count - 1), False) == (connection.held, connection.transport.is_reading())
         server.may_answer.set()
-        for _ in range(WAITING * 2):
+        for _ in range(count):
             assert b'GET / 0' == (await client.answer())[2]
-        assert (0, b'') == (len(connection.waiting), connection.held)
+        assert (b'', True) == (connection.held, connection.transport.is_reading())
 
 
 async def test_nothing_is_read_behind_the_last_request(framed):
@@ -223,7 +265,7 @@ async def test_nothing_is_read_behind_the_last_request(framed):
         connection.ended = True
         for data in HEAD, b'':
             connection.data_received(data)
-        assert (0, b'', False) == (len(connection.waiting), connection.held, connection.in_head)
+        assert (False, b'', False) == (connection.busy, connection.held, connection.in_head)
 
 
 # Bodies
@@ -235,21 +277,19 @@ async def test_a_body_waits_until_it_is_wanted(framed, until, chunks):
     size = 3_000_000
     body = b'\r\n\r\n' * (size // 4)
     async with framed(answers=False) as (server, connection, client):
-        client.ask('GET /1')
-        await server.called.wait()
         if chunks:
             body = b'%x\r\n%b\r\n0\r\n\r\n' % (size, body)
-            client.ask('POST /2', 'Transfer-Encoding: chunked', body=body)
+            client.ask('POST /1', 'Transfer-Encoding: chunked', body=body)
         else:
-            client.ask('POST /2', f'Content-Length: {size}', body=body)
-        client.ask('GET /3')
+            client.ask('POST /1', f'Content-Length: {size}', body=body)
+        client.ask('GET /2')
         await until(lambda: connection.paused)
         assert not connection.transport.is_reading()
-        assert connection.arriving[1].total_bytes + len(connection.held) < 1_500_000
+        assert connection.body.total_bytes + len(connection.held) < 1_500_000
         server.may_answer.set()
-        found = [(await client.answer())[2].decode() for _ in range(3)]
+        found = [(await client.answer())[2].decode() for _ in range(2)]
         assert not connection.paused
-    assert ['GET /1 0', f'POST /2 {size}', 'GET /3 0'] == found
+    assert [f'POST /1 {size}', 'GET /2 0'] == found
 
 
 @pytest.mark.parametrize('behind', [b'', HEAD])
@@ -259,7 +299,7 @@ async def test_what_comes_behind_a_body_that_waits_is_held(framed, behind):
     async with framed(answers=False) as (server, connection, client):
         connection.data_received(f'POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: {size}'.encode())
         connection.data_received(b'\r\n\r\n' + b'x' * size + behind)
-        assert (True, behind, 1) == (connection.paused, connection.held, len(connection.waiting))
+        assert (True, behind, True) == (connection.paused, connection.held, connection.busy)
         server.may_answer.set()
         assert b'POST /1 %d' % size == (await client.answer())[2]
         if behind:
@@ -283,7 +323,6 @@ async def test_what_comes_with_the_end_of_a_body_is_not_forgotten(framed, until)
             connection.data_received(
                 f'POST /{number} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n'.encode()
             )
-            await until(lambda: not connection.waiting)
             connection.data_received(b'ab' + HEAD)
             found = [(await client.answer())[2] for _ in range(2)]
             assert [b'POST /%d 2' % number, b'GET / 0'] == found
@@ -294,7 +333,7 @@ async def test_what_comes_with_the_end_of_a_body_is_not_forgotten(framed, until)
     [
         b'',
         HEAD,
-        HEAD * 100,  # more than may wait
+        HEAD * 100,
         b'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
         b'bad\r\n\r\n',
     ],
@@ -383,33 +422,34 @@ async def test_what_breaks_behind_a_refusal_is_read_by_nobody(wire, caplog, opti
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-@pytest.mark.parametrize('before', [False, True])
-async def test_a_body_that_breaks_is_a_400(framed, until, caplog, before):
-    """Whether its request is read already, or waits for the answer to another."""
+async def test_a_body_that_breaks_is_a_400(framed, until, caplog):
+    """Who reads it is told, though the parser does not say so to the body."""
     async with framed(answers=False) as (server, connection, client):
-        if before:
-            client.ask('GET /')
-            await server.called.wait()
         client.ask('POST /', 'Transfer-Encoding: chunked', body=b'5\r\nhello\r\n')
-        await until(lambda: connection.waiting if before else connection.busy)
-        _, body = connection.arriving
+        await until(lambda: connection.busy)
         client.send(b'no size\r\n')
-        await until(body.is_eof)
-        assert isinstance(body.exception(), RequestPayloadError)
+        await until(connection.body.is_eof)
+        assert isinstance(connection.body.exception(), RequestPayloadError)
         server.may_answer.set()
-        if before:
-            assert 200 == (await client.answer())[0]
         status, headers, _ = await client.answer()
         assert (400, 'close', b'') == (status, headers['Connection'], await client.rest())
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-async def test_a_body_may_break_before_its_request_is_taken_up(framed):
-    """Also on a connection that was idle: whoever takes it up then is told."""
+async def test_a_request_that_is_none_is_refused(framed):
+    """And it is the last of its connection."""
     async with framed() as (_, connection, client):
-        connection.data_received(
-            b'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n'
-        )
-        connection.data_received(b'no size\r\n')
-        assert not connection.busy
+        connection.data_received(b'bad\r\n\r\n' + HEAD)
         assert 400 == (await client.answer())[0]
+        assert (True, False, b'') == (connection.ended, connection.busy, connection.held)
+
+
+async def test_who_reads_a_body_is_told_that_the_connection_is_lost(framed, until):
+    """With what ended it, or for want of that with a ConnectionResetError."""
+    async with framed(answers=False) as (_, connection, client):
+        client.ask('POST /', 'Content-Length: 9', body=b'x')
+        await until(lambda: connection.busy)
+        client.writer.write_eof()
+        await until(connection.body.exception)
+        assert isinstance(connection.body.exception(), ConnectionResetError)
+        connection.body.set_exception(RequestPayloadError('to end the answer'))

@@ -344,6 +344,29 @@ async def test_a_body_that_is_waited_for_is_asked_for(wire):
     assert ['ab', 'ab'] == [table.body for table in seen]
 
 
+async def test_a_body_that_is_there_is_not_asked_for(wire):
+    """Who expects to be asked may send it all the same."""
+    async with keeping() as (server, seen), wire(server) as client:
+        client.ask('POST /', 'Content-Length: 2', 'Expect: 100-continue', body=b'ab')
+        assert 200 == (await client.answer())[0]
+    assert ['ab'] == [table.body for table in seen]
+
+
+@pytest.mark.parametrize('whole', [True, False])
+async def test_a_compressed_body_may_come_in_parts(wire, until, whole):
+    """They are waited for; one that breaks meanwhile is a 400, however much was there."""
+    data = gzip.compress(b'abc')
+    async with keeping() as (server, seen), wire(server) as client:
+        client.ask('POST /', 'Content-Encoding: gzip', 'Transfer-Encoding: chunked')
+        for start in range(0, len(data), 8):
+            client.send(b'%x\r\n%b\r\n' % (len(data[start : start + 8]), data[start : start + 8]))
+            before = server.stats['bytes_in']
+            await until(lambda: server.stats['bytes_in'] > before)  # noqa: B023
+        client.send(b'0\r\n\r\n' if whole else b'no size\r\n')
+        assert (200 if whole else 400) == (await client.answer())[0]
+    assert (['abc'] if whole else []) == [table.body for table in seen]
+
+
 async def test_http_1_0_knows_no_expectation(given):
     """Expect is not heeded there (RFC 9110 10.1.1)."""
     head = b'POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 200-ok\r\n\r\n'

@@ -12,8 +12,8 @@ ROWS = [
     {'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'forms', 'shapes', 'forwarded'},
     {'checks', 'tables'},
-    {'conversion'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'framing', 'attempts'},
+    {'conversion', 'framing'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts'},
     {'lean'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},
@@ -27,7 +27,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} | {
+WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} - {'framing'} | {
     'redirects',
     'environment',
     'defaults',

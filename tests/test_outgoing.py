@@ -3,14 +3,12 @@
 import enum
 import re
 import ssl
-from types import SimpleNamespace
 
 import pytest
-from aiohttp.http_writer import StreamWriter
 
 import aioluahttp as http
 from aioluahttp.dates import parse_date
-from aioluahttp.outgoing import PHRASES, plain_answer
+from aioluahttp.outgoing import PHRASES
 
 pytestmark = pytest.mark.usefixtures('both_ways')
 
@@ -35,11 +33,6 @@ def answered(wire):
 def head(status, *fields):
     """Write the head of an answer that closes its connection."""
     return '\r\n'.join((f'HTTP/1.1 {status}', *fields, 'Connection: close', '\r\n')).encode()
-
-
-def test_aiohttp_takes_the_same_arguments(parameters):
-    """What is called has the parameters that it had."""
-    assert ['self'] == parameters(StreamWriter.drain), 'aiohttp: drain takes other arguments now'
 
 
 @pytest.mark.parametrize(
@@ -289,12 +282,3 @@ async def test_a_reason_that_cannot_be_written_is_a_mistake(answered, reason):
     data, _ = await answered({'status': 200, 'reason': reason})
     assert data.startswith(b'HTTP/1.1 500 Internal Server Error\r\n')
     assert data.endswith(b'\r\n\r\nInternal Server Error')
-
-
-async def test_who_has_left_is_written_nothing():
-    """What a callback returns is for nobody then. aiohttp takes that for no error."""
-    raw = SimpleNamespace(protocol=SimpleNamespace(transport=None, ssl_context=None), writer=None)
-    answer = plain_answer(400)
-    await answer.prepare(raw)
-    with pytest.raises(ConnectionError, match='the client has left'):
-        await answer.write_eof()

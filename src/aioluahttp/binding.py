@@ -35,11 +35,8 @@ async def bind_tcp(
     """
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise TableError.of('port', port, 'an int from 0 (any free port) to 65535')
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = await _found(host or None, port)
     except OSError as error:
         raise OSError(error.errno, f'cannot listen on {host}:{port}: {error.strerror}') from error
     except (TypeError, ValueError) as error:
@@ -56,6 +53,15 @@ async def bind_tcp(
                 continue
             what = f'cannot listen on {host or "*"}:{port}: {error.strerror}'
             raise OSError(error.errno, what) from error
+
+
+async def _found(host: str | None, port: int) -> list[Any]:
+    passive = socket.AI_PASSIVE
+    with contextlib.suppress(socket.gaierror):  # of a name, which takes a thread to look up
+        numeric = passive | socket.AI_NUMERICHOST
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
+    loop = asyncio.get_running_loop()
+    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=passive)
 
 
 def _bind_all(

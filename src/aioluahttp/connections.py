@@ -5,38 +5,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_request import BaseRequest
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_writer import StreamWriter
 from aiohttp.web_server import Server as LowLevelServer
 
 from .exchange import Exchange
 from .framing import Framed
-from .outgoing import plain_answer
+from .outgoing import Answer, plain_answer
 
 __all__ = ['Connection', 'Connections']
 
 logger = logging.getLogger('aioluahttp')
 
+PIECE = 64 * 1024  # bytes: what asyncio lets wait for a peer that reads slowly, too
+LINGER = 10.0  # seconds for a peer to leave once it is told to, while it may be sending
+NAME = 'HTTP request'  # of each task
+# A task that runs at once saves a turn of the loop, with its look for what has come.
+EAGER: dict[str, Any] = {'eager_start': True} if sys.version_info >= (3, 12) else {}
+
 
 class Connection(Framed):
-    """A connection with deadlines, and with few words for what is no HTTP.
+    """A connection that answers its requests, one after the other, each in a task of its own.
 
-    aiohttp has a deadline for a connection that is idle. To that come one for a head, from its
-    first byte (or from connecting) to its end, which ``_expect_head`` sets, and one for a peer
-    that does not read its answer, which ``expect_reading`` sets.
+    A peer has so long for a head, from its first byte (or from connecting) to its end; to begin
+    the next one; and to read the next part of an answer, which ``expect_reading`` sees to.
     """
 
-    __slots__ = ('connections', 'head_timer', 'peer', 'reading_timer', 'serving')
+    __slots__ = ('connections', 'deadline', 'reading_timer', 'timer')
 
     def __init__(self, connections: Connections) -> None:
-        super().__init__(connections, loop=asyncio.get_running_loop(), **connections.settings)
+        super().__init__(connections, loop=connections.loop, **connections.settings)
         self.connections = connections
-        self.serving: Any = None  # the task that serves it
-        self.peer: str | None  # its address; None for that of a Unix socket
-        self.head_timer: asyncio.TimerHandle | None = None
+        self.deadline = 0.0  # for the peer to say something
+        self.timer: asyncio.TimerHandle | None = None  # looks whether it is past the deadline
         self.reading_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -48,73 +53,152 @@ class Connection(Framed):
         # An answer is in flight as long as a byte of it waits here, so close() waits for that.
         transport.set_write_buffer_limits(high=1, low=0)
         self.connections.opened(self, transport)
-        self._expect_head()
+        self._expect(self.connections.exchange.settings.head_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End, whichever side wanted it."""
+        """End, whichever side wanted it; a callback runs on, unless it is to be cancelled."""
         super().connection_lost(exc)
-        self.head_ended()
         self.is_read()
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.busy and self.task and self.connections.exchange.settings.cancel_on_disconnect:
+            self.task.cancel()
         self.connections.gone(self)
 
     def data_received(self, data: bytes) -> None:
         """Read what came."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
-
-    def head_began(self) -> None:
-        """Set a deadline for the rest of it."""
-        super().head_began()
-        self._expect_head()
-
-    def head_ended(self) -> None:
-        """Take the deadline back."""
-        super().head_ended()
-        if self.head_timer is not None:
-            self.head_timer.cancel()
-            self.head_timer = None
-
-    def _expect_head(self) -> None:
-        self.keep_alive(False)  # takes back the deadline for what is idle
-        if self.head_timer is None:
-            seconds = self.connections.exchange.settings.head_timeout
-            self.head_timer = asyncio.get_running_loop().call_later(seconds, self._head_is_late)
-
-    def _head_is_late(self) -> None:
-        self.head_timer = None
-        if self.busy or self.waiting:  # the answers to other requests come first
-            self._expect_head()
-            return
-        if self.in_head and self.transport is not None:
-            self.transport.write(plain_answer(408).data)
-        self.force_close()
+        if self.at_eof and not self.busy:  # what is held is no whole request
+            self.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
         """Answer a peer that only closes its own side, as ``nc`` does, before closing ours."""
-        self.ended = (
-            (self.busy or bool(self.waiting))
-            and self.arriving[1].is_eof()
+        self.at_eof = (
+            (self.busy or bool(self.held))
+            and self.body.is_eof()
             and self.ssl_context is None  # which has no such half
             and not self.connections.exchange.settings.cancel_on_disconnect
         )
-        return self.ended
+        return self.at_eof
 
-    @property
-    def closes(self) -> bool:
-        """Whether no request will follow the one that is taken up."""
-        return self.ended and not self.waiting
+    def head_began(self) -> None:
+        """Set a deadline for the rest of it."""
+        if not self.in_head:
+            super().head_began()
+            self._expect(self.connections.exchange.settings.head_timeout)
 
-    async def finish_response(self, request: BaseRequest, resp: Any, start_time: Any) -> Any:
-        """Write an answer, which ends the exchange."""
-        closes = self.closes  # asked now: aiohttp is about to read what followed an upgrade
+    def expect_body(self, seconds: float) -> None:
+        """Set a deadline for the next part of it."""
+        super().expect_body(seconds)
+        self._expect(seconds)
+
+    def _expect(self, seconds: float) -> None:
+        """Set the time by which the peer must have said something."""
+        loop = self.connections.loop
+        self.deadline = loop.time() + seconds
+        if self.timer is not None and self.timer.when() > self.deadline:
+            self.timer.cancel()
+            self.timer = None
+        if self.timer is None:  # else it looks again when its time has come
+            self.timer = loop.call_at(self.deadline, self._look)
+
+    def _look(self) -> None:
+        self.timer = None
+        if self.connections.loop.time() < self.deadline:
+            self.timer = self.connections.loop.call_at(self.deadline, self._look)
+        elif self.reading:
+            self.body.set_exception(TimeoutError('no more of the body came'))
+        elif not self.busy:  # else it is for the callback to be done
+            if self.in_head:
+                self._say(plain_answer(408))
+            self.close()
+
+    def taken_up(self) -> None:
+        """Answer a request in a task of its own, with contextvars of its own."""
+        self.connections.requests_count += 1
+        self.connections.exchange.running.add(self)
+        task = asyncio.Task(self._answer(), loop=self.connections.loop, name=NAME, **EAGER)
+        self.task = task if self.busy else None
+
+    async def _answer(self) -> None:
+        goes_on = False
         try:
-            return await super().finish_response(request, resp, start_time)
+            answer = await self.connections.exchange(self)
+            await self._write(answer.data)
+            goes_on = answer.keep_alive
+        except ConnectionError:
+            pass  # the client has left
+        except Exception:
+            logger.exception('the request from %s failed', self.peer)
+            self._say(plain_answer(500))
         finally:
-            self.busy = False
-            self.connections.bytes_out += len(resp.data)
-            self.connections.exchange.running.pop(self, None)
-            if closes or self.closes:
-                self.close()
+            self.task = None
+            self.connections.exchange.running.discard(self)
+            self.answered()
+            self._go_on(goes_on)
+
+    def _go_on(self, goes_on: bool) -> None:
+        """See to what follows an answer."""
+        if not goes_on or self.ended:
+            broken = self.body.exception() is not None
+            self._leave(sending=broken or not self.body.is_eof() or bool(self.held))
+        elif self.held or self.at_eof:  # in a turn of its own, for there may be many of them
+            self.connections.loop.call_soon(self.data_received, b'')
+        else:
+            self._expect(self.connections.exchange.settings.keepalive_timeout)
+
+    async def _write(self, data: bytes) -> None:
+        """Write, and wait while the peer reads; who stops reading is cut off."""
+        # asyncio's TLS does not wait for who reads, nor tell how far, within a single write.
+        whole = self.ssl_context is None or len(data) <= PIECE
+        for piece in (data,) if whole else _pieces(data):
+            transport = self.transport
+            if transport is None or transport.is_closing():
+                raise ConnectionResetError('the client has left')
+            transport.write(piece)
+            if self.writing_paused:
+                self.expect_reading(transport)
+                await StreamWriter(self, self.connections.loop).drain()
+                self.is_read()
+        self.connections.bytes_out += len(data)
+
+    def refused(self, error: HttpProcessingError) -> None:
+        """Answer what is no request; no byte of it is repeated."""
+        logger.info('bad request from %s: %s', self.peer, type(error).__name__)
+        self.connections.requests_count += 1
+        self._say(plain_answer(431 if isinstance(error, LineTooLong) else 400))
+        self._leave(sending=True)
+
+    def _say(self, answer: Answer) -> None:
+        """Write a short answer, with no wait for who reads it."""
+        if self.transport is not None:
+            self.transport.write(answer.data)
+            self.connections.bytes_out += len(answer.data)
+
+    def _leave(self, *, sending: bool) -> None:
+        """Close, but for a peer that may be sending only at its end: RFC 9112 9.6.
+
+        What is sent to a closed connection resets it, and that may destroy the answer.
+        """
+        self.ended = True
+        transport = self.transport
+        if transport is None or not sending or self.at_eof or transport.is_closing():
+            self.close()
+        else:
+            if transport.can_write_eof():  # in TLS it cannot
+                transport.write_eof()
+            self._expect(LINGER)
+
+    def close(self) -> None:
+        """Close once everything is written; who does not read that is cut off."""
+        self.ended = True
+        transport = self.connections.open.get(self)
+        if transport is not None and not transport.is_closing():
+            transport.close()
+            self.expect_reading(transport)
+
+    force_close = close  # aiohttp's word for it, when a connection is lost
 
     def expect_reading(self, transport: Any) -> None:
         """Cut the connection off if its peer reads nothing for ``body_timeout`` seconds."""
@@ -128,7 +212,7 @@ class Connection(Framed):
                 self.expect_reading(transport)
 
         seconds = self.connections.exchange.settings.body_timeout
-        self.reading_timer = asyncio.get_running_loop().call_later(seconds, look)
+        self.reading_timer = self.connections.loop.call_later(seconds, look)
 
     def is_read(self) -> None:
         """Take note that the peer has read what it was sent."""
@@ -136,65 +220,31 @@ class Connection(Framed):
             self.reading_timer.cancel()
             self.reading_timer = None
 
-    async def start(self) -> None:
-        """Serve, and close in the end: aiohttp does not when it waits for a request."""
-        self.serving = asyncio.current_task()
-        self.connections.serves(self.serving)
-        try:
-            await super().start()
-        finally:
-            self.force_close()
-            if transport := self.connections.open.get(self):
-                self.expect_reading(transport)
 
-    def force_close(self) -> None:
-        """Close, but only once: asyncio's TLS cannot be aborted after a second time."""
-        if self.transport is not None and self.transport.is_closing():
-            self.transport = None
-        super().force_close()
-
-    def handle_error(
-        self,
-        request: BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> Any:
-        """Answer a request that the parser refuses; no byte of it is repeated."""
-        if status >= 500:  # not the peer's fault
-            logger.error('the request from %s failed', request.remote, exc_info=exc)
-        else:
-            logger.info('bad request from %s: %s', request.remote, type(exc).__name__)
-        return plain_answer(431 if isinstance(exc, LineTooLong) else status)
+def _pieces(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
 class Connections(LowLevelServer):
     """aiohttp's low-level server, which makes connections of ours."""
 
     def __init__(self, exchange: Exchange) -> None:
-        super().__init__(exchange, request_factory=self._taken_up)  # type: ignore[arg-type]  # an Answer does for a response
+        super().__init__(exchange)  # type: ignore[arg-type]  # called with a connection of ours
         self.exchange = exchange
         self.settings: dict[str, Any] = {
             'access_log': None,
-            'keepalive_timeout': exchange.settings.keepalive_timeout,
+            'keepalive_timeout': 0,  # a connection has deadlines of its own
             'auto_decompress': False,  # codings undoes it: within the limit, and up to its end
         }
         self.on_gone: Callable[[], None] = lambda: None
         self.bytes_in = self.bytes_out = 0
-        self._running = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.open: dict[Connection, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()
-        self._serving: set[asyncio.Task[None]] = set()
 
     def __call__(self) -> Connection:
         return Connection(self)
-
-    def _taken_up(
-        self, message: Any, body: Any, connection: Any, writer: Any, task: Any
-    ) -> BaseRequest:
-        connection.take_up(message, body)
-        return BaseRequest(message, body, connection, writer, task, self._running)
 
     def opened(self, connection: Connection, transport: Any) -> None:
         """Take note of a connection."""
@@ -203,19 +253,11 @@ class Connections(LowLevelServer):
         if self.exchange.closing:
             transport.abort()
 
-    def serves(self, task: asyncio.Task[None]) -> None:
-        """Take note of the task that serves a connection."""
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-
     def gone(self, connection: Connection) -> None:
-        """Forget a connection; what serves it ends, but for a callback that is to run on."""
+        """Forget a connection."""
         del self.open[connection]
         if not self.open:
             self._none_open.set()
-        runs_on = connection in self.exchange.running
-        if not runs_on or self.exchange.settings.cancel_on_disconnect:
-            connection.serving.cancel()
         self.on_gone()
 
     def close_idle(self) -> None:
@@ -223,17 +265,17 @@ class Connections(LowLevelServer):
 
         The others close after their answer; told to close, they would read no more of a body.
         """
-        for connection in self.open:
+        for connection in list(self.open):
             if not connection.busy:
                 connection.close()
 
     async def close_all(self, seconds: float) -> None:
         """Close all connections, and cut off those whose peer takes too long to read."""
-        await self.shutdown(seconds)
+        for connection in list(self.open):
+            connection.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._none_open.wait()
-        for transport in self.open.values():
+        for transport in list(self.open.values()):
             transport.abort()
         await self._none_open.wait()
-        await asyncio.gather(*self._serving, return_exceptions=True)

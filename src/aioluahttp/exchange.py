@@ -11,12 +11,11 @@ from types import CoroutineType
 from typing import Any
 
 from aiohttp.http_writer import HttpVersion11
-from aiohttp.web_protocol import RequestHandler
-from aiohttp.web_request import BaseRequest
 
 from .conversion import to_response, wire_body
 from .forwarded import NOBODY, Proxies
-from .incoming import Refused, read_body, read_head
+from .framing import Framed
+from .incoming import Refused, has_body, read_body, read_head
 from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
 from .tables import Handler, Request, Response
@@ -56,54 +55,51 @@ class Exchange:
         self.closing = False
         self.handling = 0  # callbacks that run
         self.errors = 0  # mistakes of the callback so far
-        # The connections on which a request is being read, handled or answered, with its task.
-        self.running: dict[RequestHandler, asyncio.Task[Any]] = {}
+        # The connections on which a request is being read, handled or answered.
+        self.running: set[Framed] = set()
 
-    async def __call__(self, raw: BaseRequest) -> Answer:
-        """Handle one request; aiohttp calls this in a task made for it, and writes the answer."""
-        task: Any = asyncio.current_task()
-        self.running[raw.protocol] = task
+    async def __call__(self, connection: Framed) -> Answer:
+        """Answer the request that a connection has taken up."""
         try:
-            request = read_head(raw, self.settings.trusted_proxies)
-            return await self._answered(raw, request)
+            request = read_head(connection, self.settings.trusted_proxies)
         except Refused as refused:
-            logger.info('bad request from %s: %s', raw.remote, refused.status)
-            return plain_answer(refused.status, raw.method)
-        except BaseException:  # a cancellation: nothing will be written
-            del self.running[raw.protocol]
-            raise
-
-    async def _answered(self, raw: BaseRequest, request: Request) -> Answer:
+            logger.info('bad request from %s: %s', connection.peer, refused.status)
+            return plain_answer(refused.status, connection.head.method)
         # For the logs: the handler may change its table.
         client, target = request.get('ip', '-'), request['url']
         response: Mapping[str, Any]
         try:
-            response = await self._returned(raw, request)
-            answer = self._lean(raw, response)
+            response = await self._returned(connection, request)
+            answer = self._lean(connection, response)
             if answer is None:
                 response = to_response(response)
-                answer = self._plain(raw, response)
+                answer = self._plain(connection, response)
         except Refused as refused:
-            response = _refusal(refused.status, raw)
-            answer = self._plain(raw, response)
+            response = _refusal(refused.status)
+            answer = self._plain(connection, response)
         except Exception as error:
             self.errors += 1
             path = target.partition('?')[0]
-            logger.error('%s %s failed', raw.method, path, exc_info=error)
+            logger.error('%s %s failed', connection.head.method, path, exc_info=error)
             await self._tell(error, request)
             response = to_response({'status': 500, 'body': PHRASES[500]})
-            answer = self._plain(raw, response)
+            answer = self._plain(connection, response)
         if self.settings.access_log is not None:
-            line = f'{client} "{raw.method} {target} HTTP/{raw.version.major}.{raw.version.minor}"'
+            head = connection.head
+            line = (
+                f'{client} "{head.method} {target} HTTP/{head.version.major}.{head.version.minor}"'
+            )
             await self._log(line, request, response)
         return answer
 
-    async def _returned(self, raw: BaseRequest, request: Request) -> Any:
+    async def _returned(self, connection: Framed, request: Request) -> Any:
         """Give what the handler returns for a request."""
         settings = self.settings
         self._check_room()
-        await read_body(raw, request, settings.into, settings.max_body, settings.body_timeout)
-        self._check_room()  # others may have come as the body was read
+        if has_body(request):
+            limits = settings.max_body, settings.body_timeout
+            await read_body(connection, request, settings.into, *limits)
+            self._check_room()  # others may have come as the body was read
         self.handling += 1
         try:
             if settings.handler_timeout is None:
@@ -126,16 +122,17 @@ class Exchange:
                 return {'status': 504, 'body': PHRASES[504]}
             raise
 
-    def _lean(self, raw: BaseRequest, table: Any) -> Answer | None:
+    def _lean(self, connection: Framed, table: Any) -> Answer | None:
         """Answer the short way; None where that is not for this request, or this table."""
-        wants_all = raw.method != 'HEAD' and raw.version == HttpVersion11
+        head = connection.head
+        wants_all = head.method != 'HEAD' and head.version is HttpVersion11
         if not wants_all or callable(self.settings.access_log):  # which gets a Response
             return None
-        keep_alive = self._keeps(raw)
+        keep_alive = connection.keeps and not self.closing
         data = lean_bytes(table, self.settings.server_header, keep_alive=keep_alive)
         return None if data is None else Answer(table['status'], data, keep_alive)
 
-    def _plain(self, raw: BaseRequest, response: Response[Any]) -> Answer:
+    def _plain(self, connection: Framed, response: Response[Any]) -> Answer:
         """Answer the way that is for every table."""
         headers = response['headers'].copy()
         closes = 'close' in ','.join(headers.getall('Connection', ())).lower()
@@ -143,13 +140,8 @@ class Exchange:
             headers.setdefault('Server', self.settings.server_header)
         body = wire_body(headers, response['body'])
         reason = response.get('reason')
-        keep_alive = self._keeps(raw) and not closes
-        return encode(raw, response['status'], reason, headers, body, keep_alive)
-
-    def _keeps(self, raw: BaseRequest) -> bool:
-        """Tell whether the connection goes on after the answer."""
-        connection: Any = raw.protocol
-        return raw.keep_alive and not connection.closes and not self.closing
+        keep_alive = connection.keeps and not self.closing and not closes
+        return encode(connection.head, response['status'], reason, headers, body, keep_alive)
 
     async def _tell(self, error: Exception, request: Request) -> None:
         if self.settings.on_error is None:
@@ -170,12 +162,11 @@ class Exchange:
                 logger.exception('access_log failed')
 
 
-def _refusal(status: int, raw: BaseRequest) -> Response[Any]:
+def _refusal(status: int) -> Response[Any]:
     """Answer for the handler, which does not see the request."""
     overloaded = status == 503
-    # Where one request ends and the next begins is clear only if all of it was read.
-    closes = not (overloaded and raw.content.is_eof())
-    headers = {'Retry-After': 1 if overloaded else None, 'Connection': 'close' if closes else None}
+    # Who is refused for what it sent may have meant another end of it.
+    headers = {'Retry-After': 1} if overloaded else {'Connection': 'close'}
     return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
 
 

@@ -1,16 +1,19 @@
 """The bytes of a connection cut into heads and bodies, before aiohttp's parser gets them.
 
-The parser answers whole reads. Of a read with several requests it loses the good ones if another
+The parser takes whole reads. Of a read with several requests it loses the good ones if another
 is bad; it takes the trailers of a chunked body for headers of the next request; and it does not
 tell where in a read a request ended, so nobody could tell an idle connection from one on which
-half a head has come. So it gets one head, or a part of one body, at a time. What it makes of the
-bytes is its own affair: a cut at the wrong place changes no reading (tests/test_smuggling.py).
+half a head has come. So it gets one head, or a part of one body, at a time, and the next head
+only once the request before it is answered. What it makes of the bytes is its own affair: a cut
+at the wrong place changes no reading (tests/test_smuggling.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
@@ -18,48 +21,85 @@ __all__ = ['Framed']
 
 END = b'\r\n\r\n'  # of a head
 LAST_CHUNK = b'\r\n0' + END  # the end of a chunked body that has no trailers
-WAITING = 32  # requests that aiohttp lets wait
-UPGRADES = frozenset({'websocket'})  # after which aiohttp keeps what comes to itself
+ROOM = 64 * 1024  # bytes behind a request that may wait for its answer before reading stops
+UPGRADES = frozenset({'websocket'})  # after which the parser reads no more requests
 
 
 class Framed(RequestHandler):
-    """aiohttp's connection, which knows whether a head or a body is what comes next."""
+    """aiohttp's connection, which takes up one request at a time, as soon as its head is there.
 
-    __slots__ = ('busy', 'ended', 'held', 'in_head', 'paused', 'tail', 'taken')
+    Attributes:
+        head: The request that was taken up last, as the parser gives it.
+        body: Its body.
+        busy: Whether it was taken up and not answered yet.
+        in_head: Whether a part of a head has come.
+        ended: Whether nothing more is read.
+        at_eof: Whether the peer has closed its side, and waits for answers.
+        peer: The address of the peer; None for that of a Unix socket.
+        task: The task that answers.
+    """
+
+    __slots__ = (
+        'at_eof',
+        'body',
+        'busy',
+        'ended',
+        'fresh',
+        'full',
+        'head',
+        'held',
+        'in_head',
+        'left',
+        'paused',
+        'peer',
+        'reading',
+        'tail',
+        'task',
+    )
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.taken: tuple[Any, StreamReader] = (None, EMPTY_PAYLOAD)  # up last: head and body
-        self.busy = False  # from when a request is taken up until its answer is written
-        self.in_head = False  # a part of a head has come
-        self.ended = False  # no more requests are read, but those that there are get answers
-        self.paused = False  # until the body that arrives is read
-        self.tail = self.held = b''  # the last bytes that the parser got; what it is yet to get
+        self.head: Any = None
+        self.body: StreamReader = EMPTY_PAYLOAD
+        self.peer: str | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.busy = self.in_head = self.ended = self.at_eof = False
+        self.reading = False  # somebody waits for more of the body
+        self.fresh = False  # a head has just come, and nobody was told
+        self.paused = False  # until the body is read
+        self.full = False  # until what is held is read
+        self.left = 0  # bytes of a body that are yet to come; 0, too, if it is in chunks
+        self.held = b''  # what the parser is yet to get
+        self.tail = b''  # the last bytes that it got of what is not at its end
 
     # The one name of aiohttp's own that is used; tests/test_framing.py tells if it changes.
     @property
-    def waiting(self) -> Any:
-        """Give the requests that were read and not yet taken up, with their bodies."""
-        return self._messages
+    def parser(self) -> Any:
+        """Give the parser, to which a head or a part of a body goes."""
+        return self._parser
 
-    @property
-    def arriving(self) -> tuple[Any, StreamReader]:
-        """Give the request that comes, or came last, with its body; after that comes a head."""
-        last: tuple[Any, StreamReader] = self.waiting[-1] if self.waiting else self.taken
-        return last
+    async def start(self) -> None:
+        """Do nothing. Here aiohttp would wait for requests, and handle one after the other."""
 
-    def take_up(self, head: Any, body: StreamReader) -> None:
-        """Take note that a request is taken up."""
-        self.busy = True
-        self.taken = head, body
+    def taken_up(self) -> None:
+        """Answer the request that has come, or has begun to."""
+
+    def refused(self, error: HttpProcessingError) -> None:
+        """Answer what is no request."""
 
     def head_began(self) -> None:
         """Take note that a part of a head has come, and not its end."""
         self.in_head = True
 
-    def head_ended(self) -> None:
-        """Take note that what came last is no part of a head."""
-        self.in_head = False
+    def expect_body(self, seconds: float) -> None:
+        """Take note that somebody waits for more of the body, but only so long."""
+        self.reading = True
+
+    @property
+    def keeps(self) -> bool:
+        """Whether another request may follow the one that is taken up."""
+        last = self.head.should_close or self.ended or (self.at_eof and not self.held)
+        return not last and self.body.is_eof()
 
     def pause_reading(self) -> None:
         """Read no more of a body than is wanted."""
@@ -67,69 +107,111 @@ class Framed(RequestHandler):
         super().pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Read on."""
-        self.paused = False
-        super().resume_reading(resume_parser)
+        """Read on. aiohttp calls this, too, where nothing is paused."""
+        if self.paused:
+            self.paused = False
+            super().resume_reading(resume_parser)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End, whichever side wanted it; who still reads the body is told."""
+        self.ended = True
+        super().connection_lost(exc)
+        if not self.body.is_eof():
+            self.body.set_exception(exc or ConnectionResetError('the client has left'))
+
+    def answered(self) -> None:
+        """Go on to the next request."""
+        self.busy = False
+        transport = self.transport
+        if self.full and transport is not None and not transport.is_closing():
+            transport.resume_reading()
+        self.full = False
 
     def data_received(self, data: bytes) -> None:
-        """Read what came. aiohttp calls this, too, with nothing, to go on after a pause."""
-        if data.find(END) == len(data) - len(END) and self._is_between():
-            self.tail = data[-len(LAST_CHUNK) :]  # one head, as most reads are
+        """Read what came. Called with nothing, too, to go on after a pause or an answer."""
+        size = len(data)
+        if self.ended:
+            self.held = b''
+        elif 0 < size <= self.left and not (self.paused or self.held):  # a part of a body
             self._feed(data)
-            return
-        if not data and not self.ended:
+        elif data.find(END) == size - len(END) and not (self.busy or self.in_head or self.held):
+            self._feed(data)  # a head, as most reads are
+        else:
+            self._feed_parts(data)
+        if self.fresh:
+            self.fresh = False
+            self.taken_up()
+
+    def _feed_parts(self, data: bytes) -> None:
+        """Feed what is held and what came, up to where the next request would begin."""
+        if not (data or self.body.is_eof()):
             self._feed(b'')
         text = self.tail + self.held + data
         start, self.held = len(self.tail), b''
         while start < len(text) and not self.ended:
-            if self.paused or len(self.waiting) >= WAITING:
+            if self.paused or (self.busy and self.body.is_eof()):
                 self.held = text[start:]
                 break
             end = min(self._end(text, start), len(text))
             self.tail = text[max(0, end - len(LAST_CHUNK)) : end]
             self._feed(text[start:end])
             start = end
-
-    def _is_between(self) -> bool:
-        """Tell whether all that has come is whole requests, and all of it was taken up."""
-        part = self.in_head or self.held or self.ended or self.waiting
-        return not part and self.taken[1].is_eof()
+        if len(self.held) > ROOM and self.transport is not None:
+            self.full = True
+            self.transport.pause_reading()
 
     def _end(self, text: bytes, start: int) -> int:
         """Find where the head or the body ends of which bytes come; or take all of them."""
-        head, body = self.arriving
-        if not body.is_eof() and not head.chunked:
-            length = head.headers['Content-Length'].lstrip('0')  # int takes no 5000 digits
-            return start + int(length) - body.total_bytes
-        mark = END if body.is_eof() else LAST_CHUNK
+        if self.left:
+            return start + self.left
+        mark = END if self.body.is_eof() else LAST_CHUNK
         end = text.find(mark, max(0, start + 1 - len(mark))) + len(mark)
         return end if end > start else len(text)
 
     def _feed(self, data: bytes) -> None:
-        (head, body), waiting = self.arriving, len(self.waiting)
-        in_body = not body.is_eof()
-        super().data_received(data)
-        more = len(self.waiting) > waiting
-        if in_body and not body.is_eof():
-            if more:  # the parser gave up in the middle of it, and does not say so to the body
-                self._break(body)
-        # Behind an upgrade the parser drops what came with the end, which would tell of trailers.
-        elif in_body and head.chunked and (more or head.upgrade or self.tail != LAST_CHUNK):
-            self._end_with_trailers(waiting)
-        if more or in_body:
-            self.head_ended()
-            head, body = self.arriving
-            if body.is_eof() and getattr(head, 'upgrade', False):  # a bad request has no such field
-                self.ended |= head.headers.get('Upgrade', '').lower() in UPGRADES
-        elif data:
+        between = self.body.is_eof()
+        try:
+            messages, _, _ = self.parser.feed_data(data)
+        except HttpProcessingError as error:
+            self.ended = True
+            if between:
+                self.refused(error)
+            elif not self.body.is_eof():  # else what is bad came behind it
+                self._break()
+            return
+        if not between:
+            self.left -= min(self.left, len(data))
+            if self.body.is_eof():
+                self._body_ended(messages)
+        elif messages:
+            self._take_up(messages)
+        else:
             self.head_began()
 
-    def _break(self, body: StreamReader) -> None:
-        if self.busy or body is not self.taken[1]:  # else nobody but aiohttp would read it
-            body.set_exception(RequestPayloadError('the framing is broken'))
-        body.feed_eof()  # or aiohttp would try to read the rest
+    def _take_up(self, messages: Any) -> None:
+        (self.head, self.body), *more = messages
+        self.parser.message_consumed()
+        self.tail = LAST_CHUNK[:2] if self.head.chunked else b''  # all of it may be a last chunk
+        self.ended = bool(more)  # never, as far as is known: then it is unclear what they are
+        self.busy, self.fresh, self.in_head = True, True, False
+        if not (self.body.is_eof() or self.head.chunked or self.head.method == 'CONNECT'):
+            self.left = int(self.head.headers['Content-Length'].lstrip('0'))  # of any length
+        self._heed_upgrade()
 
-    def _end_with_trailers(self, waiting: int) -> None:
-        self.ended = True
-        while len(self.waiting) > waiting:  # the first of these has the trailers
-            self.waiting.pop()
+    def _body_ended(self, messages: Any) -> None:
+        # Behind an upgrade the parser drops what came with the end, which would tell of
+        # trailers; else it takes them for headers of the next request.
+        clean = self.tail == LAST_CHUNK and not messages and not self.head.upgrade
+        self.ended |= self.head.chunked and not clean
+        self.tail = b''
+        self._heed_upgrade()
+
+    def _heed_upgrade(self) -> None:
+        if self.head.upgrade:
+            upgrade = self.head.headers.get('Upgrade', '').lower() in UPGRADES
+            self.ended |= upgrade if self.body.is_eof() else self.head.method == 'CONNECT'
+
+    def _break(self) -> None:
+        """Tell who reads the body: the parser gave up in the middle of it, and does not."""
+        self.body.set_exception(RequestPayloadError('the framing is broken'))
+        self.body.feed_eof()

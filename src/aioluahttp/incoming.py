@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
-from typing import Any
 
 from aiohttp.http_writer import HttpVersion11
-from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestPayloadError
-from aiohttp.web_request import BaseRequest
 
 from . import url
 from .checks import PORTS, check_host, check_port
@@ -18,10 +14,11 @@ from .codings import decoded
 from .conversion import body_into
 from .errors import BodyTooLarge, ProtocolError, TableError
 from .forwarded import NOBODY, Asked, Proxies, asked_by
+from .framing import Framed
 from .headers import Headers
 from .tables import Request
 
-__all__ = ['Refused', 'read_body', 'read_head']
+__all__ = ['Refused', 'has_body', 'read_body', 'read_head']
 
 CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
 
@@ -34,30 +31,30 @@ class Refused(Exception):
         self.status = status
 
 
-def read_head(raw: BaseRequest, proxies: Proxies) -> Request:
-    """Make the table of a request but for its body.
+def read_head(connection: Framed, proxies: Proxies) -> Request:
+    """Make the table of the request that a connection has taken up, but for its body.
 
     Raises:
         Refused: The request line or Host is none that RFC 9112 3.2 allows, or a trusted proxy
             says what cannot be.
     """
-    headers = Headers(raw.headers)
-    version = raw.version
+    head = connection.head
+    headers = Headers(head.headers)
+    version = head.version
     if version.major != 1:
         raise Refused(505)
-    if raw.method == 'CONNECT':
+    if head.method == 'CONNECT':
         raise Refused(501)
-    target = raw.raw_path
+    target = head.path
     if target[:1] != '/' or '#' in target:
-        target = _origin_form(target, raw.method, headers)
+        target = _origin_form(target, head.method, headers)
     path, _, query = target.partition('?')
-    connection: Any = raw.protocol
     asked = _asked(connection.peer, headers, proxies)
     # The scheme is not what an absolute target says.
     scheme = asked.scheme or ('https' if connection.ssl_context else 'http')
-    host, port = _sent_to(raw, asked.host or headers.get('Host'))
+    host, port = _sent_to(connection, asked.host or headers.get('Host'))
     request = Request(
-        method=raw.method,
+        method=head.method,
         url=target,
         scheme=scheme,
         host=host,
@@ -96,7 +93,7 @@ def _origin_form(target: str, method: str, headers: Headers) -> str:
     return parts.get('path', '/') + (f'?{parts["query"]}' if 'query' in parts else '')
 
 
-def _sent_to(raw: BaseRequest, host: str | None) -> tuple[str, int | None]:
+def _sent_to(connection: Framed, host: str | None) -> tuple[str, int | None]:
     """Give the host and port that the request was sent to (RFC 9112 3.2)."""
     # That there is one, and no more, is for the parser to see; HTTP/1.0 may have none.
     if host:
@@ -104,7 +101,7 @@ def _sent_to(raw: BaseRequest, host: str | None) -> tuple[str, int | None]:
             return _authority(host)
         except TableError as error:
             raise Refused(400) from error
-    name = raw.transport.get_extra_info('sockname') if raw.transport else None
+    name = connection.sockname
     return name[:2] if isinstance(name, tuple) else ('localhost', None)
 
 
@@ -117,8 +114,15 @@ def _authority(value: str) -> tuple[str, int | None]:
     return check_host(parts['host']), port
 
 
+def has_body(request: Request) -> bool:
+    """Tell whether a body was announced, or is to be there all the same."""
+    headers = request['headers']
+    announced = 'Content-Length' in headers or 'Transfer-Encoding' in headers
+    return announced or request['method'] == 'POST'
+
+
 async def read_body(
-    raw: BaseRequest, request: Request, into: str, limit: int | None, seconds: float
+    connection: Framed, request: Request, into: str, limit: int | None, seconds: float
 ) -> None:
     """Read the body of a request into its table; the headers then describe what is there.
 
@@ -132,62 +136,80 @@ async def read_body(
             in a way unknown.
     """
     headers = request['headers']
-    announced = 'Content-Length' in headers or 'Transfer-Encoding' in headers
-    if not announced and request['method'] != 'POST':
-        return
+    coding = headers.get('Transfer-Encoding')
     # RFC 9112 6.1. HTTP/1.0 has no such thing, so that who sent it on may have read another end.
-    if 'Transfer-Encoding' in headers and raw.version < (1, 1):
+    if coding is not None and connection.head.version < (1, 1):
         raise Refused(400)
-    if headers.get('Transfer-Encoding', 'chunked').lower() != 'chunked':
+    if coding is not None and coding.lower() != 'chunked':
         raise Refused(501)
     try:
-        # What is compressed may be shorter once decoded, which is what the limit counts.
-        length = 0 if 'Content-Encoding' in headers else int(headers.get('Content-Length', '0'))
-        if limit is not None and length > limit:
-            raise Refused(413)
-        await _expected(raw, headers)
-        if raw.content.is_eof() and 'Content-Encoding' not in headers:
-            data = raw.content.read_nowait()  # all of it came with the head, as it is to be
-            if limit is not None and len(data) > limit:
+        if 'Content-Encoding' in headers:
+            _expected(connection, headers)
+            data = await decoded(_Chunks(connection, seconds), headers, limit)
+        else:  # compressed it may be longer than decoded, which is what the limit counts
+            if limit is not None and int(headers.get('Content-Length', '0')) > limit:
                 raise Refused(413)
-        else:
-            data = await decoded(_Chunks(raw.content, seconds), headers, limit)
+            _expected(connection, headers)
+            data = await _whole(connection, seconds, limit)
         request['body'] = body_into(into, data, headers)
     except BodyTooLarge as error:
         raise Refused(413) from error
     except TimeoutError as error:
-        raw.content.feed_eof()  # or aiohttp would go on waiting for the rest
         raise Refused(408) from error
     # ValueError is JSON's, or int's; the others come of a body that is broken or cut off.
     except (ProtocolError, ValueError, RequestPayloadError, OSError) as error:
         raise Refused(400) from error
 
 
+async def _whole(connection: Framed, seconds: float, limit: int | None) -> bytes:
+    """Read a body that is to be as it came."""
+    body = connection.body
+    pieces: list[bytes] = []
+    size = 0
+    while (data := body.read_nowait()) or not body.is_eof():  # raises where it is broken
+        data = data or await _waited(connection, seconds)
+        size += len(data)
+        if limit is not None and size > limit:
+            raise Refused(413)
+        pieces.append(data)
+    return b''.join(pieces)
+
+
+async def _waited(connection: Framed, seconds: float) -> bytes:
+    """Wait for the next part of a body. One that has broken by then may look as if it ended."""
+    connection.expect_body(seconds)
+    try:
+        return await connection.body.readany()
+    finally:
+        connection.reading = False
+
+
 class _Chunks:
     """The chunks of a body, each within a time. No generator: it would have to be closed."""
 
-    def __init__(self, content: StreamReader, seconds: float) -> None:
-        self._content = content
+    def __init__(self, connection: Framed, seconds: float) -> None:
+        self._connection = connection
         self._seconds = seconds
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if data := self._content.read_nowait():  # raises where the body is broken
-            return data
-        if self._content.at_eof():
-            raise StopAsyncIteration
-        async with asyncio.timeout(self._seconds):
-            return await self._content.readany()
+        body = self._connection.body
+        while not (data := body.read_nowait()):
+            if body.is_eof():
+                raise StopAsyncIteration
+            if data := await _waited(self._connection, self._seconds):
+                break
+        return data
 
 
-async def _expected(raw: BaseRequest, headers: Headers) -> None:
+def _expected(connection: Framed, headers: Headers) -> None:
     """Answer ``Expect`` (RFC 9110 10.1.1)."""
     expectation = headers.get('Expect')
-    if expectation is None or raw.version < (1, 1):
+    if expectation is None or connection.head.version < (1, 1):
         return
     if expectation.lower() != '100-continue':
         raise Refused(417)
-    await raw.writer.write(CONTINUE)
-    raw.writer.output_size = 0  # or aiohttp would take the answer for begun
+    if connection.transport is not None and not connection.body.is_eof():
+        connection.transport.write(CONTINUE)

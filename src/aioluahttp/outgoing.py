@@ -7,49 +7,25 @@ from http import HTTPStatus
 from time import time
 from typing import Any
 
-from aiohttp.web_request import BaseRequest
-
 from .dates import format_date
 from .errors import TableError
 from .headers import ONE_HOP, Headers
 
-__all__ = ['NO_BODY', 'PHRASES', 'PIECE', 'Answer', 'date_line', 'encode', 'plain_answer']
+__all__ = ['NO_BODY', 'PHRASES', 'Answer', 'date_line', 'encode', 'plain_answer']
 
 PHRASES = {int(status): status.phrase for status in HTTPStatus}
 NO_BODY = frozenset({204, 205, 304})
-PIECE = 64 * 1024  # bytes: what asyncio lets wait for a peer that reads slowly, too
 
 
 class Answer:
-    """A response as aiohttp's connection takes it: head and body together."""
+    """The bytes of a response, head and body together, and whether the connection goes on."""
 
-    __slots__ = ('_raw', 'data', 'keep_alive', 'status')
+    __slots__ = ('data', 'keep_alive', 'status')
 
     def __init__(self, status: int, data: bytes, keep_alive: bool) -> None:
         self.status = status
-        self.keep_alive = keep_alive
         self.data = data
-        self._raw: Any = None
-
-    async def prepare(self, raw: BaseRequest) -> Any:
-        """Remember where to write to."""
-        self._raw = raw
-        return raw.writer
-
-    async def write_eof(self) -> None:
-        """Write all, and wait while the peer reads; who stops reading is cut off."""
-        connection, data = self._raw.protocol, self.data
-        # asyncio's TLS does not wait for who reads, nor tell how far, within a single write.
-        step = PIECE if connection.ssl_context else len(data)
-        for start in range(0, len(data), step):
-            transport = connection.transport
-            if transport is None or transport.is_closing():
-                raise ConnectionResetError('the client has left')
-            transport.write(data if step == len(data) else data[start : start + step])
-            if connection.writing_paused:
-                connection.expect_reading(transport)
-                await self._raw.writer.drain()
-                connection.is_read()
+        self.keep_alive = keep_alive
 
 
 def plain_answer(status: int, method: str = 'GET') -> Answer:
@@ -67,27 +43,31 @@ def plain_answer(status: int, method: str = 'GET') -> Answer:
 
 
 def encode(
-    raw: BaseRequest,
+    request: Any,
     status: int,
     reason: str | None,
     headers: Headers,
     body: bytes,
     keep_alive: bool,
 ) -> Answer:
-    """Write a response out: the framing is the library's, all else as the table has it."""
+    """Write a response out: the framing is the library's, all else as the table has it.
+
+    Args:
+        request: What it answers, as aiohttp's parser gives it.
+    """
     kept = [f'{name}: {value}' for name, value in headers.items() if name.lower() not in ONE_HOP]
-    if (length := _content_length(raw.method, status, headers, body)) is not None:
+    if (length := _content_length(request.method, status, headers, body)) is not None:
         kept.append(f'Content-Length: {length}')
     if 'Date' not in headers:
         kept.append(f'Date: {_date(int(time()))}')
     if not keep_alive:
         kept.append('Connection: close')
-    elif raw.version < (1, 1):
+    elif request.version < (1, 1):
         kept.append('Connection: keep-alive')
     phrase = PHRASES.get(status, '') if reason is None else reason
     lines = '\r\n'.join((f'HTTP/1.1 {status} {phrase}', *kept, '\r\n'))
     head = lines.encode('utf-8', 'surrogateescape')
-    silent = raw.method == 'HEAD' or status in NO_BODY
+    silent = request.method == 'HEAD' or status in NO_BODY
     return Answer(status, head if silent else head + body, keep_alive)
 
 

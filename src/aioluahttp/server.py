@@ -137,10 +137,10 @@ class Server:
         await self._acceptor.close()
         if self._unix:
             unlink_unix(*self._unix)
-        self._connections.close_idle()
-        for _ in range(2):  # what has just been read is taken up, and becomes a task that runs
+        for _ in range(3):  # what has just come is read, so its request is taken up
             await asyncio.sleep(0)
-        late = set(self._exchange.running.values())
+        self._connections.close_idle()
+        late = {connection.task for connection in self._exchange.running if connection.task}
         wait = grace
         while late:
             _, late = await asyncio.wait(late, timeout=wait)
