@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Mapping, Sequence
 from pprint import pformat
 from time import perf_counter
 from typing import Any
 
 from . import parallel
-from .listening import listen
+from .listening import listen, run_in_loop
 from .pool import request
 from .shapes import RequestTable
 from .tables import Request, Response
@@ -79,5 +78,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         'print the tables that went and came.',
     )
     parser.parse_args(arguments)
-    asyncio.run(demonstrate())
+    run_in_loop(demonstrate())
     return 0

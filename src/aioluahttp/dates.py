@@ -20,14 +20,12 @@ DAY = r'(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)'
 LONG_DAY = r'(?:Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)'
 MONTH = rf'(?P<month>{"|".join(MONTHS)})'
 TIME = r'(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)'
-FORMS = [
-    re.compile(form)
-    for form in (
-        rf'{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {TIME} GMT',
-        rf'{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {TIME} GMT',
-        rf'{DAY} {MONTH} (?P<day>[0-9]{{2}}| [0-9]) {TIME} (?P<year>[0-9]{{4}})',
-    )
-]
+# As text: re compiles them at the first date, which many a program never reads.
+FORMS = (
+    rf'{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {TIME} GMT',
+    rf'{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {TIME} GMT',
+    rf'{DAY} {MONTH} (?P<day>[0-9]{{2}}| [0-9]) {TIME} (?P<year>[0-9]{{4}})',
+)
 
 
 def format_date(time: float | datetime | None = None) -> str:
@@ -82,7 +80,7 @@ def parse_date(text: Any) -> int | None:
     if not isinstance(text, str):
         return None
     for form in FORMS:
-        if match := form.fullmatch(text):
+        if match := re.fullmatch(form, text):
             return _to_unix(**match.groupdict())
     return None
 

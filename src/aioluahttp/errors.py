@@ -20,13 +20,13 @@ __all__ = [
 ]
 
 SHOWN = 100  # characters of a bad value that a message repeats: enough to recognise it
-USERINFO = re.compile(r'//[^/?#]*@')
+USERINFO = r'//[^/?#]*@'
 
 
 def shown(value: object) -> str:
     """Give the text of a value for a message: cut to length, credentials of a URL hidden."""
     try:
-        text = USERINFO.sub('//***@', repr(value))
+        text = re.sub(USERINFO, '//***@', repr(value))
     except Exception:  # an int of over 4300 digits has no repr, and any class may fail to give one
         return f'a {type(value).__name__}'
     return text if len(text) <= SHOWN else text[:SHOWN] + '…'

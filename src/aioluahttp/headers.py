@@ -130,10 +130,11 @@ def parse_cookies(pairs: Iterable[str]) -> dict[str, str]:
     return cookies
 
 
-# Possessive quantifiers: a Link header of a hostile peer is read in linear time.
+# Possessive quantifiers: a Link header of a hostile peer is read in linear time. As text: re
+# compiles them at the first Link header, which many a program never reads.
 VALUE = r'\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;,"]*+))'
-PARAMETER = re.compile(rf';\s*+([^\s=;,"]++)(?:{VALUE})?+')
-LINK = re.compile(rf'<([^<>]*+)>((?:\s*+{PARAMETER.pattern})*+)')
+PARAMETER = rf';\s*+([^\s=;,"]++)(?:{VALUE})?+'
+LINK = rf'<([^<>]*+)>((?:\s*+{PARAMETER})*+)'
 
 
 def parse_links(text: str) -> dict[str, dict[str, str]]:
@@ -148,9 +149,9 @@ def parse_links(text: str) -> dict[str, dict[str, str]]:
         {'next': {'url': '/p?page=2', 'rel': 'next'}}
     """
     links: dict[str, dict[str, str]] = {}
-    for target, parameters, *_ in LINK.findall(text):
+    for target, parameters, *_ in re.findall(LINK, text):
         link = {'url': target}
-        for name, quoted, bare in PARAMETER.findall(parameters):
+        for name, quoted, bare in re.findall(PARAMETER, parameters):
             link.setdefault(name.lower(), re.sub(r'\\(.)', r'\1', quoted) or bare)
         for relation in link.get('rel', '').lower().split():
             links.setdefault(relation, link)

@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from dataclasses import fields
 from functools import cache, partial
 from os import PathLike
@@ -202,9 +202,18 @@ def run(
 ) -> None:
     """Listen until SIGINT or SIGTERM, then close gracefully. A second signal ends at once.
 
-    The blocking form of ``listen``, for scripts; the arguments are the same.
+    The blocking form of ``listen``, for scripts; the arguments are the same. It runs in an event
+    loop of its own: uvloop's where that is installed, else asyncio's.
     """
-    asyncio.run(_until_signal(listen(host, port, callback, on_error, **options)))
+    run_in_loop(_until_signal(listen(host, port, callback, on_error, **options)))
+
+
+def run_in_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a loop of its own: uvloop's where that is installed, else asyncio's."""
+    runs: Callable[..., object] = asyncio.run
+    with contextlib.suppress(ImportError):
+        from uvloop import run as runs  # here, for an app with a loop needs none
+    runs(main)
 
 
 async def _until_signal(listening: Listening) -> None:

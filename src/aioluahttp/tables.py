@@ -24,7 +24,7 @@ else:
 
 __all__ = ['Handler', 'Request', 'Response', 'SentRequest']
 
-LOGIN = re.compile(r'(^|//)[^/?#]*@')  # in a URL, also in one without its scheme
+LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
 
 Data: TypeAlias = bytes  # the tables have a method of that name
 
@@ -231,7 +231,7 @@ class SentRequest(Request):
                 hidden[key] = '***'
         for key in ('url', 'proxy'):
             if key in hidden:
-                hidden[key] = LOGIN.sub(r'\1***@', str(hidden[key]))
+                hidden[key] = re.sub(LOGIN, r'\1***@', str(hidden[key]))
         if 'headers' in hidden:
             try:
                 hidden['headers'] = hide(to_headers(hidden['headers']))
