@@ -82,7 +82,7 @@ ILLEGAL = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
 def quoted(key: str, part: str) -> str:
     """Quote the characters that may not stand in a path or a query, and no others."""
     if not ILLEGAL.search(part):
-        return part
+        return str.__str__(part)  # a subclass may be another text once it is looked up
     if CONTROL.search(part) or '\t' in part:
         raise TableError.of(key, part, 'free of control characters')
     try:
