@@ -104,7 +104,7 @@ class Plain(Sending):
     ssl = True
     server_hostname = proxy = proxy_auth = proxy_headers = None
 
-    def __init__(self, method: str, url: yarl.URL, **given: Any) -> None:
+    def __init__(self, method: str, url: yarl.URL, given: dict[str, Any]) -> None:
         self.method = method
         self.url = self.original_url = url
         self.headers = given['headers']
@@ -114,8 +114,8 @@ class Plain(Sending):
     @property
     def connection_key(self) -> ConnectionKey:
         url = self.url
-        key = (url.raw_host or '', url.port, self.is_ssl(), True, None, None, None, None)
-        return ConnectionKey(*key)
+        host, port = url.raw_host or '', url.port
+        return ConnectionKey(host, port, self.is_ssl(), True, None, None, None, None)
 
     async def write(self, conn: Any) -> aiohttp.ClientResponse:
         writer = StreamWriter(conn.protocol, self.loop)
@@ -137,18 +137,15 @@ class Plain(Sending):
         )
 
 
-SPECIAL = ('cookies', 'proxy', 'server_hostname', 'traces')  # ``transport`` gives no more
+BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 
 
 def sending(method: str, url: yarl.URL, **given: Any) -> Sending:
     """Make a request for aiohttp, in the place of its ``request_class``."""
-    plain = (
-        method in aiohttp.ClientRequest.GET_METHODS
-        and given['data'] is None
-        and given['ssl'] is True
-        and not any(map(given.get, SPECIAL))
-    )
-    return (Plain if plain else Sending)(method, url, **given)
+    special = given['traces'] or given['cookies'] or given['proxy'] or given['server_hostname']
+    if special or given['data'] is not None or given['ssl'] is not True or method not in BODILESS:
+        return Sending(method, url, **given)
+    return Plain(method, url, given)
 
 
 class Answer(aiohttp.ClientResponse):

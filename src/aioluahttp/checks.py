@@ -125,6 +125,9 @@ def _has_login(text: str) -> bool:
     return '@' in text.partition('//')[0]
 
 
+ABSOLUTE = re.compile('[A-Za-z][A-Za-z0-9+.-]*://')
+
+
 def check_url(value: Any) -> str:
     given = str(value) if isinstance(value, yarl.URL) else value
     if not isinstance(given, str):
@@ -132,7 +135,7 @@ def check_url(value: Any) -> str:
     if (
         given == WHOLE_SERVER
         or given.startswith('/')
-        or re.match('[A-Za-z][A-Za-z0-9+.-]*://', given)
+        or ABSOLUTE.match(given)
     ):
         return given
     hint = '; write http:// before a host' if re.match(r'\w', given) else ''

@@ -24,9 +24,10 @@ from .tables import Request, Response
 __all__ = ['body_into', 'to_mapping', 'to_request', 'to_response', 'wire_body']
 
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
+LOGINS = ('auth', 'bearer')
 BODIES = ('body', 'json', 'form', 'multipart')
 TARGET = ('scheme', 'host', 'port', 'path', 'query')
-FIRST = ('method', 'url', *TARGET, 'headers')
+NORMAL = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
 
 
 def _checked(
@@ -58,15 +59,19 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
         >>> request.host, request.port, request.path, request.query, request.url
         ('localhost', 8080, '/a', 'b=c', '/a?b=c')
     """
-    given = _checked({**to_mapping(table), **fields}, REQUEST_CHECKS)
+    mapping = to_mapping(table)
+    given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
     headers = given.pop('headers', None) or Headers()
     userinfo = _take_target(given)
     _take_authorization(given, headers, userinfo)
     _take_body(given, headers)
-    given |= {'method': given.get('method', 'GET'), 'headers': headers}
+    given.setdefault('method', 'GET')
+    given['headers'] = headers
     if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
         raise TableError.of('path', WHOLE_SERVER, 'a path; OPTIONS alone may ask the whole server')
-    return Request({key: given[key] for key in FIRST} | given)
+    request = Request(NORMAL)  # for the order of its keys
+    request.update(given)
+    return request
 
 
 def to_mapping(table: Any) -> Mapping[str, Any]:
@@ -109,7 +114,7 @@ def _parts(written: str) -> tuple[Mapping[str, Any], str | None]:
 
 
 def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str | None) -> None:
-    made = [given.pop(key) for key in ('auth', 'bearer') if key in given]
+    made = [given.pop(key) for key in LOGINS if key in given]
     if userinfo:
         made.append(check_userinfo(userinfo))
     if len(made) + ('Authorization' in headers) > 1:
