@@ -101,7 +101,6 @@ class Plain(Sending):
     costs. ``sending`` chooses; a test holds the two ways to the same bytes.
     """
 
-    ssl = True
     server_hostname = proxy = proxy_auth = proxy_headers = None
 
     def __init__(self, method: str, url: yarl.URL, given: dict[str, Any]) -> None:
@@ -110,6 +109,10 @@ class Plain(Sending):
         self.headers = given['headers']
         self.loop = given['loop']
         self.given = given
+
+    @property
+    def ssl(self) -> bool:
+        return True
 
     @property
     def connection_key(self) -> ConnectionKey:

@@ -132,11 +132,7 @@ def check_url(value: Any) -> str:
     given = str(value) if isinstance(value, yarl.URL) else value
     if not isinstance(given, str):
         raise TableError.of('url', value, 'a str or a yarl.URL')
-    if (
-        given == WHOLE_SERVER
-        or given.startswith('/')
-        or ABSOLUTE.match(given)
-    ):
+    if given == WHOLE_SERVER or given.startswith('/') or ABSOLUTE.match(given):
         return given
     hint = '; write http:// before a host' if re.match(r'\w', given) else ''
     right = f"'scheme://host/path' or '/path'{hint}"

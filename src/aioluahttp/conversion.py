@@ -27,7 +27,7 @@ NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value o
 LOGINS = ('auth', 'bearer')
 BODIES = ('body', 'json', 'form', 'multipart')
 TARGET = ('scheme', 'host', 'port', 'path', 'query')
-NORMAL = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
+NORMAL: dict[str, Any] = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
 
 
 def _checked(
