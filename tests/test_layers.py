@@ -8,7 +8,7 @@ import pytest
 import aioluahttp
 
 ROWS = [
-    {'errors'},
+    {'errors', 'deadlines'},
     {'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'forms', 'shapes', 'forwarded'},
     {'checks', 'tables'},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,7 @@ from aiohttp.abc import AbstractCookieJar
 from aiohttp.http import HttpProcessingError
 
 from . import text, url
-from .attempts import Answer, LostConnection, Sending, StaleConnection, check_end, once, reason
+from .attempts import Answer, LostConnection, StaleConnection, check_end, once, reason, sending
 from .checks import check_userinfo
 from .codings import ACCEPT_ENCODING, decoded
 from .conversion import body_into, wire_body
@@ -103,7 +104,7 @@ class Transport:
         session = self._sessions[unix] = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=self._cookies,
-            request_class=Sending,
+            request_class=sending,  # type: ignore[arg-type]
             response_class=Answer,
             middlewares=(once,),
             auto_decompress=False,  # codings undoes it: within the limit, and up to its end
@@ -136,12 +137,12 @@ class Transport:
                     raise
 
     async def _exchange(self, request: Request) -> Response[Any]:
-        arguments = _arguments(request)
+        target = _target(request['scheme'], request['host'], request['port'], request['url'])
+        arguments = _arguments(request, target)
         session = self._session(request)
-        async with session.request(request['method'], _target(request), **arguments) as response:
+        async with session.request(request['method'], target, **arguments) as response:
             headers = Headers(response.headers)
-            limit = request.get('max_body', MAX_BODY)
-            data = await decoded(response.content.iter_any(), headers, limit)
+            data = await _read(response.content, headers, request.get('max_body', MAX_BODY))
             check_end(response)
         return Response(
             {
@@ -149,7 +150,7 @@ class Transport:
                 'reason': response.reason or '',
                 'headers': headers,
                 'body': _body(request.get('into', 'text'), data, headers, response.status),
-                'url': str(response.url),
+                'url': str(target),
                 'method': request['method'],
                 'version': '{}.{}'.format(*(response.version or (1, 1))),
                 'ip': response.peer,  # type: ignore[attr-defined]
@@ -158,21 +159,37 @@ class Transport:
         )
 
 
-def _target(request: Request) -> yarl.URL:
+@lru_cache(256)
+def _target(scheme: str, host: str, port: int, url: str) -> yarl.URL:
     # As the path, path and query go out as they are; yarl would drop a lone question mark.
-    host = request['host']
+    path, _, query = (url, '', '') if url.endswith('?') else url.partition('?')
     return yarl.URL.build(
-        scheme=request['scheme'],
+        scheme=scheme,
         host=f'[{host}]' if ':' in host else host,
-        port=request['port'],
-        path=request['url'] if request['url'].endswith('?') else request['path'],
-        query_string='' if request['url'].endswith('?') else request['query'],
+        port=port,
+        path=path,
+        query_string=query,
         encoded=True,
     )
 
 
-def _arguments(request: Request) -> dict[str, Any]:
-    headers = _headers(request)
+@lru_cache(256)
+def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    # The total is the client's own, over redirects too.
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
+
+
+async def _read(content: aiohttp.StreamReader, headers: Headers, limit: int | None) -> bytes:
+    if 'Content-Encoding' in headers or not content.is_eof():
+        return await decoded(content.iter_any(), headers, limit)
+    data = content.read_nowait()  # all of it came with the head
+    if limit is not None and len(data) > limit:
+        raise BodyTooLarge('the body passed max_body')
+    return data
+
+
+def _arguments(request: Request, target: yarl.URL) -> dict[str, Any]:
+    headers = _headers(request, target)
     arguments: dict[str, Any] = {'headers': headers, 'allow_redirects': False}
     if 'body' in request:
         data = wire_body(headers, request['body'])
@@ -187,23 +204,21 @@ def _arguments(request: Request) -> dict[str, Any]:
         arguments |= _proxy(request, headers)
     timeout = request.get('timeout')
     limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
-    arguments['timeout'] = aiohttp.ClientTimeout(
-        total=None,  # the client's own, over redirects too
-        connect=limits.get('connect'),
-        sock_read=limits.get('read'),
-    )
+    arguments['timeout'] = _timeout(limits.get('connect'), limits.get('read'))
     return arguments
 
 
-def _headers(request: Request) -> Headers:
+def _headers(request: Request, target: yarl.URL) -> Headers:
     spelling: dict[str, str] = {}  # aiohttp keeps a repeated header only under one spelling
-    kept = Headers()
+    kept = Headers(Host=target.host_port_subcomponent or '')
     for name, value in request['headers'].items():
         lower = name.lower()
         if not text.is_clean(value):  # aiohttp would leave out what it cannot encode
             right = 'text in UTF-8 to be sent'
             raise TableError.of(f'headers[{name}]', value, right, secret=is_secret(name))
-        if lower not in ONE_HOP:
+        if lower == 'host':
+            kept[name] = value
+        elif lower not in ONE_HOP:
             kept.add(spelling.setdefault(lower, name), value)
     return kept
 
