@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import ssl
 
-import aiohttp
 import pytest
-import yarl
 
 import aioluahttp as http
-from aioluahttp.attempts import Answer, Sending, sending
+
+pytestmark = pytest.mark.usefixtures('both_routes')
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 INTERIM = b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n'
@@ -20,56 +19,6 @@ def answer(body, *fields, length=True):
     """Make the bytes of a response."""
     lines = ['HTTP/1.1 200 OK', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
     return '\r\n'.join((*lines, '\r\n')).encode() + body
-
-
-# The two ways to send
-
-
-@pytest.mark.parametrize('method', ['GET', 'HEAD', 'OPTIONS', 'TRACE'])
-async def test_both_ways_put_the_same_bytes_on_the_same_connection(raw_server, method):
-    """If this fails, aiohttp sends a head, or knows a connection, in another way than before."""
-    headers = [('Host', 'host:81'), ('Accept', '*/*'), ('Accept-Encoding', 'x'), ('A', 'b')]
-    headers += [('User-Agent', 'é'), ('A', 'c')]
-    async with raw_server(b'HTTP/1.1 204 OK\r\n\r\n') as peer:
-        url = yarl.URL(peer.url + '/%41?a=%2C', encoded=True)
-        async with aiohttp.TCPConnector() as connector:
-            for way in (Sending, sending):
-                async with (
-                    aiohttp.ClientSession(
-                        connector=connector,
-                        connector_owner=False,
-                        request_class=way,
-                        response_class=Answer,
-                        skip_auto_headers=('Content-Type',),
-                    ) as session,
-                    session.request(method, url, headers=headers) as response,
-                ):
-                    assert 204 == response.status
-    first, second = peer.asked
-    assert first == second
-    assert 1 == peer.connections
-
-
-async def test_who_traces_aiohttp_sees_all_of_it(raw_server):
-    """A session with traces sends as aiohttp does; so do those that tools instrument."""
-    seen = []
-    trace = aiohttp.TraceConfig()
-
-    async def note(session, context, params):
-        seen.append(type(params).__name__)
-
-    for signal in (trace.on_request_start, trace.on_request_headers_sent, trace.on_request_end):
-        signal.append(note)
-    async with (
-        raw_server(OK) as peer,
-        aiohttp.ClientSession(
-            request_class=sending, response_class=Answer, trace_configs=[trace]
-        ) as session,
-        session.get(peer.url) as response,
-    ):
-        assert 'hi' == await response.text()
-    expected = ['TraceRequestStartParams', 'TraceRequestHeadersSentParams', 'TraceRequestEndParams']
-    assert expected == seen
 
 
 # What may be sent on

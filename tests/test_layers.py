@@ -14,7 +14,7 @@ ROWS = [
     {'checks', 'tables'},
     {'conversion', 'framing'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts'},
-    {'lean'},
+    {'lean', 'direct'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},
     {'pool', 'acceptor'},

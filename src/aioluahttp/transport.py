@@ -13,10 +13,10 @@ import yarl
 from aiohttp.abc import AbstractCookieJar
 from aiohttp.http import HttpProcessingError
 
-from . import text, url
-from .attempts import Answer, LostConnection, StaleConnection, check_end, once, reason, sending
+from . import attempts, direct, text, url
+from .attempts import Answer, LostConnection, Sending, StaleConnection, once, reason
 from .checks import check_userinfo
-from .codings import ACCEPT_ENCODING, decoded
+from .codings import ACCEPT_ENCODING
 from .conversion import body_into, wire_body
 from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
 from .headers import ONE_HOP, Headers, is_secret
@@ -104,7 +104,7 @@ class Transport:
         session = self._sessions[unix] = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=self._cookies,
-            request_class=sending,  # type: ignore[arg-type]
+            request_class=Sending,
             response_class=Answer,
             middlewares=(once,),
             auto_decompress=False,  # codings undoes it: within the limit, and up to its end
@@ -137,23 +137,23 @@ class Transport:
                     raise
 
     async def _exchange(self, request: Request) -> Response[Any]:
+        method = request['method']
         target = _target(request['scheme'], request['host'], request['port'], request['url'])
         arguments = _arguments(request, target)
         session = self._session(request)
-        async with session.request(request['method'], target, **arguments) as response:
-            headers = Headers(response.headers)
-            data = await _read(response.content, headers, request.get('max_body', MAX_BODY))
-            check_end(response)
+        way = direct if direct.is_open(session, method, arguments) else attempts
+        limit = request.get('max_body', MAX_BODY)
+        answer = await way.ask(session, method, target, arguments, limit)
         return Response(
             {
-                'status': response.status,
-                'reason': response.reason or '',
-                'headers': headers,
-                'body': _body(request.get('into', 'text'), data, headers, response.status),
+                'status': answer.status,
+                'reason': answer.reason or '',
+                'headers': answer.headers,
+                'body': _body(request.get('into', 'text'), answer),
                 'url': str(target),
-                'method': request['method'],
-                'version': '{}.{}'.format(*(response.version or (1, 1))),
-                'ip': response.peer,  # type: ignore[attr-defined]
+                'method': method,
+                'version': '{}.{}'.format(*(answer.version or (1, 1))),
+                'ip': answer.peer,
                 'history': [],
             }
         )
@@ -179,18 +179,9 @@ def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout
     return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
 
 
-async def _read(content: aiohttp.StreamReader, headers: Headers, limit: int | None) -> bytes:
-    if 'Content-Encoding' in headers or not content.is_eof():
-        return await decoded(content.iter_any(), headers, limit)
-    data = content.read_nowait()  # all of it came with the head
-    if limit is not None and len(data) > limit:
-        raise BodyTooLarge('the body passed max_body')
-    return data
-
-
 def _arguments(request: Request, target: yarl.URL) -> dict[str, Any]:
     headers = _headers(request, target)
-    arguments: dict[str, Any] = {'headers': headers, 'allow_redirects': False}
+    arguments: dict[str, Any] = {'headers': headers}
     if 'body' in request:
         data = wire_body(headers, request['body'])
         arguments['data'] = data if len(data) < LARGE else io.BytesIO(data)
@@ -236,10 +227,11 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     return arguments
 
 
-def _body(into: str, data: bytes, headers: Headers, status: int) -> Any:
+def _body(into: str, answer: attempts.Received) -> Any:
     try:
-        return body_into(into, data, headers)
+        return body_into(into, answer.data, answer.headers)
     except ValueError as error:
-        if status < 300:
+        if answer.status < 300:
             raise ProtocolError(f'the body is no JSON: {error}') from error
-        return body_into('text', data, headers)  # the page of a redirect or an error, as a rule
+        # The page of a redirect or an error, as a rule.
+        return body_into('text', answer.data, answer.headers)
