@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import struct
+from contextvars import ContextVar
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,7 @@ from aioluahttp.connections import Connection, Connections
 from aioluahttp.exchange import Exchange, Settings
 
 BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
+VARIABLE = ContextVar('VARIABLE', default='unset')
 
 
 def echo(request):
@@ -167,6 +169,29 @@ async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, c
         left.set()
         await until(lambda: not connections.exchange.running)
     assert ['ERROR'] == [record.levelname for record in caplog.records]
+
+
+# Contexts
+
+
+async def test_a_request_begins_in_the_context_of_the_server(wire):
+    """Never in that of another: one it came along with, or whose connection made room for it."""
+    seen = []
+
+    def handler(request):
+        seen.append(VARIABLE.get())
+        VARIABLE.set(request.url)
+        return {'status': 200}
+
+    VARIABLE.set('the server')
+    async with http.listen('127.0.0.1', 0, handler, max_connections=1) as server:
+        for number in range(3):
+            async with wire(server) as client:
+                client.ask(f'GET /{number}/1')
+                client.ask(f'GET /{number}/2')
+                client.ask(f'GET /{number}/3', 'Connection: close')
+                await client.rest()
+    assert ['the server'] * 9 == seen
 
 
 # Ends

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -118,7 +119,11 @@ class Connection(Framed):
         """Answer a request in a task of its own, with contextvars of its own."""
         self.connections.requests_count += 1
         self.connections.exchange.running.add(self)
-        task = asyncio.Task(self._answer(), loop=self.connections.loop, name=NAME, **EAGER)
+        # This may run in the context of the request before.
+        context = self.connections.context.copy()
+        task = asyncio.Task(
+            self._answer(), loop=self.connections.loop, name=NAME, context=context, **EAGER
+        )
         self.task = task if self.busy else None
 
     async def _answer(self) -> None:
@@ -239,6 +244,7 @@ class Connections(LowLevelServer):
         self.on_gone: Callable[[], None] = lambda: None
         self.bytes_in = self.bytes_out = 0
         self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()  # of which each request gets a copy
         self.open: dict[Connection, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()
