@@ -70,7 +70,7 @@ class Connection(Framed):
         """Read what came."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
-        if self.at_eof and not self.busy:  # what is held is no whole request
+        if self.at_eof and not (self.busy or self.held):  # no whole request is left
             self.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
