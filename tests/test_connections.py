@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import ssl
@@ -223,6 +224,41 @@ async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch)
         client.ask('POST /', 'Content-Length: 9', body=b'x')
         assert 413 == (await client.answer())[0]
         await until(lambda: not server.stats['connections'])
+
+
+async def test_a_bad_head_in_parts_is_refused_once_and_only_so_long(wire, until, monkeypatch):
+    """It is late for nothing once it is answered, be it as it may that its end never came."""
+    monkeypatch.setattr('aioluahttp.connections.LINGER', 0.05)
+    async with serving() as (connections, server), wire(server) as client:
+        connection, _ = await connections.made.get()
+        client.send(b'GET / HT')
+        await until(lambda: connection.in_head)
+        client.send(b'no')
+        assert (400, b'') == ((await client.answer())[0], await client.rest())
+        await until(lambda: not connections.open)
+
+
+async def test_what_is_sent_of_a_body_that_nobody_reads_is_dropped(wire):
+    """Also where reading had stopped, for more of it had come than is wanted at a time."""
+    chunks = b'1\r\nx\r\n' * 4_000_000
+    async with serving(max_concurrent=0) as (_, server), wire(server) as client:
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=chunks)
+        await client.writer.drain()
+        assert (503, b'') == ((await client.answer())[0], await client.rest())
+
+
+@pytest.mark.parametrize(
+    'sent', [b'no HTTP', b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n']
+)
+async def test_who_has_left_when_it_is_refused_is_not_told_of(until, caplog, sent):
+    """The answer resets the connection then, and what follows finds it so."""
+    async with serving(max_body=1) as (connections, server):
+        with socket.create_connection(('127.0.0.1', server.port)) as client:
+            client.sendall(sent + b'\r\nx')
+        await connections.made.get()
+        await until(lambda: not connections.open)
+        gc.collect()  # a task tells of an exception that nobody asked for as it goes
+    assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 # Deadlines

@@ -111,7 +111,7 @@ class Connection(Framed):
         elif self.reading:
             self.body.set_exception(TimeoutError('no more of the body came'))
         elif not self.busy:  # else it is for the callback to be done
-            if self.in_head:
+            if self.in_head and not self.ended:
                 self._say(plain_answer(408))
             self.close()
 
@@ -192,7 +192,9 @@ class Connection(Framed):
             self.close()
         else:
             if transport.can_write_eof():  # in TLS it cannot
-                transport.write_eof()
+                with contextlib.suppress(OSError):  # a peer that has left may be known only now
+                    transport.write_eof()
+            self.resume_reading()  # a body that nobody wants may have filled its buffer
             self._expect(LINGER)
 
     def close(self) -> None:
