@@ -579,6 +579,26 @@ async def test_who_leaves_does_not_end_its_callback(wire, until):
         await held.ended.wait()
 
 
+async def test_no_request_is_taken_up_behind_the_last_answer_of_a_server(wire, until):
+    """Also where that answer was begun before the server was closed, and does not say so."""
+    asked = []
+
+    def handler(request):
+        asked.append(request.url)
+        return big(request)
+
+    async with serving(handler) as (connections, server), wire(server) as client:
+        _, transport = await connections.made.get()
+        client.ask('GET /1')
+        client.ask('GET /2')
+        await until(transport.get_write_buffer_size)
+        connections.exchange.closing = True
+        assert None is (await client.answer())[1].get('Connection')
+        with contextlib.suppress(ConnectionError):
+            assert b'' == await client.rest()
+    assert ['/1'] == asked
+
+
 async def test_who_comes_as_the_server_closes_is_sent_away(wire):
     """A connection that was being accepted is closed at once."""
     exchange = Exchange(echo, Settings())

@@ -145,7 +145,7 @@ class Connection(Framed):
 
     def _go_on(self, goes_on: bool) -> None:
         """See to what follows an answer."""
-        if not goes_on or self.ended:
+        if not goes_on or self.ended or self.connections.exchange.closing:
             broken = self.body.exception() is not None
             self._leave(sending=broken or not self.body.is_eof() or bool(self.held))
         elif self.held or self.at_eof:  # in a turn of its own, for there may be many of them
