@@ -172,6 +172,33 @@ async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, c
     assert ['ERROR'] == [record.levelname for record in caplog.records]
 
 
+try:
+    import uvloop
+except ImportError:
+    LOOPS = {'asyncio': None}
+else:
+    LOOPS = {'asyncio': None, 'uvloop': uvloop.new_event_loop}
+
+
+@pytest.mark.parametrize('loop', LOOPS)
+@pytest.mark.parametrize('kind', [KeyboardInterrupt, SystemExit])
+def test_a_handler_may_end_the_program(wire, caplog, loop, kind):
+    """On every loop, and nothing but the exception tells of it."""
+
+    def handler(request):
+        raise kind
+
+    async def serve():
+        async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
+            client.ask('GET /')
+            await asyncio.Event().wait()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner, pytest.raises(kind):
+        runner.run(asyncio.wait_for(serve(), 10))
+    gc.collect()
+    assert [] == caplog.records
+
+
 # Contexts
 
 

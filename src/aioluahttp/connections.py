@@ -137,6 +137,9 @@ class Connection(Framed):
         except Exception:
             logger.exception('the request from %s failed', self.peer)
             self._say(plain_answer(500))
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Raised here it may be raised where the bytes came, and uvloop goes on after that.
+            self.connections.loop.call_soon(_raise, error)
         finally:
             self.task = None
             self.connections.exchange.running.discard(self)
@@ -226,6 +229,10 @@ class Connection(Framed):
         if self.reading_timer is not None:
             self.reading_timer.cancel()
             self.reading_timer = None
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
