@@ -626,6 +626,23 @@ async def test_no_request_is_taken_up_behind_the_last_answer_of_a_server(wire, u
     assert ['/1'] == asked
 
 
+async def test_a_tls_client_that_leaves_is_written_no_more(wire, certificates, trusting, caplog):
+    """Nor is the rest of its answer encrypted; asyncio would warn of every piece."""
+
+    def handler(request):
+        client.writer.get_extra_info('socket').shutdown(socket.SHUT_RDWR)
+        return big(request)
+
+    async with (
+        http.listen('127.0.0.1', 0, handler, tls=certificates.server) as server,
+        wire(server, ssl=trusting) as client,
+    ):
+        client.ask('GET /')
+        with contextlib.suppress(ConnectionError):
+            await client.rest()
+    assert [] == caplog.records
+
+
 async def test_who_comes_as_the_server_closes_is_sent_away(wire):
     """A connection that was being accepted is closed at once."""
     exchange = Exchange(echo, Settings())

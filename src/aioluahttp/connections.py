@@ -169,6 +169,8 @@ class Connection(Framed):
                 self.expect_reading(transport)
                 await StreamWriter(self, self.connections.loop).drain()
                 self.is_read()
+            elif not whole:
+                await asyncio.sleep(0)  # only then it tells that the peer has left
         self.connections.bytes_out += len(data)
 
     def refused(self, error: HttpProcessingError) -> None:
