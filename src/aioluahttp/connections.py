@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ class Connection(Framed):
         """Read what came."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
-        if self.at_eof and not self.busy:  # what is held is no whole request
+        if self.at_eof and not (self.busy or self.held):  # no whole request is left
             self.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
@@ -110,7 +111,7 @@ class Connection(Framed):
         elif self.reading:
             self.body.set_exception(TimeoutError('no more of the body came'))
         elif not self.busy:  # else it is for the callback to be done
-            if self.in_head:
+            if self.in_head and not self.ended:
                 self._say(plain_answer(408))
             self.close()
 
@@ -118,7 +119,11 @@ class Connection(Framed):
         """Answer a request in a task of its own, with contextvars of its own."""
         self.connections.requests_count += 1
         self.connections.exchange.running.add(self)
-        task = asyncio.Task(self._answer(), loop=self.connections.loop, name=NAME, **EAGER)
+        # This may run in the context of the request before.
+        context = self.connections.context.copy()
+        task = asyncio.Task(
+            self._answer(), loop=self.connections.loop, name=NAME, context=context, **EAGER
+        )
         self.task = task if self.busy else None
 
     async def _answer(self) -> None:
@@ -132,6 +137,9 @@ class Connection(Framed):
         except Exception:
             logger.exception('the request from %s failed', self.peer)
             self._say(plain_answer(500))
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Raised here it may be raised where the bytes came, and uvloop goes on after that.
+            self.connections.loop.call_soon(_raise, error)
         finally:
             self.task = None
             self.connections.exchange.running.discard(self)
@@ -140,7 +148,7 @@ class Connection(Framed):
 
     def _go_on(self, goes_on: bool) -> None:
         """See to what follows an answer."""
-        if not goes_on or self.ended:
+        if not goes_on or self.ended or self.connections.exchange.closing:
             broken = self.body.exception() is not None
             self._leave(sending=broken or not self.body.is_eof() or bool(self.held))
         elif self.held or self.at_eof:  # in a turn of its own, for there may be many of them
@@ -161,6 +169,8 @@ class Connection(Framed):
                 self.expect_reading(transport)
                 await StreamWriter(self, self.connections.loop).drain()
                 self.is_read()
+            elif not whole:
+                await asyncio.sleep(0)  # only then it tells that the peer has left
         self.connections.bytes_out += len(data)
 
     def refused(self, error: HttpProcessingError) -> None:
@@ -187,7 +197,9 @@ class Connection(Framed):
             self.close()
         else:
             if transport.can_write_eof():  # in TLS it cannot
-                transport.write_eof()
+                with contextlib.suppress(OSError):  # a peer that has left may be known only now
+                    transport.write_eof()
+            self.resume_reading()  # a body that nobody wants may have filled its buffer
             self._expect(LINGER)
 
     def close(self) -> None:
@@ -221,6 +233,10 @@ class Connection(Framed):
             self.reading_timer = None
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 def _pieces(data: bytes) -> Iterator[bytes]:
     return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
@@ -239,6 +255,7 @@ class Connections(LowLevelServer):
         self.on_gone: Callable[[], None] = lambda: None
         self.bytes_in = self.bytes_out = 0
         self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()  # of which each request gets a copy
         self.open: dict[Connection, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()
