@@ -77,7 +77,7 @@ class Connection(Framed):
         """Answer a peer that only closes its own side, as ``nc`` does, before closing ours."""
         self.at_eof = (
             (self.busy or bool(self.held))
-            and self.body.is_eof()
+            and self.whole
             and self.ssl_context is None  # which has no such half
             and not self.connections.exchange.settings.cancel_on_disconnect
         )
@@ -150,7 +150,7 @@ class Connection(Framed):
         """See to what follows an answer."""
         if not goes_on or self.ended or self.connections.exchange.closing:
             broken = self.body.exception() is not None
-            self._leave(sending=broken or not self.body.is_eof() or bool(self.held))
+            self._leave(sending=broken or not self.whole or bool(self.held))
         elif self.held or self.at_eof:  # in a turn of its own, for there may be many of them
             self.connections.loop.call_soon(self.data_received, b'')
         else:
