@@ -545,6 +545,11 @@ async def test_who_does_not_read_holds_up_no_close(wire, certificates, trusting,
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n', [b'GET /1 0']),
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n' * 40, [b'GET /1 0'] * 40),
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2', [b'GET /1 0']),
+        (
+            b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n'
+            b'POST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab',
+            [b'GET /1 0'],
+        ),
         (b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab', [b'POST / 2']),
         (b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab', []),
         (b'GET /1 HTTP/1.0\r\n\r\n', [b'GET /1 0']),

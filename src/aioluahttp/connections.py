@@ -70,8 +70,8 @@ class Connection(Framed):
         """Read what came."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
-        if self.at_eof and not (self.busy or self.held):  # no whole request is left
-            self.close()
+        if self.at_eof and not (self.held or (self.busy and self.body.is_eof())):
+            self.close()  # no whole request is left
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
         """Answer a peer that only closes its own side, as ``nc`` does, before closing ours."""
