@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import struct
+import time
 from contextvars import ContextVar
 from types import SimpleNamespace
 
@@ -21,6 +22,11 @@ from aioluahttp.exchange import Exchange, Settings
 
 BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
 VARIABLE = ContextVar('VARIABLE', default='unset')
+LOOPS = {'asyncio': asyncio.new_event_loop}
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import uvloop
+
+    LOOPS['uvloop'] = uvloop.new_event_loop
 
 
 def echo(request):
@@ -170,14 +176,6 @@ async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, c
         left.set()
         await until(lambda: not connections.exchange.running)
     assert ['ERROR'] == [record.levelname for record in caplog.records]
-
-
-try:
-    import uvloop
-except ImportError:
-    LOOPS = {'asyncio': None}
-else:
-    LOOPS = {'asyncio': None, 'uvloop': uvloop.new_event_loop}
 
 
 @pytest.mark.parametrize('loop', LOOPS)
@@ -400,6 +398,27 @@ async def test_a_late_head_waits_for_the_answers_before_it(wire):
         held.release.set()
         assert (200, b'GET /1 0') == (await client.answer())[::2]
         assert 408 == (await client.answer())[0]
+
+
+@pytest.mark.parametrize('loop', LOOPS)
+def test_a_callback_that_holds_up_the_loop_costs_nobody_an_answer(wire, loop):
+    """However late it is then, who has asked more is not idle."""
+
+    def handler(request):
+        time.sleep(0.25)
+        return echo(request)
+
+    async def ask():
+        async with (
+            http.listen('127.0.0.1', 0, handler, head_timeout=0.2) as server,
+            wire(server) as client,
+        ):
+            client.ask('GET /1')
+            client.ask('GET /2', 'Connection: close')
+            return (await client.rest()).count(b'HTTP/1.1 200 OK')
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        assert 2 == runner.run(ask())
 
 
 # Peers that do not read

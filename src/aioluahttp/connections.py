@@ -110,7 +110,7 @@ class Connection(Framed):
             self.timer = self.connections.loop.call_at(self.deadline, self._look)
         elif self.reading:
             self.body.set_exception(TimeoutError('no more of the body came'))
-        elif not self.busy:  # else it is for the callback to be done
+        elif not (self.busy or self.held):  # else it is for the callback to be done, or begun
             if self.in_head and not self.ended:
                 self._say(plain_answer(408))
             self.close()
