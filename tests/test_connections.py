@@ -251,6 +251,20 @@ async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch)
         await until(lambda: not server.stats['connections'])
 
 
+async def test_who_leaves_once_it_has_its_last_answer_is_waited_for_no_more(
+    wire, until, monkeypatch
+):
+    """Though it had asked for more, which it does not get."""
+    monkeypatch.setattr('aioluahttp.connections.LINGER', 3600)
+    async with serving() as (connections, server):
+        async with wire(server) as client:
+            client.ask('GET /1', 'Connection: close')
+            client.ask('GET /2')
+            assert (200, b'') == ((await client.answer())[0], await client.rest())
+            assert connections.open
+        await until(lambda: not connections.open)
+
+
 async def test_a_bad_head_in_parts_is_refused_once_and_only_so_long(wire, until, monkeypatch):
     """It is late for nothing once it is answered, be it as it may that its end never came."""
     monkeypatch.setattr('aioluahttp.connections.LINGER', 0.05)

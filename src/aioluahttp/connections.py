@@ -191,7 +191,7 @@ class Connection(Framed):
 
         What is sent to a closed connection resets it, and that may destroy the answer.
         """
-        self.ended = True
+        self.ended, self.held = True, b''
         transport = self.transport
         if transport is None or not sending or self.at_eof or transport.is_closing():
             self.close()
