@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import time
+import weakref
 from contextvars import ContextVar
 from types import SimpleNamespace
 
@@ -218,6 +219,34 @@ async def test_a_request_begins_in_the_context_of_the_server(wire):
                 client.ask(f'GET /{number}/3', 'Connection: close')
                 await client.rest()
     assert ['the server'] * 9 == seen
+
+
+async def test_an_idle_connection_keeps_nothing_of_the_context_of_its_last_request(wire):
+    """Though that took so long that the deadline of an idle one had to be set anew."""
+
+    class Value:
+        """Something that may be large."""
+
+    held, values = Held(), []
+
+    async def handler(request):
+        value = Value()
+        values.append(weakref.ref(value))
+        VARIABLE.set(value)
+        return await held(request)
+
+    async with (
+        http.listen('127.0.0.1', 0, handler, head_timeout=0.05) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        await held.called.wait()
+        async with wire(server) as silent:
+            await silent.rest()
+        held.release.set()
+        await client.answer()
+        gc.collect()
+        assert [None] == [value() for value in values]
 
 
 # Ends

@@ -102,12 +102,19 @@ class Connection(Framed):
             self.timer.cancel()
             self.timer = None
         if self.timer is None:  # else it looks again when its time has come
-            self.timer = loop.call_at(self.deadline, self._look)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        # In its own context, or it would keep that of the request that was answered last.
+        connections = self.connections
+        self.timer = connections.loop.call_at(
+            self.deadline, self._look, context=connections.context
+        )
 
     def _look(self) -> None:
         self.timer = None
         if self.connections.loop.time() < self.deadline:
-            self.timer = self.connections.loop.call_at(self.deadline, self._look)
+            self._look_later()
         elif self.reading:
             self.body.set_exception(TimeoutError('no more of the body came'))
         elif not (self.busy or self.held):  # else it is for the callback to be done, or begun
