@@ -7,6 +7,8 @@ import logging
 import socket
 import ssl
 import struct
+import time
+import weakref
 from contextvars import ContextVar
 from types import SimpleNamespace
 
@@ -21,6 +23,11 @@ from aioluahttp.exchange import Exchange, Settings
 
 BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
 VARIABLE = ContextVar('VARIABLE', default='unset')
+LOOPS = {'asyncio': asyncio.new_event_loop}
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import uvloop
+
+    LOOPS['uvloop'] = uvloop.new_event_loop
 
 
 def echo(request):
@@ -172,14 +179,6 @@ async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, c
     assert ['ERROR'] == [record.levelname for record in caplog.records]
 
 
-try:
-    import uvloop
-except ImportError:
-    LOOPS = {'asyncio': None}
-else:
-    LOOPS = {'asyncio': None, 'uvloop': uvloop.new_event_loop}
-
-
 @pytest.mark.parametrize('loop', LOOPS)
 @pytest.mark.parametrize('kind', [KeyboardInterrupt, SystemExit])
 def test_a_handler_may_end_the_program(wire, caplog, loop, kind):
@@ -222,6 +221,34 @@ async def test_a_request_begins_in_the_context_of_the_server(wire):
     assert ['the server'] * 9 == seen
 
 
+async def test_an_idle_connection_keeps_nothing_of_the_context_of_its_last_request(wire):
+    """Though that took so long that the deadline of an idle one had to be set anew."""
+
+    class Value:
+        """Something that may be large."""
+
+    held, values = Held(), []
+
+    async def handler(request):
+        value = Value()
+        values.append(weakref.ref(value))
+        VARIABLE.set(value)
+        return await held(request)
+
+    async with (
+        http.listen('127.0.0.1', 0, handler, head_timeout=0.05) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        await held.called.wait()
+        async with wire(server) as silent:
+            await silent.rest()
+        held.release.set()
+        await client.answer()
+        gc.collect()
+        assert [None] == [value() for value in values]
+
+
 # Ends
 
 
@@ -251,6 +278,20 @@ async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch)
         client.ask('POST /', 'Content-Length: 9', body=b'x')
         assert 413 == (await client.answer())[0]
         await until(lambda: not server.stats['connections'])
+
+
+async def test_who_leaves_once_it_has_its_last_answer_is_waited_for_no_more(
+    wire, until, monkeypatch
+):
+    """Though it had asked for more, which it does not get."""
+    monkeypatch.setattr('aioluahttp.connections.LINGER', 3600)
+    async with serving() as (connections, server):
+        async with wire(server) as client:
+            client.ask('GET /1', 'Connection: close')
+            client.ask('GET /2')
+            assert (200, b'') == ((await client.answer())[0], await client.rest())
+            assert connections.open
+        await until(lambda: not connections.open)
 
 
 async def test_a_bad_head_in_parts_is_refused_once_and_only_so_long(wire, until, monkeypatch):
@@ -402,6 +443,27 @@ async def test_a_late_head_waits_for_the_answers_before_it(wire):
         assert 408 == (await client.answer())[0]
 
 
+@pytest.mark.parametrize('loop', LOOPS)
+def test_a_callback_that_holds_up_the_loop_costs_nobody_an_answer(wire, loop):
+    """However late it is then, who has asked more is not idle."""
+
+    def handler(request):
+        time.sleep(0.25)
+        return echo(request)
+
+    async def ask():
+        async with (
+            http.listen('127.0.0.1', 0, handler, head_timeout=0.2) as server,
+            wire(server) as client,
+        ):
+            client.ask('GET /1')
+            client.ask('GET /2', 'Connection: close')
+            return (await client.rest()).count(b'HTTP/1.1 200 OK')
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        assert 2 == runner.run(ask())
+
+
 # Peers that do not read
 
 
@@ -545,6 +607,11 @@ async def test_who_does_not_read_holds_up_no_close(wire, certificates, trusting,
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n', [b'GET /1 0']),
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n' * 40, [b'GET /1 0'] * 40),
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2', [b'GET /1 0']),
+        (
+            b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n'
+            b'POST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab',
+            [b'GET /1 0'],
+        ),
         (b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab', [b'POST / 2']),
         (b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab', []),
         (b'GET /1 HTTP/1.0\r\n\r\n', [b'GET /1 0']),

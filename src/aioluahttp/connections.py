@@ -70,8 +70,8 @@ class Connection(Framed):
         """Read what came."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
-        if self.at_eof and not (self.busy or self.held):  # no whole request is left
-            self.close()
+        if self.at_eof and not (self.held or (self.busy and self.body.is_eof())):
+            self.close()  # no whole request is left
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
         """Answer a peer that only closes its own side, as ``nc`` does, before closing ours."""
@@ -102,15 +102,22 @@ class Connection(Framed):
             self.timer.cancel()
             self.timer = None
         if self.timer is None:  # else it looks again when its time has come
-            self.timer = loop.call_at(self.deadline, self._look)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        # In its own context, or it would keep that of the request that was answered last.
+        connections = self.connections
+        self.timer = connections.loop.call_at(
+            self.deadline, self._look, context=connections.context
+        )
 
     def _look(self) -> None:
         self.timer = None
         if self.connections.loop.time() < self.deadline:
-            self.timer = self.connections.loop.call_at(self.deadline, self._look)
+            self._look_later()
         elif self.reading:
             self.body.set_exception(TimeoutError('no more of the body came'))
-        elif not self.busy:  # else it is for the callback to be done
+        elif not (self.busy or self.held):  # else it is for the callback to be done, or begun
             if self.in_head and not self.ended:
                 self._say(plain_answer(408))
             self.close()
@@ -191,7 +198,7 @@ class Connection(Framed):
 
         What is sent to a closed connection resets it, and that may destroy the answer.
         """
-        self.ended = True
+        self.ended, self.held = True, b''
         transport = self.transport
         if transport is None or not sending or self.at_eof or transport.is_closing():
             self.close()
