@@ -359,7 +359,14 @@ async def test_a_head_begun_behind_a_request_must_end_too(wire):
         assert b'' == await client.rest()
 
 
-@pytest.mark.parametrize('options', [{'head_timeout': 0.05}, {'keepalive_timeout': 0.05}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'head_timeout': 0.05},
+        {'keepalive_timeout': 0.05},
+        {'head_timeout': 0.1, 'keepalive_timeout': 0.2},
+    ],
+)
 async def test_a_connection_that_says_nothing_is_closed(wire, options):
     """Without a word: at first after head_timeout, after an answer after keepalive_timeout."""
     async with http.listen('127.0.0.1', 0, echo, **options) as server, wire(server) as client:
@@ -367,6 +374,18 @@ async def test_a_connection_that_says_nothing_is_closed(wire, options):
             client.ask('GET /')
             await client.answer()
         assert b'' == await client.rest()
+
+
+async def test_a_body_has_a_deadline_of_its_own(wire):
+    """Though that of the head, and of an idle connection, may be far."""
+    async with (
+        http.listen('127.0.0.1', 0, echo, body_timeout=0.05) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        assert 200 == (await client.answer())[0]
+        client.ask('POST /', 'Content-Length: 2', body=b'a')
+        assert (408, b'') == ((await client.answer())[0], await client.rest())
 
 
 @pytest.mark.parametrize('step', [b'G', b'\r\n', b'GET / HTTP/1.1\r\nHost: h\r\nX: '])
