@@ -10,7 +10,7 @@ import aioluahttp
 ROWS = [
     {'errors'},
     {'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'forms', 'shapes', 'forwarded'},
+    {'codings', 'events', 'forms', 'shapes', 'forwarded'},
     {'checks', 'tables'},
     {'conversion'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'framing', 'attempts'},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 import yarl
 
@@ -21,6 +21,8 @@ else:  # pydantic and its like refuse typing.TypedDict below 3.12
 __all__ = [
     'BytesTable',
     'CommonTable',
+    'Event',
+    'EventTable',
     'JsonTable',
     'Part',
     'RequestTable',
@@ -45,6 +47,24 @@ class Part(TypedDict, total=False):
     body: str | bytes
     filename: str
     content_type: str
+
+
+class EventTable(TypedDict, total=False):
+    """A server-sent event as you write it; ``retry`` is in milliseconds."""
+
+    event: str | None
+    data: str | None
+    id: str | None
+    retry: int | None
+
+
+class Event(TypedDict):
+    """A server-sent event as it is given to you."""
+
+    event: str
+    data: str
+    id: str
+    retry: NotRequired[int]
 
 
 class CommonTable(TypedDict, total=False):
