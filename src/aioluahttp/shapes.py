@@ -23,6 +23,7 @@ __all__ = [
     'CommonTable',
     'Event',
     'EventTable',
+    'FormFile',
     'JsonTable',
     'Part',
     'RequestTable',
@@ -47,6 +48,14 @@ class Part(TypedDict, total=False):
     body: str | bytes
     filename: str
     content_type: str
+
+
+class FormFile(TypedDict):
+    """A file of a form as it is given to you: its body is bytes, or a binary file that is open."""
+
+    filename: str
+    content_type: str
+    body: Any
 
 
 class EventTable(TypedDict, total=False):
