@@ -10,7 +10,8 @@ import aioluahttp
 ROWS = [
     {'errors'},
     {'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'forms', 'shapes', 'forwarded'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded'},
+    {'uploads'},
     {'checks', 'tables'},
     {'conversion', 'framing'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
@@ -27,7 +28,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} - {'framing'} | {
+WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - {'multipart', 'framing'} | {
     'redirects',
     'environment',
     'defaults',
