@@ -9,13 +9,13 @@ import aioluahttp
 
 ROWS = [
     {'errors'},
-    {'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
+    {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded'},
     {'uploads'},
     {'checks', 'tables'},
     {'conversion', 'framing'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
-    {'lean'},
+    {'lean', 'streaming'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},
     {'pool', 'acceptor'},

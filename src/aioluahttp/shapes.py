@@ -4,9 +4,9 @@
 # and the import of this module would take twice as long.
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping
 from os import PathLike
-from typing import Any, Literal, NotRequired
+from typing import Any, Literal, NotRequired, TypeAlias
 
 import yarl
 
@@ -129,6 +129,11 @@ class JsonTable(CommonTable):
     into: Literal['json']
 
 
+Chunk: TypeAlias = bytes | bytearray | memoryview | str
+Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk]
+EventLike: TypeAlias = EventTable | Mapping[str, Any]
+
+
 class _Status(TypedDict):
     status: int
 
@@ -137,8 +142,9 @@ class ResponseTable(_Status, total=False):
     """A response as you write it: only ``status`` is required."""
 
     headers: HeadersLike | None
-    body: str | bytes | bytearray | memoryview | None
+    body: str | bytes | bytearray | memoryview | Flowing | None
     json: Any
+    events: AsyncIterable[EventLike] | Iterator[EventLike] | None
     reason: str | None
     version: str | None
     url: str | None
