@@ -711,3 +711,12 @@ async def test_a_body_may_flow(wire):
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
         client.ask('GET /', 'Connection: close')
         assert (await client.rest()).endswith(b'1\r\na\r\n1\r\nb\r\n0\r\n\r\n')
+
+
+async def test_a_body_may_be_a_file(wire, tmp_path):
+    """tests/test_paths.py has the rest."""
+    (tmp_path / 'a').write_bytes(b'ab')
+    callback = lambda request: {'status': 200, 'body': tmp_path / 'a'}  # noqa: E731
+    async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
+        client.ask('GET /')
+        assert b'ab' == (await client.answer())[2]

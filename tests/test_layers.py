@@ -15,7 +15,7 @@ ROWS = [
     {'checks', 'tables'},
     {'conversion', 'framing'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
-    {'lean', 'streaming'},
+    {'lean', 'paths', 'streaming'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},
     {'pool', 'acceptor'},

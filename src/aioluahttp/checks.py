@@ -266,8 +266,8 @@ def check_body(body: Any) -> str | bytes:
 
 
 def check_answer(body: Any) -> Any:
-    """Check the body of a response, which may be one that comes chunk by chunk."""
-    return body if isinstance(body, FLOWING) else check_body(body)
+    """Check the body of a response, which may come chunk by chunk, or be a file."""
+    return body if isinstance(body, (*FLOWING, PathLike)) else check_body(body)
 
 
 def check_events(events: Any) -> Chunks:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 from aiohttp.http_writer import HttpVersion11
@@ -19,6 +20,7 @@ from .headers import Headers
 from .incoming import Refused, has_body, read_body, read_head
 from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
+from .paths import FileAnswer
 from .sending import Sending
 from .streaming import Streamed
 from .tables import Handler, Request, Response
@@ -166,6 +168,8 @@ class Exchange:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""
         if isinstance(response['body'], FLOWING):
             return Streamed(response, *self._framed(connection, response))
+        if isinstance(response['body'], PathLike):
+            return FileAnswer(response, *self._framed(connection, response))
         return None
 
     def _plain(self, connection: Framed, response: Response[Any]) -> Answer:

@@ -130,7 +130,7 @@ class JsonTable(CommonTable):
 
 
 Chunk: TypeAlias = bytes | bytearray | memoryview | str
-Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk]
+Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | PathLike[str]
 EventLike: TypeAlias = EventTable | Mapping[str, Any]
 
 

@@ -116,6 +116,8 @@ async def a_flowing_table(request: Request) -> ResponseTable:
         return {'status': 200, 'events': event_tables()}
     if request.path == '/plain':
         return {'status': 200, 'body': iter(['a', 'b'])}
+    if request.path == '/file':
+        return {'status': 200, 'body': Path('a.txt')}
     return {'status': 200, 'body': chunks()}
 
 
