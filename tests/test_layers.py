@@ -13,7 +13,7 @@ ROWS = [
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded'},
     {'uploads'},
     {'checks', 'tables'},
-    {'conversion', 'framing'},
+    {'conversion', 'folders', 'framing'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
     {'lean', 'paths', 'streaming'},
     {'defaults', 'transport', 'exchange'},
