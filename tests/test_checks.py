@@ -76,6 +76,7 @@ def test_the_examples_hold():
         ('timeout', {'total': None, 'read': 5}, {'total': None, 'read': 5}),
         ('redirects', 0, 0),
         ('into', 'json', 'json'),
+        ('into', 'stream', 'stream'),
         ('into', Into.BYTES, 'bytes'),
         ('max_body', None, None),
         ('max_body', 0, 0),

@@ -10,11 +10,11 @@ import aioluahttp
 ROWS = [
     {'errors', 'deadlines'},
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
     {'checks', 'tables'},
-    {'conversion', 'folders', 'framing'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
+    {'conversion', 'folders', 'framing', 'bodies'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
     {'lean', 'direct', 'paths', 'streaming'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},
@@ -28,9 +28,14 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - {'multipart', 'framing'} | {
+WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - {
+    'multipart',
+    'framing',
+    'bodies',
+} | {
     'redirects',
     'environment',
+    'landing',
     'defaults',
 }
 

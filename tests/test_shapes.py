@@ -8,7 +8,7 @@ import typing
 import pytest
 
 from aioluahttp import forms, shapes, tables, tls
-from aioluahttp.checks import INTO, REQUEST_CHECKS, RESPONSE_CHECKS
+from aioluahttp.checks import INTO, REQUEST_CHECKS, RESPONSE_CHECKS, STREAMS
 from aioluahttp.shapes import Part, RequestTable, ResponseTable, TimeoutTable
 from aioluahttp.tables import Request, Response
 
@@ -54,7 +54,7 @@ def test_only_the_status_of_a_response_is_required():
     )
 
 
-@pytest.mark.parametrize('name', ['TextTable', 'BytesTable', 'JsonTable'])
+@pytest.mark.parametrize('name', ['TextTable', 'BytesTable', 'JsonTable', 'StreamTable'])
 def test_each_shape_by_into_has_the_keys_of_a_request(name):
     """The tables that give the body its type differ in ``into`` alone."""
     assert set(REQUEST_CHECKS) == set(getattr(shapes, name).__annotations__)
@@ -63,7 +63,7 @@ def test_each_shape_by_into_has_the_keys_of_a_request(name):
 def test_into_takes_what_the_shapes_say():
     """The words for ``into`` are the same to type checkers and to the check."""
     hints = typing.get_type_hints(RequestTable)
-    assert set(INTO) == set(typing.get_args(hints['into']))
+    assert {*INTO, *STREAMS} == set(typing.get_args(hints['into']))
 
 
 def test_the_fields_of_a_response_are_those_of_its_shape():

@@ -15,8 +15,8 @@ import aiohttp
 import yarl
 from aiohttp import ClientHandlerType
 
-from .codings import decoded
-from .errors import BodyTooLarge, ProtocolError
+from .bodies import Body, Source, Terms, read_body
+from .errors import ProtocolError
 from .headers import Headers
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     'final_head',
     'once',
     'peer_of',
-    'read_body',
     'reason',
     'take',
 ]
@@ -157,13 +156,13 @@ async def final_head(protocol: Any) -> tuple[Any, aiohttp.StreamReader]:
 
 
 class Received(NamedTuple):
-    """An answer and its whole body."""
+    """An answer and its body, whole or as it comes."""
 
     status: int
     reason: str | None
     version: Any
     headers: Headers
-    data: bytes
+    data: bytes | Body
     peer: str | None
 
 
@@ -173,70 +172,29 @@ async def ask(
     target: yarl.URL,
     arguments: dict[str, Any],
     limit: int | None,
+    terms: Terms | None = None,
 ) -> Received:
-    """Send a request the way of aiohttp's own, and read the whole answer.
+    """Send a request the way of aiohttp's own, and read the answer.
 
     Args:
         session: Has ``Sending``, ``Answer`` and ``once``.
         method: Of the request.
         target: Its URL.
         arguments: What else aiohttp takes: ``headers``, ``timeout`` and the like.
-        limit: Bytes of the body, decoded; ``None`` is no limit.
+        limit: Bytes of a body that is read whole, decoded; ``None`` is no limit.
+        terms: Those on which the body is read as it comes; ``None`` reads it whole.
     """
     request = session.request(method, target, allow_redirects=False, **arguments)
-    async with request as response:
-        answer: Any = response
+    if terms:
+        answer: Any = await request
+        headers = Headers(answer.headers)
+        source = Source(answer.content, answer.protocol, answer.tls, answer)
+        return _received(answer, headers, Body(headers, source, terms))
+    async with request as answer:
         headers = Headers(answer.headers)
         data = await read_body(answer.content, headers, answer.protocol, answer.tls, limit)
+    return _received(answer, headers, data)
+
+
+def _received(answer: Any, headers: Headers, data: bytes | Body) -> Received:
     return Received(answer.status, answer.reason, answer.version, headers, data, answer.peer)
-
-
-async def read_body(
-    content: aiohttp.StreamReader, headers: Headers, protocol: Any, tls: Any, limit: int | None
-) -> bytes:
-    """Read a whole body and undo its codings; ``headers`` then describe what there is.
-
-    Raises:
-        BodyTooLarge: The decoded body passes the limit.
-        ProtocolError: The body is broken or was cut off.
-        OSError: The connection was reset in it.
-    """
-    ends_itself = _ends_itself(headers, content)
-    if 'Content-Encoding' in headers or not content.is_eof():
-        data = await decoded(content.iter_any(), headers, limit)
-    else:
-        data = content.read_nowait()  # all of it came with the head
-        if limit is not None and len(data) > limit:
-            raise BodyTooLarge('the body passed max_body')
-    if not ends_itself:
-        _check_end(protocol, tls)
-    return data
-
-
-def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:
-    if 'Content-Length' in headers or content is aiohttp.EMPTY_PAYLOAD:
-        return True
-    codings = ','.join(headers.getall('Transfer-Encoding', ()))
-    return codings.rpartition(',')[2].strip().lower() == 'chunked'
-
-
-def _check_end(protocol: Any, tls: ssl.SSLObject | None) -> None:
-    """Refuse a body that ends with its connection where that was not closed in good order.
-
-    aiohttp takes it after a reset, and after TLS that was cut off (RFC 9112 9.8).
-    """
-    error = protocol.exception()
-    if isinstance(error, OSError):
-        raise error
-    if tls and not _is_closed(tls):
-        raise ProtocolError('the TLS connection was cut off, and the body with it')
-
-
-def _is_closed(tls: ssl.SSLObject) -> bool:
-    """Tell whether close_notify has come; asyncio and uvloop keep it to themselves."""
-    try:
-        return tls.read(1) == b''
-    except ssl.SSLZeroReturnError:
-        return True
-    except ssl.SSLError:
-        return False

@@ -24,16 +24,19 @@ from .tls import check_tls
 
 __all__ = [
     'FLOWING',
+    'INTO',
     'PORTS',
     'RECEIVED_CHECKS',
     'REQUEST_CHECKS',
     'RESPONSE_CHECKS',
+    'STREAMS',
     'WHOLE_SERVER',
     'check_body',
 ]
 
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
+STREAMS = ('stream', 'raw')
 WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
 FLOWING = (AsyncIterable, Iterator)  # no list: of that JSON is meant
 LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
@@ -192,6 +195,16 @@ def check_into(into: Any) -> str:
     raise TableError.of('into', into, f'one of {", ".join(map(repr, INTO))}')
 
 
+def check_into_of_request(into: Any) -> Any:
+    if into in STREAMS:
+        return STREAMS[STREAMS.index(into)]
+    try:
+        return check_into(into)
+    except TableError as error:
+        names = ', '.join(map(repr, (*INTO, *STREAMS)))
+        raise TableError.of('into', into, f'one of {names}') from error
+
+
 def check_check(check: Any) -> bool | list[int]:
     if isinstance(check, bool):
         return check
@@ -307,7 +320,7 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'multipart': encode_multipart,
     'timeout': check_timeout,
     'redirects': check_count('redirects'),
-    'into': check_into,
+    'into': check_into_of_request,
     'max_body': check_max_body,
     'check': check_check,
     'auth': check_auth,

@@ -16,8 +16,10 @@ from .deadlines import Deadlines
 from .defaults import Defaults
 from .environment import from_environment
 from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
+from .landing import is_accepted, is_whole, land, to_page
 from .redirects import next_request
-from .shapes import BytesTable, JsonTable, RequestTable, TextTable
+from .shapes import BytesTable, JsonTable, RequestTable, StreamTable, TextTable
+from .streams import Stream
 from .tables import Request, Response, SentRequest
 from .transport import Transport, described
 
@@ -42,6 +44,10 @@ class Sender(Protocol):
     async def __call__(self, table: JsonTable, /) -> Response[Any]: ...
     @overload
     async def __call__(self, /, **fields: Unpack[JsonTable]) -> Response[Any]: ...
+    @overload
+    async def __call__(self, table: StreamTable, /) -> Response[Stream]: ...
+    @overload
+    async def __call__(self, /, **fields: Unpack[StreamTable]) -> Response[Stream]: ...
     @overload
     async def __call__(
         self, table: RequestTable | None = None, /, **fields: Unpack[RequestTable]
@@ -99,7 +105,8 @@ class Client:
     async def close(self) -> None:
         """Close every connection.
 
-        A request under way ends in a ``ProtocolError``, one made after that in a ``ConnectError``.
+        A request under way, and a stream that is still read, end in a ``ProtocolError``, a request
+        made after that in a ``ConnectError``.
         """
         self.closed = True
         self._deadlines.pass_all()
@@ -161,6 +168,8 @@ class Client:
     async def _follow(self, request: Request, transport: Transport) -> Response[Any]:
         """Send a request and those that redirects ask for, up to the limit of them."""
         history: list[Response[Any]] = []
+        into = request.get('into', 'text')
+        whole = is_whole(into)
         while True:
             sent = request
             if self._trust_env:
@@ -169,7 +178,11 @@ class Client:
             following = next_request(request, response)
             if following is None or len(history) >= request.get('redirects', REDIRECTS):
                 response['history'] = history
+                if not whole:
+                    await land(response, into, request.get('check', False))
                 return response
+            if not whole:
+                await to_page(response)
             history.append(response)
             request = following
 
@@ -210,7 +223,7 @@ def _cookie_jar(cookies: bool | SimpleCookie, base: Request | None) -> AbstractC
 
 def _accepted(response: Response[Any], check: bool | list[int]) -> Response[Any]:
     status = response['status']
-    if check is False or (status < 400 if check is True else status in check):
+    if is_accepted(status, check):
         return response
     target = response['url'].partition('?')[0]  # the query may be secret
     error = StatusError(f'{response["method"]} {target}: {status} {response["reason"]}')

@@ -67,15 +67,16 @@ class Decoder:
         self.stages = [_Stage(coding, 2 * self.left + STEP) for coding in reversed(codings)]
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode the next bytes off the wire, in pieces of bounded size.
+        """Decode the next bytes off the wire, in pieces of bounded size; without codings in one.
 
         Raises:
             BodyTooLarge: The decoded body passes the limit.
             ProtocolError: The bytes are not what the coding allows.
         """
         # zlib copies what it has not read yet with each step, so it is given little at a time.
+        step = STEP if self.stages else len(data) or 1
         pieces: Iterator[bytes] = (
-            data[start : start + STEP] for start in range(0, len(data), STEP)
+            data[start : start + step] for start in range(0, len(data), step)
         )
         for stage in self.stages:
             pieces = stage.decode(pieces)

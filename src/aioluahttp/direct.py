@@ -14,7 +14,8 @@ import aiohttp
 import yarl
 from aiohttp.client_reqrep import ConnectionKey
 
-from .attempts import LostConnection, Received, final_head, peer_of, read_body, take
+from .attempts import LostConnection, Received, final_head, peer_of, take
+from .bodies import Body, Source, Terms, read_body
 from .headers import Headers
 
 __all__ = ['ask', 'is_open']
@@ -69,8 +70,9 @@ async def ask(
     target: yarl.URL,
     arguments: dict[str, Any],
     limit: int | None,
+    terms: Terms | None = None,
 ) -> Received:
-    """Send a request, and read the whole answer; the arguments are those of ``attempts.ask``."""
+    """Send a request, and read the answer; the arguments are those of ``attempts.ask``."""
     timeout = arguments['timeout']
     origin: Any = _origin(target, arguments.get('ssl', True), arguments.get('server_hostname'))
     connector: Any = session.connector
@@ -96,6 +98,9 @@ async def ask(
             raise LostConnection(method, error, reused=reused) from error
         headers = Headers(head.headers)
         peer, tls = peer_of(transport), transport.get_extra_info('ssl_object')
+        if terms:
+            body = Body(headers, Source(content, protocol, tls, connection), terms)
+            return Received(head.code, head.reason, head.version, headers, body, peer)
         data = await read_body(content, headers, protocol, tls, limit)
     except BaseException:
         connection.close()

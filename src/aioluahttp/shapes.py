@@ -29,6 +29,7 @@ __all__ = [
     'Part',
     'RequestTable',
     'ResponseTable',
+    'StreamTable',
     'TextTable',
     'TimeoutTable',
 ]
@@ -108,7 +109,7 @@ class CommonTable(TypedDict, total=False):
 class RequestTable(CommonTable, total=False):
     """A request as you write it."""
 
-    into: Literal['text', 'bytes', 'json']
+    into: Literal['text', 'bytes', 'json', 'stream', 'raw']
 
 
 class TextTable(CommonTable, total=False):
@@ -127,6 +128,12 @@ class JsonTable(CommonTable):
     """A request whose response body is to be what its JSON says."""
 
     into: Literal['json']
+
+
+class StreamTable(CommonTable):
+    """A request whose response body is to be read as it comes."""
+
+    into: Literal['stream', 'raw']
 
 
 Chunk: TypeAlias = bytes | bytearray | memoryview | str

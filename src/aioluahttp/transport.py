@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import yarl
@@ -15,17 +16,21 @@ from aiohttp.http import HttpProcessingError
 
 from . import attempts, direct, text, url
 from .attempts import Answer, LostConnection, Sending, StaleConnection, once, reason
+from .bodies import Body, Terms
 from .checks import check_userinfo
 from .codings import ACCEPT_ENCODING
 from .conversion import body_into, wire_body
 from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
 from .headers import ONE_HOP, Headers, is_secret
-from .tables import Request, Response
+from .landing import is_whole
+from .streams import Stream
+from .tables import Request, Response, SentRequest
 from .tls import client_context
 
 __all__ = ['Transport', 'described']
 
 MAX_BODY = 64 * 1024 * 1024
+READ = 30.0  # seconds for one read of a body that comes as it is read
 LARGE = 1024 * 1024  # bytes from which aiohttp wants a body as a file, so as not to block
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
@@ -79,11 +84,14 @@ class Transport:
         self._limits: dict[str, Any] = {'limit': limit or 0, 'limit_per_host': limit_per_host or 0}
         self._cookies = cookies
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}  # by Unix socket
+        self._bodies: WeakSet[Body] = WeakSet()  # those that come as they are read
         self._closed = False
 
     async def close(self) -> None:
         """Close every connection, and make no more."""
         self._closed = True
+        for body in list(self._bodies):
+            body.close('the client was closed')
         while self._sessions:
             _, session = self._sessions.popitem()
             await session.close()
@@ -143,13 +151,17 @@ class Transport:
         session = self._session(request)
         way = direct if direct.is_open(session, method, arguments) else attempts
         limit = request.get('max_body', MAX_BODY)
-        answer = await way.ask(session, method, target, arguments, limit)
+        into = request.get('into', 'text')
+        terms = None if is_whole(into) else _terms(request)
+        answer = await way.ask(session, method, target, arguments, limit, terms)
+        if isinstance(answer.data, Body):
+            self._bodies.add(answer.data)
         return Response(
             {
                 'status': answer.status,
                 'reason': answer.reason or '',
                 'headers': answer.headers,
-                'body': _body(request.get('into', 'text'), answer),
+                'body': _body(into, answer.headers, answer.status, answer.data),
                 'url': str(target),
                 'method': method,
                 'version': '{}.{}'.format(*(answer.version or (1, 1))),
@@ -227,11 +239,26 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     return arguments
 
 
-def _body(into: str, answer: attempts.Received) -> Any:
+def _terms(request: Request) -> Terms:
+    timeout = request.get('timeout', READ)
+    seconds = timeout.get('read', READ) if isinstance(timeout, Mapping) else timeout and READ
+    raw = request['into'] == 'raw'
+    return Terms(raw, request.get('max_body'), seconds, partial(_failed, request))
+
+
+def _failed(request: Request, error: BaseException) -> Error | None:
+    if ours := translated(error, request, sent=True):
+        ours.request = SentRequest(request)
+    return ours
+
+
+def _body(into: Any, headers: Headers, status: int, data: bytes | Body) -> Any:
+    if isinstance(data, Body):
+        return Stream(data, headers.get('Content-Type'))
     try:
-        return body_into(into, answer.data, answer.headers)
+        return body_into(into, data, headers)
     except ValueError as error:
-        if answer.status < 300:
+        if status < 300:
             raise ProtocolError(f'the body is no JSON: {error}') from error
         # The page of a redirect or an error, as a rule.
-        return body_into('text', answer.data, answer.headers)
+        return body_into('text', data, headers)

@@ -11,6 +11,7 @@ import yarl
 import aioluahttp as http
 from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
 from aioluahttp.shapes import BytesTable, JsonTable, TextTable
+from aioluahttp.streams import Stream
 
 
 async def the_body_has_the_type_that_into_says() -> None:
@@ -22,6 +23,11 @@ async def the_body_has_the_type_that_into_says() -> None:
     assert_type((await http.request(url='http://h', into='bytes')).body, bytes)
     assert_type((await http.request({'url': 'http://h', 'into': 'json'})).body, Any)
     assert_type((await http.request(url='http://h', into='json')).body, Any)
+    assert_type((await http.request({'url': 'http://h', 'into': 'stream'})).body, Stream)
+    assert_type((await http.request(url='http://h', into='raw')).body, Stream)
+    async with (await http.request(url='http://h', into='stream')).body as stream:
+        assert_type([chunk async for chunk in stream], list[bytes])
+        assert_type([line async for line in stream.lines()], list[str])
 
 
 async def a_table_in_a_variable_keeps_its_type(into: str) -> None:

@@ -1,0 +1,184 @@
+"""The body of an answer: read whole, or as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from .codings import Decoder, decoded, decoder_for
+from .errors import BodyTooLarge, Error, ProtocolError, TimedOut
+from .headers import Headers
+
+__all__ = ['Body', 'Source', 'Terms', 'read_body']
+
+
+class Source(NamedTuple):
+    """Where a body comes from.
+
+    ``held`` is what keeps the connection from others until it is released or closed: aiohttp's
+    connection, or its response.
+    """
+
+    content: aiohttp.StreamReader
+    protocol: Any
+    tls: ssl.SSLObject | None
+    held: Any
+
+
+class Terms(NamedTuple):
+    """How a body is read as it comes.
+
+    ``raw`` leaves its codings as they are. ``limit`` is in bytes, ``seconds`` are for one read;
+    ``None`` is no limit. ``failed`` gives our exception for one of aiohttp's, None for others.
+    """
+
+    raw: bool
+    limit: int | None
+    seconds: float | None
+    failed: Callable[[BaseException], Error | None]
+
+
+async def read_body(
+    content: aiohttp.StreamReader, headers: Headers, protocol: Any, tls: Any, limit: int | None
+) -> bytes:
+    """Read a whole body and undo its codings; ``headers`` then describe what there is.
+
+    Raises:
+        BodyTooLarge: The decoded body passes the limit.
+        ProtocolError: The body is broken or was cut off.
+        OSError: The connection was reset in it.
+    """
+    ends_itself = _ends_itself(headers, content)
+    if 'Content-Encoding' in headers or not content.is_eof():
+        data = await decoded(content.iter_any(), headers, limit)
+    else:
+        data = content.read_nowait()  # all of it came with the head
+        if limit is not None and len(data) > limit:
+            raise BodyTooLarge('the body passed max_body')
+    if not ends_itself:
+        _check_end(protocol, tls)
+    return data
+
+
+class Body:
+    """The decoded bytes of an answer, as they come; ``headers`` then describe them.
+
+    Read to its end it gives the connection back, and left before that it closes it, as do an
+    error and a cancellation.
+    """
+
+    def __init__(self, headers: Headers, source: Source, terms: Terms) -> None:
+        self._source = source
+        self._terms = terms
+        self._ends_itself = _ends_itself(headers, source.content)
+        self._decoder = Decoder((), terms.limit) if terms.raw else decoder_for(headers, terms.limit)
+        if self._decoder.stages and source.content is not aiohttp.EMPTY_PAYLOAD:
+            headers.popall('Content-Encoding')
+            headers.popall('Content-Length', None)
+        self._pieces: Iterator[bytes] = iter(())
+        self._loop = asyncio.get_running_loop()
+        self._done = False  # with the connection
+        self._ended = False
+        if not source.content.is_eof():  # else the connection may be with another request
+            # aiohttp's own timer runs while nobody reads, too.
+            source.protocol.read_timeout = None
+            source.protocol.start_timeout()
+
+    def __del__(self) -> None:
+        if not self._done:
+            if not self._loop.is_closed():
+                self.close('nobody is there to read it')
+            # Behind the rest, for it may be an error.
+            what = 'a body was neither read nor closed'
+            warnings.warn(what, ResourceWarning, stacklevel=1, source=self)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._ended:  # aiohttp's response, once released, lets any other read fail
+            raise StopAsyncIteration
+        try:
+            return await self._next()
+        except StopAsyncIteration:
+            self._ended = self._done = True
+            self._source.held.release()
+            raise
+        except BaseException as error:
+            self.close('reading it failed before')
+            if ours := self._terms.failed(error):
+                raise ours from error
+            raise
+
+    async def _next(self) -> bytes:
+        while (piece := next(self._pieces, None)) is None:
+            if not (data := await self._read()):
+                self._finish()
+                raise StopAsyncIteration
+            self._pieces = self._decoder.feed(data)
+        return piece
+
+    async def _read(self) -> bytes:
+        """Read what there is, or wait for it; nothing at the end."""
+        content, seconds = self._source.content, self._terms.seconds
+        # Twice, for one that has broken while it was waited for may look as if it ended.
+        while not (data := content.read_nowait()) and not content.is_eof():
+            what = TimedOut(f'nothing more of the body came within {seconds} s')
+            timer = self._loop.call_later(seconds, content.set_exception, what) if seconds else None
+            try:
+                if data := await content.readany():
+                    break
+            finally:
+                if timer:
+                    timer.cancel()
+        return data
+
+    def _finish(self) -> None:
+        self._decoder.finish()
+        if not self._ends_itself:
+            _check_end(self._source.protocol, self._source.tls)
+
+    def close(self, why: str = 'it was closed') -> None:
+        """Close the connection, unless the end was read. Who reads on gets a ProtocolError."""
+        if not self._done:
+            self._done = True
+            self._pieces = iter(())
+            self._source.content.set_exception(ProtocolError(f'the body is gone: {why}'))
+            self._source.held.close()
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:
+    if 'Content-Length' in headers or content is aiohttp.EMPTY_PAYLOAD:
+        return True
+    codings = ','.join(headers.getall('Transfer-Encoding', ()))
+    return codings.rpartition(',')[2].strip().lower() == 'chunked'
+
+
+def _check_end(protocol: Any, tls: ssl.SSLObject | None) -> None:
+    """Refuse a body that ends with its connection where that was not closed in good order.
+
+    aiohttp takes it after a reset, and after TLS that was cut off (RFC 9112 9.8).
+    """
+    error = protocol.exception()
+    if isinstance(error, OSError):
+        raise error
+    if tls and not _is_closed(tls):
+        raise ProtocolError('the TLS connection was cut off, and the body with it')
+
+
+def _is_closed(tls: ssl.SSLObject) -> bool:
+    """Tell whether close_notify has come; asyncio and uvloop keep it to themselves."""
+    try:
+        return tls.read(1) == b''
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False
