@@ -70,7 +70,7 @@ class Connection(Framed):
         """Read what came."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
-        if self.at_eof and not (self.held or (self.busy and self.body.is_eof())):
+        if self.at_eof and not (self.held or (self.busy and self.whole)):
             self.close()  # no whole request is left
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
