@@ -720,3 +720,19 @@ async def test_a_body_may_be_a_file(wire, tmp_path):
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
         client.ask('GET /')
         assert b'ab' == (await client.answer())[2]
+
+
+async def test_a_body_may_be_a_stream_and_what_is_wrong_with_it_is_no_mistake(wire, caplog):
+    """tests/test_flowing.py has the rest."""
+
+    async def callback(request):
+        return {'status': 200, 'body': await request.body.read()}
+
+    options = {'into': lambda request: 'stream', 'max_body': lambda request: 1}
+    async with http.listen('127.0.0.1', 0, callback, **options) as server, wire(server) as client:
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'1\r\na\r\n0\r\n\r\n')
+        assert b'a' == (await client.answer())[2]
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'2\r\nab\r\n0\r\n\r\n')
+        assert 413 == (await client.answer())[0]
+        assert 0 == server.stats['errors']
+    assert [] == caplog.records

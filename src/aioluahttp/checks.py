@@ -34,6 +34,7 @@ __all__ = [
 
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
+STREAMS = ('stream', 'raw')
 WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
 FLOWING = (AsyncIterable, Iterator)  # no list: of that JSON is meant
 LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
@@ -191,6 +192,12 @@ def check_into(into: Any) -> str:
     if into in INTO:
         return INTO[INTO.index(into)]
     raise TableError.of('into', into, f'one of {", ".join(map(repr, INTO))}')
+
+
+def check_into_of_listen(into: Any) -> Any:
+    if isinstance(into, str) and into in STREAMS:
+        return STREAMS[STREAMS.index(into)]
+    return check_into(into)
 
 
 def check_check(check: Any) -> bool | list[int]:

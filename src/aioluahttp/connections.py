@@ -200,6 +200,7 @@ class Connection(Framed):
         if transport is None or not sending or self.at_eof or transport.is_closing():
             self.close()
         else:
+            self.resume_reading()  # of a body that nobody read
             if transport.can_write_eof():  # in TLS it cannot
                 transport.write_eof()
             self._expect(LINGER)

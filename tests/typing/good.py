@@ -179,6 +179,8 @@ async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> Non
     server = await http.listen(None, None, lambda request: {'status': 200}, unix=Path('/x.sock'))
     await server.close(grace=None)
     await http.listen('::', 80, http.request, into='bytes', max_body=None, access_log=log)
+    await http.listen('::', 80, plain, into='stream', max_body=lambda request: request.port)
+    await http.listen('::', 80, plain, into=lambda request: 'raw' if request.query else 'text')
     await http.listen('::', 80, plain, handler_timeout=5, access_log=logging.getLogger('x'))
 
 
