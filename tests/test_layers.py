@@ -8,14 +8,14 @@ import pytest
 import aioluahttp
 
 ROWS = [
-    {'errors'},
+    {'errors', 'deadlines'},
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
     {'checks', 'tables'},
     {'conversion', 'folders', 'framing'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
-    {'flowing', 'lean', 'paths', 'streaming'},
+    {'flowing', 'lean', 'direct', 'paths', 'streaming'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},
     {'pool', 'acceptor'},

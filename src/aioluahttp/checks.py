@@ -94,7 +94,7 @@ ILLEGAL = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
 def quoted(key: str, part: str) -> str:
     """Quote the characters that may not stand in a path or a query, and no others."""
     if not ILLEGAL.search(part):
-        return part
+        return str.__str__(part)  # a subclass may be another text once it is looked up
     if CONTROL.search(part) or '\t' in part:
         raise TableError.of(key, part, 'free of control characters')
     try:
@@ -137,15 +137,14 @@ def _has_login(text: str) -> bool:
     return '@' in text.partition('//')[0]
 
 
+ABSOLUTE = re.compile('[A-Za-z][A-Za-z0-9+.-]*://')
+
+
 def check_url(value: Any) -> str:
     given = str(value) if isinstance(value, yarl.URL) else value
     if not isinstance(given, str):
         raise TableError.of('url', value, 'a str or a yarl.URL')
-    if (
-        given == WHOLE_SERVER
-        or given.startswith('/')
-        or re.match('[A-Za-z][A-Za-z0-9+.-]*://', given)
-    ):
+    if given == WHOLE_SERVER or given.startswith('/') or ABSOLUTE.match(given):
         return given
     hint = '; write http:// before a host' if re.match(r'\w', given) else ''
     right = f"'scheme://host/path' or '/path'{hint}"

@@ -9,7 +9,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from .codings import Decoder, decoder_for
 from .errors import BodyTooLarge, ProtocolError, Refused, TimedOut
 from .framing import Framed
-from .incoming import CONTINUE, Parts, check_coding, check_length, expects_continue
+from .incoming import CONTINUE, Parts, check_coding, expects_continue
 from .streams import Stream
 from .tables import Request
 
@@ -35,7 +35,9 @@ def open_body(
     if decoder.stages:
         headers.popall('Content-Encoding')
         headers.popall('Content-Length', None)
-    check_length(headers, limit)
+    length = headers.get('Content-Length', '').lstrip('0')  # which may be thousands
+    if limit is not None and int(length or 0) > limit:
+        raise Refused(413)
     waits = expects_continue(connection, headers)
     chunks = _Chunks(connection, decoder, seconds, waits=waits)
     request['body'] = Stream(chunks, headers.get('Content-Type'))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 
 from aiohttp.http_writer import HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError
 
 from . import url
@@ -22,7 +23,6 @@ __all__ = [
     'CONTINUE',
     'Parts',
     'check_coding',
-    'check_length',
     'expects_continue',
     'has_body',
     'read_body',
@@ -118,8 +118,8 @@ def _authority(value: str) -> tuple[str, int | None]:
 def has_body(request: Request) -> bool:
     """Tell whether a body was announced, or is to be there all the same."""
     headers = request['headers']
-    announced = 'Content-Length' in headers or 'Transfer-Encoding' in headers
-    return announced or request['method'] == 'POST'
+    always = request['method'] == 'POST'
+    return always or 'Content-Length' in headers or 'Transfer-Encoding' in headers
 
 
 async def read_body(
@@ -143,7 +143,8 @@ async def read_body(
             _expected(connection, headers)
             data = await decoded(Parts(connection, seconds), headers, limit)
         else:  # compressed it may be longer than decoded, which is what the limit counts
-            check_length(headers, limit)
+            if limit is not None and connection.left > limit:
+                raise Refused(413)
             _expected(connection, headers)
             data = await _whole(connection, seconds, limit)
         request['body'] = body_into(into, data, headers)
@@ -164,15 +165,8 @@ def check_coding(connection: Framed, headers: Headers) -> None:
         raise Refused(400)
     if coding is not None and coding.lower() != 'chunked':
         raise Refused(501)
-
-
-def check_length(headers: Headers, limit: int | None) -> None:
-    """Refuse a body that says that it passes a limit."""
-    try:
-        length = int(headers.get('Content-Length', '0'))
-    except ValueError as error:  # of thousands of digits
-        raise Refused(400) from error
-    if limit is not None and length > limit:
+    # aiohttp's parser takes a length of 2**64 - 1 for none.
+    if connection.body is EMPTY_PAYLOAD and headers.get('Content-Length', '0').strip('0'):
         raise Refused(413)
 
 
@@ -181,13 +175,17 @@ async def _whole(connection: Framed, seconds: float, limit: int | None) -> bytes
     body = connection.body
     pieces: list[bytes] = []
     size = 0
-    while (data := body.read_nowait()) or not body.is_eof():  # raises where it is broken
-        data = data or await _waited(connection, seconds)
+    while True:
+        ended = connection.whole  # asked first, for what is read makes room for more
+        data = body.read_nowait()  # raises where it is broken
+        if not (data or ended):
+            data = await _waited(connection, seconds)
         size += len(data)
         if limit is not None and size > limit:
             raise Refused(413)
         pieces.append(data)
-    return b''.join(pieces)
+        if ended:
+            return b''.join(pieces)
 
 
 async def _waited(connection: Framed, seconds: float) -> bytes:
@@ -232,4 +230,4 @@ def expects_continue(connection: Framed, headers: Headers) -> bool:
         return False
     if expectation.lower() != '100-continue':
         raise Refused(417)
-    return not connection.body.is_eof()
+    return not connection.whole
