@@ -10,7 +10,7 @@ import yarl
 
 import aioluahttp as http
 from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
-from aioluahttp.shapes import BytesTable, JsonTable, TextTable
+from aioluahttp.shapes import BytesTable, FormFile, JsonTable, TextTable
 
 
 async def the_body_has_the_type_that_into_says() -> None:
@@ -119,6 +119,12 @@ async def a_flowing_table(request: Request) -> ResponseTable:
     if request.path == '/file':
         return {'status': 200, 'body': Path('a.txt')}
     return {'status': 200, 'body': chunks()}
+
+
+async def a_form(request: Request) -> ResponseTable:
+    form = await request.form(max_size=None, spool=1)
+    assert_type(form['a'], str | FormFile)
+    return {'status': 200}
 
 
 async def a_response(request: Request) -> Response:
