@@ -273,7 +273,8 @@ def check_body(body: Any) -> str | bytes:
 
 def check_answer(body: Any) -> Any:
     """Check the body of a response, which may come chunk by chunk, or be a file."""
-    return body if isinstance(body, (*FLOWING, PathLike)) else check_body(body)
+    plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
+    return body if plain or isinstance(body, (*FLOWING, PathLike)) else check_body(body)
 
 
 def check_events(events: Any) -> Chunks:

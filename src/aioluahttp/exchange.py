@@ -184,9 +184,12 @@ class Exchange:
 
     def sending(self, connection: Framed, response: Response[Any]) -> Sending | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""
-        if isinstance(response['body'], FLOWING):
+        body = response['body']
+        if isinstance(body, str | bytes):
+            return None
+        if isinstance(body, FLOWING):
             return Streamed(response, *self._framed(connection, response))
-        if isinstance(response['body'], PathLike):
+        if isinstance(body, PathLike):
             return FileAnswer(response, *self._framed(connection, response))
         return None
 
