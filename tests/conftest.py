@@ -18,6 +18,10 @@ import pytest
 import trustme
 from multidict import CIMultiDict
 
+from aioluahttp.conversion import to_response
+from aioluahttp.exchange import Exchange, Settings
+from aioluahttp.listening import Listening
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
@@ -123,6 +127,22 @@ def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Run a test twice: with requests sent the short way where that is open, and never so."""
     if request.param == 'session':
         monkeypatch.setattr('aioluahttp.direct.is_open', lambda *request: False)
+
+
+@pytest.fixture
+def self_sent() -> Any:
+    """Serve what answers each request by writing itself: ``async with self_sent(answer)``."""
+
+    def opened(answer: Any, **settings: Any) -> Any:
+        class Sends(Exchange):
+            def sending(self, connection: Any, response: Any) -> Any:
+                return answer
+
+        table = to_response({'status': 200})
+        exchange = Sends(lambda request: table, Settings(**settings))
+        return Listening(exchange, '127.0.0.1', 0, {})
+
+    return opened
 
 
 class Asked(NamedTuple):

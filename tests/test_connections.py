@@ -755,3 +755,18 @@ async def test_the_idle_are_closed_and_the_busy_are_not(wire):
         assert b'' == await idle.rest()
         held.release.set()
         assert 200 == (await busy.answer())[0]
+
+
+async def test_what_an_answer_writes_by_other_means_is_waited_for_and_counted(wire, tmp_path):
+    """A file, which aiohttp writes."""
+    (tmp_path / 'small').write_bytes(b'x')
+    (tmp_path / 'big').write_bytes(BIG)
+
+    def callback(request):
+        return {'status': 200, 'body': tmp_path / request.path[1:]}
+
+    async with serving(callback) as (connections, server), wire(server) as client:
+        for name, size in (('small', 1), ('big', len(BIG))):
+            client.ask(f'GET /{name}')
+            assert size == len((await client.answer())[2])
+    assert connections.bytes_out > len(BIG)

@@ -530,3 +530,11 @@ def test_a_body_that_json_gave_is_no_body_to_send():
     """What was read from JSON is refused as a body, with the key that takes it."""
     with pytest.raises(TableError, match=r"'body' is {'a': 1}.*goes as json"):
         wire_body(Headers(), {'a': 1})
+
+
+def test_events_are_a_body_of_their_type():
+    """The normal form has no ``events``; what the table says of type and caching stays."""
+    response = to_response({'status': 200, 'events': iter([]), 'headers': {'Cache-Control': 'x'}})
+    assert {'Content-Type': 'text/event-stream', 'Cache-Control': 'x'} == response.headers
+    assert {'status', 'headers', 'body'} == response.keys()
+    assert response.body is to_response(response).body

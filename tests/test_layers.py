@@ -9,12 +9,13 @@ import aioluahttp
 
 ROWS = [
     {'errors', 'deadlines'},
-    {'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'forms', 'shapes', 'forwarded'},
+    {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
+    {'uploads'},
     {'checks', 'tables'},
-    {'conversion', 'framing'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts'},
-    {'lean', 'direct'},
+    {'conversion', 'folders', 'framing'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
+    {'flowing', 'lean', 'direct', 'paths', 'streaming'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},
     {'pool', 'acceptor'},
@@ -27,7 +28,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} - {'framing'} | {
+WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - {'multipart', 'framing'} | {
     'redirects',
     'environment',
     'defaults',

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from os import PathLike, fsdecode, fsencode
 from typing import Any
@@ -15,16 +15,28 @@ from urllib.parse import unquote
 import yarl
 
 from . import url
+from .calling import Chunks
 from .errors import TableError
+from .events import encode_event
 from .forms import encode_multipart
 from .headers import CONTROL, TOKEN, to_headers
 from .tls import check_tls
 
-__all__ = ['PORTS', 'RECEIVED_CHECKS', 'REQUEST_CHECKS', 'RESPONSE_CHECKS', 'WHOLE_SERVER']
+__all__ = [
+    'FLOWING',
+    'PORTS',
+    'RECEIVED_CHECKS',
+    'REQUEST_CHECKS',
+    'RESPONSE_CHECKS',
+    'WHOLE_SERVER',
+    'check_body',
+]
 
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
+STREAMS = ('stream', 'raw')
 WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
+FLOWING = (AsyncIterable, Iterator)  # no list: of that JSON is meant
 LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
 
 
@@ -181,6 +193,12 @@ def check_into(into: Any) -> str:
     raise TableError.of('into', into, f'one of {", ".join(map(repr, INTO))}')
 
 
+def check_into_of_listen(into: Any) -> Any:
+    if isinstance(into, str) and into in STREAMS:
+        return STREAMS[STREAMS.index(into)]
+    return check_into(into)
+
+
 def check_check(check: Any) -> bool | list[int]:
     if isinstance(check, bool):
         return check
@@ -253,6 +271,18 @@ def check_body(body: Any) -> str | bytes:
     raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
 
 
+def check_answer(body: Any) -> Any:
+    """Check the body of a response, which may come chunk by chunk, or be a file."""
+    plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
+    return body if plain or isinstance(body, (*FLOWING, PathLike)) else check_body(body)
+
+
+def check_events(events: Any) -> Chunks:
+    if not isinstance(events, FLOWING):
+        raise TableError.of('events', events, "an iterator of tables such as {'data': 'x'}")
+    return Chunks(events, encode_event)
+
+
 def check_json(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False, separators=(',', ':'))
@@ -316,8 +346,9 @@ def check_reason(reason: Any) -> str:
 RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
     'status': check_status_to(599),
     'headers': to_headers,
-    'body': check_body,
+    'body': check_answer,
     'json': check_json,
+    'events': check_events,
     'reason': check_reason,
     **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), as_it_is),
 }

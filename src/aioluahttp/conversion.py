@@ -25,7 +25,7 @@ __all__ = ['body_into', 'to_mapping', 'to_request', 'to_response', 'wire_body']
 
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
 LOGINS = ('auth', 'bearer')
-BODIES = ('body', 'json', 'form', 'multipart')
+BODIES = ('body', 'json', 'form', 'multipart', 'events')
 TARGET = ('scheme', 'host', 'port', 'path', 'query')
 NORMAL: dict[str, Any] = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
 
@@ -142,6 +142,9 @@ def _take_body(given: dict[str, Any], headers: Headers) -> None:
             headers['Content-Type'], body = body
         elif kind == 'json':
             headers.setdefault('Content-Type', 'application/json')
+        elif kind == 'events':
+            headers.setdefault('Content-Type', 'text/event-stream')
+            headers.setdefault('Cache-Control', 'no-cache')
         elif kind == 'form':
             headers.setdefault('Content-Type', 'application/x-www-form-urlencoded')
         given['body'] = body
@@ -150,9 +153,9 @@ def _take_body(given: dict[str, Any], headers: Headers) -> None:
 def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     """Check a response and bring it to the form in which ``request`` gives one.
 
-    ``headers`` are ``Headers``, ``json`` has become ``body`` and Content-Type, and ``body`` is
-    there: ``''`` when there is none. A ``Response`` may have any status and body that ``request``
-    gives; it is checked all the same, for it can be written to.
+    ``headers`` are ``Headers``, ``json`` and ``events`` have become ``body`` and Content-Type, and
+    ``body`` is there: ``''`` when there is none. A ``Response`` may have any status and body that
+    ``request`` gives; it is checked all the same, for it can be written to.
 
     Raises:
         TableError: No table, no status, an unknown key, or a value that is not what its key

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import CoroutineType
+from os import PathLike
 from typing import Any
 
 from aiohttp.http_writer import HttpVersion11
 
+from .calling import call
+from .checks import FLOWING, STREAMS, check_into_of_listen, check_max_body
 from .conversion import to_response, wire_body
+from .errors import Refused
+from .flowing import open_body
 from .forwarded import NOBODY, Proxies
 from .framing import Framed
-from .incoming import Refused, has_body, read_body, read_head
+from .headers import Headers
+from .incoming import has_body, read_body, read_head
 from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
+from .paths import FileAnswer
+from .sending import Sending
+from .streaming import Streamed
 from .tables import Handler, Request, Response
 
 __all__ = ['AccessLog', 'Exchange', 'OnError', 'Settings']
@@ -32,8 +39,9 @@ AccessLog = logging.Logger | Callable[[Request, Response[Any]], Any]
 class Settings:
     """What holds for every exchange of a server: options of ``listen``."""
 
-    into: str = 'text'
-    max_body: int | None = 8 * 1024 * 1024
+    into: str | Callable[[Request], str] = 'text'
+    max_body: int | Callable[[Request], int | None] | None = 8 * 1024 * 1024
+    limits_streams: bool = False  # as where max_body is given
     max_concurrent: int | None = None
     head_timeout: float = 30.0
     body_timeout: float = 30.0
@@ -73,16 +81,16 @@ class Exchange:
             answer = self._lean(connection, response)
             if answer is None:
                 response = to_response(response)
-                answer = self._plain(connection, response)
+                answer = await self._answer(connection, request, target, response)
         except Refused as refused:
             response = _refusal(refused.status)
             answer = self._plain(connection, response)
         except Exception as error:
-            self.errors += 1
-            path = target.partition('?')[0]
-            logger.error('%s %s failed', connection.head.method, path, exc_info=error)
-            await self._tell(error, request)
-            response = to_response({'status': 500, 'body': PHRASES[500]})
+            if isinstance(error.__cause__, Refused):  # the client's fault
+                response = _refusal(error.__cause__.status)
+            else:
+                await self._mistaken(connection, request, target, error)
+                response = to_response({'status': 500, 'body': PHRASES[500]})
             answer = self._plain(connection, response)
         if self.settings.access_log is not None:
             head = connection.head
@@ -97,16 +105,28 @@ class Exchange:
         settings = self.settings
         self._check_room()
         if has_body(request):
-            limits = settings.max_body, settings.body_timeout
-            await read_body(connection, request, settings.into, *limits)
+            await self._take_body(connection, request)
             self._check_room()  # others may have come as the body was read
         self.handling += 1
         try:
             if settings.handler_timeout is None:
-                return await _call(self.handler, request)
+                return await call(self.handler, request)
             return await self._within_timeout(request, settings.handler_timeout)
         finally:
             self.handling -= 1
+
+    async def _take_body(self, connection: Framed, request: Request) -> None:
+        into, limit = self.settings.into, self.settings.max_body
+        if callable(into):
+            into = check_into_of_listen(into(request))
+        if callable(limit):
+            limit = check_max_body(limit(request))
+        seconds = self.settings.body_timeout
+        if into not in STREAMS:
+            await read_body(connection, request, into, limit, seconds)
+        else:
+            limit = limit if self.settings.limits_streams else None
+            open_body(connection, request, into, limit, seconds)
 
     def _check_room(self) -> None:
         if self.handling == self.settings.max_concurrent:
@@ -116,7 +136,7 @@ class Exchange:
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                return await _call(self.handler, request)
+                return await call(self.handler, request)
         except TimeoutError:
             if deadline.expired():
                 return {'status': 504, 'body': PHRASES[504]}
@@ -132,22 +152,76 @@ class Exchange:
         data = lean_bytes(table, self.settings.server_header, keep_alive=keep_alive)
         return None if data is None else Answer(table['status'], data, keep_alive)
 
+    async def _answer(
+        self, connection: Framed, request: Request, target: str, response: Response[Any]
+    ) -> Answer:
+        """Answer the way that is for every table; what writes itself has written all of it."""
+        sending = self.sending(connection, response)
+        if sending is None:
+            return self._plain(connection, response)
+        connection.sending, connection.begun = True, False
+        goes_on = False
+        try:
+            goes_on = await sending.send(connection)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or connection.transport is not None:
+                raise  # the server closes
+            task.uncancel()
+        except Exception as error:
+            transport = connection.transport
+            left = isinstance(error, ConnectionError) and (
+                transport is None or transport.is_closing()
+            )
+            if not (connection.begun or left):
+                raise
+            if not (left or isinstance(error.__cause__, Refused)):
+                await self._mistaken(connection, request, target, error)
+        finally:
+            connection.sending = connection.begun = False
+        response['status'] = sending.status
+        return Answer(sending.status, b'', goes_on and not self.closing)
+
+    def sending(self, connection: Framed, response: Response[Any]) -> Sending | None:
+        """Find what answers with a table by writing itself; None where its bytes are at hand."""
+        body = response['body']
+        if isinstance(body, str | bytes):
+            return None
+        if isinstance(body, FLOWING):
+            return Streamed(response, *self._framed(connection, response))
+        if isinstance(body, PathLike):
+            return FileAnswer(response, *self._framed(connection, response))
+        return None
+
     def _plain(self, connection: Framed, response: Response[Any]) -> Answer:
         """Answer the way that is for every table."""
-        headers = response['headers'].copy()
+        headers, keep_alive = self._framed(connection, response)
+        body = wire_body(headers, response['body'])
+        reason = response.get('reason')
+        return encode(connection.head, response['status'], reason, headers, body, keep_alive)
+
+    def _framed(self, connection: Framed, response: Response[Any]) -> tuple[Headers, bool]:
+        """Give the headers of an answer, and whether the connection goes on."""
+        headers: Headers = response['headers'].copy()
         closes = 'close' in ','.join(headers.getall('Connection', ())).lower()
         if self.settings.server_header:
             headers.setdefault('Server', self.settings.server_header)
-        body = wire_body(headers, response['body'])
-        reason = response.get('reason')
-        keep_alive = connection.keeps and not self.closing and not closes
-        return encode(connection.head, response['status'], reason, headers, body, keep_alive)
+        return headers, connection.keeps and not self.closing and not closes
+
+    async def _mistaken(
+        self, connection: Framed, request: Request, target: str, error: Exception
+    ) -> None:
+        """Take note of a mistake of the callback."""
+        self.errors += 1
+        path = target.partition('?')[0]
+        logger.error('%s %s failed', connection.head.method, path, exc_info=error)
+        await self._tell(error, request)
 
     async def _tell(self, error: Exception, request: Request) -> None:
         if self.settings.on_error is None:
             return
         try:
-            await _call(self.settings.on_error, error, request)
+            await call(self.settings.on_error, error, request)
         except Exception:
             logger.exception('on_error failed')
 
@@ -157,7 +231,7 @@ class Exchange:
             log.info('%s %s', line, response['status'])
         else:
             try:
-                await _call(log, request, response)
+                await call(log, request, response)
             except Exception:
                 logger.exception('access_log failed')
 
@@ -168,18 +242,3 @@ def _refusal(status: int) -> Response[Any]:
     # Who is refused for what it sent may have meant another end of it.
     headers = {'Retry-After': 1} if overloaded else {'Connection': 'close'}
     return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
-
-
-async def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call what a user gave, and await what it returns where that can be awaited."""
-    try:
-        result = function(*arguments)
-        awaitable = type(result) is CoroutineType or inspect.isawaitable(result)
-        return await result if awaitable else result
-    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # such as a cancellation of its own, or pytest.fail's
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
-            raise
-        raise RuntimeError(f'{type(error).__name__} escaped from it') from error

@@ -4,9 +4,9 @@
 # and the import of this module would take twice as long.
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypeAlias
 
 import yarl
 
@@ -22,6 +22,9 @@ else:  # pydantic and its like refuse typing.TypedDict below 3.12
 __all__ = [
     'BytesTable',
     'CommonTable',
+    'Event',
+    'EventTable',
+    'FormFile',
     'JsonTable',
     'Part',
     'RequestTable',
@@ -46,6 +49,32 @@ class Part(TypedDict, total=False):
     body: str | bytes
     filename: str
     content_type: str
+
+
+class FormFile(TypedDict):
+    """A file of a form as it is given to you: its body is bytes, or a binary file that is open."""
+
+    filename: str
+    content_type: str
+    body: Any
+
+
+class EventTable(TypedDict, total=False):
+    """A server-sent event as you write it; ``retry`` is in milliseconds."""
+
+    event: str | None
+    data: str | None
+    id: str | None
+    retry: int | None
+
+
+class Event(TypedDict):
+    """A server-sent event as it is given to you."""
+
+    event: str
+    data: str
+    id: str
+    retry: NotRequired[int]
 
 
 class CommonTable(TypedDict, total=False):
@@ -100,6 +129,11 @@ class JsonTable(CommonTable):
     into: Literal['json']
 
 
+Chunk: TypeAlias = bytes | bytearray | memoryview | str
+Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | PathLike[str]
+EventLike: TypeAlias = EventTable | Mapping[str, Any]
+
+
 class _Status(TypedDict):
     status: int
 
@@ -108,8 +142,9 @@ class ResponseTable(_Status, total=False):
     """A response as you write it: only ``status`` is required."""
 
     headers: HeadersLike | None
-    body: str | bytes | bytearray | memoryview | None
+    body: str | bytes | bytearray | memoryview | Flowing | None
     json: Any
+    events: AsyncIterable[EventLike] | Iterator[EventLike] | None
     reason: str | None
     version: str | None
     url: str | None

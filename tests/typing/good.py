@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -10,7 +10,7 @@ import yarl
 
 import aioluahttp as http
 from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
-from aioluahttp.shapes import BytesTable, JsonTable, TextTable
+from aioluahttp.shapes import BytesTable, FormFile, JsonTable, TextTable
 
 
 async def the_body_has_the_type_that_into_says() -> None:
@@ -103,6 +103,30 @@ async def a_table(request: Request) -> ResponseTable:
     return {'status': 200, 'headers': {'A': 'b'}, 'json': {'path': request.path}}
 
 
+async def chunks() -> AsyncIterator[bytes]:
+    yield b'x'
+
+
+async def event_tables() -> AsyncIterator[dict[str, str]]:
+    yield {'data': 'x'}
+
+
+async def a_flowing_table(request: Request) -> ResponseTable:
+    if request.path == '/events':
+        return {'status': 200, 'events': event_tables()}
+    if request.path == '/plain':
+        return {'status': 200, 'body': iter(['a', 'b'])}
+    if request.path == '/file':
+        return {'status': 200, 'body': Path('a.txt')}
+    return {'status': 200, 'body': chunks()}
+
+
+async def a_form(request: Request) -> ResponseTable:
+    form = await request.form(max_size=None, spool=1)
+    assert_type(form['a'], str | FormFile)
+    return {'status': 200}
+
+
 async def a_response(request: Request) -> Response:
     return await http.request(request)
 
@@ -137,7 +161,16 @@ def logged(handler: Handler) -> Handler:
 
 
 HANDLERS: list[Handler] = [
-    *(a_table, a_response, a_response_of_any_body, a_mapping, a_dict, unannotated, plain),
+    *(
+        a_table,
+        a_flowing_table,
+        a_response,
+        a_response_of_any_body,
+        a_mapping,
+        a_dict,
+        unannotated,
+        plain,
+    ),
     http.request,
     http.Client().request,
     logged(a_table),
@@ -152,6 +185,8 @@ async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> Non
     server = await http.listen(None, None, lambda request: {'status': 200}, unix=Path('/x.sock'))
     await server.close(grace=None)
     await http.listen('::', 80, http.request, into='bytes', max_body=None, access_log=log)
+    await http.listen('::', 80, plain, into='stream', max_body=lambda request: request.port)
+    await http.listen('::', 80, plain, into=lambda request: 'raw' if request.query else 'text')
     await http.listen('::', 80, plain, handler_timeout=5, access_log=logging.getLogger('x'))
 
 
