@@ -13,7 +13,7 @@ ROWS = [
     {'codings', 'forms', 'shapes', 'forwarded'},
     {'checks', 'tables'},
     {'conversion', 'framing'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
     {'lean'},
     {'defaults', 'transport', 'exchange'},
     {'client', 'connections'},

@@ -56,12 +56,13 @@ class Connection(Framed):
         self._expect(self.connections.exchange.settings.head_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End, whichever side wanted it; a callback runs on, unless it is to be cancelled."""
+        """End, whichever side wanted it; a callback may run on, an answer does not."""
         super().connection_lost(exc)
         self.is_read()
         if self.timer is not None:
             self.timer.cancel()
-        if self.busy and self.task and self.connections.exchange.settings.cancel_on_disconnect:
+        cancels = self.sending or self.connections.exchange.settings.cancel_on_disconnect
+        if self.busy and self.task and cancels:
             self.task.cancel()
         self.connections.gone(self)
 
@@ -73,12 +74,16 @@ class Connection(Framed):
             self.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
-        """Answer a peer that only closes its own side, as ``nc`` does, before closing ours."""
+        """Answer a peer that only closes its own side, as ``nc`` does, before closing ours.
+
+        Who does so behind the head of an answer that takes its time has left.
+        """
         self.at_eof = (
             (self.busy or bool(self.held))
             and self.body.is_eof()
             and self.ssl_context is None  # which has no such half
             and not self.connections.exchange.settings.cancel_on_disconnect
+            and not (self.sending and self.begun)
         )
         return self.at_eof
 
@@ -125,7 +130,7 @@ class Connection(Framed):
         goes_on = False
         try:
             answer = await self.connections.exchange(self)
-            await self._write(answer.data)
+            await self.write(answer.data)
             goes_on = answer.keep_alive
         except ConnectionError:
             pass  # the client has left
@@ -148,7 +153,7 @@ class Connection(Framed):
         else:
             self._expect(self.connections.exchange.settings.keepalive_timeout)
 
-    async def _write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         """Write, and wait while the peer reads; who stops reading is cut off."""
         # asyncio's TLS does not wait for who reads, nor tell how far, within a single write.
         whole = self.ssl_context is None or len(data) <= PIECE

@@ -18,6 +18,7 @@ from .framing import Framed
 from .incoming import Refused, has_body, read_body, read_head
 from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
+from .sending import Sending
 from .tables import Handler, Request, Response
 
 __all__ = ['AccessLog', 'Exchange', 'OnError', 'Settings']
@@ -73,15 +74,12 @@ class Exchange:
             answer = self._lean(connection, response)
             if answer is None:
                 response = to_response(response)
-                answer = self._plain(connection, response)
+                answer = await self._answer(connection, request, target, response)
         except Refused as refused:
             response = _refusal(refused.status)
             answer = self._plain(connection, response)
         except Exception as error:
-            self.errors += 1
-            path = target.partition('?')[0]
-            logger.error('%s %s failed', connection.head.method, path, exc_info=error)
-            await self._tell(error, request)
+            await self._mistaken(connection, request, target, error)
             response = to_response({'status': 500, 'body': PHRASES[500]})
             answer = self._plain(connection, response)
         if self.settings.access_log is not None:
@@ -132,6 +130,40 @@ class Exchange:
         data = lean_bytes(table, self.settings.server_header, keep_alive=keep_alive)
         return None if data is None else Answer(table['status'], data, keep_alive)
 
+    async def _answer(
+        self, connection: Framed, request: Request, target: str, response: Response[Any]
+    ) -> Answer:
+        """Answer the way that is for every table; what writes itself has written all of it."""
+        sending = self.sending(connection, response)
+        if sending is None:
+            return self._plain(connection, response)
+        connection.sending, connection.begun = True, False
+        goes_on = False
+        try:
+            goes_on = await sending.send(connection)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or connection.transport is not None:
+                raise  # the server closes
+            task.uncancel()
+        except Exception as error:
+            transport = connection.transport
+            left = isinstance(error, ConnectionError) and (
+                transport is None or transport.is_closing()
+            )
+            if not (connection.begun or left):
+                raise
+            if not left:
+                await self._mistaken(connection, request, target, error)
+        finally:
+            connection.sending = False
+        response['status'] = sending.status
+        return Answer(sending.status, b'', goes_on and not self.closing)
+
+    def sending(self, connection: Framed, response: Response[Any]) -> Sending | None:
+        """Find what answers with a table by writing itself; None where its bytes are at hand."""
+        return None
+
     def _plain(self, connection: Framed, response: Response[Any]) -> Answer:
         """Answer the way that is for every table."""
         headers = response['headers'].copy()
@@ -142,6 +174,15 @@ class Exchange:
         reason = response.get('reason')
         keep_alive = connection.keeps and not self.closing and not closes
         return encode(connection.head, response['status'], reason, headers, body, keep_alive)
+
+    async def _mistaken(
+        self, connection: Framed, request: Request, target: str, error: Exception
+    ) -> None:
+        """Take note of a mistake of the callback."""
+        self.errors += 1
+        path = target.partition('?')[0]
+        logger.error('%s %s failed', connection.head.method, path, exc_info=error)
+        await self._tell(error, request)
 
     async def _tell(self, error: Exception, request: Request) -> None:
         if self.settings.on_error is None:

@@ -35,12 +35,15 @@ class Framed(RequestHandler):
         in_head: Whether a part of a head has come.
         ended: Whether nothing more is read.
         at_eof: Whether the peer has closed its side, and waits for answers.
+        sending: Whether an answer writes itself.
+        begun: Whether that has written a part of its head.
         peer: The address of the peer; None for that of a Unix socket.
         task: The task that answers.
     """
 
     __slots__ = (
         'at_eof',
+        'begun',
         'body',
         'busy',
         'ended',
@@ -53,6 +56,7 @@ class Framed(RequestHandler):
         'paused',
         'peer',
         'reading',
+        'sending',
         'tail',
         'task',
     )
@@ -64,6 +68,7 @@ class Framed(RequestHandler):
         self.peer: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.busy = self.in_head = self.ended = self.at_eof = False
+        self.sending = self.begun = False
         self.reading = False  # somebody waits for more of the body
         self.fresh = False  # a head has just come, and nobody was told
         self.paused = False  # until the body is read
@@ -86,6 +91,9 @@ class Framed(RequestHandler):
 
     def refused(self, error: HttpProcessingError) -> None:
         """Answer what is no request."""
+
+    async def write(self, data: bytes) -> None:
+        """Write a part of an answer, and wait while the peer reads."""
 
     def head_began(self) -> None:
         """Take note that a part of a head has come, and not its end."""
