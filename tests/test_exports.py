@@ -24,8 +24,9 @@ ROOT = {
     },
     'headers': {'Headers'},
     'listening': {'listen', 'run'},
-    'pool': {'request'},
+    'pool': {'request', 'websocket'},
     'server': {'Server'},
+    'sockets': {'Socket'},
     'shapes': {'RequestTable', 'ResponseTable'},
     'tables': {'Handler', 'Request', 'Response'},
 }

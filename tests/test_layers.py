@@ -11,11 +11,21 @@ ROWS = [
     {'errors'},
     {'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'forms', 'shapes', 'forwarded'},
-    {'checks', 'tables'},
+    {'checks', 'tables', 'channels'},
     {'conversion', 'framing'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
-    {'lean'},
+    {
+        'redirects',
+        'environment',
+        'incoming',
+        'outgoing',
+        'attempts',
+        'sending',
+        'sockets',
+        'handshakes',
+    },
+    {'lean', 'upgrading'},
     {'defaults', 'transport', 'exchange'},
+    {'dialing'},
     {'client', 'connections'},
     {'pool', 'acceptor'},
     {'server'},
@@ -27,7 +37,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} - {'framing'} | {
+WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} - {'framing', 'channels'} | {
     'redirects',
     'environment',
     'defaults',

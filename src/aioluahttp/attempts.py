@@ -16,7 +16,16 @@ from aiohttp import ClientHandlerType
 
 from .errors import ProtocolError
 
-__all__ = ['Answer', 'LostConnection', 'Sending', 'StaleConnection', 'check_end', 'once', 'reason']
+__all__ = [
+    'Answer',
+    'LostConnection',
+    'Sending',
+    'StaleConnection',
+    'Switching',
+    'check_end',
+    'once',
+    'reason',
+]
 
 IDEMPOTENT = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'})  # RFC 9110 9.2.2
 INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) comes as often in over five hours
@@ -94,9 +103,10 @@ class Answer(aiohttp.ClientResponse):
     peer: str | None
     protocol: Any
     tls: ssl.SSLObject | None
+    switches = False  # whether 101 ends the request
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        await _read_ahead(self.protocol)
+        await _read_ahead(self.protocol, self.switches)
         return await super().start(connection)
 
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
@@ -105,7 +115,13 @@ class Answer(aiohttp.ClientResponse):
         await super().__aexit__(kind, error, traceback)
 
 
-async def _read_ahead(protocol: Any) -> None:
+class Switching(Answer):
+    """An answer to a request for another protocol, by which that begins or does not."""
+
+    switches = True
+
+
+async def _read_ahead(protocol: Any, switches: bool) -> None:
     """Wait for the head that ends the request, and leave it for aiohttp to read again.
 
     Raises:
@@ -114,9 +130,9 @@ async def _read_ahead(protocol: Any) -> None:
     for _ in range(INTERIM + 1):
         head = await protocol.read()
         status = head[0].code
-        if status >= 200:
+        if status >= 200 or (switches and status == 101):
             break
-        if status < 100 or status == 101:  # we ask for no upgrade
+        if status < 100 or status == 101:  # nobody asked for it
             raise ProtocolError(f'the peer answered {status}, which ends no request of ours')
     else:
         raise ProtocolError(f'the peer sent over {INTERIM} interim answers')

@@ -14,15 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import EofStream
-from aiohttp.client_ws import WebSocketDataQueue
+
+# From where it is used: the module that has it bears an underscore. tests/test_channels.py tells
+# if it changes.
+from aiohttp.client_ws import (  # type: ignore[attr-defined]
+    WebSocketDataQueue,  # pyright: ignore[reportPrivateImportUsage]
+)
 from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter, WSMsgType
 from aiohttp.http_writer import StreamWriter
 
-__all__ = ['ABNORMAL', 'Channel', 'Terms', 'may_send']
+__all__ = ['GOING_AWAY', 'Channel', 'Terms', 'may_send']
 
 NORMAL, GOING_AWAY, BROKEN, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1001, 1002, 1005, 1006, 1009
 RESERVED = frozenset({1004, NO_CODE, ABNORMAL})  # which no frame may have (RFC 6455 7.4.1)
 CLOSING = 10.0  # seconds for a peer to answer a close, and to leave
+MOST = 2**32 - 1  # bytes up to which aiohttp can count a message
 QUEUE = 64 * 1024  # bytes of messages that may wait to be read, twice, before reading stops
 
 
@@ -75,6 +81,7 @@ class Channel:
         code: Why it ended (RFC 6455 7.1.5), as the peer said; None as long as it has not.
         reason: Likewise, in words.
         fault: What broke it; None where it ended in good order.
+        raised: The error that told of it last.
         closing: Whether the end has begun, so that nothing more may be sent.
         gone: Set once there is no connection any more.
     """
@@ -84,6 +91,7 @@ class Channel:
         self.code: int | None = None
         self.reason = ''
         self.fault: str | None = None
+        self.raised: Exception | None = None
         self.closing = False
         self.gone = asyncio.Event()
         self._is_client = is_client
@@ -96,14 +104,14 @@ class Channel:
         self._drain = StreamWriter(protocol, self.loop).drain
         self.queue = Messages(self, protocol)
         # aiohttp takes a message up to its limit if it was compressed, else below it.
-        limit = 0 if self._limit is None else self._limit + 1
+        limit = 0 if self._limit is None else min(self._limit + 1, MOST)
         compressed = terms.window > 0
         self._reader = WebSocketReader(self.queue, limit, compress=compressed, decode_text=True)
         self._writer = WebSocketWriter(
             protocol,
             self._transport,
             use_mask=is_client,
-            limit=sys.maxsize,  # it would wait where who cancels one sender cancels them all
+            limit=sys.maxsize,  # nobody waits within it, but in _drained
             compress=terms.window,
             notakeover=terms.resets,
         )
@@ -133,6 +141,11 @@ class Channel:
         self.queue.feed_eof()
         self.gone.set()
 
+    @property
+    def answers(self) -> bool:
+        """Whether the close of the peer is yet to be answered."""
+        return WSMsgType.CLOSE in self._due and self.code is not None and self.fault is None
+
     def takes(self, frame: Any, size: int) -> bool:
         """Heed a frame; give whether it is a message for who reads."""
         if self.code not in (None, ABNORMAL):
@@ -160,7 +173,7 @@ class Channel:
         if said:
             self._leave()
         else:
-            self.shut(NORMAL if code == NO_CODE else code)
+            self.shut(NORMAL if code == NO_CODE else code, reason)
 
     def fail(self, code: int, fault: str) -> None:
         """Close because of what the peer does (RFC 6455 7.1.7)."""
@@ -218,7 +231,8 @@ class Channel:
 
     async def _drained(self) -> None:
         if self._protocol.writing_paused:
-            await self._drain()
+            # Who waits for aiohttp's drain and is cancelled cancels it for all that come after.
+            await asyncio.shield(self.loop.create_task(self._drain()))
 
     def _say(self, kind: WSMsgType, data: Any) -> None:
         """Send a frame that is no message; of pings and pongs the latest counts (5.5.3)."""

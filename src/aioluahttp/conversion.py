@@ -12,6 +12,8 @@ from .checks import (
     RECEIVED_CHECKS,
     REQUEST_CHECKS,
     RESPONSE_CHECKS,
+    SWITCHING,
+    SWITCHING_CHECKS,
     WHOLE_SERVER,
     check_userinfo,
 )
@@ -148,7 +150,10 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     """
     if not isinstance(table, Mapping):
         raise TableError.of('response', table, "a table such as {'status': 200}")
-    if isinstance(table, Response):
+    switches = table.get('websocket') is not None
+    if switches:
+        given = _checked({'status': SWITCHING, **table}, SWITCHING_CHECKS)
+    elif isinstance(table, Response):
         given = _checked(table, RECEIVED_CHECKS, NULLABLE | {'body'})
     else:
         given = _checked(table, RESPONSE_CHECKS)
@@ -158,6 +163,8 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     _take_body(given, headers)
     given.setdefault('body', '')
     given['headers'] = headers
+    if switches and given['body']:
+        raise TableError("'websocket' and a body exclude each other; give one of them")
     return Response({key: given[key] for key in ('status', 'headers', 'body')} | given)
 
 

@@ -20,6 +20,7 @@ from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
 from .sending import Sending
 from .tables import Handler, Request, Response
+from .upgrading import Upgrade
 
 __all__ = ['AccessLog', 'Exchange', 'OnError', 'Settings']
 
@@ -134,7 +135,7 @@ class Exchange:
         self, connection: Framed, request: Request, target: str, response: Response[Any]
     ) -> Answer:
         """Answer the way that is for every table; what writes itself has written all of it."""
-        sending = self.sending(connection, response)
+        sending = self.sending(connection, request, response)
         if sending is None:
             return self._plain(connection, response)
         connection.sending, connection.begun = True, False
@@ -160,9 +161,11 @@ class Exchange:
         response['status'] = sending.status
         return Answer(sending.status, b'', goes_on and not self.closing)
 
-    def sending(self, connection: Framed, response: Response[Any]) -> Sending | None:
+    def sending(
+        self, connection: Framed, request: Request, response: Response[Any]
+    ) -> Sending | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""
-        return None
+        return Upgrade(request, response, _call) if 'websocket' in response else None
 
     def _plain(self, connection: Framed, response: Response[Any]) -> Answer:
         """Answer the way that is for every table."""

@@ -9,7 +9,7 @@ from hashlib import sha1
 from os import urandom
 from typing import Any
 
-from aiohttp.http import WS_KEY, WSHandshakeError, ws_ext_gen, ws_ext_parse
+from aiohttp.http_websocket import WS_KEY, WSHandshakeError, ws_ext_gen, ws_ext_parse
 
 from .channels import Terms
 from .checks import PORTS

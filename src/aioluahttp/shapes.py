@@ -4,7 +4,7 @@
 # and the import of this module would take twice as long.
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from os import PathLike
 from typing import Any, Literal
 
@@ -26,8 +26,10 @@ __all__ = [
     'Part',
     'RequestTable',
     'ResponseTable',
+    'SocketTable',
     'TextTable',
     'TimeoutTable',
+    'UpgradeTable',
 ]
 
 
@@ -100,6 +102,46 @@ class JsonTable(CommonTable):
     into: Literal['json']
 
 
+class SocketOptions(TypedDict, total=False):
+    """What either side may say of a WebSocket."""
+
+    protocols: Iterable[str] | None
+    heartbeat: float | None
+    max_message: int | None
+    compress: bool | None
+
+
+class SocketTable(SocketOptions, total=False):
+    """A request for a WebSocket as you write it."""
+
+    url: str | yarl.URL
+    method: str
+    scheme: str
+    host: str
+    port: int | str
+    path: str
+    query: str | Query
+    headers: HeadersLike | None
+    timeout: float | TimeoutTable | None
+    auth: tuple[str, str] | str | None
+    bearer: str | None
+    tls: TlsLike | None
+    proxy: str | yarl.URL | None
+    unix: str | PathLike[str] | None
+    ip: str | None
+    version: str | None
+
+
+class _Callback(TypedDict):
+    callback: Callable[[Any], Awaitable[None]]
+
+
+class UpgradeTable(SocketOptions, _Callback, total=False):
+    """The ``websocket`` of a response as you write it: only ``callback`` is required."""
+
+    origins: Iterable[str] | None
+
+
 class _Status(TypedDict):
     status: int
 
@@ -116,6 +158,7 @@ class ResponseTable(_Status, total=False):
     method: str | None
     ip: str | None
     history: list[Any] | None
+    websocket: Callable[[Any], Awaitable[None]] | UpgradeTable | None
 
 
 class StatsTable(TypedDict):

@@ -8,7 +8,7 @@ from aiohttp import WSMsgType
 
 from .channels import Channel, may_send
 from .errors import ProtocolError, TableError
-from .tables import Request, Response
+from .tables import Request, Response, SentRequest
 
 __all__ = ['Socket']
 
@@ -97,7 +97,8 @@ class Socket:
     def _error(self, what: str) -> ProtocolError:
         request = self.request
         error = ProtocolError(f'WebSocket {request["host"]}:{request["port"]}: {what}')
-        error.request = request
+        error.request = SentRequest(request)
+        self._channel.raised = error
         return error
 
 
