@@ -268,15 +268,16 @@ async def test_of_many_pings_the_last_is_answered(to_server, frames):
         assert len(answers) < 1000
 
 
+@pytest.mark.parametrize('heartbeat', [20, None])
 @pytest.mark.parametrize('reset', [True, False])
-async def test_a_peer_that_hangs_up_is_an_error(to_client, reset):
+async def test_a_peer_that_hangs_up_is_an_error(to_client, reset, heartbeat):
     """An end without a close frame is a ProtocolError, and 1006 (RFC 6455 7.1.5)."""
 
     async def talk(line):
         if reset:
             line.reset()
 
-    async with to_client(talk) as socket:
+    async with to_client(talk, heartbeat=heartbeat) as socket:
         for _ in range(2):
             with pytest.raises(http.ProtocolError, match='hung up without a closing handshake'):
                 await anext(socket)
@@ -460,6 +461,33 @@ async def test_a_sender_that_waits_is_told_of_the_end(to_client):
             await waiting
 
 
+async def test_a_peer_that_neither_reads_nor_leaves_is_cut_off(to_client, monkeypatch):
+    """The close waits behind what it does not read, and only so long."""
+    monkeypatch.setattr(channels, 'CLOSING', 0.05)
+    done = asyncio.Event()
+
+    async def deaf(line):
+        await done.wait()
+
+    async with to_client(deaf, compress=False) as socket:
+        await socket.send(b'x' * BIG)
+        await socket.close()
+        assert 1006 == socket.code
+        done.set()
+
+
+async def test_a_cancellation_ends_it_without_a_close(to_client):
+    """There is no time to wait for the peer, which here would not answer."""
+
+    async def mute(line):
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05), to_client(mute) as socket:
+            await anext(socket)
+    assert (1006, None) == (socket.code, socket._channel.fault)
+
+
 @pytest.mark.parametrize('answers', [True, False])
 async def test_a_peer_that_does_not_leave_is_cut_off(to_client, frames, monkeypatch, answers):
     """It has so long for its part of a close, and to end the connection after that."""
@@ -495,8 +523,8 @@ async def test_frames_behind_a_close_mean_nothing(to_client, frames):
     """RFC 6455 5.5.1: nothing follows a close frame."""
 
     async def talk(line):
-        behind = frames.write(TEXT, b'late') + frames.write(PING) + frames.write(CLOSE)
-        await line.send(frames.write(CLOSE, b'\x0f\xa0') + behind)
+        late = [frames.write(kind) for kind in (TEXT, PING, CLOSE, 3)]
+        await line.send(frames.write(CLOSE, b'\x0f\xa0') + b''.join(late))
         assert CLOSE == (await frames.read(line.reader))[0]
         assert b'' == await line.reader.read(0)
 

@@ -187,3 +187,15 @@ async def test_a_socket_has_both_tables_of_its_handshake():
         assert 101 == both.client.response.status == both.server.response.status
         assert 'GET' == both.client.request.method == both.server.request.method
         assert both.client.protocol is both.server.protocol is None
+
+
+@both_sides
+async def test_a_connection_that_breaks_is_an_error(side):
+    """The iteration raises, and sending does; the code is 1006."""
+    async with pair() as both:
+        ours, peer = ends(both, side)
+        peer._channel.abort()
+        for attempt in (lambda: anext(ours), lambda: ours.send('x')):
+            with pytest.raises(http.ProtocolError, match='hung up without a closing handshake'):
+                await attempt()
+        assert 1006 == ours.code

@@ -11,6 +11,7 @@ import websockets
 
 import aioluahttp as http
 from aioluahttp import channels
+from aioluahttp.upgrading import Upgrade
 
 CLOSE = 8
 
@@ -374,3 +375,19 @@ async def test_subprotocols_are_agreed_with_the_websockets_package():
         url = server.url.replace('http', 'ws')
         async with websockets.connect(url, subprotocols=['v3', 'v2', 'v1']) as peer:
             assert 'v2' == peer.subprotocol
+
+
+async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
+    """The connection may be lost while the handshake is written."""
+
+    class Lost:
+        upgrade, begun, sending, transport = True, False, True, None
+
+        async def write(self, data):
+            assert data.startswith(b'HTTP/1.1 101 ')
+
+    key = {'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ=='}
+    request = http.to_request(url='http://h', headers=key)
+    upgrade = Upgrade(request, http.to_response({'websocket': echo}), None)
+    with pytest.raises(ConnectionResetError):
+        await upgrade.send(Lost())

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from os import PathLike, fsdecode, fsencode
 from typing import Any
@@ -331,14 +331,13 @@ def check_callback(function: Any) -> Any:
 
 
 def check_names(key: str, names: Any) -> list[str]:
-    listed = [] if isinstance(names, str | bytes | Mapping) else list(_iterated(names))
-    if not listed or not all(isinstance(one, str) and one for one in listed):
+    try:
+        listed = [] if isinstance(names, str | Mapping) else list(names)
+    except TypeError:
+        listed = []
+    if not listed or not all(isinstance(one, str) for one in listed):
         raise TableError.of(key, names, 'a list of text')
     return listed
-
-
-def _iterated(names: Any) -> Iterable[Any]:
-    return names if isinstance(names, Iterable) else ()
 
 
 def check_protocols(protocols: Any) -> list[str]:
@@ -348,11 +347,14 @@ def check_protocols(protocols: Any) -> list[str]:
     return listed
 
 
+ORIGIN = re.compile('null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@]+')  # RFC 6454 6.2
+
+
 def check_origins(origins: Any) -> list[str] | str:
     if origins == '*':
         return '*'
     listed = check_names('origins', origins)
-    if any(url.join(url.split(one) | {'path': ''}) != one or '://' not in one for one in listed):
+    if not all(ORIGIN.fullmatch(one) for one in listed):
         raise TableError.of('origins', origins, "'*', or origins such as 'https://example.com'")
     return [one.lower() for one in listed]
 

@@ -152,7 +152,7 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
         raise TableError.of('response', table, "a table such as {'status': 200}")
     switches = table.get('websocket') is not None
     if switches:
-        given = _checked({'status': SWITCHING, **table}, SWITCHING_CHECKS)
+        given = {'status': SWITCHING} | _checked(table, SWITCHING_CHECKS)
     elif isinstance(table, Response):
         given = _checked(table, RECEIVED_CHECKS, NULLABLE | {'body'})
     else:
