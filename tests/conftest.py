@@ -18,6 +18,10 @@ import pytest
 import trustme
 from multidict import CIMultiDict
 
+from aioluahttp.conversion import to_response
+from aioluahttp.exchange import Exchange, Settings
+from aioluahttp.listening import Listening
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
@@ -157,6 +161,22 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Run a test twice: with answers made the short way where that is open, and never so."""
     if request.param == 'plain':
         monkeypatch.setattr('aioluahttp.exchange.lean_bytes', lambda *table, **options: None)
+
+
+@pytest.fixture
+def self_sent() -> Any:
+    """Serve what answers each request by writing itself: ``async with self_sent(answer)``."""
+
+    def opened(answer: Any, **settings: Any) -> Any:
+        class Sends(Exchange):
+            def sending(self, connection: Any, response: Any) -> Any:
+                return answer
+
+        table = to_response({'status': 200})
+        exchange = Sends(lambda request: table, Settings(**settings))
+        return Listening(exchange, '127.0.0.1', 0, {})
+
+    return opened
 
 
 class Asked(NamedTuple):

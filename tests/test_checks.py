@@ -5,6 +5,7 @@ import enum
 import http
 import math
 import string
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -395,3 +396,10 @@ def test_a_check_raises_nothing_but_its_own_error(check, value):
 def test_each_scheme_has_its_port():
     """The defaults are those of RFC 9110 4.2."""
     assert {'http': 80, 'https': 443} == PORTS
+
+
+def test_what_flows_is_taken_as_it_is():
+    """A body that comes chunk by chunk is read when it is sent; events are made bytes then."""
+    chunks = iter(['x'])
+    assert chunks is RESPONSE_CHECKS['body'](chunks)
+    assert isinstance(RESPONSE_CHECKS['events'](iter([{'data': 'x'}])), AsyncIterator)

@@ -558,3 +558,11 @@ def test_a_websocket_has_no_body_and_no_other_status(wrong, message):
     """What is neither an answer nor a WebSocket is refused."""
     with pytest.raises(TableError, match=message):
         to_response({'websocket': print, **wrong})
+
+
+def test_events_are_a_body_of_their_type():
+    """The normal form has no ``events``; what the table says of type and caching stays."""
+    response = to_response({'status': 200, 'events': iter([]), 'headers': {'Cache-Control': 'x'}})
+    assert {'Content-Type': 'text/event-stream', 'Cache-Control': 'x'} == response.headers
+    assert {'status', 'headers', 'body'} == response.keys()
+    assert response.body is to_response(response).body

@@ -106,7 +106,7 @@ MISTAKES = [
             {'status': 200, 'reason': 5},
             {'status': 200, 'body': 5},
             {'status': 200, 'body': ['a']},
-            {'status': 200, 'body': iter([b'a'])},
+            {'status': 200, 'events': [{'data': 'x'}]},
             {'status': 200, 'body': {'a': 1}},
             {'status': 200, 'body': 'x', 'json': 1},
             {'status': 200, 'json': object()},
@@ -606,3 +606,117 @@ async def test_a_body_that_comes_too_slowly_is_a_408(wire, caplog):
         status, headers, _ = await client.answer()
         assert (408, 'close', b'') == (status, headers['Connection'], await client.rest())
     assert ([], []) == (calls, [r for r in caplog.records if r.levelno >= logging.WARNING])
+
+
+class Parts:
+    """Answers in parts, each when it is told to."""
+
+    status = 200
+
+    def __init__(self):
+        self.parts, self.ended = asyncio.Queue(), asyncio.Event()
+
+    async def send(self, connection):
+        try:
+            while part := await self.parts.get():
+                if isinstance(part, Exception):
+                    raise part
+                connection.begun = True
+                await connection.write(part)
+            return connection.keeps
+        finally:
+            self.ended.set()
+
+
+async def test_an_answer_may_take_its_time_and_the_connection_goes_on(self_sent, wire):
+    """Each part goes out when it is written; the next request waits for the last of them."""
+    answer = Parts()
+    async with self_sent(answer) as server, wire(server) as client:
+        for _ in range(2):
+            client.ask('GET /')
+            for part in (b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n', b'a', b'b'):
+                answer.parts.put_nowait(part)
+                assert part == await client.reader.readexactly(len(part))
+            answer.parts.put_nowait(None)
+
+
+@pytest.mark.parametrize('begun', [False, True])
+async def test_a_mistake_is_a_500_or_breaks_off(self_sent, wire, caplog, begun):
+    """It is logged and told in any case."""
+    told, answer = [], Parts()
+    head = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n'
+    async with (
+        self_sent(answer, on_error=lambda error, request: told.append(str(error))) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        if begun:
+            answer.parts.put_nowait(head)
+        answer.parts.put_nowait(ConnectionError('oops'))
+        if begun:
+            assert head == await client.rest()
+        else:
+            assert 500 == (await client.answer())[0]
+        assert (1, ['oops']) == (server.stats['errors'], told)
+    assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
+
+
+async def test_who_leaves_ends_its_answer(self_sent, wire, caplog):
+    """It is cancelled where it waits, and no mistake; the access log has it all the same."""
+    answer, logged = Parts(), asyncio.Queue()
+    log = lambda request, response: logged.put_nowait(response.status)  # noqa: E731
+    async with self_sent(answer, access_log=log) as server:
+        async with wire(server) as client:
+            client.ask('GET /')
+            answer.parts.put_nowait(b'HTTP/1.1 200 OK\r\n')
+            await client.reader.readline()
+        await answer.ended.wait()
+        assert 200 == await logged.get()
+    assert [] == caplog.records
+
+
+async def test_a_server_that_closes_ends_its_answers(self_sent, wire, until):
+    """They have the same time as callbacks."""
+    answer = Parts()
+    async with self_sent(answer) as server, wire(server) as client:
+        client.ask('GET /')
+        await until(lambda: server.stats['in_flight'])
+        await server.close(grace=0)
+        assert answer.ended.is_set()
+        assert b'' == await client.rest()
+
+
+class Lost:
+    """Writes to a connection that has just been lost."""
+
+    status = 200
+
+    async def send(self, connection):
+        connection.transport.abort()
+        await connection.write(b'x')
+
+
+async def test_a_write_to_who_has_left_is_no_mistake(self_sent, wire, caplog):
+    """Nobody is told, whether anything was sent or not."""
+    async with self_sent(Lost()) as server, wire(server) as client:
+        client.ask('GET /')
+        assert b'' == await client.rest()
+        assert 0 == server.stats['errors']
+    assert [] == caplog.records
+
+
+async def test_a_body_may_flow(wire):
+    """tests/test_streaming.py has the rest."""
+    callback = lambda request: {'status': 200, 'body': iter(['a', 'b'])}  # noqa: E731
+    async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
+        client.ask('GET /', 'Connection: close')
+        assert (await client.rest()).endswith(b'1\r\na\r\n1\r\nb\r\n0\r\n\r\n')
+
+
+async def test_a_body_may_be_a_file(wire, tmp_path):
+    """tests/test_paths.py has the rest."""
+    (tmp_path / 'a').write_bytes(b'ab')
+    callback = lambda request: {'status': 200, 'body': tmp_path / 'a'}  # noqa: E731
+    async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
+        client.ask('GET /')
+        assert b'ab' == (await client.answer())[2]

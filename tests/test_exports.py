@@ -22,6 +22,7 @@ ROOT = {
         'TableError',
         'TimedOut',
     },
+    'folders': {'files'},
     'headers': {'Headers'},
     'listening': {'listen', 'run'},
     'pool': {'request', 'websocket'},

@@ -9,21 +9,13 @@ import aioluahttp
 
 ROWS = [
     {'errors'},
-    {'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'forms', 'shapes', 'forwarded'},
-    {'checks', 'tables', 'channels'},
-    {'conversion', 'framing'},
-    {
-        'redirects',
-        'environment',
-        'incoming',
-        'outgoing',
-        'attempts',
-        'sending',
-        'sockets',
-        'handshakes',
-    },
-    {'lean', 'upgrading'},
+    {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded'},
+    {'uploads'},
+    {'channels', 'checks', 'tables'},
+    {'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
+    {'lean', 'paths', 'streaming', 'upgrading'},
     {'defaults', 'transport', 'exchange'},
     {'dialing'},
     {'client', 'connections'},
@@ -37,7 +29,12 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:5] for name in row} - {'framing', 'channels'} | {
+SOCKETS = {'channels', 'handshakes', 'sockets'}
+WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - {
+    'multipart',
+    'framing',
+    *SOCKETS,
+} | {
     'redirects',
     'environment',
     'defaults',

@@ -388,6 +388,6 @@ async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
 
     key = {'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ=='}
     request = http.to_request(url='http://h', headers=key)
-    upgrade = Upgrade(request, http.to_response({'websocket': echo}), None)
+    upgrade = Upgrade(request, http.to_response({'websocket': echo}))
     with pytest.raises(ConnectionResetError):
         await upgrade.send(Lost())

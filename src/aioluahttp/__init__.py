@@ -23,6 +23,7 @@ from .shapes import RequestTable, ResponseTable
 from .tables import Handler, Request, Response
 
 if TYPE_CHECKING:
+    from .folders import files
     from .listening import listen, run
     from .server import Server
     from .sockets import Socket
@@ -46,6 +47,7 @@ __all__ = [
     'StatusError',
     'TableError',
     'TimedOut',
+    'files',
     'format_date',
     'listen',
     'parallel',
@@ -71,4 +73,8 @@ if not TYPE_CHECKING:  # to checkers any name of the module would be there
             from .sockets import Socket
 
             return Socket
+        if name == 'files':
+            from .folders import files
+
+            return files
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from os import PathLike, fsdecode, fsencode
 from typing import Any
@@ -15,12 +15,15 @@ from urllib.parse import unquote
 import yarl
 
 from . import url
+from .calling import Chunks
 from .errors import TableError
+from .events import encode_event
 from .forms import encode_multipart
 from .headers import CONTROL, TOKEN, to_headers
 from .tls import check_tls
 
 __all__ = [
+    'FLOWING',
     'PORTS',
     'RECEIVED_CHECKS',
     'REQUEST_CHECKS',
@@ -29,12 +32,14 @@ __all__ = [
     'SWITCHING',
     'SWITCHING_CHECKS',
     'WHOLE_SERVER',
+    'check_body',
     'check_options',
 ]
 
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
 WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
+FLOWING = (AsyncIterable, Iterator)  # no list: of that JSON is meant
 LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
 
 
@@ -264,6 +269,17 @@ def check_body(body: Any) -> str | bytes:
     raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
 
 
+def check_answer(body: Any) -> Any:
+    """Check the body of a response, which may come chunk by chunk, or be a file."""
+    return body if isinstance(body, (*FLOWING, PathLike)) else check_body(body)
+
+
+def check_events(events: Any) -> Chunks:
+    if not isinstance(events, FLOWING):
+        raise TableError.of('events', events, "an iterator of tables such as {'data': 'x'}")
+    return Chunks(events, encode_event)
+
+
 def check_json(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False, separators=(',', ':'))
@@ -399,8 +415,9 @@ def check_websocket(value: Any) -> dict[str, Any]:
 RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
     'status': check_status_to(599),
     'headers': to_headers,
-    'body': check_body,
+    'body': check_answer,
     'json': check_json,
+    'events': check_events,
     'reason': check_reason,
     'websocket': check_websocket,
     **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), as_it_is),

@@ -186,10 +186,19 @@ class Connection(Framed):
                 raise ConnectionResetError('the client has left')
             transport.write(piece)
             if self.writing_paused:
-                self.expect_reading(transport)
-                await StreamWriter(self, self.connections.loop).drain()
-                self.is_read()
+                await self.drained()
         self.connections.bytes_out += len(data)
+
+    async def drained(self) -> None:
+        """Wait while the peer reads; who stops reading is cut off."""
+        if self.transport is not None and self.writing_paused:
+            self.expect_reading(self.transport)
+            await StreamWriter(self, self.connections.loop).drain()
+            self.is_read()
+
+    def wrote(self, size: int) -> None:
+        """Count bytes that were written without ``write``."""
+        self.connections.bytes_out += size
 
     def refused(self, error: HttpProcessingError) -> None:
         """Answer what is no request; no byte of it is repeated."""

@@ -25,7 +25,7 @@ from .tables import Request, Response
 __all__ = ['body_into', 'to_mapping', 'to_request', 'to_response', 'wire_body']
 
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
-BODIES = ('body', 'json', 'form', 'multipart')
+BODIES = ('body', 'json', 'form', 'multipart', 'events')
 FIRST = ('method', 'url', 'scheme', 'host', 'port', 'path', 'query', 'headers')
 
 
@@ -128,6 +128,9 @@ def _take_body(given: dict[str, Any], headers: Headers) -> None:
             headers['Content-Type'], body = body
         elif kind == 'json':
             headers.setdefault('Content-Type', 'application/json')
+        elif kind == 'events':
+            headers.setdefault('Content-Type', 'text/event-stream')
+            headers.setdefault('Cache-Control', 'no-cache')
         elif kind == 'form':
             headers.setdefault('Content-Type', 'application/x-www-form-urlencoded')
         given['body'] = body
@@ -136,9 +139,10 @@ def _take_body(given: dict[str, Any], headers: Headers) -> None:
 def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     """Check a response and bring it to the form in which ``request`` gives one.
 
-    ``headers`` are ``Headers``, ``json`` has become ``body`` and Content-Type, and ``body`` is
-    there: ``''`` when there is none. A ``Response`` may have any status and body that ``request``
-    gives; it is checked all the same, for it can be written to.
+    ``headers`` are ``Headers``, ``json`` and ``events`` have become ``body`` and Content-Type, and
+    ``body`` is there: ``''`` when there is none. A ``Response`` may have any status and body that
+    ``request`` gives; it is checked all the same, for it can be written to. Beside ``websocket``,
+    which has become a table, ``status`` is 101.
 
     Raises:
         TableError: No table, no status, an unknown key, or a value that is not what its key
@@ -152,7 +156,8 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
         raise TableError.of('response', table, "a table such as {'status': 200}")
     switches = table.get('websocket') is not None
     if switches:
-        given = {'status': SWITCHING} | _checked(table, SWITCHING_CHECKS)
+        given = _checked(table, SWITCHING_CHECKS)
+        given.setdefault('status', SWITCHING)
     elif isinstance(table, Response):
         given = _checked(table, RECEIVED_CHECKS, NULLABLE | {'body'})
     else:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import CoroutineType
+from os import PathLike
 from typing import Any
 
 from aiohttp.http_writer import HttpVersion11
 
+from .calling import call
+from .checks import FLOWING
 from .conversion import to_response, wire_body
 from .forwarded import NOBODY, Proxies
 from .framing import Framed
+from .headers import Headers
 from .incoming import Refused, has_body, read_body, read_head
 from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
+from .paths import FileAnswer
 from .sending import Sending
+from .streaming import Streamed
 from .tables import Handler, Request, Response
 from .upgrading import Upgrade
 
@@ -102,7 +106,7 @@ class Exchange:
         self.handling += 1
         try:
             if settings.handler_timeout is None:
-                return await _call(self.handler, request)
+                return await call(self.handler, request)
             return await self._within_timeout(request, settings.handler_timeout)
         finally:
             self.handling -= 1
@@ -115,7 +119,7 @@ class Exchange:
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                return await _call(self.handler, request)
+                return await call(self.handler, request)
         except TimeoutError:
             if deadline.expired():
                 return {'status': 504, 'body': PHRASES[504]}
@@ -165,18 +169,28 @@ class Exchange:
         self, connection: Framed, request: Request, response: Response[Any]
     ) -> Sending | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""
-        return Upgrade(request, response, _call) if 'websocket' in response else None
+        if 'websocket' in response:
+            return Upgrade(request, response)
+        if isinstance(response['body'], FLOWING):
+            return Streamed(response, *self._framed(connection, response))
+        if isinstance(response['body'], PathLike):
+            return FileAnswer(response, *self._framed(connection, response))
+        return None
 
     def _plain(self, connection: Framed, response: Response[Any]) -> Answer:
         """Answer the way that is for every table."""
-        headers = response['headers'].copy()
+        headers, keep_alive = self._framed(connection, response)
+        body = wire_body(headers, response['body'])
+        reason = response.get('reason')
+        return encode(connection.head, response['status'], reason, headers, body, keep_alive)
+
+    def _framed(self, connection: Framed, response: Response[Any]) -> tuple[Headers, bool]:
+        """Give the headers of an answer, and whether the connection goes on."""
+        headers: Headers = response['headers'].copy()
         closes = 'close' in ','.join(headers.getall('Connection', ())).lower()
         if self.settings.server_header:
             headers.setdefault('Server', self.settings.server_header)
-        body = wire_body(headers, response['body'])
-        reason = response.get('reason')
-        keep_alive = connection.keeps and not self.closing and not closes
-        return encode(connection.head, response['status'], reason, headers, body, keep_alive)
+        return headers, connection.keeps and not self.closing and not closes
 
     async def _mistaken(
         self, connection: Framed, request: Request, target: str, error: Exception
@@ -191,7 +205,7 @@ class Exchange:
         if self.settings.on_error is None:
             return
         try:
-            await _call(self.settings.on_error, error, request)
+            await call(self.settings.on_error, error, request)
         except Exception:
             logger.exception('on_error failed')
 
@@ -201,7 +215,7 @@ class Exchange:
             log.info('%s %s', line, response['status'])
         else:
             try:
-                await _call(log, request, response)
+                await call(log, request, response)
             except Exception:
                 logger.exception('access_log failed')
 
@@ -212,18 +226,3 @@ def _refusal(status: int) -> Response[Any]:
     # Who is refused for what it sent may have meant another end of it.
     headers = {'Retry-After': 1} if overloaded else {'Connection': 'close'}
     return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
-
-
-async def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call what a user gave, and await what it returns where that can be awaited."""
-    try:
-        result = function(*arguments)
-        awaitable = type(result) is CoroutineType or inspect.isawaitable(result)
-        return await result if awaitable else result
-    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # such as a cancellation of its own, or pytest.fail's
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
-            raise
-        raise RuntimeError(f'{type(error).__name__} escaped from it') from error

@@ -103,6 +103,12 @@ class Framed(RequestHandler):
     async def write(self, data: bytes) -> None:
         """Write a part of an answer, and wait while the peer reads."""
 
+    async def drained(self) -> None:
+        """Wait while the peer reads what was written."""
+
+    def wrote(self, size: int) -> None:
+        """Count bytes of an answer that were written without ``write``."""
+
     def head_began(self) -> None:
         """Take note that a part of a head has come, and not its end."""
         self.in_head = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
@@ -11,7 +12,18 @@ from .dates import format_date
 from .errors import TableError
 from .headers import ONE_HOP, Headers
 
-__all__ = ['NO_BODY', 'PHRASES', 'Answer', 'date_line', 'encode', 'plain_answer']
+__all__ = [
+    'NO_BODY',
+    'PHRASES',
+    'Answer',
+    'date_line',
+    'encode',
+    'encode_head',
+    'framing_of',
+    'given_length',
+    'is_silent',
+    'plain_answer',
+]
 
 PHRASES = {int(status): status.phrase for status in HTTPStatus}
 NO_BODY = frozenset({204, 205, 304})
@@ -56,9 +68,29 @@ def encode(
     Args:
         request: What it answers, as aiohttp's parser gives it.
     """
+    length = _content_length(request.method, status, headers, body)
+    head = encode_head(request, status, reason, headers, framing_of(length), keep_alive)
+    silent = is_silent(request.method, status)
+    return Answer(status, head if silent else head + body, keep_alive)
+
+
+def encode_head(
+    request: Any,
+    status: int,
+    reason: str | None,
+    headers: Headers,
+    framing: str | None,
+    keep_alive: bool,
+) -> bytes:
+    """Write the head of a response out.
+
+    Args:
+        request: What it answers, as aiohttp's parser gives it.
+        framing: The line that tells where the body ends; ``None`` where there is none.
+    """
     kept = [f'{name}: {value}' for name, value in headers.items() if name.lower() not in ONE_HOP]
-    if (length := _content_length(request.method, status, headers, body)) is not None:
-        kept.append(f'Content-Length: {length}')
+    if framing is not None:
+        kept.append(framing)
     if 'Date' not in headers:
         kept.append(f'Date: {_date(int(time()))}')
     if not keep_alive:
@@ -67,20 +99,37 @@ def encode(
         kept.append('Connection: keep-alive')
     phrase = PHRASES.get(status, '') if reason is None else reason
     lines = '\r\n'.join((f'HTTP/1.1 {status} {phrase}', *kept, '\r\n'))
-    head = lines.encode('utf-8', 'surrogateescape')
-    silent = request.method == 'HEAD' or status in NO_BODY
-    return Answer(status, head if silent else head + body, keep_alive)
+    return lines.encode('utf-8', 'surrogateescape')
 
 
-def _content_length(method: str, status: int, headers: Headers, body: bytes) -> str | int | None:
+def is_silent(method: str, status: int) -> bool:
+    """Tell whether a response has no body, whatever its head says (RFC 9112 6.3)."""
+    return method == 'HEAD' or status in NO_BODY
+
+
+def framing_of(length: int | None) -> str | None:
+    """Write the line that tells a length."""
+    return None if length is None else f'Content-Length: {length}'
+
+
+def given_length(headers: Headers) -> int | None:
+    """Give the length that a callback says a body has.
+
+    Raises:
+        TableError: It is no number.
+    """
+    given = headers.get('Content-Length')
+    if given is not None and not re.fullmatch('[0-9]{1,18}', given):
+        raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
+    return None if given is None else int(given)
+
+
+def _content_length(method: str, status: int, headers: Headers, body: bytes) -> int | None:
     """Give the Content-Length of a response; None where it has none (RFC 9110 8.6)."""
     if status in (204, 205):
         return 0 if status == 205 else None
-    given = headers.get('Content-Length')
-    if given is not None and (method == 'HEAD' or status == 304):
-        if not given.isascii() or not given.isdigit():
-            raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
-        return given
+    if 'Content-Length' in headers and (method == 'HEAD' or status == 304):
+        return given_length(headers)
     return None if status == 304 or (method == 'HEAD' and not body) else len(body)
 
 

@@ -52,8 +52,12 @@ class Writer(StreamWriter):
         """Write the head of an answer: aiohttp's word for it."""
         if headers.get('Server') == SERVER_SOFTWARE:
             del headers['Server']
-        self.connection.begun = True
         await super().write_headers(status_line, headers)
+        self.connection.begun = True
+
+    async def drain(self) -> None:
+        """Wait while the peer reads, as for every answer."""
+        await self.connection.drained()
 
 
 def as_aiohttp_has_it(connection: Framed, writer: Writer, loop: Any) -> BaseRequest:

@@ -4,9 +4,17 @@
 # and the import of this module would take twice as long.
 
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypeAlias
 
 import yarl
 
@@ -22,6 +30,9 @@ else:  # pydantic and its like refuse typing.TypedDict below 3.12
 __all__ = [
     'BytesTable',
     'CommonTable',
+    'Event',
+    'EventTable',
+    'FormFile',
     'JsonTable',
     'Part',
     'RequestTable',
@@ -48,6 +59,32 @@ class Part(TypedDict, total=False):
     body: str | bytes
     filename: str
     content_type: str
+
+
+class FormFile(TypedDict):
+    """A file of a form as it is given to you: its body is bytes, or a binary file that is open."""
+
+    filename: str
+    content_type: str
+    body: Any
+
+
+class EventTable(TypedDict, total=False):
+    """A server-sent event as you write it; ``retry`` is in milliseconds."""
+
+    event: str | None
+    data: str | None
+    id: str | None
+    retry: int | None
+
+
+class Event(TypedDict):
+    """A server-sent event as it is given to you."""
+
+    event: str
+    data: str
+    id: str
+    retry: NotRequired[int]
 
 
 class CommonTable(TypedDict, total=False):
@@ -132,14 +169,16 @@ class SocketTable(SocketOptions, total=False):
     version: str | None
 
 
-class _Callback(TypedDict):
-    callback: Callable[[Any], Awaitable[None]]
-
-
-class UpgradeTable(SocketOptions, _Callback, total=False):
+class UpgradeTable(SocketOptions):
     """The ``websocket`` of a response as you write it: only ``callback`` is required."""
 
-    origins: Iterable[str] | None
+    callback: Callable[[Any], Awaitable[None]]
+    origins: NotRequired[Iterable[str] | None]
+
+
+Chunk: TypeAlias = bytes | bytearray | memoryview | str
+Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | PathLike[str]
+EventLike: TypeAlias = EventTable | Mapping[str, Any]
 
 
 class _Status(TypedDict):
@@ -150,8 +189,9 @@ class ResponseTable(_Status, total=False):
     """A response as you write it: only ``status`` is required."""
 
     headers: HeadersLike | None
-    body: str | bytes | bytearray | memoryview | None
+    body: str | bytes | bytearray | memoryview | Flowing | None
     json: Any
+    events: AsyncIterable[EventLike] | Iterator[EventLike] | None
     reason: str | None
     version: str | None
     url: str | None

@@ -192,7 +192,10 @@ class Response(Table, Generic[Body]):
     """
 
     __slots__ = ()
-    FIELDS: ClassVar[frozenset[str]] = frozenset(ResponseTable.__annotations__) - {'json'}
+    FIELDS: ClassVar[frozenset[str]] = frozenset(ResponseTable.__annotations__) - {
+        'json',
+        'events',
+    }
 
     if TYPE_CHECKING:
         status: int

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
+from .calling import call
 from .channels import Channel
 from .framing import Framed
 from .handshakes import granted, refusal, without_handshake
@@ -28,20 +28,13 @@ class Upgrade:
     Args:
         request: As the handler was given it.
         response: What it answered, in normal form.
-        call: Calls what a user gave.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        response: Response[Any],
-        call: Callable[..., Awaitable[Any]],
-    ) -> None:
+    def __init__(self, request: Request, response: Response[Any]) -> None:
         self.status = 101
         self._request = request
         self._response = response
         self._options = response['websocket']
-        self._call = call
 
     async def send(self, connection: Framed) -> bool:
         """Answer, and let the callback talk; the connection then closes."""
@@ -71,7 +64,7 @@ class Upgrade:
     async def _talk(self, channel: Channel, socket: Socket) -> None:
         """Run the callback, and close: by what it came to, where it did not by itself."""
         try:
-            await self._call(self._options['callback'], socket)
+            await call(self._options['callback'], socket)
         except asyncio.CancelledError:
             channel.abort()
             raise

@@ -21,6 +21,8 @@ a_float_as_header: RequestTable = {'headers': {'A': 1.5}}  # error
 without_status: ResponseTable = {'body': 'x'}  # error
 misspelt_status: ResponseTable = {'statsu': 200}  # error
 status_as_text: ResponseTable = {'status': '200'}  # error
+numbers_as_body: ResponseTable = {'status': 200, 'body': iter([5])}  # error
+a_list_of_events: ResponseTable = {'status': 200, 'events': [{'data': 'x'}]}  # error
 number_as_body: ResponseTable = {'status': 200, 'body': 5}  # error
 
 

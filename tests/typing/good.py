@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -103,6 +103,24 @@ async def a_table(request: Request) -> ResponseTable:
     return {'status': 200, 'headers': {'A': 'b'}, 'json': {'path': request.path}}
 
 
+async def chunks() -> AsyncIterator[bytes]:
+    yield b'x'
+
+
+async def event_tables() -> AsyncIterator[dict[str, str]]:
+    yield {'data': 'x'}
+
+
+async def a_flowing_table(request: Request) -> ResponseTable:
+    if request.path == '/events':
+        return {'status': 200, 'events': event_tables()}
+    if request.path == '/plain':
+        return {'status': 200, 'body': iter(['a', 'b'])}
+    if request.path == '/file':
+        return {'status': 200, 'body': Path('a.txt')}
+    return {'status': 200, 'body': chunks()}
+
+
 async def a_response(request: Request) -> Response:
     return await http.request(request)
 
@@ -137,7 +155,16 @@ def logged(handler: Handler) -> Handler:
 
 
 HANDLERS: list[Handler] = [
-    *(a_table, a_response, a_response_of_any_body, a_mapping, a_dict, unannotated, plain),
+    *(
+        a_table,
+        a_flowing_table,
+        a_response,
+        a_response_of_any_body,
+        a_mapping,
+        a_dict,
+        unannotated,
+        plain,
+    ),
     http.request,
     http.Client().request,
     logged(a_table),

@@ -1,0 +1,71 @@
+"""Calls of what a user gave: plain or async, an iterator too."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from types import CoroutineType
+from typing import Any
+
+__all__ = ['Chunks', 'call', 'close']
+
+END = object()
+
+
+async def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what a user gave, and await what it returns where that can be awaited."""
+    try:
+        result = function(*arguments)
+        awaitable = type(result) is CoroutineType or inspect.isawaitable(result)
+        return await result if awaitable else result
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # such as a cancellation of its own, or pytest.fail's
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+            raise
+        raise RuntimeError(f'{type(error).__name__} escaped from it') from error
+
+
+async def close(source: Any) -> None:
+    """Close what a user gave to be read, where it can be closed."""
+    function = getattr(source, 'aclose', None) or getattr(source, 'close', None)
+    if callable(function):
+        await call(function)
+
+
+class Chunks:
+    """What an iterator of any kind gives, each item made bytes.
+
+    Args:
+        source: Is asked for an item only when one is wanted, and closed by ``aclose``.
+        encode: Makes bytes of an item.
+    """
+
+    def __init__(
+        self, source: AsyncIterable[Any] | Iterator[Any], encode: Callable[[Any], bytes]
+    ) -> None:
+        self._source = source
+        self._encode = encode
+        self._items: AsyncIterator[Any] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if isinstance(self._source, Iterator):
+            await asyncio.sleep(0)  # it is not to keep the loop to itself
+            if (item := await call(next, self._source, END)) is END:
+                raise StopAsyncIteration
+        else:
+            if self._items is None:
+                self._items = aiter(self._source)
+            item = await call(self._items.__anext__)
+        return self._encode(item)
+
+    async def aclose(self) -> None:
+        """Close the iterator, and what gave it."""
+        if self._items is not None and self._items is not self._source:
+            await close(self._items)
+        await close(self._source)
