@@ -29,12 +29,8 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-SOCKETS = {'channels', 'handshakes', 'sockets'}
-WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - {
-    'multipart',
-    'framing',
-    *SOCKETS,
-} | {
+WITH_AIOHTTP = {'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',
     'defaults',

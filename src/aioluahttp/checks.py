@@ -31,6 +31,7 @@ __all__ = [
     'SOCKET_CHECKS',
     'SWITCHING',
     'SWITCHING_CHECKS',
+    'UPGRADE_CHECKS',
     'WHOLE_SERVER',
     'check_body',
     'check_options',
