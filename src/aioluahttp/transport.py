@@ -159,10 +159,10 @@ class Transport:
         Raises:
             Error: Of the kinds that say what went wrong, each from aiohttp's own.
         """
-        arguments = _arguments(request)
-        arguments['headers'].update(fields)
-        session = self._session(request, switches=True)
         try:
+            arguments = _arguments(request)
+            arguments['headers'].update(fields)
+            session = self._session(request, switches=True)
             return await session.get(_target(request), read_until_eof=False, **arguments)
         except Exception as error:
             if ours := translated(error, request, sent=False):
