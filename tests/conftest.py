@@ -163,6 +163,13 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr('aioluahttp.exchange.lean_bytes', lambda *table, **options: None)
 
 
+@pytest.fixture(params=['direct', 'session'])
+def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test twice: with requests sent the short way where that is open, and never so."""
+    if request.param == 'session':
+        monkeypatch.setattr('aioluahttp.direct.is_open', lambda *request: False)
+
+
 @pytest.fixture
 def self_sent() -> Any:
     """Serve what answers each request by writing itself: ``async with self_sent(answer)``."""

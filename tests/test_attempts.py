@@ -8,6 +8,8 @@ import pytest
 
 import aioluahttp as http
 
+pytestmark = pytest.mark.usefixtures('both_routes')
+
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 INTERIM = b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n'
 LONG = bytes(range(256)) * 8192  # 2 MiB: more than is read in one go

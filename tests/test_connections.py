@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import ssl
 import struct
+import time
+import weakref
+from contextvars import ContextVar
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +22,12 @@ from aioluahttp.connections import Connection, Connections
 from aioluahttp.exchange import Exchange, Settings
 
 BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
+VARIABLE = ContextVar('VARIABLE', default='unset')
+LOOPS = {'asyncio': asyncio.new_event_loop}
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import uvloop
+
+    LOOPS['uvloop'] = uvloop.new_event_loop
 
 
 def echo(request):
@@ -169,6 +179,76 @@ async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, c
     assert ['ERROR'] == [record.levelname for record in caplog.records]
 
 
+@pytest.mark.parametrize('loop', LOOPS)
+@pytest.mark.parametrize('kind', [KeyboardInterrupt, SystemExit])
+def test_a_handler_may_end_the_program(wire, caplog, loop, kind):
+    """On every loop, and nothing but the exception tells of it."""
+
+    def handler(request):
+        raise kind
+
+    async def serve():
+        async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
+            client.ask('GET /')
+            await asyncio.Event().wait()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner, pytest.raises(kind):
+        runner.run(asyncio.wait_for(serve(), 10))
+    gc.collect()
+    assert [] == caplog.records
+
+
+# Contexts
+
+
+async def test_a_request_begins_in_the_context_of_the_server(wire):
+    """Never in that of another: one it came along with, or whose connection made room for it."""
+    seen = []
+
+    def handler(request):
+        seen.append(VARIABLE.get())
+        VARIABLE.set(request.url)
+        return {'status': 200}
+
+    VARIABLE.set('the server')
+    async with http.listen('127.0.0.1', 0, handler, max_connections=1) as server:
+        for number in range(3):
+            async with wire(server) as client:
+                client.ask(f'GET /{number}/1')
+                client.ask(f'GET /{number}/2')
+                client.ask(f'GET /{number}/3', 'Connection: close')
+                await client.rest()
+    assert ['the server'] * 9 == seen
+
+
+async def test_an_idle_connection_keeps_nothing_of_the_context_of_its_last_request(wire):
+    """Though that took so long that the deadline of an idle one had to be set anew."""
+
+    class Value:
+        """Something that may be large."""
+
+    held, values = Held(), []
+
+    async def handler(request):
+        value = Value()
+        values.append(weakref.ref(value))
+        VARIABLE.set(value)
+        return await held(request)
+
+    async with (
+        http.listen('127.0.0.1', 0, handler, head_timeout=0.05) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        await held.called.wait()
+        async with wire(server) as silent:
+            await silent.rest()
+        held.release.set()
+        await client.answer()
+        gc.collect()
+        assert [None] == [value() for value in values]
+
+
 # Ends
 
 
@@ -198,6 +278,55 @@ async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch)
         client.ask('POST /', 'Content-Length: 9', body=b'x')
         assert 413 == (await client.answer())[0]
         await until(lambda: not server.stats['connections'])
+
+
+async def test_who_leaves_once_it_has_its_last_answer_is_waited_for_no_more(
+    wire, until, monkeypatch
+):
+    """Though it had asked for more, which it does not get."""
+    monkeypatch.setattr('aioluahttp.connections.LINGER', 3600)
+    async with serving() as (connections, server):
+        async with wire(server) as client:
+            client.ask('GET /1', 'Connection: close')
+            client.ask('GET /2')
+            assert (200, b'') == ((await client.answer())[0], await client.rest())
+            assert connections.open
+        await until(lambda: not connections.open)
+
+
+async def test_a_bad_head_in_parts_is_refused_once_and_only_so_long(wire, until, monkeypatch):
+    """It is late for nothing once it is answered, be it as it may that its end never came."""
+    monkeypatch.setattr('aioluahttp.connections.LINGER', 0.05)
+    async with serving() as (connections, server), wire(server) as client:
+        connection, _ = await connections.made.get()
+        client.send(b'GET / HT')
+        await until(lambda: connection.in_head)
+        client.send(b'no')
+        assert (400, b'') == ((await client.answer())[0], await client.rest())
+        await until(lambda: not connections.open)
+
+
+async def test_what_is_sent_of_a_body_that_nobody_reads_is_dropped(wire):
+    """Also where reading had stopped, for more of it had come than is wanted at a time."""
+    chunks = b'1\r\nx\r\n' * 4_000_000
+    async with serving(max_concurrent=0) as (_, server), wire(server) as client:
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=chunks)
+        await client.writer.drain()
+        assert (503, b'') == ((await client.answer())[0], await client.rest())
+
+
+@pytest.mark.parametrize(
+    'sent', [b'no HTTP', b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n']
+)
+async def test_who_has_left_when_it_is_refused_is_not_told_of(until, caplog, sent):
+    """The answer resets the connection then, and what follows finds it so."""
+    async with serving(max_body=1) as (connections, server):
+        with socket.create_connection(('127.0.0.1', server.port)) as client:
+            client.sendall(sent + b'\r\nx')
+        await connections.made.get()
+        await until(lambda: not connections.open)
+        gc.collect()  # a task tells of an exception that nobody asked for as it goes
+    assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 # Deadlines
@@ -230,7 +359,14 @@ async def test_a_head_begun_behind_a_request_must_end_too(wire):
         assert b'' == await client.rest()
 
 
-@pytest.mark.parametrize('options', [{'head_timeout': 0.05}, {'keepalive_timeout': 0.05}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'head_timeout': 0.05},
+        {'keepalive_timeout': 0.05},
+        {'head_timeout': 0.1, 'keepalive_timeout': 0.2},
+    ],
+)
 async def test_a_connection_that_says_nothing_is_closed(wire, options):
     """Without a word: at first after head_timeout, after an answer after keepalive_timeout."""
     async with http.listen('127.0.0.1', 0, echo, **options) as server, wire(server) as client:
@@ -238,6 +374,18 @@ async def test_a_connection_that_says_nothing_is_closed(wire, options):
             client.ask('GET /')
             await client.answer()
         assert b'' == await client.rest()
+
+
+async def test_a_body_has_a_deadline_of_its_own(wire):
+    """Though that of the head, and of an idle connection, may be far."""
+    async with (
+        http.listen('127.0.0.1', 0, echo, body_timeout=0.05) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        assert 200 == (await client.answer())[0]
+        client.ask('POST /', 'Content-Length: 2', body=b'a')
+        assert (408, b'') == ((await client.answer())[0], await client.rest())
 
 
 @pytest.mark.parametrize('step', [b'G', b'\r\n', b'GET / HTTP/1.1\r\nHost: h\r\nX: '])
@@ -312,6 +460,27 @@ async def test_a_late_head_waits_for_the_answers_before_it(wire):
         held.release.set()
         assert (200, b'GET /1 0') == (await client.answer())[::2]
         assert 408 == (await client.answer())[0]
+
+
+@pytest.mark.parametrize('loop', LOOPS)
+def test_a_callback_that_holds_up_the_loop_costs_nobody_an_answer(wire, loop):
+    """However late it is then, who has asked more is not idle."""
+
+    def handler(request):
+        time.sleep(0.25)
+        return echo(request)
+
+    async def ask():
+        async with (
+            http.listen('127.0.0.1', 0, handler, head_timeout=0.2) as server,
+            wire(server) as client,
+        ):
+            client.ask('GET /1')
+            client.ask('GET /2', 'Connection: close')
+            return (await client.rest()).count(b'HTTP/1.1 200 OK')
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        assert 2 == runner.run(ask())
 
 
 # Peers that do not read
@@ -457,6 +626,11 @@ async def test_who_does_not_read_holds_up_no_close(wire, certificates, trusting,
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n', [b'GET /1 0']),
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n' * 40, [b'GET /1 0'] * 40),
         (b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2', [b'GET /1 0']),
+        (
+            b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\n'
+            b'POST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab',
+            [b'GET /1 0'],
+        ),
         (b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab', [b'POST / 2']),
         (b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab', []),
         (b'GET /1 HTTP/1.0\r\n\r\n', [b'GET /1 0']),
@@ -518,6 +692,43 @@ async def test_who_leaves_does_not_end_its_callback(wire, until):
         await held.ended.wait()
 
 
+async def test_no_request_is_taken_up_behind_the_last_answer_of_a_server(wire, until):
+    """Also where that answer was begun before the server was closed, and does not say so."""
+    asked = []
+
+    def handler(request):
+        asked.append(request.url)
+        return big(request)
+
+    async with serving(handler) as (connections, server), wire(server) as client:
+        _, transport = await connections.made.get()
+        client.ask('GET /1')
+        client.ask('GET /2')
+        await until(transport.get_write_buffer_size)
+        connections.exchange.closing = True
+        assert None is (await client.answer())[1].get('Connection')
+        with contextlib.suppress(ConnectionError):
+            assert b'' == await client.rest()
+    assert ['/1'] == asked
+
+
+async def test_a_tls_client_that_leaves_is_written_no_more(wire, certificates, trusting, caplog):
+    """Nor is the rest of its answer encrypted; asyncio would warn of every piece."""
+
+    def handler(request):
+        client.writer.get_extra_info('socket').shutdown(socket.SHUT_RDWR)
+        return big(request)
+
+    async with (
+        http.listen('127.0.0.1', 0, handler, tls=certificates.server) as server,
+        wire(server, ssl=trusting) as client,
+    ):
+        client.ask('GET /')
+        with contextlib.suppress(ConnectionError):
+            await client.rest()
+    assert [] == caplog.records
+
+
 async def test_who_comes_as_the_server_closes_is_sent_away(wire):
     """A connection that was being accepted is closed at once."""
     exchange = Exchange(echo, Settings())
@@ -544,6 +755,21 @@ async def test_the_idle_are_closed_and_the_busy_are_not(wire):
         assert b'' == await idle.rest()
         held.release.set()
         assert 200 == (await busy.answer())[0]
+
+
+async def test_what_an_answer_writes_by_other_means_is_waited_for_and_counted(wire, tmp_path):
+    """A file, which aiohttp writes."""
+    (tmp_path / 'small').write_bytes(b'x')
+    (tmp_path / 'big').write_bytes(BIG)
+
+    def callback(request):
+        return {'status': 200, 'body': tmp_path / request.path[1:]}
+
+    async with serving(callback) as (connections, server), wire(server) as client:
+        for name, size in (('small', 1), ('big', len(BIG))):
+            client.ask(f'GET /{name}')
+            assert size == len((await client.answer())[2])
+    assert connections.bytes_out > len(BIG)
 
 
 # WebSockets

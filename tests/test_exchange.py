@@ -741,3 +741,38 @@ async def test_an_answer_may_be_a_websocket():
         assert [] == [message async for message in socket]
         assert 426 == (await http.request(url=server.url)).status
     assert ["KeyError('of the function')"] == told
+
+
+async def test_a_body_may_be_a_stream_and_what_is_wrong_with_it_is_no_mistake(wire, caplog):
+    """tests/test_flowing.py has the rest."""
+
+    async def callback(request):
+        return {'status': 200, 'body': await request.body.read()}
+
+    options = {'into': lambda request: 'stream', 'max_body': lambda request: 1}
+    async with http.listen('127.0.0.1', 0, callback, **options) as server, wire(server) as client:
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'1\r\na\r\n0\r\n\r\n')
+        assert b'a' == (await client.answer())[2]
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'2\r\nab\r\n0\r\n\r\n')
+        assert 413 == (await client.answer())[0]
+        assert 0 == server.stats['errors']
+    assert [] == caplog.records
+
+
+@pytest.mark.parametrize('into', ['text', 'bytes', 'stream'])
+async def test_a_form_is_read_or_refused(wire, caplog, into):
+    """By the callback, from any body; what is no form is a 400, and too large a one a 413."""
+
+    async def callback(request):
+        return {'status': 200, 'json': dict(await request.form(max_fields=1))}
+
+    kind = 'Content-Type: application/x-www-form-urlencoded'
+    async with http.listen('127.0.0.1', 0, callback, into=into) as server:
+        for body, field, status in [
+            *((b'a=b', kind, 200), (b'a=b&c=d', kind, 413), (b'a=b', 'Content-Type: a/b', 400))
+        ]:
+            async with wire(server) as client:
+                client.ask('POST /', field, f'Content-Length: {len(body)}', body=body)
+                assert status == (await client.answer())[0]
+        assert 0 == server.stats['errors']
+    assert [] == caplog.records

@@ -8,14 +8,14 @@ import pytest
 import aioluahttp
 
 ROWS = [
-    {'errors'},
+    {'errors', 'deadlines'},
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
     {'channels', 'checks', 'tables'},
     {'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending'},
-    {'lean', 'paths', 'streaming', 'upgrading'},
+    {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
     {'defaults', 'transport', 'exchange'},
     {'dialing'},
     {'client', 'connections'},

@@ -16,6 +16,8 @@ import yarl
 import aioluahttp as http
 from aioluahttp.transport import Transport
 
+pytestmark = pytest.mark.usefixtures('both_routes')
+
 EVERY_BYTE = bytes(range(256))
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 LONG = EVERY_BYTE * 8192  # 2 MiB: more than aiohttp sends in one write

@@ -39,6 +39,7 @@ __all__ = [
 
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
+STREAMS = ('stream', 'raw')
 WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
 FLOWING = (AsyncIterable, Iterator)  # no list: of that JSON is meant
 LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
@@ -98,7 +99,7 @@ ILLEGAL = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
 def quoted(key: str, part: str) -> str:
     """Quote the characters that may not stand in a path or a query, and no others."""
     if not ILLEGAL.search(part):
-        return part
+        return str.__str__(part)  # a subclass may be another text once it is looked up
     if CONTROL.search(part) or '\t' in part:
         raise TableError.of(key, part, 'free of control characters')
     try:
@@ -141,15 +142,14 @@ def _has_login(text: str) -> bool:
     return '@' in text.partition('//')[0]
 
 
+ABSOLUTE = re.compile('[A-Za-z][A-Za-z0-9+.-]*://')
+
+
 def check_url(value: Any) -> str:
     given = str(value) if isinstance(value, yarl.URL) else value
     if not isinstance(given, str):
         raise TableError.of('url', value, 'a str or a yarl.URL')
-    if (
-        given == WHOLE_SERVER
-        or given.startswith('/')
-        or re.match('[A-Za-z][A-Za-z0-9+.-]*://', given)
-    ):
+    if given == WHOLE_SERVER or given.startswith('/') or ABSOLUTE.match(given):
         return given
     hint = '; write http:// before a host' if re.match(r'\w', given) else ''
     right = f"'scheme://host/path' or '/path'{hint}"
@@ -196,6 +196,12 @@ def check_into(into: Any) -> str:
     if into in INTO:
         return INTO[INTO.index(into)]
     raise TableError.of('into', into, f'one of {", ".join(map(repr, INTO))}')
+
+
+def check_into_of_listen(into: Any) -> Any:
+    if isinstance(into, str) and into in STREAMS:
+        return STREAMS[STREAMS.index(into)]
+    return check_into(into)
 
 
 def check_check(check: Any) -> bool | list[int]:

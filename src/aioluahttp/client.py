@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, overload
@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractCookieJar
 
 from .checks import check_limit
 from .conversion import to_mapping
+from .deadlines import Deadlines
 from .defaults import Defaults
 from .environment import from_environment
 from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
@@ -93,7 +94,7 @@ class Client:
         self._limits = (limit, limit_per_host)
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._deadlines: set[asyncio.Timeout] = set()  # of the requests under way
+        self._deadlines = Deadlines()  # of the requests under way
         self._idle = asyncio.Event()  # set by the last of them once the client is closed
 
     async def __aenter__(self) -> Self:
@@ -108,9 +109,7 @@ class Client:
         A request under way ends in a ``ProtocolError``, one made after that in a ``ConnectError``.
         """
         self.closed = True
-        for deadline in self._deadlines:
-            if not deadline.expired():
-                deadline.reschedule(0)
+        self._deadlines.pass_all()
         try:
             # aiohttp cancels, or leaves waiting for ever, who still uses what it closes.
             if self._deadlines:
@@ -160,7 +159,9 @@ class Client:
             request = as_request(self._defaults.request(asked, {}))
             if self._trust_env:
                 request = await asyncio.to_thread(from_environment, request)
-            line = await self._within_total(request, dial(self._open(), request, options))
+            line = await self._within_total(
+                request, lambda transport: dial(transport, request, options)
+            )
         except Error as error:
             error.request = SentRequest(given)
             raise
@@ -170,21 +171,26 @@ class Client:
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
         try:
             request = self._defaults.request(table, fields)
-            response = await self._within_total(request, self._follow(request))
+            response = await self._within_total(
+                request, lambda transport: self._follow(request, transport)
+            )
             return _accepted(response, request.get('check', False))
         except Error as error:
             given = table if isinstance(table, Mapping) else {}
             error.request = SentRequest({**given, **fields})
             raise
 
-    async def _within_total(self, request: Request, answer: Coroutine[Any, Any, T]) -> T:
+    async def _within_total(
+        self, request: Request, answer: Callable[[Transport], Awaitable[T]]
+    ) -> T:
         timeout = request.get('timeout', TIMEOUT)
         total = timeout.get('total', TIMEOUT) if isinstance(timeout, Mapping) else timeout
-        deadline = asyncio.timeout(total)
+        transport = self._open()
+        deadline = asyncio.timeout(None)
         try:
             async with deadline:
-                self._deadlines.add(deadline)
-                return await answer
+                self._deadlines.add(deadline, total)
+                return await answer(transport)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -193,26 +199,24 @@ class Client:
                 raise ProtocolError(f'{described(request)}: {what}') from error
             raise TimedOut(f'{described(request)}: not done within {total} s') from error
         finally:
-            self._deadlines.discard(deadline)
+            self._deadlines.remove(deadline)
             if self.closed and not self._deadlines:
                 self._idle.set()
 
-    async def _follow(self, request: Request) -> Response[Any]:
+    async def _follow(self, request: Request, transport: Transport) -> Response[Any]:
         """Send a request and those that redirects ask for, up to the limit of them."""
         history: list[Response[Any]] = []
         while True:
-            response = await self._send(request, sent=bool(history))
+            sent = request
+            if self._trust_env:
+                sent = await asyncio.to_thread(from_environment, request)
+            response = await transport.send(sent, sent=bool(history))
             following = next_request(request, response)
             if following is None or len(history) >= request.get('redirects', REDIRECTS):
                 response['history'] = history
                 return response
             history.append(response)
             request = following
-
-    async def _send(self, request: Request, *, sent: bool) -> Response[Any]:
-        if self._trust_env:
-            request = await asyncio.to_thread(from_environment, request)
-        return await self._open().send(request, sent=sent)
 
     def _open(self) -> Transport:
         loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -71,8 +72,8 @@ class Connection(Framed):
         """Read what came."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
-        if self.at_eof and not self.busy:  # what is held is no whole request
-            self.close()
+        if self.at_eof and not (self.held or (self.busy and self.body.is_eof())):
+            self.close()  # no whole request is left
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
         """Answer a peer that only closes its own side, as ``nc`` does, before closing ours.
@@ -83,7 +84,7 @@ class Connection(Framed):
             return self.channel.answers
         self.at_eof = (
             (self.busy or bool(self.held))
-            and self.body.is_eof()
+            and self.whole
             and self.ssl_context is None  # which has no such half
             and not self.connections.exchange.settings.cancel_on_disconnect
             and not (self.sending and self.begun)
@@ -129,16 +130,23 @@ class Connection(Framed):
             self.timer.cancel()
             self.timer = None
         if self.timer is None:  # else it looks again when its time has come
-            self.timer = loop.call_at(self.deadline, self._look)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        # In its own context, or it would keep that of the request that was answered last.
+        connections = self.connections
+        self.timer = connections.loop.call_at(
+            self.deadline, self._look, context=connections.context
+        )
 
     def _look(self) -> None:
         self.timer = None
         if self.connections.loop.time() < self.deadline:
-            self.timer = self.connections.loop.call_at(self.deadline, self._look)
+            self._look_later()
         elif self.reading:
             self.body.set_exception(TimeoutError('no more of the body came'))
-        elif not self.busy:  # else it is for the callback to be done
-            if self.in_head:
+        elif not (self.busy or self.held):  # else it is for the callback to be done, or begun
+            if self.in_head and not self.ended:
                 self._say(plain_answer(408))
             self.close()
 
@@ -146,7 +154,11 @@ class Connection(Framed):
         """Answer a request in a task of its own, with contextvars of its own."""
         self.connections.requests_count += 1
         self.connections.exchange.running.add(self)
-        task = asyncio.Task(self._answer(), loop=self.connections.loop, name=NAME, **EAGER)
+        # This may run in the context of the request before.
+        context = self.connections.context.copy()
+        task = asyncio.Task(
+            self._answer(), loop=self.connections.loop, name=NAME, context=context, **EAGER
+        )
         self.task = task if self.busy else None
 
     async def _answer(self) -> None:
@@ -160,6 +172,9 @@ class Connection(Framed):
         except Exception:
             logger.exception('the request from %s failed', self.peer)
             self._say(plain_answer(500))
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Raised here it may be raised where the bytes came, and uvloop goes on after that.
+            self.connections.loop.call_soon(_raise, error)
         finally:
             self.task = None
             self.connections.exchange.running.discard(self)
@@ -168,9 +183,9 @@ class Connection(Framed):
 
     def _go_on(self, goes_on: bool) -> None:
         """See to what follows an answer."""
-        if not goes_on or self.ended:
+        if not goes_on or self.ended or self.connections.exchange.closing:
             broken = self.body.exception() is not None
-            self._leave(sending=broken or not self.body.is_eof() or bool(self.held))
+            self._leave(sending=broken or not self.whole or bool(self.held))
         elif self.held or self.at_eof:  # in a turn of its own, for there may be many of them
             self.connections.loop.call_soon(self.data_received, b'')
         else:
@@ -187,6 +202,8 @@ class Connection(Framed):
             transport.write(piece)
             if self.writing_paused:
                 await self.drained()
+            elif not whole:
+                await asyncio.sleep(0)  # only then it tells that the peer has left
         self.connections.bytes_out += len(data)
 
     async def drained(self) -> None:
@@ -218,13 +235,15 @@ class Connection(Framed):
 
         What is sent to a closed connection resets it, and that may destroy the answer.
         """
-        self.ended = True
+        self.ended, self.held = True, b''
         transport = self.transport
         if transport is None or not sending or self.at_eof or transport.is_closing():
             self.close()
         else:
             if transport.can_write_eof():  # in TLS it cannot
-                transport.write_eof()
+                with contextlib.suppress(OSError):  # a peer that has left may be known only now
+                    transport.write_eof()
+            self.resume_reading()  # a body that nobody wants may have filled its buffer
             self._expect(LINGER)
 
     def close(self) -> None:
@@ -258,6 +277,10 @@ class Connection(Framed):
             self.reading_timer = None
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 def _pieces(data: bytes) -> Iterator[bytes]:
     return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
@@ -276,6 +299,7 @@ class Connections(LowLevelServer):
         self.on_gone: Callable[[], None] = lambda: None
         self.bytes_in = self.bytes_out = 0
         self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()  # of which each request gets a copy
         self.open: dict[Connection, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from . import text, url
@@ -25,8 +26,10 @@ from .tables import Request, Response
 __all__ = ['body_into', 'to_mapping', 'to_request', 'to_response', 'wire_body']
 
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
+LOGINS = ('auth', 'bearer')
 BODIES = ('body', 'json', 'form', 'multipart', 'events')
-FIRST = ('method', 'url', 'scheme', 'host', 'port', 'path', 'query', 'headers')
+TARGET = ('scheme', 'host', 'port', 'path', 'query')
+NORMAL: dict[str, Any] = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
 
 
 def _checked(
@@ -58,15 +61,19 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
         >>> request.host, request.port, request.path, request.query, request.url
         ('localhost', 8080, '/a', 'b=c', '/a?b=c')
     """
-    given = _checked({**to_mapping(table), **fields}, REQUEST_CHECKS)
+    mapping = to_mapping(table)
+    given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
     headers = given.pop('headers', None) or Headers()
     userinfo = _take_target(given)
     _take_authorization(given, headers, userinfo)
     _take_body(given, headers)
-    given |= {'method': given.get('method', 'GET'), 'headers': headers}
+    given.setdefault('method', 'GET')
+    given['headers'] = headers
     if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
         raise TableError.of('path', WHOLE_SERVER, 'a path; OPTIONS alone may ask the whole server')
-    return Request({key: given[key] for key in FIRST} | given)
+    request = Request(NORMAL)  # for the order of its keys
+    request.update(given)
+    return request
 
 
 def to_mapping(table: Any) -> Mapping[str, Any]:
@@ -77,16 +84,8 @@ def to_mapping(table: Any) -> Mapping[str, Any]:
 
 def _take_target(given: dict[str, Any]) -> str | None:
     """Bring url, scheme, host, port, path and query to agree; give the URL's userinfo."""
-    written = given.pop('url', '')
-    # What begins with a slash is path and query only, also with two slashes.
-    parts = url.split('http://-' + written if written.startswith('/') else written)
-    if written.startswith('/'):
-        del parts['scheme'], parts['host']
-    for key in ('scheme', 'host', 'port', 'path', 'query'):
-        if parts.get(key) or (key == 'query' and key in parts):
-            given[key] = REQUEST_CHECKS[key](parts[key])
-    if 'host' in parts and not parts['host']:
-        raise TableError.of('url', written, 'a URL with a host')
+    parts, userinfo = _parts(str.__str__(given.pop('url', '')))
+    given |= parts
     if 'host' not in given:
         if 'unix' not in given:
             raise TableError("'host' is missing; give a host, or a url that has one")
@@ -96,11 +95,28 @@ def _take_target(given: dict[str, Any]) -> str | None:
     path, query = given.setdefault('path', '/'), given.setdefault('query', '')
     # A lone question mark is part of the URL, which path and query cannot tell.
     given['url'] = path + ('?' + query if query or 'query' in parts else '')
-    return parts.get('userinfo')
+    return userinfo
+
+
+@lru_cache(256)
+def _parts(written: str) -> tuple[Mapping[str, Any], str | None]:
+    """Give the keys that a URL stands for, each checked, and its userinfo."""
+    # What begins with a slash is path and query only, also with two slashes.
+    parts = url.split('http://-' + written if written.startswith('/') else written)
+    if written.startswith('/'):
+        del parts['scheme'], parts['host']
+    checked = {
+        key: REQUEST_CHECKS[key](parts[key])
+        for key in TARGET
+        if parts.get(key) or (key == 'query' and key in parts)
+    }
+    if 'host' in parts and not parts['host']:
+        raise TableError.of('url', written, 'a URL with a host')
+    return checked, parts.get('userinfo')
 
 
 def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str | None) -> None:
-    made = [given.pop(key) for key in ('auth', 'bearer') if key in given]
+    made = [given.pop(key) for key in LOGINS if key in given]
     if userinfo:
         made.append(check_userinfo(userinfo))
     if len(made) + ('Authorization' in headers) > 1:

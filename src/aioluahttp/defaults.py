@@ -9,14 +9,12 @@ import yarl
 
 from . import url
 from .checks import WHOLE_SERVER
-from .conversion import BODIES, NULLABLE, to_mapping, to_request
+from .conversion import BODIES, LOGINS, NULLABLE, to_mapping, to_request
 from .headers import Headers, is_secret, to_headers
 from .redirects import TRUST, origin_of
 from .tables import Request
 
 __all__ = ['Defaults']
-
-LOGINS = ('auth', 'bearer')
 
 
 class Defaults:

@@ -12,12 +12,14 @@ from typing import Any
 from aiohttp.http_writer import HttpVersion11
 
 from .calling import call
-from .checks import FLOWING
+from .checks import FLOWING, STREAMS, check_into_of_listen, check_max_body
 from .conversion import to_response, wire_body
+from .errors import Refused
+from .flowing import open_body
 from .forwarded import NOBODY, Proxies
 from .framing import Framed
 from .headers import Headers
-from .incoming import Refused, has_body, read_body, read_head
+from .incoming import has_body, read_body, read_head
 from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
 from .paths import FileAnswer
@@ -38,8 +40,9 @@ AccessLog = logging.Logger | Callable[[Request, Response[Any]], Any]
 class Settings:
     """What holds for every exchange of a server: options of ``listen``."""
 
-    into: str = 'text'
-    max_body: int | None = 8 * 1024 * 1024
+    into: str | Callable[[Request], str] = 'text'
+    max_body: int | Callable[[Request], int | None] | None = 8 * 1024 * 1024
+    limits_streams: bool = False  # as where max_body is given
     max_concurrent: int | None = None
     head_timeout: float = 30.0
     body_timeout: float = 30.0
@@ -84,8 +87,11 @@ class Exchange:
             response = _refusal(refused.status)
             answer = self._plain(connection, response)
         except Exception as error:
-            await self._mistaken(connection, request, target, error)
-            response = to_response({'status': 500, 'body': PHRASES[500]})
+            if isinstance(error.__cause__, Refused):  # the client's fault
+                response = _refusal(error.__cause__.status)
+            else:
+                await self._mistaken(connection, request, target, error)
+                response = to_response({'status': 500, 'body': PHRASES[500]})
             answer = self._plain(connection, response)
         if self.settings.access_log is not None:
             head = connection.head
@@ -100,8 +106,7 @@ class Exchange:
         settings = self.settings
         self._check_room()
         if has_body(request):
-            limits = settings.max_body, settings.body_timeout
-            await read_body(connection, request, settings.into, *limits)
+            await self._take_body(connection, request)
             self._check_room()  # others may have come as the body was read
         self.handling += 1
         try:
@@ -110,6 +115,19 @@ class Exchange:
             return await self._within_timeout(request, settings.handler_timeout)
         finally:
             self.handling -= 1
+
+    async def _take_body(self, connection: Framed, request: Request) -> None:
+        into, limit = self.settings.into, self.settings.max_body
+        if callable(into):
+            into = check_into_of_listen(into(request))
+        if callable(limit):
+            limit = check_max_body(limit(request))
+        seconds = self.settings.body_timeout
+        if into not in STREAMS:
+            await read_body(connection, request, into, limit, seconds)
+        else:
+            limit = limit if self.settings.limits_streams else None
+            open_body(connection, request, into, limit, seconds)
 
     def _check_room(self) -> None:
         if self.handling == self.settings.max_concurrent:
@@ -158,10 +176,10 @@ class Exchange:
             )
             if not (connection.begun or left):
                 raise
-            if not left:
+            if not (left or isinstance(error.__cause__, Refused)):
                 await self._mistaken(connection, request, target, error)
         finally:
-            connection.sending = False
+            connection.sending = connection.begun = False
         response['status'] = sending.status
         return Answer(sending.status, b'', goes_on and not self.closing)
 

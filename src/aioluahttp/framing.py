@@ -39,6 +39,7 @@ class Framed(RequestHandler):
         in_head: Whether a part of a head has come.
         ended: Whether nothing more is read.
         at_eof: Whether the peer has closed its side, and waits for answers.
+        whole: Whether all of the body has come.
         sending: Whether an answer writes itself.
         begun: Whether that has written a part of its head.
         peer: The address of the peer; None for that of a Unix socket.
@@ -58,6 +59,7 @@ class Framed(RequestHandler):
         'held',
         'in_head',
         'left',
+        'parser',
         'paused',
         'peer',
         'reading',
@@ -65,10 +67,14 @@ class Framed(RequestHandler):
         'tail',
         'task',
         'upgrade',
+        'whole',
     )
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        # The names of aiohttp's own that are used, this one and _upgraded; tests/test_framing.py
+        # tells if they change.
+        self.parser: Any = self._parser
         self.head: Any = None
         self.body: StreamReader = EMPTY_PAYLOAD
         self.channel: Channel | None = None
@@ -80,16 +86,10 @@ class Framed(RequestHandler):
         self.fresh = False  # a head has just come, and nobody was told
         self.paused = False  # until the body is read
         self.full = False  # until what is held is read
+        self.whole = True
         self.left = 0  # bytes of a body that are yet to come; 0, too, if it is in chunks
         self.held = b''  # what the parser is yet to get
         self.tail = b''  # the last bytes that it got of what is not at its end
-
-    # The names of aiohttp's own that are used, this one and _upgraded; tests/test_framing.py
-    # tells if they change.
-    @property
-    def parser(self) -> Any:
-        """Give the parser, to which a head or a part of a body goes."""
-        return self._parser
 
     async def start(self) -> None:
         """Do nothing. Here aiohttp would wait for requests, and handle one after the other."""
@@ -121,7 +121,7 @@ class Framed(RequestHandler):
     def keeps(self) -> bool:
         """Whether another request may follow the one that is taken up."""
         last = self.head.should_close or self.ended or (self.at_eof and not self.held)
-        return not last and self.body.is_eof()
+        return self.whole and not last
 
     def pause_reading(self) -> None:
         """Read no more of a body than is wanted."""
@@ -137,8 +137,9 @@ class Framed(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End, whichever side wanted it; who still reads the body is told."""
         self.ended = True
+        self.parser = None  # the two refer to each other
         super().connection_lost(exc)
-        if not self.body.is_eof():
+        if not self.whole:
             self.body.set_exception(exc or ConnectionResetError('the client has left'))
         if self.channel is not None:
             self.channel.feed_eof()
@@ -164,14 +165,17 @@ class Framed(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Read what came. Called with nothing, too, to go on after a pause or an answer."""
-        size = len(data)
         if self.ended:
             self._receive_rest(data)
-        elif 0 < size <= self.left and not (self.paused or self.held):  # a part of a body
+            return
+        if not (self.busy or self.in_head or self.held):
+            end = data.find(END) + len(END)
+            if end >= len(END):  # a head, as most reads are, and perhaps a body
+                self._feed(data[:end])
+                data = data[end:]
+        if 0 < len(data) <= self.left and not (self.paused or self.held):
             self._feed(data)
-        elif data.find(END) == size - len(END) and not (self.busy or self.in_head or self.held):
-            self._feed(data)  # a head, as most reads are
-        else:
+        elif data or self.held or not self.whole:
             self._feed_parts(data)
         if self.fresh:
             self.fresh = False
@@ -188,12 +192,12 @@ class Framed(RequestHandler):
 
     def _feed_parts(self, data: bytes) -> None:
         """Feed what is held and what came, up to where the next request would begin."""
-        if not (data or self.body.is_eof()):
+        if not (data or self.whole):
             self._feed(b'')
         text = self.tail + self.held + data
         start, self.held = len(self.tail), b''
         while start < len(text) and (self.upgrade or not self.ended):
-            if self.paused or (self.busy and self.body.is_eof()):
+            if self.paused or (self.busy and self.whole):
                 self.held = text[start:]
                 break
             end = min(self._end(text, start), len(text))
@@ -208,24 +212,25 @@ class Framed(RequestHandler):
         """Find where the head or the body ends of which bytes come; or take all of them."""
         if self.left:
             return start + self.left
-        mark = END if self.body.is_eof() else LAST_CHUNK
+        mark = END if self.whole else LAST_CHUNK
         end = text.find(mark, max(0, start + 1 - len(mark))) + len(mark)
         return end if end > start else len(text)
 
     def _feed(self, data: bytes) -> None:
-        between = self.body.is_eof()
         try:
             messages, _, _ = self.parser.feed_data(data)
         except HttpProcessingError as error:
             self.ended = True
-            if between:
+            if self.whole:
                 self.refused(error)
             elif not self.body.is_eof():  # else what is bad came behind it
                 self._break()
+            self.whole = True
             return
-        if not between:
+        if not self.whole:
             self.left -= min(self.left, len(data))
-            if self.body.is_eof():
+            self.whole = self.body.is_eof()
+            if self.whole:
                 self._body_ended(messages)
         elif messages:
             self._take_up(messages)
@@ -233,28 +238,31 @@ class Framed(RequestHandler):
             self.head_began()
 
     def _take_up(self, messages: Any) -> None:
-        (self.head, self.body), *more = messages
+        (head, self.body), *more = messages
+        self.head = head
         self.parser.message_consumed()
-        self.tail = LAST_CHUNK[:2] if self.head.chunked else b''  # all of it may be a last chunk
+        self.tail = LAST_CHUNK[:2] if head.chunked else b''  # all of it may be a last chunk
         self.ended = bool(more)  # never, as far as is known: then it is unclear what they are
         self.busy, self.fresh, self.in_head = True, True, False
-        if not (self.body.is_eof() or self.head.chunked or self.head.method == 'CONNECT'):
-            self.left = int(self.head.headers['Content-Length'].lstrip('0'))  # of any length
-        self._heed_upgrade()
+        self.whole = self.body is EMPTY_PAYLOAD
+        if not (self.whole or head.chunked or head.method == 'CONNECT'):
+            self.left = int(head.headers['Content-Length'].lstrip('0'))  # of any length
+        if head.upgrade:
+            self._heed_upgrade()
 
     def _body_ended(self, messages: Any) -> None:
-        # Behind an upgrade the parser drops what came with the end, which would tell of
-        # trailers; else it takes them for headers of the next request.
-        clean = self.tail == LAST_CHUNK and not messages and not self.head.upgrade
-        self.ended |= self.head.chunked and not clean
+        if self.head.chunked:
+            # Behind an upgrade the parser drops what came with the end, which would tell of
+            # trailers; else it takes them for headers of the next request.
+            self.ended |= self.tail != LAST_CHUNK or bool(messages) or self.head.upgrade
         self.tail = b''
-        self._heed_upgrade()
+        if self.head.upgrade:
+            self._heed_upgrade()
 
     def _heed_upgrade(self) -> None:
-        if self.head.upgrade:
-            upgrade = self.head.headers.get('Upgrade', '').lower() in UPGRADES
-            self.upgrade = upgrade and self.body.is_eof()
-            self.ended |= self.upgrade or (self.head.method == 'CONNECT' and not self.body.is_eof())
+        upgrade = self.head.headers.get('Upgrade', '').lower() in UPGRADES
+        self.upgrade = upgrade and self.whole
+        self.ended |= self.upgrade or (self.head.method == 'CONNECT' and not self.whole)
 
     def _break(self) -> None:
         """Tell who reads the body: the parser gave up in the middle of it, and does not."""

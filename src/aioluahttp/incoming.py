@@ -6,29 +6,30 @@ from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 
 from aiohttp.http_writer import HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError
 
 from . import url
 from .checks import PORTS, check_host, check_port
 from .codings import decoded
 from .conversion import body_into
-from .errors import BodyTooLarge, ProtocolError, TableError
+from .errors import BodyTooLarge, ProtocolError, Refused, TableError
 from .forwarded import NOBODY, Asked, Proxies, asked_by
 from .framing import Framed
 from .headers import Headers
 from .tables import Request
 
-__all__ = ['Refused', 'has_body', 'read_body', 'read_head']
+__all__ = [
+    'CONTINUE',
+    'Parts',
+    'check_coding',
+    'expects_continue',
+    'has_body',
+    'read_body',
+    'read_head',
+]
 
 CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
-
-
-class Refused(Exception):
-    """The request cannot be given to the handler; the status says why."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 def read_head(connection: Framed, proxies: Proxies) -> Request:
@@ -117,8 +118,8 @@ def _authority(value: str) -> tuple[str, int | None]:
 def has_body(request: Request) -> bool:
     """Tell whether a body was announced, or is to be there all the same."""
     headers = request['headers']
-    announced = 'Content-Length' in headers or 'Transfer-Encoding' in headers
-    return announced or request['method'] == 'POST'
+    always = request['method'] == 'POST'
+    return always or 'Content-Length' in headers or 'Transfer-Encoding' in headers
 
 
 async def read_body(
@@ -136,18 +137,13 @@ async def read_body(
             in a way unknown.
     """
     headers = request['headers']
-    coding = headers.get('Transfer-Encoding')
-    # RFC 9112 6.1. HTTP/1.0 has no such thing, so that who sent it on may have read another end.
-    if coding is not None and connection.head.version < (1, 1):
-        raise Refused(400)
-    if coding is not None and coding.lower() != 'chunked':
-        raise Refused(501)
+    check_coding(connection, headers)
     try:
         if 'Content-Encoding' in headers:
             _expected(connection, headers)
-            data = await decoded(_Chunks(connection, seconds), headers, limit)
+            data = await decoded(Parts(connection, seconds), headers, limit)
         else:  # compressed it may be longer than decoded, which is what the limit counts
-            if limit is not None and int(headers.get('Content-Length', '0')) > limit:
+            if limit is not None and connection.left > limit:
                 raise Refused(413)
             _expected(connection, headers)
             data = await _whole(connection, seconds, limit)
@@ -161,18 +157,35 @@ async def read_body(
         raise Refused(400) from error
 
 
+def check_coding(connection: Framed, headers: Headers) -> None:
+    """Refuse a body whose end cannot be told for sure."""
+    coding = headers.get('Transfer-Encoding')
+    # RFC 9112 6.1. HTTP/1.0 has no such thing, so that who sent it on may have read another end.
+    if coding is not None and connection.head.version < (1, 1):
+        raise Refused(400)
+    if coding is not None and coding.lower() != 'chunked':
+        raise Refused(501)
+    # aiohttp's parser takes a length of 2**64 - 1 for none.
+    if connection.body is EMPTY_PAYLOAD and headers.get('Content-Length', '0').strip('0'):
+        raise Refused(413)
+
+
 async def _whole(connection: Framed, seconds: float, limit: int | None) -> bytes:
     """Read a body that is to be as it came."""
     body = connection.body
     pieces: list[bytes] = []
     size = 0
-    while (data := body.read_nowait()) or not body.is_eof():  # raises where it is broken
-        data = data or await _waited(connection, seconds)
+    while True:
+        ended = connection.whole  # asked first, for what is read makes room for more
+        data = body.read_nowait()  # raises where it is broken
+        if not (data or ended):
+            data = await _waited(connection, seconds)
         size += len(data)
         if limit is not None and size > limit:
             raise Refused(413)
         pieces.append(data)
-    return b''.join(pieces)
+        if ended:
+            return b''.join(pieces)
 
 
 async def _waited(connection: Framed, seconds: float) -> bytes:
@@ -184,8 +197,8 @@ async def _waited(connection: Framed, seconds: float) -> bytes:
         connection.reading = False
 
 
-class _Chunks:
-    """The chunks of a body, each within a time. No generator: it would have to be closed."""
+class Parts:
+    """The parts of a body, each within a time. No generator: it would have to be closed."""
 
     def __init__(self, connection: Framed, seconds: float) -> None:
         self._connection = connection
@@ -205,11 +218,16 @@ class _Chunks:
 
 
 def _expected(connection: Framed, headers: Headers) -> None:
-    """Answer ``Expect`` (RFC 9110 10.1.1)."""
+    """Answer ``Expect``."""
+    if expects_continue(connection, headers) and connection.transport is not None:
+        connection.transport.write(CONTINUE)
+
+
+def expects_continue(connection: Framed, headers: Headers) -> bool:
+    """Tell whether the client waits for a word before it sends the body (RFC 9110 10.1.1)."""
     expectation = headers.get('Expect')
     if expectation is None or connection.head.version < (1, 1):
-        return
+        return False
     if expectation.lower() != '100-continue':
         raise Refused(417)
-    if connection.transport is not None and not connection.body.is_eof():
-        connection.transport.write(CONTINUE)
+    return not connection.whole

@@ -28,8 +28,10 @@ def next_request(request: Request, response: Response[Any]) -> Request | None:
     and the client's certificate stay behind. POST becomes GET for 301 and 302, every method
     but HEAD for 303, as browsers do; 307 and 308 keep method and body.
     """
+    if response['status'] not in FOLLOWED:
+        return None
     location = response['headers'].get('Location')
-    if response['status'] not in FOLLOWED or not location:
+    if not location:
         return None
     target = url.relative(response['url'], location)
     try:

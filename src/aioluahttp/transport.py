@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -12,19 +13,18 @@ import yarl
 from aiohttp.abc import AbstractCookieJar
 from aiohttp.http import HttpProcessingError
 
-from . import text, url
+from . import attempts, direct, text, url
 from .attempts import (
     Answer,
     LostConnection,
     Sending,
     StaleConnection,
     Switching,
-    check_end,
     once,
     reason,
 )
 from .checks import check_userinfo
-from .codings import ACCEPT_ENCODING, decoded
+from .codings import ACCEPT_ENCODING
 from .conversion import body_into, wire_body
 from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
 from .headers import ONE_HOP, Headers, is_secret
@@ -160,54 +160,63 @@ class Transport:
             Error: Of the kinds that say what went wrong, each from aiohttp's own.
         """
         try:
-            arguments = _arguments(request)
+            target = _target(request['scheme'], request['host'], request['port'], request['url'])
+            arguments = _arguments(request, target)
+            arguments['allow_redirects'] = arguments['read_until_eof'] = False
             arguments['headers'].update(fields)
             session = self._session(request, switches=True)
-            return await session.get(_target(request), read_until_eof=False, **arguments)
+            return await session.get(target, **arguments)
         except Exception as error:
             if ours := translated(error, request, sent=False):
                 raise ours from error
             raise
 
     async def _exchange(self, request: Request) -> Response[Any]:
-        arguments = _arguments(request)
+        method = request['method']
+        target = _target(request['scheme'], request['host'], request['port'], request['url'])
+        arguments = _arguments(request, target)
         session = self._session(request)
-        async with session.request(request['method'], _target(request), **arguments) as response:
-            headers = Headers(response.headers)
-            limit = request.get('max_body', MAX_BODY)
-            data = await decoded(response.content.iter_any(), headers, limit)
-            check_end(response)
+        way = direct if direct.is_open(session, method, arguments) else attempts
+        limit = request.get('max_body', MAX_BODY)
+        answer = await way.ask(session, method, target, arguments, limit)
         return Response(
             {
-                'status': response.status,
-                'reason': response.reason or '',
-                'headers': headers,
-                'body': _body(request.get('into', 'text'), data, headers, response.status),
-                'url': str(response.url),
-                'method': request['method'],
-                'version': '{}.{}'.format(*(response.version or (1, 1))),
-                'ip': response.peer,  # type: ignore[attr-defined]
+                'status': answer.status,
+                'reason': answer.reason or '',
+                'headers': answer.headers,
+                'body': _body(request.get('into', 'text'), answer),
+                'url': str(target),
+                'method': method,
+                'version': '{}.{}'.format(*(answer.version or (1, 1))),
+                'ip': answer.peer,
                 'history': [],
             }
         )
 
 
-def _target(request: Request) -> yarl.URL:
+@lru_cache(256)
+def _target(scheme: str, host: str, port: int, url: str) -> yarl.URL:
     # As the path, path and query go out as they are; yarl would drop a lone question mark.
-    host = request['host']
+    path, _, query = (url, '', '') if url.endswith('?') else url.partition('?')
     return yarl.URL.build(
-        scheme=request['scheme'],
+        scheme=scheme,
         host=f'[{host}]' if ':' in host else host,
-        port=request['port'],
-        path=request['url'] if request['url'].endswith('?') else request['path'],
-        query_string='' if request['url'].endswith('?') else request['query'],
+        port=port,
+        path=path,
+        query_string=query,
         encoded=True,
     )
 
 
-def _arguments(request: Request) -> dict[str, Any]:
-    headers = _headers(request)
-    arguments: dict[str, Any] = {'headers': headers, 'allow_redirects': False}
+@lru_cache(256)
+def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    # The total is the client's own, over redirects too.
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
+
+
+def _arguments(request: Request, target: yarl.URL) -> dict[str, Any]:
+    headers = _headers(request, target)
+    arguments: dict[str, Any] = {'headers': headers}
     if 'body' in request:
         data = wire_body(headers, request['body'])
         arguments['data'] = data if len(data) < LARGE else io.BytesIO(data)
@@ -221,23 +230,21 @@ def _arguments(request: Request) -> dict[str, Any]:
         arguments |= _proxy(request, headers)
     timeout = request.get('timeout')
     limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
-    arguments['timeout'] = aiohttp.ClientTimeout(
-        total=None,  # the client's own, over redirects too
-        connect=limits.get('connect'),
-        sock_read=limits.get('read'),
-    )
+    arguments['timeout'] = _timeout(limits.get('connect'), limits.get('read'))
     return arguments
 
 
-def _headers(request: Request) -> Headers:
+def _headers(request: Request, target: yarl.URL) -> Headers:
     spelling: dict[str, str] = {}  # aiohttp keeps a repeated header only under one spelling
-    kept = Headers()
+    kept = Headers(Host=target.host_port_subcomponent or '')
     for name, value in request['headers'].items():
         lower = name.lower()
         if not text.is_clean(value):  # aiohttp would leave out what it cannot encode
             right = 'text in UTF-8 to be sent'
             raise TableError.of(f'headers[{name}]', value, right, secret=is_secret(name))
-        if lower not in ONE_HOP:
+        if lower == 'host':
+            kept[name] = value
+        elif lower not in ONE_HOP:
             kept.add(spelling.setdefault(lower, name), value)
     return kept
 
@@ -255,10 +262,11 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     return arguments
 
 
-def _body(into: str, data: bytes, headers: Headers, status: int) -> Any:
+def _body(into: str, answer: attempts.Received) -> Any:
     try:
-        return body_into(into, data, headers)
+        return body_into(into, answer.data, answer.headers)
     except ValueError as error:
-        if status < 300:
+        if answer.status < 300:
             raise ProtocolError(f'the body is no JSON: {error}') from error
-        return body_into('text', data, headers)  # the page of a redirect or an error, as a rule
+        # The page of a redirect or an error, as a rule.
+        return body_into('text', answer.data, answer.headers)

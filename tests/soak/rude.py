@@ -35,6 +35,7 @@ class Wire:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+        await asyncio.sleep(0)  # only then asyncio's TLS tells that the server has left
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
         """Read one answer, which must say its length."""

@@ -82,6 +82,7 @@ async def wrong_servers(handler: Handler) -> None:
     http.listen('127.0.0.1', 80, that_returns_text)  # error
     http.listen('127.0.0.1', 80)  # error
     http.listen('127.0.0.1', 80, handler, max_bdy=5)  # error
+    http.listen('127.0.0.1', 80, handler, into='strem')  # error
     http.listen('127.0.0.1', 80, handler).url  # error
     http.Client(timout=5)  # error
 

@@ -10,7 +10,7 @@ import yarl
 
 import aioluahttp as http
 from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
-from aioluahttp.shapes import BytesTable, JsonTable, TextTable
+from aioluahttp.shapes import BytesTable, FormFile, JsonTable, TextTable
 
 
 async def the_body_has_the_type_that_into_says() -> None:
@@ -121,6 +121,12 @@ async def a_flowing_table(request: Request) -> ResponseTable:
     return {'status': 200, 'body': chunks()}
 
 
+async def a_form(request: Request) -> ResponseTable:
+    form = await request.form(max_size=None, spool=1)
+    assert_type(form['a'], str | FormFile)
+    return {'status': 200}
+
+
 async def a_response(request: Request) -> Response:
     return await http.request(request)
 
@@ -179,6 +185,8 @@ async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> Non
     server = await http.listen(None, None, lambda request: {'status': 200}, unix=Path('/x.sock'))
     await server.close(grace=None)
     await http.listen('::', 80, http.request, into='bytes', max_body=None, access_log=log)
+    await http.listen('::', 80, plain, into='stream', max_body=lambda request: request.port)
+    await http.listen('::', 80, plain, into=lambda request: 'raw' if request.query else 'text')
     await http.listen('::', 80, plain, handler_timeout=5, access_log=logging.getLogger('x'))
 
 
