@@ -108,6 +108,7 @@ MISTAKES = [
             {'status': 200, 'body': ['a']},
             {'status': 200, 'events': [{'data': 'x'}]},
             {'status': 200, 'body': {'a': 1}},
+            http.Response({'status': 200, 'body': {'a': 1}}),
             {'status': 200, 'body': 'x', 'json': 1},
             {'status': 200, 'json': object()},
             {'status': 200, 'json': float('nan')},
@@ -720,6 +721,27 @@ async def test_a_body_may_be_a_file(wire, tmp_path):
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
         client.ask('GET /')
         assert b'ab' == (await client.answer())[2]
+
+
+async def test_an_answer_may_be_a_websocket():
+    """Its mistakes are those of a callback; a client that asks for none is told so."""
+    told = []
+
+    async def chat(socket):
+        raise KeyError('of the function')
+
+    async with (
+        http.listen(
+            '127.0.0.1',
+            0,
+            lambda request: {'websocket': chat},
+            on_error=lambda error, request: told.append(repr(error)),
+        ) as server,
+        http.websocket(url=server.url) as socket,
+    ):
+        assert [] == [message async for message in socket]
+        assert 426 == (await http.request(url=server.url)).status
+    assert ["KeyError('of the function')"] == told
 
 
 async def test_a_body_may_be_a_stream_and_what_is_wrong_with_it_is_no_mistake(wire, caplog):

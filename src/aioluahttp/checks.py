@@ -28,8 +28,13 @@ __all__ = [
     'RECEIVED_CHECKS',
     'REQUEST_CHECKS',
     'RESPONSE_CHECKS',
+    'SOCKET_CHECKS',
+    'SWITCHING',
+    'SWITCHING_CHECKS',
+    'UPGRADE_CHECKS',
     'WHOLE_SERVER',
     'check_body',
+    'check_options',
 ]
 
 PORTS = {'http': 80, 'https': 443}
@@ -343,6 +348,78 @@ def check_reason(reason: Any) -> str:
     return str.__str__(reason)  # a subclass may be another text once it is written
 
 
+def check_callback(function: Any) -> Any:
+    if not callable(function):
+        raise TableError.of('websocket', function, 'an async function that takes a Socket')
+    return function
+
+
+def check_names(key: str, names: Any) -> list[str]:
+    try:
+        listed = [] if isinstance(names, str | Mapping) else list(names)
+    except TypeError:
+        listed = []
+    if not listed or not all(isinstance(one, str) for one in listed):
+        raise TableError.of(key, names, 'a list of text')
+    return listed
+
+
+def check_protocols(protocols: Any) -> list[str]:
+    listed = check_names('protocols', protocols)
+    if len(set(listed)) < len(listed) or not all(map(TOKEN.fullmatch, listed)):
+        raise TableError.of('protocols', protocols, "different tokens, such as 'chat.v2'")
+    return listed
+
+
+ORIGIN = re.compile('null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@]+')  # RFC 6454 6.2
+
+
+def check_origins(origins: Any) -> list[str] | str:
+    if origins == '*':
+        return '*'
+    listed = check_names('origins', origins)
+    if not all(ORIGIN.fullmatch(one) for one in listed):
+        raise TableError.of('origins', origins, "'*', or origins such as 'https://example.com'")
+    return [one.lower() for one in listed]
+
+
+def check_flag(key: str) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise TableError.of(key, value, 'a bool')
+
+    return check
+
+
+# What either side may say of a WebSocket.
+SOCKET_CHECKS: dict[str, Callable[[Any], Any]] = {
+    'protocols': check_protocols,
+    'heartbeat': lambda value: check_seconds('heartbeat', value),
+    'max_message': lambda value: check_limit('max_message', value),
+    'compress': check_flag('compress'),
+}
+# And what a callback may.
+UPGRADE_CHECKS = {'callback': check_callback, 'origins': check_origins} | SOCKET_CHECKS
+
+
+def check_options(given: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:
+    checked = {}
+    for key, value in given.items():
+        if key not in checks:
+            raise TableError.unknown(key, checks)
+        if value is not None or key in ('heartbeat', 'max_message'):
+            checked[key] = checks[key](value)
+    return checked
+
+
+def check_websocket(value: Any) -> dict[str, Any]:
+    given = value if isinstance(value, Mapping) else {'callback': value}
+    if given.get('callback') is None:
+        raise TableError("'callback' is missing in 'websocket'; give an async function")
+    return check_options(given, UPGRADE_CHECKS)
+
+
 RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
     'status': check_status_to(599),
     'headers': to_headers,
@@ -350,8 +427,21 @@ RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
     'json': check_json,
     'events': check_events,
     'reason': check_reason,
+    'websocket': check_websocket,
     **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), as_it_is),
 }
 
 # A response as given: a peer may have sent any status, and the body may be what JSON said.
 RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_status_to(999), 'body': as_it_is}
+
+SWITCHING = 101
+
+
+def check_switching(status: Any) -> int:
+    if status != SWITCHING or isinstance(status, bool):
+        raise TableError.of('status', status, '101 beside websocket, or absent')
+    return SWITCHING
+
+
+# A response that makes a WebSocket of its connection.
+SWITCHING_CHECKS = RESPONSE_CHECKS | {'status': check_switching}

@@ -13,6 +13,8 @@ from .checks import (
     RECEIVED_CHECKS,
     REQUEST_CHECKS,
     RESPONSE_CHECKS,
+    SWITCHING,
+    SWITCHING_CHECKS,
     WHOLE_SERVER,
     check_userinfo,
 )
@@ -155,7 +157,8 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
 
     ``headers`` are ``Headers``, ``json`` and ``events`` have become ``body`` and Content-Type, and
     ``body`` is there: ``''`` when there is none. A ``Response`` may have any status and body that
-    ``request`` gives; it is checked all the same, for it can be written to.
+    ``request`` gives; it is checked all the same, for it can be written to. Beside ``websocket``,
+    which has become a table, ``status`` is 101.
 
     Raises:
         TableError: No table, no status, an unknown key, or a value that is not what its key
@@ -167,7 +170,11 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     """
     if not isinstance(table, Mapping):
         raise TableError.of('response', table, "a table such as {'status': 200}")
-    if isinstance(table, Response):
+    switches = table.get('websocket') is not None
+    if switches:
+        given = _checked(table, SWITCHING_CHECKS)
+        given.setdefault('status', SWITCHING)
+    elif isinstance(table, Response):
         given = _checked(table, RECEIVED_CHECKS, NULLABLE | {'body'})
     else:
         given = _checked(table, RESPONSE_CHECKS)
@@ -177,6 +184,8 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     _take_body(given, headers)
     given.setdefault('body', '')
     given['headers'] = headers
+    if switches and given['body']:
+        raise TableError("'websocket' and a body exclude each other; give one of them")
     return Response({key: given[key] for key in ('status', 'headers', 'body')} | given)
 
 

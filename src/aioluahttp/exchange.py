@@ -26,6 +26,7 @@ from .paths import FileAnswer
 from .sending import Sending
 from .streaming import Streamed
 from .tables import Handler, Request, Response
+from .upgrading import Upgrade
 
 __all__ = ['AccessLog', 'Exchange', 'OnError', 'Settings']
 
@@ -156,7 +157,7 @@ class Exchange:
         self, connection: Framed, request: Request, target: str, response: Response[Any]
     ) -> Answer:
         """Answer the way that is for every table; what writes itself has written all of it."""
-        sending = self.sending(connection, response)
+        sending = self.sending(connection, request, response)
         if sending is None:
             return self._plain(connection, response)
         connection.sending, connection.begun = True, False
@@ -182,8 +183,12 @@ class Exchange:
         response['status'] = sending.status
         return Answer(sending.status, b'', goes_on and not self.closing)
 
-    def sending(self, connection: Framed, response: Response[Any]) -> Sending | None:
+    def sending(
+        self, connection: Framed, request: Request, response: Response[Any]
+    ) -> Sending | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""
+        if 'websocket' in response:
+            return Upgrade(request, response)
         body = response['body']
         if isinstance(body, str | bytes):
             return None

@@ -254,6 +254,7 @@ class Response(Table, Generic[Body]):
         method: str
         ip: str | None
         history: list[Response[Any]]
+        websocket: Any
 
     def cookies(self) -> dict[str, str]:
         """Give the cookies that the response sets, by name; the headers have their attributes."""

@@ -87,6 +87,17 @@ async def wrong_servers(handler: Handler) -> None:
     http.Client(timout=5)  # error
 
 
+async def wrong_sockets(socket: http.Socket) -> None:
+    http.websocket(url='ws://h', protocols=5)  # error
+    http.websocket(url='ws://h', body='x')  # error
+    http.websocket({'url': 'ws://h', 'hartbeat': 5})  # error
+    await socket.send(5)  # error
+    await socket.close('done')  # error
+    not_a_callback: ResponseTable = {'status': 101, 'websocket': 5}  # error
+    misspelt: ResponseTable = {'status': 101, 'websocket': {'callbak': len}}  # error
+    print(not_a_callback, misspelt)
+
+
 async def wrong_helpers() -> None:
     url.split(b'http://h')  # error
     url.join({'port': [80]})  # error

@@ -196,6 +196,28 @@ async def a_client_is_like_request() -> None:
         assert_type((await client.request({'url': 'a', 'into': 'bytes'})).body, bytes)
 
 
+async def chat(socket: http.Socket) -> None:
+    async for message in socket:
+        assert_type(message, str | bytes)
+        await socket.send(message)
+    assert_type(socket.code, int | None)
+
+
+async def a_websocket_on_both_sides() -> None:
+    plain_one: ResponseTable = {'status': 101, 'websocket': chat}
+    with_options: ResponseTable = {
+        'status': 101,
+        'websocket': {'callback': chat, 'protocols': ['a'], 'origins': '*', 'heartbeat': None},
+    }
+    await http.listen('::', 80, lambda request: {'websocket': chat})
+    await http.listen('::', 80, lambda request: plain_one if request.query else with_options)
+    async with http.websocket({'url': 'ws://h', 'protocols': ['a']}) as socket:
+        assert_type(socket, http.Socket)
+        assert_type(socket.protocol, str | None)
+    async with http.Client().websocket(url='/', max_message=None, bearer='x') as socket:
+        await socket.close(1000, 'done')
+
+
 async def many_at_once(tables: list[TextTable]) -> None:
     async def status(page: int) -> int:
         return (await http.request(url=f'http://h/{page}')).status
