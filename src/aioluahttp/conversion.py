@@ -23,7 +23,7 @@ from .headers import Headers
 from .shapes import RequestTable, ResponseTable
 from .tables import Request, Response
 
-__all__ = ['body_into', 'to_mapping', 'to_request', 'to_response', 'wire_body']
+__all__ = ['body_into', 'take_body', 'to_mapping', 'to_request', 'to_response', 'wire_body']
 
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
 LOGINS = ('auth', 'bearer')
@@ -66,7 +66,7 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     headers = given.pop('headers', None) or Headers()
     userinfo = _take_target(given)
     _take_authorization(given, headers, userinfo)
-    _take_body(given, headers)
+    take_body(given, headers)
     given.setdefault('method', 'GET')
     given['headers'] = headers
     if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
@@ -128,7 +128,8 @@ def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str |
         headers['Authorization'] = made[0]
 
 
-def _take_body(given: dict[str, Any], headers: Headers) -> None:
+def take_body(given: dict[str, Any], headers: Headers) -> None:
+    """Make of ``json`` and the like a ``body``, and the Content-Type that it has by default."""
     kinds = [key for key in BODIES if key in given]
     if len(kinds) > 1:
         raise TableError(f'{" and ".join(map(repr, kinds))} exclude each other; give one of them')
@@ -181,7 +182,7 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     if 'status' not in given:
         raise TableError("'status' is missing; give one, as in {'status': 200}")
     headers = given.pop('headers', None) or Headers()
-    _take_body(given, headers)
+    take_body(given, headers)
     given.setdefault('body', '')
     given['headers'] = headers
     if switches and given['body']:
