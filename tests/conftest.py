@@ -88,6 +88,47 @@ def wire() -> Any:
     return opened
 
 
+ASKING = (  # the fields of RFC 6455 1.3, and the answer to their key
+    'Upgrade: websocket',
+    'Connection: Upgrade',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+)
+GRANTED = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
+
+
+def write_frame(
+    opcode: int, data: bytes = b'', *, first: int = 0x80, masked: bool = False
+) -> bytes:
+    """Write a frame (RFC 6455 5.2), with a mask that changes nothing; ``first`` has its bits."""
+    size, bit = len(data), 0x80 if masked else 0
+    if size < 126:
+        head = struct.pack('!BB', first | opcode, bit | size)
+    elif size < 2**16:
+        head = struct.pack('!BBH', first | opcode, bit | 126, size)
+    else:
+        head = struct.pack('!BBQ', first | opcode, bit | 127, size)
+    return head + bytes(4 if masked else 0) + data
+
+
+async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read a frame, and give its opcode and its data."""
+    first, size = await reader.readexactly(2)
+    masked, size = size & 0x80, size & 0x7F
+    if size > 125:
+        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8))
+    mask = await reader.readexactly(4) if masked else bytes(4)
+    data = int.from_bytes(await reader.readexactly(size), 'little')
+    data ^= int.from_bytes((mask * (size // 4 + 1))[:size], 'little')
+    return first & 0xF, data.to_bytes(size, 'little')
+
+
+@pytest.fixture(scope='session')
+def frames() -> SimpleNamespace:
+    """Give what a raw peer needs to speak WebSocket: frames, and the fields of a handshake."""
+    return SimpleNamespace(write=write_frame, read=read_frame, asking=ASKING, granted=GRANTED)
+
+
 @pytest.fixture(scope='session')
 def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
     """Let the loop turn until something holds that no event tells of."""
@@ -135,7 +176,7 @@ def self_sent() -> Any:
 
     def opened(answer: Any, **settings: Any) -> Any:
         class Sends(Exchange):
-            def sending(self, connection: Any, response: Any) -> Any:
+            def sending(self, connection: Any, request: Any, response: Any) -> Any:
                 return answer
 
         table = to_response({'status': 200})

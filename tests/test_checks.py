@@ -15,7 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioluahttp import checks
-from aioluahttp.checks import PORTS, RECEIVED_CHECKS, REQUEST_CHECKS, RESPONSE_CHECKS
+from aioluahttp.checks import (
+    PORTS,
+    RECEIVED_CHECKS,
+    REQUEST_CHECKS,
+    RESPONSE_CHECKS,
+    SWITCHING_CHECKS,
+)
 from aioluahttp.errors import TableError
 
 LONG = 'x' * 64
@@ -254,6 +260,21 @@ def test_every_key_of_a_request_is_tried():
         ('json', [], '[]'),
         *((key, 'x', 'x') for key in ('version', 'url', 'method', 'ip')),
         ('history', [], []),
+        ('websocket', print, {'callback': print}),
+        *(
+            ('websocket', {'callback': print, **options}, {'callback': print, **expected})
+            for options, expected in (
+                ({'protocols': ('a', 'b.v2')}, {'protocols': ['a', 'b.v2']}),
+                ({'origins': '*'}, {'origins': '*'}),
+                ({'origins': ['HTTPS://h:1', 'null']}, {'origins': ['https://h:1', 'null']}),
+                (
+                    {'heartbeat': None, 'max_message': None},
+                    {'heartbeat': None, 'max_message': None},
+                ),
+                ({'heartbeat': 5, 'max_message': 1}, {'heartbeat': 5, 'max_message': 1}),
+                ({'compress': False, 'origins': None}, {'compress': False}),
+            )
+        ),
     ],
 )
 def test_a_good_value_of_a_response_passes(key, value, expected):
@@ -271,6 +292,25 @@ def test_a_good_value_of_a_response_passes(key, value, expected):
         ),
         ('reason', 'a\r\nX: y', "'reason' is 'a\\r\\nX: y'; it must be a str without control"),
         ('reason', b'OK', "'reason' is b'OK'; it must be a str without control"),
+        ('websocket', 5, "'websocket' is 5; it must be an async function that takes a Socket"),
+        ('websocket', {}, "'callback' is missing in 'websocket'"),
+        *(
+            ('websocket', {'callback': print, **option}, message)
+            for option, message in (
+                ({'orgins': '*'}, "unknown key 'orgins': did you mean 'origins'"),
+                ({'protocols': 'a'}, "'protocols' is 'a'; it must be a list of text"),
+                ({'protocols': []}, "'protocols' is []; it must be a list of text"),
+                ({'protocols': 5}, "'protocols' is 5; it must be a list of text"),
+                ({'protocols': [5]}, "'protocols' is [5]; it must be a list of text"),
+                ({'protocols': ['a', 'a']}, 'it must be different tokens'),
+                ({'protocols': ['a b']}, 'it must be different tokens'),
+                ({'origins': ['example.com']}, "'origins' is ['example.com']; it must be '*', or"),
+                ({'origins': ['http://h/']}, "'origins' is ['http://h/']; it must be '*', or"),
+                ({'heartbeat': 0}, "'heartbeat' is 0; it must be a number of seconds above 0"),
+                ({'max_message': 0}, "'max_message' is 0; it must be an int of 1 or more"),
+                ({'compress': 1}, "'compress' is 1; it must be a bool"),
+            )
+        ),
     ],
 )
 def test_a_bad_value_of_a_response_is_refused(key, value, message):
@@ -291,6 +331,14 @@ def test_a_status_has_three_digits(status):
     """Nothing else can be written to the wire as an answer."""
     with pytest.raises(TableError, match=f"^'status' is {status!r}; it must be an int from 200"):
         RECEIVED_CHECKS['status'](status)
+
+
+@pytest.mark.parametrize('status', [100, 102, 200, True, '101', 101.5])
+def test_a_websocket_has_one_status(status):
+    """101 (RFC 6455 4.2.2), if any is given."""
+    assert 101 == SWITCHING_CHECKS['status'](101)
+    with pytest.raises(TableError, match='it must be 101 beside websocket, or absent'):
+        SWITCHING_CHECKS['status'](status)
 
 
 LEGAL = string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;=%"

@@ -775,3 +775,26 @@ def test_a_limit_is_one_connection_or_more(name, wrong):
     """What is no number of connections is refused when the client is made."""
     with pytest.raises(http.TableError, match=f"'{name}' is {wrong!r}; it must be an int of"):
         http.Client(**{name: wrong})
+
+
+async def test_a_client_opens_websockets(monkeypatch):
+    """With its defaults, and what it trusts of the environment; an error carries the table."""
+
+    async def chat(socket):
+        await socket.send(socket.request.headers['a'])
+
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: {'websocket': chat}) as server,
+        http.Client(base_url=server.url, headers={'A': 'b'}) as client,
+    ):
+        async with client.websocket(url='/') as socket:
+            assert 'b' == await anext(socket)
+        with pytest.raises(http.TableError) as caught:
+            async with client.websocket({'url': '/', 'hartbeat': 1}):
+                pass
+        assert {'url': '/', 'hartbeat': 1} == caught.value.request
+    monkeypatch.setenv('HTTP_PROXY', server.url)
+    async with http.Client(trust_env=True) as client:
+        with pytest.raises(http.ConnectError):
+            async with client.websocket(url='ws://nowhere.example'):
+                pass

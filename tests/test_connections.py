@@ -755,3 +755,102 @@ async def test_the_idle_are_closed_and_the_busy_are_not(wire):
         assert b'' == await idle.rest()
         held.release.set()
         assert 200 == (await busy.answer())[0]
+
+
+async def test_what_an_answer_writes_by_other_means_is_waited_for_and_counted(wire, tmp_path):
+    """A file, which aiohttp writes."""
+    (tmp_path / 'small').write_bytes(b'x')
+    (tmp_path / 'big').write_bytes(BIG)
+
+    def callback(request):
+        return {'status': 200, 'body': tmp_path / request.path[1:]}
+
+    async with serving(callback) as (connections, server), wire(server) as client:
+        for name, size in (('small', 1), ('big', len(BIG))):
+            client.ask(f'GET /{name}')
+            assert size == len((await client.answer())[2])
+    assert connections.bytes_out > len(BIG)
+
+
+# WebSockets
+
+CLOSE = 8
+
+
+async def reads(socket):
+    """Read what comes, and let nobody know."""
+    with contextlib.suppress(http.ProtocolError):
+        async for _ in socket:
+            pass
+
+
+def opens(held):
+    """Serve WebSockets that open when it is told so."""
+
+    async def callback(request):
+        await held(request)
+        return {'websocket': reads}
+
+    return http.listen('127.0.0.1', 0, callback)
+
+
+async def floods(socket):
+    """Send what nobody reads."""
+    while True:
+        await socket.send(b'x' * 1_000_000)
+
+
+@pytest.mark.parametrize('answers', [True, False])
+async def test_a_server_that_closes_tells_its_websockets(wire, frames, until, answers):
+    """They are told 1001 (RFC 6455 7.4.1); those that open as it closes are told at once."""
+    held = Held()
+    async with opens(held) as server, wire(server) as client:
+        client.ask('GET /', *frames.asking)
+        await held.called.wait()
+        if answers:
+            held.release.set()
+            assert 101 == (await client.answer(silent=True))[0]
+        closing = asyncio.create_task(server.close())
+        await until(lambda: server._exchange.closing)
+        held.release.set()
+        if not answers:
+            assert 101 == (await client.answer(silent=True))[0]
+        assert (CLOSE, b'\x03\xe9') == await frames.read(client.reader)
+        client.send(frames.write(CLOSE, b'\x03\xe9', masked=True))
+        assert b'' == await client.rest()
+        await closing
+
+
+@pytest.mark.parametrize('late', [True, False])
+async def test_a_websocket_of_a_client_that_ends_its_side_ends(wire, frames, until, late):
+    """Also where it had done so before the handshake was answered."""
+    held = Held()
+    async with opens(held) as server, wire(server) as client:
+        client.ask('GET /', *frames.asking)
+        if late:
+            held.release.set()
+            await client.answer(silent=True)
+            client.writer.write_eof()
+        else:
+            await held.called.wait()
+            client.writer.write_eof()
+            await until(lambda: any(one.at_eof for one in server._connections.open))
+            held.release.set()
+            await client.answer(silent=True)
+        assert b'' == await client.rest()
+
+
+async def test_a_websocket_whose_client_does_not_read_is_cut_off(wire, frames, until):
+    """After ``body_timeout`` without a byte read; one that reads has all the time."""
+    async with http.listen(
+        '127.0.0.1', 0, lambda request: {'websocket': floods}, body_timeout=0.1
+    ) as server:
+        async with wire(server) as client:
+            client.ask('GET /', *frames.asking)
+            await client.answer(silent=True)
+            for _ in range(30):
+                assert 1_000_000 == len((await frames.read(client.reader))[1])
+        async with wire(server) as client:
+            client.ask('GET /', *frames.asking)
+            await client.answer(silent=True)
+            await until(lambda: not server.stats['connections'])

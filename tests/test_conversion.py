@@ -532,6 +532,34 @@ def test_a_body_that_json_gave_is_no_body_to_send():
         wire_body(Headers(), {'a': 1})
 
 
+def test_a_response_may_be_a_websocket():
+    """Its status is 101, also where none is given; a table in normal form comes back equal."""
+    for status in ({}, {'status': None}, {'status': 101}):
+        response = to_response({'websocket': print, 'headers': {'A': 'b'}, **status})
+        assert (101, {'callback': print}, '') == (
+            response.status,
+            response.websocket,
+            response.body,
+        )
+        assert {'A': 'b'} == response.headers
+        assert response == to_response(response)
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        ({'body': 'x'}, "'websocket' and a body exclude each other"),
+        ({'json': None}, "'websocket' and a body exclude each other"),
+        ({'status': 200}, "'status' is 200; it must be 101 beside websocket"),
+        ({'websocket': None, 'status': 101}, "'status' is 101; it must be an int from 200"),
+    ],
+)
+def test_a_websocket_has_no_body_and_no_other_status(wrong, message):
+    """What is neither an answer nor a WebSocket is refused."""
+    with pytest.raises(TableError, match=message):
+        to_response({'websocket': print, **wrong})
+
+
 def test_events_are_a_body_of_their_type():
     """The normal form has no ``events``; what the table says of type and caching stays."""
     response = to_response({'status': 200, 'events': iter([]), 'headers': {'Cache-Control': 'x'}})

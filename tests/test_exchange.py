@@ -108,6 +108,7 @@ MISTAKES = [
             {'status': 200, 'body': ['a']},
             {'status': 200, 'events': [{'data': 'x'}]},
             {'status': 200, 'body': {'a': 1}},
+            http.Response({'status': 200, 'body': {'a': 1}}),
             {'status': 200, 'body': 'x', 'json': 1},
             {'status': 200, 'json': object()},
             {'status': 200, 'json': float('nan')},
@@ -720,3 +721,59 @@ async def test_a_body_may_be_a_file(wire, tmp_path):
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
         client.ask('GET /')
         assert b'ab' == (await client.answer())[2]
+
+
+async def test_an_answer_may_be_a_websocket():
+    """Its mistakes are those of a callback; a client that asks for none is told so."""
+    told = []
+
+    async def chat(socket):
+        raise KeyError('of the function')
+
+    async with (
+        http.listen(
+            '127.0.0.1',
+            0,
+            lambda request: {'websocket': chat},
+            on_error=lambda error, request: told.append(repr(error)),
+        ) as server,
+        http.websocket(url=server.url) as socket,
+    ):
+        assert [] == [message async for message in socket]
+        assert 426 == (await http.request(url=server.url)).status
+    assert ["KeyError('of the function')"] == told
+
+
+async def test_a_body_may_be_a_stream_and_what_is_wrong_with_it_is_no_mistake(wire, caplog):
+    """tests/test_flowing.py has the rest."""
+
+    async def callback(request):
+        return {'status': 200, 'body': await request.body.read()}
+
+    options = {'into': lambda request: 'stream', 'max_body': lambda request: 1}
+    async with http.listen('127.0.0.1', 0, callback, **options) as server, wire(server) as client:
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'1\r\na\r\n0\r\n\r\n')
+        assert b'a' == (await client.answer())[2]
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'2\r\nab\r\n0\r\n\r\n')
+        assert 413 == (await client.answer())[0]
+        assert 0 == server.stats['errors']
+    assert [] == caplog.records
+
+
+@pytest.mark.parametrize('into', ['text', 'bytes', 'stream'])
+async def test_a_form_is_read_or_refused(wire, caplog, into):
+    """By the callback, from any body; what is no form is a 400, and too large a one a 413."""
+
+    async def callback(request):
+        return {'status': 200, 'json': dict(await request.form(max_fields=1))}
+
+    kind = 'Content-Type: application/x-www-form-urlencoded'
+    async with http.listen('127.0.0.1', 0, callback, into=into) as server:
+        for body, field, status in [
+            *((b'a=b', kind, 200), (b'a=b&c=d', kind, 413), (b'a=b', 'Content-Type: a/b', 400))
+        ]:
+            async with wire(server) as client:
+                client.ask('POST /', field, f'Content-Length: {len(body)}', body=body)
+                assert status == (await client.answer())[0]
+        assert 0 == server.stats['errors']
+    assert [] == caplog.records

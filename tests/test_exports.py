@@ -25,8 +25,9 @@ ROOT = {
     'folders': {'files'},
     'headers': {'Headers'},
     'listening': {'listen', 'run'},
-    'pool': {'request'},
+    'pool': {'request', 'websocket'},
     'server': {'Server'},
+    'sockets': {'Socket'},
     'shapes': {'RequestTable', 'ResponseTable'},
     'tables': {'Handler', 'Request', 'Response'},
 }

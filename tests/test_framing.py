@@ -111,6 +111,8 @@ def framed(wire, until):
         (RequestHandler.connection_lost, ['self', 'exc']),
         (RequestHandler.data_received, ['self', 'data']),
         (RequestHandler.pause_reading, ['self']),
+        (RequestHandler.pause_writing, ['self']),
+        (RequestHandler.resume_writing, ['self']),
         (RequestHandler.resume_reading, ['self', 'resume_parser']),
         (StreamReader.set_exception, ['self', 'exc', 'exc_cause']),
         (StreamReader.exception, ['self']),
@@ -126,10 +128,11 @@ def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
 
 
 async def test_aiohttp_has_the_same_inner_parts(framed):
-    """The one private name, ``_parser``, and the other things of which no page tells."""
+    """The private names, ``_parser`` and ``_upgraded``, and what else no page tells of."""
     async with framed() as (_, connection, _):
         parser = getattr(connection, '_parser', None)
         assert parser is not None, 'BaseProtocol._parser is the parser no more'
+        assert connection._upgraded is False, 'BaseProtocol._upgraded is no more'
         found = parser.feed_data(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
         assert 3 == len(found), 'feed_data gives no messages, upgrade and tail any more'
         ((message, payload),) = found[0]
@@ -453,3 +456,70 @@ async def test_who_reads_a_body_is_told_that_the_connection_is_lost(framed, unti
         await until(connection.body.exception)
         assert isinstance(connection.body.exception(), ConnectionResetError)
         connection.body.set_exception(RequestPayloadError('to end the answer'))
+
+
+# WebSockets
+
+
+class Reading:
+    """What a connection becomes, as far as it is of interest here."""
+
+    def __init__(self):
+        self.got, self.ended = b'', False
+
+    def feed_data(self, data):
+        self.got += data
+
+    def feed_eof(self):
+        self.ended = True
+
+
+ASKING = b'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+
+
+@pytest.mark.parametrize('body', [b'', b'abc'])
+@pytest.mark.parametrize('step', [1, 7, 1000])
+async def test_what_follows_an_upgrade_is_held_for_it(framed, until, body, step):
+    """However the bytes are cut, before the answer or after it; not a byte is lost."""
+    length = b'Content-Length: %d\r\n' % len(body) if body else b''
+    frames = bytes(range(256)) * 2
+    sent = ASKING + length + b'\r\n' + body + frames
+    async with framed(answers=False) as (server, connection, client):
+        for start in range(0, len(sent), step):
+            client.send(sent[start : start + step])
+            await asyncio.sleep(0)
+        await server.called.wait()
+        await until(lambda: frames == connection.held)
+        assert connection.upgrade
+        channel = Reading()
+        connection.become(channel)
+        client.send(b'more')
+        await until(lambda: frames + b'more' == channel.got)
+        client.writer.write_eof()
+        await until(lambda: channel.ended)
+
+
+async def test_no_more_is_held_for_an_upgrade_than_may_wait(framed, until):
+    """Reading stops, and goes on once the connection has become a WebSocket."""
+    frames = b'x' * 10_000_000
+    async with framed(answers=False) as (_, connection, client):
+        client.send(ASKING + b'\r\n' + frames)
+        await until(lambda: connection.full)
+        held = len(connection.held)
+        assert ROOM < held < 2**20
+        channel = Reading()
+        connection.become(channel)
+        assert held <= len(channel.got)
+        await until(lambda: len(frames) == len(channel.got))
+
+
+async def test_aiohttp_pauses_the_transport_alone_for_a_websocket(framed, until):
+    """Its parser refuses to pause between two requests."""
+    async with framed(answers=False) as (_, connection, client):
+        client.send(ASKING + b'\r\n')
+        await until(lambda: connection.upgrade)
+        connection.become(Reading())
+        connection.pause_reading()
+        assert not connection.transport.is_reading()
+        connection.resume_reading()
+        assert connection.transport.is_reading()

@@ -12,11 +12,12 @@ ROWS = [
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
-    {'checks', 'tables'},
-    {'conversion', 'folders', 'framing', 'bodies'},
+    {'channels', 'checks', 'tables'},
+    {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
-    {'lean', 'direct', 'paths', 'streaming'},
+    {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
     {'defaults', 'transport', 'exchange'},
+    {'dialing'},
     {'client', 'connections'},
     {'pool', 'acceptor'},
     {'server'},
@@ -28,11 +29,8 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - {
-    'multipart',
-    'framing',
-    'bodies',
-} | {
+WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',
     'landing',

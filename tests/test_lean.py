@@ -58,6 +58,9 @@ LEAN = [
     {'status': 200, 'headers': {'Content-Type': 'application/json'}, 'body': '{}'},
     {'status': 200, 'headers': {'A': ' b ', 'B': 'é'}, 'body': b'x'},
     {'status': 200, 'headers': {'Server': 'mine', 'A': ''}},
+    {'status': 200, 'json': None},
+    {'status': 200, 'json': ['é', '\udc80', {'a': 1}], 'body': None},
+    {'status': 200, 'json': '', 'headers': {'content-type': 'text/x'}},
 ]
 
 
@@ -87,7 +90,11 @@ def test_a_plain_table_is_answered_alike(table, server, keep_alive):
         {'status': 205},
         {'status': 304},
         {'status': []},
-        {'status': 200, 'json': 1},
+        {'status': 200, 'json': object()},
+        {'status': 200, 'json': float('nan')},
+        {'status': 200, 'json': 1, 'body': 'x'},
+        {'status': 204, 'json': 1},
+        {'status': 200, 'json': 1, 'headers': {'Content-Type': 'a/b; charset=koi8-r'}},
         {'status': 200, 'reason': 'Fine'},
         {'status': 200, 'bdy': ''},
         {'status': 200, 'body': bytearray(b'x')},
@@ -136,6 +143,7 @@ def test_any_other_table_is_left_to_the_long_way(table):
                 max_size=3,
             ),
             'body': st.text(max_size=5) | st.binary(max_size=5) | st.none(),
+            'json': st.none() | st.integers() | st.text(max_size=5) | st.floats(),
         },
     )
 )

@@ -253,3 +253,10 @@ async def test_every_byte_is_counted(wire, file):
 def test_a_range_is_of_digits(text):
     """ASCII ones."""
     assert not RANGE.fullmatch(text)
+
+
+async def test_a_file_is_sent_by_tls_too(certificates, file):
+    """In smaller pieces."""
+    async with answering(file, tls=certificates.server) as (server, _):
+        url = f'https://localhost:{server.port}'
+        assert (0, DATA) == await curl('--cacert', certificates.ca, url)

@@ -230,3 +230,16 @@ def test_loops_in_threads_leave_the_filters_of_warnings_alone():
     finally:
         sys.setswitchinterval(interval)
     assert before == list(warnings.filters)
+
+
+async def test_a_websocket_needs_no_client():
+    """It has a connection of its own, which is closed at the end of the block."""
+
+    async def hello(socket):
+        await socket.send('hello')
+
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: {'websocket': hello}) as server,
+        http.websocket(url=server.url) as socket,
+    ):
+        assert ['hello'] == [message async for message in socket]

@@ -7,9 +7,9 @@ import pytest
 
 import aioluahttp
 from aioluahttp import errors
-from aioluahttp.checks import REQUEST_CHECKS, RESPONSE_CHECKS
+from aioluahttp.checks import REQUEST_CHECKS, RESPONSE_CHECKS, UPGRADE_CHECKS
 from aioluahttp.listening import OPTIONS
-from aioluahttp.shapes import RequestTable, ResponseTable
+from aioluahttp.shapes import RequestTable, ResponseTable, UpgradeTable
 from aioluahttp.tables import Request, Response
 
 DOCS = Path(__file__).parent.parent / 'docs/reference'
@@ -34,6 +34,8 @@ def rows(title: str) -> list[str]:
         ('Request, as a callback is given it', GIVEN),
         ('Response, as a callback returns it', ResponseTable.__annotations__),
         ('Response, as a callback returns it', RESPONSE_CHECKS),
+        ('WebSocket', UpgradeTable.__annotations__),
+        ('WebSocket', UPGRADE_CHECKS),
         ('Errors', errors.__all__),
         ('Options of `listen`', {*OPTIONS, 'on_error'}),
     ],

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioluahttp import tables
-from aioluahttp.errors import TableError
+from aioluahttp.errors import BodyTooLarge, ProtocolError, Refused, TableError
 from aioluahttp.headers import Headers, to_headers
 from aioluahttp.tables import Request, Response, SentRequest
 from aioluahttp.text import from_bytes
@@ -355,3 +355,63 @@ def test_the_table_of_an_error_has_the_real_values():
 def test_the_table_of_an_error_may_be_malformed(fields, expected):
     """Whatever was given, its text shows no secret and is no error itself."""
     assert f'Request({expected!r})' == repr(SentRequest(fields))
+
+
+PARTS = (
+    b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="f"; filename="g.txt"\r\n'
+    b'Content-Type: text/plain\r\n\r\nhello\r\n--x--\r\n'
+)
+MULTIPART = {'Content-Type': 'multipart/form-data; boundary=x'}
+URLENCODED = {'Content-Type': 'application/x-www-form-urlencoded'}
+
+
+async def flowing(*chunks):
+    """Give chunks as a stream does."""
+    for chunk in chunks:
+        if isinstance(chunk, Exception):
+            raise chunk
+        yield chunk
+
+
+@pytest.mark.parametrize('make', [lambda data: data, bytes.decode, flowing])
+async def test_a_form_is_read_from_any_body(make):
+    """Of bytes, of text, and of a stream; of fields and of files."""
+    form = await Request(headers=URLENCODED, body=make(b'a=b&a=c')).form()
+    assert [('a', 'b'), ('a', 'c')] == list(form.items())
+    form = await Request(headers=MULTIPART, body=make(PARTS)).form()
+    file = {'filename': 'g.txt', 'content_type': 'text/plain', 'body': b'hello'}
+    assert [('a', 'b'), ('f', file)] == list(form.items())
+
+
+async def test_no_body_is_an_empty_form():
+    """As a browser sends one without fields."""
+    assert {} == dict(await Request(headers=URLENCODED).form())
+
+
+TOO_LARGE = BodyTooLarge('of the stream')
+TOO_LARGE.__cause__ = Refused(413)
+
+
+@pytest.mark.parametrize(
+    ('body', 'headers', 'limits', 'kind', 'status'),
+    [
+        (b'a=b&c=d', URLENCODED, {'max_fields': 1}, BodyTooLarge, 413),
+        (PARTS, MULTIPART, {'max_files': 0}, BodyTooLarge, 413),
+        (PARTS[:-9], MULTIPART, {}, ProtocolError, 400),
+        (b'{}', {'Content-Type': 'application/json'}, {}, ProtocolError, 400),
+        ((b'a=b', b'c'), URLENCODED, {'max_size': 3}, BodyTooLarge, 413),
+        ((b'a=b', TOO_LARGE), URLENCODED, {}, BodyTooLarge, 413),
+    ],
+)
+async def test_a_form_that_is_none_is_the_client_s_fault(body, headers, limits, kind, status):
+    """The error says what a server is to answer, unless its callback does."""
+    request = Request(headers=headers, body=flowing(*body) if isinstance(body, tuple) else body)
+    with pytest.raises(kind) as raised:
+        await request.form(**limits)
+    assert status == raised.value.__cause__.status
+
+
+async def test_a_limit_of_a_stream_is_none_of_a_body_that_is_there():
+    """That has passed ``max_body``."""
+    assert {'a': 'b'} == dict(await Request(headers=URLENCODED, body='a=b').form(max_size=1))

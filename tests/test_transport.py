@@ -9,10 +9,12 @@ import zlib
 from base64 import b64decode
 from pathlib import Path
 
+import aiohttp
 import pytest
 import yarl
 
 import aioluahttp as http
+from aioluahttp.transport import Transport
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -1187,3 +1189,20 @@ async def test_an_error_hides_the_logins_of_urls():
         await http.request(table)
     again = pickle.loads(pickle.dumps(caught.value))
     assert 's3cret' not in f'{caught.value!r} {caught.value.request!r} {dict(again.request)}'
+
+
+async def test_another_protocol_is_asked_for_on_a_connection_of_its_own(raw_server):
+    """Whatever the answer is, it is given; what keeps it from coming is one of our errors."""
+    transport = Transport(1, None, aiohttp.DummyCookieJar())
+    request = http.to_request(url='http://127.0.0.1', headers={'Upgrade': 'of the table'})
+    async with raw_server(OK) as peer:
+        for _ in range(2):
+            answer = await transport.switch(request | {'port': peer.port}, {'Upgrade': 'x'})
+            assert 200 == answer.status
+            answer.close()
+    assert (2, [['x']] * 2) == (peer.connections, [one.values('Upgrade') for one in peer.asked])
+    with pytest.raises(http.ConnectError):
+        await transport.switch(request | {'port': peer.port}, {})
+    with pytest.raises(http.TableError):
+        await transport.switch(request | {'unix': '/x', 'scheme': 'https'}, {})
+    await transport.close()

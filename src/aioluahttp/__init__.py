@@ -18,7 +18,7 @@ from .errors import (
     TimedOut,
 )
 from .headers import Headers
-from .pool import request
+from .pool import request, websocket
 from .shapes import RequestTable, ResponseTable
 from .tables import Handler, Request, Response
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .folders import files
     from .listening import listen, run
     from .server import Server
+    from .sockets import Socket
 
 __version__ = '0.1.0'
 
@@ -42,6 +43,7 @@ __all__ = [
     'Response',
     'ResponseTable',
     'Server',
+    'Socket',
     'StatusError',
     'TableError',
     'TimedOut',
@@ -55,17 +57,22 @@ __all__ = [
     'to_request',
     'to_response',
     'url',
+    'websocket',
 ]
 
 
 if not TYPE_CHECKING:  # to checkers any name of the module would be there
 
     def __getattr__(name):
-        """Load the server, and aiohttp's with it, when it is first asked for."""
+        """Load the server, and aiohttp's with it, when it is first asked for; so WebSockets."""
         if name in ('Server', 'listen', 'run'):
             from . import listening
 
             return getattr(listening, name)
+        if name == 'Socket':
+            from .sockets import Socket
+
+            return Socket
         if name == 'files':
             from .folders import files
 

@@ -25,6 +25,7 @@ __all__ = [
     'Received',
     'Sending',
     'StaleConnection',
+    'Switching',
     'ask',
     'final_head',
     'once',
@@ -124,9 +125,10 @@ class Answer(aiohttp.ClientResponse):
     peer: str | None
     protocol: Any
     tls: ssl.SSLObject | None
+    switches = False  # whether 101 ends the request
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        head = await final_head(self.protocol)
+        head = await final_head(self.protocol, switches=self.switches)
         # aiohttp reads it again. It is a queue: what came behind goes behind it again.
         self.protocol.feed_data(head)
         for _ in range(len(self.protocol) - 1):
@@ -139,8 +141,14 @@ class Answer(aiohttp.ClientResponse):
         await super().__aexit__(kind, error, traceback)
 
 
-async def final_head(protocol: Any) -> tuple[Any, aiohttp.StreamReader]:
-    """Wait for the head that ends a request, with its body.
+class Switching(Answer):
+    """An answer to a request for another protocol, by which that begins or does not."""
+
+    switches = True
+
+
+async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aiohttp.StreamReader]:
+    """Wait for the head that ends a request, with its body; 101 does where it ``switches``.
 
     Raises:
         ProtocolError: There is none, but a status that nobody asked for or too many interim ones.
@@ -148,9 +156,9 @@ async def final_head(protocol: Any) -> tuple[Any, aiohttp.StreamReader]:
     for _ in range(INTERIM + 1):
         head: tuple[Any, aiohttp.StreamReader] = await protocol.read()
         status = head[0].code
-        if status >= 200:
+        if status >= 200 or (switches and status == 101):
             return head
-        if status < 100 or status == 101:  # we ask for no upgrade
+        if status < 100 or status == 101:  # nobody asked for it
             raise ProtocolError(f'the peer answered {status}, which ends no request of ours')
     raise ProtocolError(f'the peer sent over {INTERIM} interim answers')
 

@@ -29,9 +29,14 @@ __all__ = [
     'RECEIVED_CHECKS',
     'REQUEST_CHECKS',
     'RESPONSE_CHECKS',
+    'SOCKET_CHECKS',
     'STREAMS',
+    'SWITCHING',
+    'SWITCHING_CHECKS',
+    'UPGRADE_CHECKS',
     'WHOLE_SERVER',
     'check_body',
+    'check_options',
 ]
 
 PORTS = {'http': 80, 'https': 443}
@@ -189,20 +194,11 @@ def check_max_body(limit: Any) -> int | None:
     return None if limit is None else check_count('max_body')(limit)
 
 
-def check_into(into: Any) -> str:
-    if into in INTO:
-        return INTO[INTO.index(into)]
-    raise TableError.of('into', into, f'one of {", ".join(map(repr, INTO))}')
-
-
-def check_into_of_request(into: Any) -> Any:
-    if into in STREAMS:
-        return STREAMS[STREAMS.index(into)]
-    try:
-        return check_into(into)
-    except TableError as error:
-        names = ', '.join(map(repr, (*INTO, *STREAMS)))
-        raise TableError.of('into', into, f'one of {names}') from error
+def check_into(into: Any) -> Any:
+    for known in (*INTO, *STREAMS):
+        if isinstance(into, str) and into == known:
+            return known
+    raise TableError.of('into', into, f'one of {", ".join(map(repr, (*INTO, *STREAMS)))}')
 
 
 def check_check(check: Any) -> bool | list[int]:
@@ -279,7 +275,8 @@ def check_body(body: Any) -> str | bytes:
 
 def check_answer(body: Any) -> Any:
     """Check the body of a response, which may come chunk by chunk, or be a file."""
-    return body if isinstance(body, (*FLOWING, PathLike)) else check_body(body)
+    plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
+    return body if plain or isinstance(body, (*FLOWING, PathLike)) else check_body(body)
 
 
 def check_events(events: Any) -> Chunks:
@@ -320,7 +317,7 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'multipart': encode_multipart,
     'timeout': check_timeout,
     'redirects': check_count('redirects'),
-    'into': check_into_of_request,
+    'into': check_into,
     'max_body': check_max_body,
     'check': check_check,
     'auth': check_auth,
@@ -348,6 +345,78 @@ def check_reason(reason: Any) -> str:
     return str.__str__(reason)  # a subclass may be another text once it is written
 
 
+def check_callback(function: Any) -> Any:
+    if not callable(function):
+        raise TableError.of('websocket', function, 'an async function that takes a Socket')
+    return function
+
+
+def check_names(key: str, names: Any) -> list[str]:
+    try:
+        listed = [] if isinstance(names, str | Mapping) else list(names)
+    except TypeError:
+        listed = []
+    if not listed or not all(isinstance(one, str) for one in listed):
+        raise TableError.of(key, names, 'a list of text')
+    return listed
+
+
+def check_protocols(protocols: Any) -> list[str]:
+    listed = check_names('protocols', protocols)
+    if len(set(listed)) < len(listed) or not all(map(TOKEN.fullmatch, listed)):
+        raise TableError.of('protocols', protocols, "different tokens, such as 'chat.v2'")
+    return listed
+
+
+ORIGIN = re.compile('null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@]+')  # RFC 6454 6.2
+
+
+def check_origins(origins: Any) -> list[str] | str:
+    if origins == '*':
+        return '*'
+    listed = check_names('origins', origins)
+    if not all(ORIGIN.fullmatch(one) for one in listed):
+        raise TableError.of('origins', origins, "'*', or origins such as 'https://example.com'")
+    return [one.lower() for one in listed]
+
+
+def check_flag(key: str) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise TableError.of(key, value, 'a bool')
+
+    return check
+
+
+# What either side may say of a WebSocket.
+SOCKET_CHECKS: dict[str, Callable[[Any], Any]] = {
+    'protocols': check_protocols,
+    'heartbeat': lambda value: check_seconds('heartbeat', value),
+    'max_message': lambda value: check_limit('max_message', value),
+    'compress': check_flag('compress'),
+}
+# And what a callback may.
+UPGRADE_CHECKS = {'callback': check_callback, 'origins': check_origins} | SOCKET_CHECKS
+
+
+def check_options(given: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:
+    checked = {}
+    for key, value in given.items():
+        if key not in checks:
+            raise TableError.unknown(key, checks)
+        if value is not None or key in ('heartbeat', 'max_message'):
+            checked[key] = checks[key](value)
+    return checked
+
+
+def check_websocket(value: Any) -> dict[str, Any]:
+    given = value if isinstance(value, Mapping) else {'callback': value}
+    if given.get('callback') is None:
+        raise TableError("'callback' is missing in 'websocket'; give an async function")
+    return check_options(given, UPGRADE_CHECKS)
+
+
 RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
     'status': check_status_to(599),
     'headers': to_headers,
@@ -355,8 +424,21 @@ RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
     'json': check_json,
     'events': check_events,
     'reason': check_reason,
+    'websocket': check_websocket,
     **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), as_it_is),
 }
 
 # A response as given: a peer may have sent any status, and the body may be what JSON said.
 RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_status_to(999), 'body': as_it_is}
+
+SWITCHING = 101
+
+
+def check_switching(status: Any) -> int:
+    if status != SWITCHING or isinstance(status, bool):
+        raise TableError.of('status', status, '101 beside websocket, or absent')
+    return SWITCHING
+
+
+# A response that makes a WebSocket of its connection.
+SWITCHING_CHECKS = RESPONSE_CHECKS | {'status': check_switching}

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, overload
 
 import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
 from .checks import check_limit
+from .conversion import to_mapping
 from .deadlines import Deadlines
 from .defaults import Defaults
 from .environment import from_environment
 from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from .landing import is_accepted, is_whole, land, to_page
 from .redirects import next_request
-from .shapes import BytesTable, JsonTable, RequestTable, StreamTable, TextTable
+from .shapes import (
+    BytesTable,
+    JsonTable,
+    RequestTable,
+    SocketTable,
+    StreamTable,
+    TextTable,
+)
 from .streams import Stream
 from .tables import Request, Response, SentRequest
 from .transport import Transport, described
 
+if TYPE_CHECKING:
+    from .sockets import Socket
+
 __all__ = ['Client', 'Sender']
+
+T = TypeVar('T')
 
 TIMEOUT = 30.0
 REDIRECTS = 10
@@ -135,16 +149,54 @@ class Client:
             """
             return await self._request(table, fields)
 
+    @asynccontextmanager
+    async def websocket(
+        self, table: SocketTable | Request | None = None, /, **fields: Unpack[SocketTable]
+    ) -> AsyncIterator[Socket]:
+        """Open a WebSocket: ``async with client.websocket(url='wss://…') as socket``.
+
+        It has a connection of its own, which counts for no limit of the pool. It is closed at
+        the end of the block: with 1000, or after an exception with 1011. A redirect is not
+        followed; the defaults of the client hold.
+
+        Raises:
+            TableError: The table is malformed; nothing was sent.
+            ConnectError: No connection came about.
+            TimedOut: A deadline passed before it was open; no other is set by ``timeout``.
+            ProtocolError: The server declined, or broke HTTP; the text has the status.
+        """
+        from .dialing import as_request, dial, talk, to_asking
+
+        given = {**to_mapping(table), **fields}
+        try:
+            asked, options = to_asking(given)
+            request = as_request(self._defaults.request(asked, {}))
+            if self._trust_env:
+                request = await asyncio.to_thread(from_environment, request)
+            line = await self._within_total(
+                request, lambda transport: dial(transport, request, options)
+            )
+        except Error as error:
+            error.request = SentRequest(given)
+            raise
+        async with talk(*line) as socket:
+            yield socket
+
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
         try:
             request = self._defaults.request(table, fields)
-            return _accepted(await self._within_total(request), request.get('check', False))
+            response = await self._within_total(
+                request, lambda transport: self._follow(request, transport)
+            )
+            return _accepted(response, request.get('check', False))
         except Error as error:
             given = table if isinstance(table, Mapping) else {}
             error.request = SentRequest({**given, **fields})
             raise
 
-    async def _within_total(self, request: Request) -> Response[Any]:
+    async def _within_total(
+        self, request: Request, answer: Callable[[Transport], Awaitable[T]]
+    ) -> T:
         timeout = request.get('timeout', TIMEOUT)
         total = timeout.get('total', TIMEOUT) if isinstance(timeout, Mapping) else timeout
         transport = self._open()
@@ -152,7 +204,7 @@ class Client:
         try:
             async with deadline:
                 self._deadlines.add(deadline, total)
-                return await self._follow(request, transport)
+                return await answer(transport)
         except TimeoutError as error:
             if not deadline.expired():
                 raise

@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_server import Server as LowLevelServer
 
+from .channels import GOING_AWAY, Channel
 from .exchange import Exchange
 from .framing import Framed
 from .outgoing import Answer, plain_answer
@@ -63,7 +64,7 @@ class Connection(Framed):
         if self.timer is not None:
             self.timer.cancel()
         cancels = self.sending or self.connections.exchange.settings.cancel_on_disconnect
-        if self.busy and self.task and cancels:
+        if self.busy and self.task and cancels and self.channel is None:  # which tells by itself
             self.task.cancel()
         self.connections.gone(self)
 
@@ -71,7 +72,7 @@ class Connection(Framed):
         """Read what came."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
-        if self.at_eof and not (self.held or (self.busy and self.body.is_eof())):
+        if self.at_eof and not (self.held or (self.busy and self.whole)):
             self.close()  # no whole request is left
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
@@ -79,6 +80,8 @@ class Connection(Framed):
 
         Who does so behind the head of an answer that takes its time has left.
         """
+        if self.channel is not None:
+            return self.channel.answers
         self.at_eof = (
             (self.busy or bool(self.held))
             and self.whole
@@ -87,6 +90,26 @@ class Connection(Framed):
             and not (self.sending and self.begun)
         )
         return self.at_eof
+
+    def become(self, channel: Channel) -> None:
+        """Be a WebSocket from now on, if only to close it because the server does."""
+        super().become(channel)
+        if self.connections.exchange.closing:
+            channel.shut(GOING_AWAY)
+        if self.at_eof and not channel.answers and self.transport is not None:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """Take note that the peer does not read as fast as it is sent messages."""
+        super().pause_writing()
+        if self.channel is not None:
+            self.expect_reading(self.transport)
+
+    def resume_writing(self) -> None:
+        """Take note that it has read them."""
+        super().resume_writing()
+        if self.channel is not None:
+            self.is_read()
 
     def head_began(self) -> None:
         """Set a deadline for the rest of it."""
@@ -239,7 +262,7 @@ class Connection(Framed):
         left = transport.get_write_buffer_size()
 
         def look() -> None:
-            if left == transport.get_write_buffer_size():
+            if left <= transport.get_write_buffer_size():
                 transport.abort()
             else:
                 self.expect_reading(transport)
@@ -306,6 +329,12 @@ class Connections(LowLevelServer):
         for connection in list(self.open):
             if not connection.busy:
                 connection.close()
+
+    def close_sockets(self) -> None:
+        """Begin to close the WebSockets; their callbacks are told by them."""
+        for connection in list(self.open):
+            if connection.channel is not None:
+                connection.channel.shut(GOING_AWAY)
 
     async def close_all(self, seconds: float) -> None:
         """Close all connections, and cut off those whose peer takes too long to read."""

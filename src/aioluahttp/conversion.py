@@ -13,6 +13,8 @@ from .checks import (
     RECEIVED_CHECKS,
     REQUEST_CHECKS,
     RESPONSE_CHECKS,
+    SWITCHING,
+    SWITCHING_CHECKS,
     WHOLE_SERVER,
     check_userinfo,
 )
@@ -21,7 +23,7 @@ from .headers import Headers
 from .shapes import RequestTable, ResponseTable
 from .tables import Request, Response
 
-__all__ = ['body_into', 'to_mapping', 'to_request', 'to_response', 'wire_body']
+__all__ = ['body_into', 'take_body', 'to_mapping', 'to_request', 'to_response', 'wire_body']
 
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
 LOGINS = ('auth', 'bearer')
@@ -64,7 +66,7 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     headers = given.pop('headers', None) or Headers()
     userinfo = _take_target(given)
     _take_authorization(given, headers, userinfo)
-    _take_body(given, headers)
+    take_body(given, headers)
     given.setdefault('method', 'GET')
     given['headers'] = headers
     if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
@@ -126,7 +128,8 @@ def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str |
         headers['Authorization'] = made[0]
 
 
-def _take_body(given: dict[str, Any], headers: Headers) -> None:
+def take_body(given: dict[str, Any], headers: Headers) -> None:
+    """Make of ``json`` and the like a ``body``, and the Content-Type that it has by default."""
     kinds = [key for key in BODIES if key in given]
     if len(kinds) > 1:
         raise TableError(f'{" and ".join(map(repr, kinds))} exclude each other; give one of them')
@@ -155,7 +158,8 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
 
     ``headers`` are ``Headers``, ``json`` and ``events`` have become ``body`` and Content-Type, and
     ``body`` is there: ``''`` when there is none. A ``Response`` may have any status and body that
-    ``request`` gives; it is checked all the same, for it can be written to.
+    ``request`` gives; it is checked all the same, for it can be written to. Beside ``websocket``,
+    which has become a table, ``status`` is 101.
 
     Raises:
         TableError: No table, no status, an unknown key, or a value that is not what its key
@@ -167,16 +171,22 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     """
     if not isinstance(table, Mapping):
         raise TableError.of('response', table, "a table such as {'status': 200}")
-    if isinstance(table, Response):
+    switches = table.get('websocket') is not None
+    if switches:
+        given = _checked(table, SWITCHING_CHECKS)
+        given.setdefault('status', SWITCHING)
+    elif isinstance(table, Response):
         given = _checked(table, RECEIVED_CHECKS, NULLABLE | {'body'})
     else:
         given = _checked(table, RESPONSE_CHECKS)
     if 'status' not in given:
         raise TableError("'status' is missing; give one, as in {'status': 200}")
     headers = given.pop('headers', None) or Headers()
-    _take_body(given, headers)
+    take_body(given, headers)
     given.setdefault('body', '')
     given['headers'] = headers
+    if switches and given['body']:
+        raise TableError("'websocket' and a body exclude each other; give one of them")
     return Response({key: given[key] for key in ('status', 'headers', 'body')} | given)
 
 

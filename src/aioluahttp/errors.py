@@ -79,6 +79,14 @@ class BodyTooLarge(Error):
     """A body passed ``max_body``, counted after decompression; the connection was closed."""
 
 
+class Refused(Exception):
+    """The request is not for the handler; the status says why. No user gets to see this."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 class StatusError(Error):
     """A response whose status ``check`` does not accept. ``response`` is the whole of it."""
 

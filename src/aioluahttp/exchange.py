@@ -12,18 +12,21 @@ from typing import Any
 from aiohttp.http_writer import HttpVersion11
 
 from .calling import call
-from .checks import FLOWING
+from .checks import FLOWING, STREAMS, check_into, check_max_body
 from .conversion import to_response, wire_body
+from .errors import Refused
+from .flowing import open_body
 from .forwarded import NOBODY, Proxies
 from .framing import Framed
 from .headers import Headers
-from .incoming import Refused, has_body, read_body, read_head
+from .incoming import has_body, read_body, read_head
 from .lean import lean_bytes
 from .outgoing import PHRASES, Answer, encode, plain_answer
 from .paths import FileAnswer
 from .sending import Sending
 from .streaming import Streamed
 from .tables import Handler, Request, Response
+from .upgrading import Upgrade
 
 __all__ = ['AccessLog', 'Exchange', 'OnError', 'Settings']
 
@@ -37,8 +40,9 @@ AccessLog = logging.Logger | Callable[[Request, Response[Any]], Any]
 class Settings:
     """What holds for every exchange of a server: options of ``listen``."""
 
-    into: str = 'text'
-    max_body: int | None = 8 * 1024 * 1024
+    into: str | Callable[[Request], str] = 'text'
+    max_body: int | Callable[[Request], int | None] | None = 8 * 1024 * 1024
+    limits_streams: bool = False  # as where max_body is given
     max_concurrent: int | None = None
     head_timeout: float = 30.0
     body_timeout: float = 30.0
@@ -83,8 +87,11 @@ class Exchange:
             response = _refusal(refused.status)
             answer = self._plain(connection, response)
         except Exception as error:
-            await self._mistaken(connection, request, target, error)
-            response = to_response({'status': 500, 'body': PHRASES[500]})
+            if isinstance(error.__cause__, Refused):  # the client's fault
+                response = _refusal(error.__cause__.status)
+            else:
+                await self._mistaken(connection, request, target, error)
+                response = to_response({'status': 500, 'body': PHRASES[500]})
             answer = self._plain(connection, response)
         if self.settings.access_log is not None:
             head = connection.head
@@ -99,8 +106,7 @@ class Exchange:
         settings = self.settings
         self._check_room()
         if has_body(request):
-            limits = settings.max_body, settings.body_timeout
-            await read_body(connection, request, settings.into, *limits)
+            await self._take_body(connection, request)
             self._check_room()  # others may have come as the body was read
         self.handling += 1
         try:
@@ -109,6 +115,19 @@ class Exchange:
             return await self._within_timeout(request, settings.handler_timeout)
         finally:
             self.handling -= 1
+
+    async def _take_body(self, connection: Framed, request: Request) -> None:
+        into, limit = self.settings.into, self.settings.max_body
+        if callable(into):
+            into = check_into(into(request))
+        if callable(limit):
+            limit = check_max_body(limit(request))
+        seconds = self.settings.body_timeout
+        if into not in STREAMS:
+            await read_body(connection, request, into, limit, seconds)
+        else:
+            limit = limit if self.settings.limits_streams else None
+            open_body(connection, request, into, limit, seconds)
 
     def _check_room(self) -> None:
         if self.handling == self.settings.max_concurrent:
@@ -138,7 +157,7 @@ class Exchange:
         self, connection: Framed, request: Request, target: str, response: Response[Any]
     ) -> Answer:
         """Answer the way that is for every table; what writes itself has written all of it."""
-        sending = self.sending(connection, response)
+        sending = self.sending(connection, request, response)
         if sending is None:
             return self._plain(connection, response)
         connection.sending, connection.begun = True, False
@@ -157,18 +176,25 @@ class Exchange:
             )
             if not (connection.begun or left):
                 raise
-            if not left:
+            if not (left or isinstance(error.__cause__, Refused)):
                 await self._mistaken(connection, request, target, error)
         finally:
-            connection.sending = False
+            connection.sending = connection.begun = False
         response['status'] = sending.status
         return Answer(sending.status, b'', goes_on and not self.closing)
 
-    def sending(self, connection: Framed, response: Response[Any]) -> Sending | None:
+    def sending(
+        self, connection: Framed, request: Request, response: Response[Any]
+    ) -> Sending | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""
-        if isinstance(response['body'], FLOWING):
+        if 'websocket' in response:
+            return Upgrade(request, response)
+        body = response['body']
+        if isinstance(body, str | bytes):
+            return None
+        if isinstance(body, FLOWING):
             return Streamed(response, *self._framed(connection, response))
-        if isinstance(response['body'], PathLike):
+        if isinstance(body, PathLike):
             return FileAnswer(response, *self._framed(connection, response))
         return None
 

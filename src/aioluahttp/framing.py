@@ -17,6 +17,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
+from .channels import Channel
+
 __all__ = ['Framed']
 
 END = b'\r\n\r\n'  # of a head
@@ -32,6 +34,8 @@ class Framed(RequestHandler):
         head: The request that was taken up last, as the parser gives it.
         body: Its body.
         busy: Whether it was taken up and not answered yet.
+        upgrade: Whether it asks for a WebSocket, for which what comes behind it is held.
+        channel: The WebSocket that the connection has become; None where it has not.
         in_head: Whether a part of a head has come.
         ended: Whether nothing more is read.
         at_eof: Whether the peer has closed its side, and waits for answers.
@@ -47,6 +51,7 @@ class Framed(RequestHandler):
         'begun',
         'body',
         'busy',
+        'channel',
         'ended',
         'fresh',
         'full',
@@ -61,19 +66,22 @@ class Framed(RequestHandler):
         'sending',
         'tail',
         'task',
+        'upgrade',
         'whole',
     )
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        # The one name of aiohttp's own that is used; tests/test_framing.py tells if it changes.
+        # The names of aiohttp's own that are used, this one and _upgraded; tests/test_framing.py
+        # tells if they change.
         self.parser: Any = self._parser
         self.head: Any = None
         self.body: StreamReader = EMPTY_PAYLOAD
+        self.channel: Channel | None = None
         self.peer: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.busy = self.in_head = self.ended = self.at_eof = False
-        self.sending = self.begun = False
+        self.sending = self.begun = self.upgrade = False
         self.reading = False  # somebody waits for more of the body
         self.fresh = False  # a head has just come, and nobody was told
         self.paused = False  # until the body is read
@@ -133,10 +141,23 @@ class Framed(RequestHandler):
         super().connection_lost(exc)
         if not self.whole:
             self.body.set_exception(exc or ConnectionResetError('the client has left'))
+        if self.channel is not None:
+            self.channel.feed_eof()
 
     def answered(self) -> None:
         """Go on to the next request."""
-        self.busy = False
+        self.busy = self.upgrade = False
+        self._read_on()
+
+    def become(self, channel: Channel) -> None:
+        """Give the WebSocket what came behind its handshake, and all that is to come."""
+        self.channel = channel
+        self._upgraded = True  # a pause is for the transport alone, not for the parser
+        held, self.held = self.held, b''
+        self._read_on()
+        channel.feed_data(held)
+
+    def _read_on(self) -> None:
         transport = self.transport
         if self.full and transport is not None and not transport.is_closing():
             transport.resume_reading()
@@ -145,7 +166,7 @@ class Framed(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Read what came. Called with nothing, too, to go on after a pause or an answer."""
         if self.ended:
-            self.held = b''
+            self._receive_rest(data)
             return
         if not (self.busy or self.in_head or self.held):
             end = data.find(END) + len(END)
@@ -160,13 +181,22 @@ class Framed(RequestHandler):
             self.fresh = False
             self.taken_up()
 
+    def _receive_rest(self, data: bytes) -> None:
+        """Read what is for a WebSocket, or is to be; nobody wants anything else."""
+        if self.channel is not None:
+            self.channel.feed_data(data)
+        elif self.upgrade:
+            self._feed_parts(data)
+        else:
+            self.held = b''
+
     def _feed_parts(self, data: bytes) -> None:
         """Feed what is held and what came, up to where the next request would begin."""
         if not (data or self.whole):
             self._feed(b'')
         text = self.tail + self.held + data
         start, self.held = len(self.tail), b''
-        while start < len(text) and not self.ended:
+        while start < len(text) and (self.upgrade or not self.ended):
             if self.paused or (self.busy and self.whole):
                 self.held = text[start:]
                 break
@@ -231,7 +261,8 @@ class Framed(RequestHandler):
 
     def _heed_upgrade(self) -> None:
         upgrade = self.head.headers.get('Upgrade', '').lower() in UPGRADES
-        self.ended |= upgrade if self.whole else self.head.method == 'CONNECT'
+        self.upgrade = upgrade and self.whole
+        self.ended |= self.upgrade or (self.head.method == 'CONNECT' and not self.whole)
 
     def _break(self) -> None:
         """Tell who reads the body: the parser gave up in the middle of it, and does not."""

@@ -13,23 +13,23 @@ from . import url
 from .checks import PORTS, check_host, check_port
 from .codings import decoded
 from .conversion import body_into
-from .errors import BodyTooLarge, ProtocolError, TableError
+from .errors import BodyTooLarge, ProtocolError, Refused, TableError
 from .forwarded import NOBODY, Asked, Proxies, asked_by
 from .framing import Framed
 from .headers import Headers
 from .tables import Request
 
-__all__ = ['Refused', 'has_body', 'read_body', 'read_head']
+__all__ = [
+    'CONTINUE',
+    'Parts',
+    'check_coding',
+    'expects_continue',
+    'has_body',
+    'read_body',
+    'read_head',
+]
 
 CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
-
-
-class Refused(Exception):
-    """The request cannot be given to the handler; the status says why."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 def read_head(connection: Framed, proxies: Proxies) -> Request:
@@ -137,19 +137,11 @@ async def read_body(
             in a way unknown.
     """
     headers = request['headers']
-    coding = headers.get('Transfer-Encoding')
-    # RFC 9112 6.1. HTTP/1.0 has no such thing, so that who sent it on may have read another end.
-    if coding is not None and connection.head.version < (1, 1):
-        raise Refused(400)
-    if coding is not None and coding.lower() != 'chunked':
-        raise Refused(501)
-    # aiohttp's parser takes a length of 2**64 - 1 for none.
-    if connection.body is EMPTY_PAYLOAD and headers.get('Content-Length', '0').strip('0'):
-        raise Refused(413)
+    check_coding(connection, headers)
     try:
         if 'Content-Encoding' in headers:
             _expected(connection, headers)
-            data = await decoded(_Chunks(connection, seconds), headers, limit)
+            data = await decoded(Parts(connection, seconds), headers, limit)
         else:  # compressed it may be longer than decoded, which is what the limit counts
             if limit is not None and connection.left > limit:
                 raise Refused(413)
@@ -163,6 +155,19 @@ async def read_body(
     # ValueError is JSON's, or int's; the others come of a body that is broken or cut off.
     except (ProtocolError, ValueError, RequestPayloadError, OSError) as error:
         raise Refused(400) from error
+
+
+def check_coding(connection: Framed, headers: Headers) -> None:
+    """Refuse a body whose end cannot be told for sure."""
+    coding = headers.get('Transfer-Encoding')
+    # RFC 9112 6.1. HTTP/1.0 has no such thing, so that who sent it on may have read another end.
+    if coding is not None and connection.head.version < (1, 1):
+        raise Refused(400)
+    if coding is not None and coding.lower() != 'chunked':
+        raise Refused(501)
+    # aiohttp's parser takes a length of 2**64 - 1 for none.
+    if connection.body is EMPTY_PAYLOAD and headers.get('Content-Length', '0').strip('0'):
+        raise Refused(413)
 
 
 async def _whole(connection: Framed, seconds: float, limit: int | None) -> bytes:
@@ -192,8 +197,8 @@ async def _waited(connection: Framed, seconds: float) -> bytes:
         connection.reading = False
 
 
-class _Chunks:
-    """The chunks of a body, each within a time. No generator: it would have to be closed."""
+class Parts:
+    """The parts of a body, each within a time. No generator: it would have to be closed."""
 
     def __init__(self, connection: Framed, seconds: float) -> None:
         self._connection = connection
@@ -213,11 +218,16 @@ class _Chunks:
 
 
 def _expected(connection: Framed, headers: Headers) -> None:
-    """Answer ``Expect`` (RFC 9110 10.1.1)."""
+    """Answer ``Expect``."""
+    if expects_continue(connection, headers) and connection.transport is not None:
+        connection.transport.write(CONTINUE)
+
+
+def expects_continue(connection: Framed, headers: Headers) -> bool:
+    """Tell whether the client waits for a word before it sends the body (RFC 9110 10.1.1)."""
     expectation = headers.get('Expect')
     if expectation is None or connection.head.version < (1, 1):
-        return
+        return False
     if expectation.lower() != '100-continue':
         raise Refused(417)
-    if connection.transport is not None and not connection.whole:
-        connection.transport.write(CONTINUE)
+    return not connection.whole

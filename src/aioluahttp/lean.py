@@ -1,7 +1,7 @@
 """The answer to a plain table in one step: its checked head is remembered, the rest appended.
 
-Most callbacks return a dict of a status, a few headers and a text or bytes, and the same status
-and headers again and again. For those the head is made once, by the very functions that make
+Most callbacks return a dict of a status, a few headers and a text, bytes or JSON, and the same
+status and headers again and again. For those the head is made once, by the very functions that make
 every other; whatever they refuse, or do otherwise, is left to them.
 """
 
@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any
 
 from .checks import RESPONSE_CHECKS
-from .conversion import wire_body
+from .conversion import take_body, wire_body
 from .errors import TableError
 from .headers import ONE_HOP, Headers
 from .outgoing import NO_BODY, PHRASES, date_line
@@ -21,10 +21,14 @@ from .text import codec_of
 
 __all__ = ['lean_bytes']
 
-KEYS = frozenset({'status', 'headers', 'body'})
+KEYS = frozenset({'status', 'headers', 'body', 'json'})
 STR = frozenset({str})
 FRAMING = ONE_HOP | {'date'}
-SAMPLES = {str: 'x', bytes: b'x', NoneType: ''}  # for a head only the kind of a body counts
+SAMPLES: dict[type, Any] = {
+    str: 'x',
+    bytes: b'x',
+    NoneType: '',
+}  # for a head only the kind of a body counts
 
 
 def lean_bytes(table: Any, server: str | None, *, keep_alive: bool) -> bytes | None:
@@ -36,23 +40,23 @@ def lean_bytes(table: Any, server: str | None, *, keep_alive: bool) -> bytes | N
     """
     if type(table) is not dict or not KEYS.issuperset(table):
         return None
-    body: Any = table.get('body')
     headers: Any = table.get('headers')
     if headers is None:
         headers = {}
-    kind: Any = type(body)
     # Equal keys find the same head, and 1 == True: so the values are text, and all of it.
-    if (
-        type(headers) is not dict
-        or kind not in SAMPLES
-        or not STR.issuperset(map(type, headers.values()))
-    ):
+    if type(headers) is not dict or not STR.issuperset(map(type, headers.values())):
         return None
+    body: Any = table.get('body')
     try:
-        sample = SAMPLES[kind] if body else ''
-        head = _head(table.get('status'), tuple(headers.items()), sample, server)
-        data = body.encode() if kind is str else body or b''
-    except (TypeError, UnicodeEncodeError):
+        if 'json' in table:
+            key, sample, data = 'json', 'x', _json(table['json'], body)
+        else:
+            key, sample = 'body', SAMPLES[type(body)]
+            if not body:
+                sample = ''
+            data = body.encode() if sample == 'x' else body or b''
+        head = _head(table.get('status'), tuple(headers.items()), key, sample, server)
+    except (KeyError, TypeError, UnicodeEncodeError, TableError):
         return None
     if head is None:
         return None
@@ -61,9 +65,16 @@ def lean_bytes(table: Any, server: str | None, *, keep_alive: bool) -> bytes | N
     return b'%bContent-Length: %d\r\n%b%b\r\n%b' % (head, len(data), date, close, data)
 
 
+def _json(value: Any, body: Any) -> bytes:
+    if body is not None:
+        raise KeyError('body')
+    text: str = RESPONSE_CHECKS['json'](value)
+    return text.encode()
+
+
 @lru_cache(512, typed=True)
 def _head(
-    status: Any, pairs: tuple[tuple[str, str], ...], sample: str | bytes, server: str | None
+    status: Any, pairs: tuple[tuple[str, str], ...], key: str, sample: Any, server: str | None
 ) -> bytes | None:
     """Make the status line and the headers of the table; None if it is none of the plain kind."""
     try:
@@ -71,7 +82,9 @@ def _head(
         headers: Headers = RESPONSE_CHECKS['headers'](pairs)
     except TableError:
         return None
-    wire_body(headers, sample)
+    given = {key: sample}
+    take_body(given, headers)
+    wire_body(headers, given['body'])
     if status in NO_BODY or not FRAMING.isdisjoint(map(str.lower, headers)):
         return None
     if sample and isinstance(sample, str) and codec_of(headers['Content-Type']) != 'utf-8':

@@ -16,13 +16,20 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from .checks import check_count, check_into, check_limit, check_max_body, check_seconds, check_unix
+from .checks import (
+    check_count,
+    check_into,
+    check_limit,
+    check_max_body,
+    check_seconds,
+    check_unix,
+)
 from .errors import TableError
 from .exchange import AccessLog, Exchange, OnError, Settings
 from .forwarded import check_trusted_proxies
 from .headers import to_headers
 from .server import Server
-from .tables import Handler
+from .tables import Handler, Request
 from .tls import TlsLike, server_context
 
 __all__ = ['Listening', 'listen', 'run']
@@ -33,11 +40,14 @@ TIMEOUTS = ('head', 'body', 'handler', 'keepalive', 'shutdown')
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+Into = Literal['text', 'bytes', 'json', 'stream', 'raw']
+
+
 class Options(TypedDict, total=False):
     """The options of ``listen``."""
 
-    into: Literal['text', 'bytes', 'json']
-    max_body: int | None
+    into: Into | Callable[[Request], Into]
+    max_body: int | Callable[[Request], int | None] | None
     max_connections: int | None
     max_concurrent: int | None
     head_timeout: float
@@ -65,6 +75,10 @@ def check_kind(key: str, kinds: Any, right: str) -> Callable[[Any], Any]:
     return check
 
 
+def or_function(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: value if callable(value) else check(value)
+
+
 def check_sock(value: Any) -> socket.socket:
     if not isinstance(value, socket.socket) or value.type != socket.SOCK_STREAM:
         raise TableError.of('sock', value, 'a socket that is bound, of the type SOCK_STREAM')
@@ -82,8 +96,8 @@ def check_bool(key: str) -> Callable[[Any], Any]:
 
 
 OPTIONS: dict[str, Callable[[Any], Any]] = {
-    'into': check_into,
-    'max_body': check_max_body,
+    'into': or_function(check_into),
+    'max_body': or_function(check_max_body),
     **{key: partial(check_limit, key) for key in ('max_connections', 'max_concurrent')},
     **{f'{key}_timeout': partial(check_seconds, f'{key}_timeout') for key in TIMEOUTS},
     'cancel_on_disconnect': check_bool('cancel_on_disconnect'),
@@ -98,6 +112,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     ),
     'server_header': check_server_header,
 }
+CARRIED = ('into', 'max_body')  # which a handler may have as attributes
 NULLABLE = frozenset({'max_body', 'shutdown_timeout'})  # where None is no limit
 PER_EXCHANGE = frozenset(field.name for field in fields(Settings))
 
@@ -147,8 +162,10 @@ def listen(
         port: 0 (or None) picks a free one.
         callback: A handler, ``async`` or plain: takes a ``Request``, returns a response table.
         on_error: Called with the exception and the request, and awaited where it can be.
-        options: ``into`` (``'text'``, ``'bytes'`` or ``'json'``: what a request's body becomes),
-            ``max_body`` (8 MiB; bytes, decoded; beyond it a 413), ``max_connections`` (None;
+        options: ``into`` (``'text'``, ``'bytes'``, ``'json'``, ``'stream'`` or ``'raw'``: what a
+            request's body becomes), ``max_body`` (8 MiB; bytes, decoded; beyond it a 413; on a
+            stream only where given), each a value or a function of the request, which else the
+            callback may have as an attribute; ``max_connections`` (None;
             beyond it clients wait), ``max_concurrent`` (None; callbacks at once, beyond it a
             503), ``head_timeout`` (30 s for a whole head, then a 408; likewise for TLS before
             it), ``body_timeout`` (30 s between two reads of a body, then a 408, and between
@@ -174,14 +191,16 @@ def listen(
         raise TableError.of('callback', callback, 'a function that takes a request table')
     if on_error is not None and not callable(on_error):
         raise TableError.of('on_error', on_error, 'a function of the exception and the request')
+    carried = {key: getattr(callback, key) for key in CARRIED if hasattr(callback, key)}
     checked: dict[str, Any] = {}
-    for name, value in options.items():
+    for name, value in (carried | options).items():
         if name not in OPTIONS:
             raise TableError.unknown(name, OPTIONS)
         if value is not None or name in NULLABLE:
             checked[name] = None if value is None else OPTIONS[name](value)
     _check_parser()
     settings = {name: value for name, value in checked.items() if name in PER_EXCHANGE}
+    settings['limits_streams'] = checked.get('max_body') is not None
     exchange = Exchange(callback, Settings(on_error=on_error, **settings))
     return Listening(exchange, host, port, checked)
 

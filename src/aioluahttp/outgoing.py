@@ -40,14 +40,15 @@ class Answer:
         self.keep_alive = keep_alive
 
 
-def plain_answer(status: int, method: str = 'GET') -> Answer:
-    """Make an answer for a request that no handler sees. It closes the connection."""
+def plain_answer(status: int, method: str = 'GET', *fields: str) -> Answer:
+    """Make an answer for a request that is refused. It closes the connection."""
     body = PHRASES[status].encode()
     lines = [
         f'HTTP/1.1 {status} {PHRASES[status]}',
         'Content-Type: text/plain; charset=utf-8',
         f'Content-Length: {len(body)}',
         f'Date: {_date(int(time()))}',
+        *fields,
         'Connection: close\r\n\r\n',
     ]
     data = '\r\n'.join(lines).encode()

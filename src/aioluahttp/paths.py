@@ -20,7 +20,8 @@ from .tables import Response
 
 __all__ = ['FileAnswer']
 
-PIECE = 64 * 1024  # bytes read at a time
+PIECE = 256 * 1024  # bytes read at a time: each costs a turn of a thread
+TLS_PIECE = 64 * 1024  # asyncio's TLS does not tell how far it is within a single write
 MISSING = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG})
 # One range of bytes. Whatever else is asked for may be ignored (RFC 9110 14.2), or has to be;
 # aiohttp would answer it with a 416.
@@ -65,7 +66,8 @@ class FileAnswer:
 
     async def _send(self, connection: Framed) -> None:
         kept = [pair for pair in self.headers.items() if pair[0].lower() not in ONE_HOP]
-        response = FileResponse(self.path, PIECE, self.status, self.reason, Headers(kept))
+        piece = PIECE if connection.ssl_context is None else TLS_PIECE
+        response = FileResponse(self.path, piece, self.status, self.reason, Headers(kept))
         if not self.keep_alive:
             response.force_close()
         writer = Writer(connection, asyncio.get_running_loop())

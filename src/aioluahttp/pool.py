@@ -6,13 +6,18 @@ import asyncio
 import os
 import threading
 import warnings
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .client import Client, Sender
-from .tables import Response
+from .shapes import SocketTable
+from .tables import Request, Response
 
-__all__ = ['request']
+if TYPE_CHECKING:
+    from .sockets import Socket
+
+__all__ = ['request', 'websocket']
 
 
 class Kept:
@@ -86,6 +91,29 @@ else:
             return await kept.request(table, fields)
         async with Client(cookies=False) as client:  # the loop is shutting down
             return await client.request(table, **fields)
+
+
+@asynccontextmanager
+async def websocket(
+    table: SocketTable | Request | None = None, /, **fields: Unpack[SocketTable]
+) -> AsyncIterator[Socket]:
+    """Open a WebSocket: ``async with websocket(url='wss://…') as socket``.
+
+    It is closed at the end of the block: with 1000, or after an exception with 1011. A redirect
+    is not followed.
+
+    Args:
+        table: The keys of a request table that make sense here, and ``protocols``,
+            ``heartbeat``, ``max_message`` and ``compress``; as keywords, too.
+
+    Raises:
+        TableError: The table is malformed; nothing was sent.
+        ConnectError: No connection came about.
+        TimedOut: A deadline passed before it was open; no other is set by ``timeout``.
+        ProtocolError: The server declined, or broke HTTP; the text has the status.
+    """
+    async with Client(cookies=False) as client, client.websocket(table, **fields) as socket:
+        yield socket
 
 
 def _keep(loop: asyncio.AbstractEventLoop) -> Kept | None:

@@ -140,6 +140,7 @@ class Server:
         for _ in range(3):  # what has just come is read, so its request is taken up
             await asyncio.sleep(0)
         self._connections.close_idle()
+        self._connections.close_sockets()
         late = {connection.task for connection in self._exchange.running if connection.task}
         wait = grace
         while late:

@@ -4,7 +4,15 @@
 # and the import of this module would take twice as long.
 
 import sys
-from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from os import PathLike
 from typing import Any, Literal, NotRequired, TypeAlias
 
@@ -29,9 +37,11 @@ __all__ = [
     'Part',
     'RequestTable',
     'ResponseTable',
+    'SocketTable',
     'StreamTable',
     'TextTable',
     'TimeoutTable',
+    'UpgradeTable',
 ]
 
 
@@ -136,6 +146,43 @@ class StreamTable(CommonTable):
     into: Literal['stream', 'raw']
 
 
+class SocketOptions(TypedDict, total=False):
+    """What either side may say of a WebSocket."""
+
+    protocols: Iterable[str] | None
+    heartbeat: float | None
+    max_message: int | None
+    compress: bool | None
+
+
+class SocketTable(SocketOptions, total=False):
+    """A request for a WebSocket as you write it."""
+
+    url: str | yarl.URL
+    method: str
+    scheme: str
+    host: str
+    port: int | str
+    path: str
+    query: str | Query
+    headers: HeadersLike | None
+    timeout: float | TimeoutTable | None
+    auth: tuple[str, str] | str | None
+    bearer: str | None
+    tls: TlsLike | None
+    proxy: str | yarl.URL | None
+    unix: str | PathLike[str] | None
+    ip: str | None
+    version: str | None
+
+
+class UpgradeTable(SocketOptions):
+    """The ``websocket`` of a response as you write it: only ``callback`` is required."""
+
+    callback: Callable[[Any], Awaitable[None]]
+    origins: NotRequired[Iterable[str] | None]
+
+
 Chunk: TypeAlias = bytes | bytearray | memoryview | str
 Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | PathLike[str]
 EventLike: TypeAlias = EventTable | Mapping[str, Any]
@@ -158,6 +205,7 @@ class ResponseTable(_Status, total=False):
     method: str | None
     ip: str | None
     history: list[Any] | None
+    websocket: Callable[[Any], Awaitable[None]] | UpgradeTable | None
 
 
 class StatsTable(TypedDict):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
 
 from . import text, url
-from .errors import TableError
+from .errors import BodyTooLarge, ProtocolError, Refused, TableError
 from .headers import Headers, hide, parse_cookies, parse_links, to_headers
-from .shapes import CommonTable, ResponseTable
+from .shapes import CommonTable, FormFile, ResponseTable
 
 if TYPE_CHECKING:
+    from multidict import MultiDict
     from typing_extensions import TypeVar
 
     Body = TypeVar('Body', default=str)
@@ -24,6 +25,7 @@ else:
 
 __all__ = ['Handler', 'Request', 'Response', 'SentRequest']
 
+STREAMED_FORM = 8 * 1024 * 1024  # bytes: as max_body is for what is held in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
 
 Data: TypeAlias = bytes  # the tables have a method of that name
@@ -184,6 +186,51 @@ class Request(Table):
         """Give the cookies that came with the request, by name."""
         return parse_cookies('; '.join(self._headers().getall('Cookie', ())).split(';'))
 
+    async def form(
+        self,
+        *,
+        max_fields: int | None = 1000,
+        max_files: int | None = 100,
+        max_text: int | None = 1024 * 1024,
+        max_size: int | None = STREAMED_FORM,
+        spool: int | None = None,
+    ) -> MultiDict[str | FormFile]:
+        """Read the body as a form, urlencoded or multipart: its fields and files by name.
+
+        A field is text. A file is a table of ``filename`` (whatever the client says: no path to
+        write to), ``content_type`` and ``body``.
+
+        Args:
+            max_fields: How many fields there may be. Here and below ``None`` is no limit.
+            max_files: How many files.
+            max_text: Bytes of all fields together.
+            max_size: Bytes of a body that is a stream; another has passed ``max_body``.
+            spool: ``None`` makes the body of each file bytes. A number makes it an open file,
+                on disk where it has more bytes than that, which is gone once you close it.
+
+        Raises:
+            BodyTooLarge: The form passes a limit. A server answers this with a 413.
+            ProtocolError: The body is no form, or is broken. A server answers this with a 400.
+        """
+        from .uploads import read_form
+
+        flows = isinstance(self.get('body'), AsyncIterable)
+        content: Any = self['body'] if flows else self.bytes()
+        limits = {'max_fields': max_fields, 'max_files': max_files, 'max_text': max_text}
+        try:
+            return await read_form(
+                self._headers(),
+                content,
+                max_size=max_size if flows else None,
+                spool=spool,
+                **limits,
+            )
+        except (BodyTooLarge, ProtocolError) as error:
+            if isinstance(error.__cause__, Refused):  # of the stream
+                raise
+            status = 413 if isinstance(error, BodyTooLarge) else 400
+            raise type(error)(str(error)) from Refused(status)
+
 
 class Response(Table, Generic[Body]):
     """A response as given: by ``request``, by a middleware.
@@ -207,6 +254,7 @@ class Response(Table, Generic[Body]):
         method: str
         ip: str | None
         history: list[Response[Any]]
+        websocket: Any
 
     def cookies(self) -> dict[str, str]:
         """Give the cookies that the response sets, by name; the headers have their attributes."""

@@ -15,7 +15,15 @@ from aiohttp.abc import AbstractCookieJar
 from aiohttp.http import HttpProcessingError
 
 from . import attempts, direct, text, url
-from .attempts import Answer, LostConnection, Sending, StaleConnection, once, reason
+from .attempts import (
+    Answer,
+    LostConnection,
+    Sending,
+    StaleConnection,
+    Switching,
+    once,
+    reason,
+)
 from .bodies import Body, Terms
 from .checks import check_userinfo
 from .codings import ACCEPT_ENCODING
@@ -83,7 +91,8 @@ class Transport:
     ) -> None:
         self._limits: dict[str, Any] = {'limit': limit or 0, 'limit_per_host': limit_per_host or 0}
         self._cookies = cookies
-        self._sessions: dict[str | None, aiohttp.ClientSession] = {}  # by Unix socket
+        # By Unix socket; those of WebSockets apart, which would keep requests from their turn.
+        self._sessions: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
         self._bodies: WeakSet[Body] = WeakSet()  # those that come as they are read
         self._closed = False
 
@@ -96,24 +105,25 @@ class Transport:
             _, session = self._sessions.popitem()
             await session.close()
 
-    def _session(self, request: Request) -> aiohttp.ClientSession:
+    def _session(self, request: Request, *, switches: bool = False) -> aiohttp.ClientSession:
         if self._closed:
             raise ConnectError('the client is closed')
         unix = request.get('unix')
         if unix and (request['scheme'] == 'https' or 'proxy' in request):
             raise TableError.of('unix', unix, 'absent for https and beside a proxy')
-        if session := self._sessions.get(unix):
+        if session := self._sessions.get((unix, switches)):
             return session
+        limits = {'limit': 0, 'force_close': True} if switches else self._limits
         connector = (
-            aiohttp.TCPConnector(**self._limits)
+            aiohttp.TCPConnector(**limits)
             if unix is None
-            else aiohttp.UnixConnector(unix, **self._limits)
+            else aiohttp.UnixConnector(unix, **limits)
         )
-        session = self._sessions[unix] = aiohttp.ClientSession(
+        session = self._sessions[unix, switches] = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=self._cookies,
             request_class=Sending,
-            response_class=Answer,
+            response_class=Switching if switches else Answer,
             middlewares=(once,),
             auto_decompress=False,  # codings undoes it: within the limit, and up to its end
             skip_auto_headers=('Content-Type',),
@@ -143,6 +153,31 @@ class Transport:
                     raise ours from error
                 else:
                     raise
+
+    async def switch(self, request: Request, fields: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Send a request in normal form that asks for another protocol, on a connection of its own.
+
+        Args:
+            request: What to send.
+            fields: Headers that ask for it.
+
+        Returns:
+            The answer, whatever it is; who calls has to close it.
+
+        Raises:
+            Error: Of the kinds that say what went wrong, each from aiohttp's own.
+        """
+        try:
+            target = _target(request['scheme'], request['host'], request['port'], request['url'])
+            arguments = _arguments(request, target)
+            arguments['allow_redirects'] = arguments['read_until_eof'] = False
+            arguments['headers'].update(fields)
+            session = self._session(request, switches=True)
+            return await session.get(target, **arguments)
+        except Exception as error:
+            if ours := translated(error, request, sent=False):
+                raise ours from error
+            raise
 
     async def _exchange(self, request: Request) -> Response[Any]:
         method = request['method']

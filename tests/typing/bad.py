@@ -82,8 +82,20 @@ async def wrong_servers(handler: Handler) -> None:
     http.listen('127.0.0.1', 80, that_returns_text)  # error
     http.listen('127.0.0.1', 80)  # error
     http.listen('127.0.0.1', 80, handler, max_bdy=5)  # error
+    http.listen('127.0.0.1', 80, handler, into='strem')  # error
     http.listen('127.0.0.1', 80, handler).url  # error
     http.Client(timout=5)  # error
+
+
+async def wrong_sockets(socket: http.Socket) -> None:
+    http.websocket(url='ws://h', protocols=5)  # error
+    http.websocket(url='ws://h', body='x')  # error
+    http.websocket({'url': 'ws://h', 'hartbeat': 5})  # error
+    await socket.send(5)  # error
+    await socket.close('done')  # error
+    not_a_callback: ResponseTable = {'status': 101, 'websocket': 5}  # error
+    misspelt: ResponseTable = {'status': 101, 'websocket': {'callbak': len}}  # error
+    print(not_a_callback, misspelt)
 
 
 async def wrong_helpers() -> None:

@@ -10,7 +10,7 @@ import yarl
 
 import aioluahttp as http
 from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
-from aioluahttp.shapes import BytesTable, JsonTable, TextTable
+from aioluahttp.shapes import BytesTable, FormFile, JsonTable, TextTable
 from aioluahttp.streams import Stream
 
 
@@ -127,6 +127,12 @@ async def a_flowing_table(request: Request) -> ResponseTable:
     return {'status': 200, 'body': chunks()}
 
 
+async def a_form(request: Request) -> ResponseTable:
+    form = await request.form(max_size=None, spool=1)
+    assert_type(form['a'], str | FormFile)
+    return {'status': 200}
+
+
 async def a_response(request: Request) -> Response:
     return await http.request(request)
 
@@ -185,6 +191,8 @@ async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> Non
     server = await http.listen(None, None, lambda request: {'status': 200}, unix=Path('/x.sock'))
     await server.close(grace=None)
     await http.listen('::', 80, http.request, into='bytes', max_body=None, access_log=log)
+    await http.listen('::', 80, plain, into='stream', max_body=lambda request: request.port)
+    await http.listen('::', 80, plain, into=lambda request: 'raw' if request.query else 'text')
     await http.listen('::', 80, plain, handler_timeout=5, access_log=logging.getLogger('x'))
 
 
@@ -192,6 +200,28 @@ async def a_client_is_like_request() -> None:
     async with http.Client(base_url='http://h', headers={'A': 'b'}, timeout=5) as client:
         assert_type((await client.request(url='a')).body, str)
         assert_type((await client.request({'url': 'a', 'into': 'bytes'})).body, bytes)
+
+
+async def chat(socket: http.Socket) -> None:
+    async for message in socket:
+        assert_type(message, str | bytes)
+        await socket.send(message)
+    assert_type(socket.code, int | None)
+
+
+async def a_websocket_on_both_sides() -> None:
+    plain_one: ResponseTable = {'status': 101, 'websocket': chat}
+    with_options: ResponseTable = {
+        'status': 101,
+        'websocket': {'callback': chat, 'protocols': ['a'], 'origins': '*', 'heartbeat': None},
+    }
+    await http.listen('::', 80, lambda request: {'websocket': chat})
+    await http.listen('::', 80, lambda request: plain_one if request.query else with_options)
+    async with http.websocket({'url': 'ws://h', 'protocols': ['a']}) as socket:
+        assert_type(socket, http.Socket)
+        assert_type(socket.protocol, str | None)
+    async with http.Client().websocket(url='/', max_message=None, bearer='x') as socket:
+        await socket.close(1000, 'done')
 
 
 async def many_at_once(tables: list[TextTable]) -> None:

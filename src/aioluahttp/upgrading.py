@@ -1,0 +1,77 @@
+"""The answer that makes a WebSocket of its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from .calling import call
+from .channels import Channel
+from .framing import Framed
+from .handshakes import granted, refusal, without_handshake
+from .headers import ONE_HOP
+from .outgoing import plain_answer
+from .sockets import Socket
+from .tables import Request, Response
+
+__all__ = ['Upgrade']
+
+logger = logging.getLogger('aioluahttp')
+
+MISTAKE = 1011  # the close code for what a 500 is elsewhere
+
+
+class Upgrade:
+    """Refuses, or agrees and gives the WebSocket to its callback (RFC 6455 4.2).
+
+    Args:
+        request: As the handler was given it.
+        response: What it answered, in normal form.
+    """
+
+    def __init__(self, request: Request, response: Response[Any]) -> None:
+        self.status = 101
+        self._request = request
+        self._response = response
+        self._options = response['websocket']
+
+    async def send(self, connection: Framed) -> bool:
+        """Answer, and let the callback talk; the connection then closes."""
+        refused = refusal(self._options, self._request, upgrades=connection.upgrade)
+        connection.begun = True
+        if refused:
+            self.status, fields = refused
+            logger.info('no WebSocket for %s: %s', connection.peer, self.status)
+            await connection.write(plain_answer(self.status, connection.head.method, *fields).data)
+            return False
+        terms, fields = granted(self._options, self._request)
+        await connection.write(self._head(fields))
+        if connection.transport is None:
+            raise ConnectionResetError('the client has left')
+        connection.sending = False  # the socket tells of a client that leaves
+        channel = Channel(connection, terms, is_client=False)
+        connection.become(channel)
+        await self._talk(channel, Socket(channel, terms.protocol, self._request, self._response))
+        return False
+
+    def _head(self, fields: list[str]) -> bytes:
+        headers = without_handshake(self._response['headers'])
+        kept = [f'{name}: {one}' for name, one in headers.items() if name.lower() not in ONE_HOP]
+        lines = '\r\n'.join(('HTTP/1.1 101 Switching Protocols', *fields, *kept, '\r\n'))
+        return lines.encode('utf-8', 'surrogateescape')
+
+    async def _talk(self, channel: Channel, socket: Socket) -> None:
+        """Run the callback, and close: by what it came to, where it did not by itself."""
+        try:
+            await call(self._options['callback'], socket)
+        except asyncio.CancelledError:
+            channel.abort()
+            raise
+        except Exception as error:
+            await socket.close(MISTAKE)
+            if error is not channel.raised:
+                raise
+            logger.info('%s', error)  # the client has left, which is no mistake
+        else:
+            await socket.close()
