@@ -17,7 +17,16 @@ from .errors import ProtocolError
 from .headers import Headers
 from .tables import Request
 
-__all__ = ['agreed', 'asking', 'granted', 'refusal', 'without_handshake']
+__all__ = [
+    'agreed',
+    'asking',
+    'granted',
+    'is_allowed',
+    'max_message',
+    'protocol_of',
+    'refusal',
+    'without_handshake',
+]
 
 MAX_MESSAGE = 4 * 1024 * 1024
 HEARTBEAT = 20.0  # below the idle minute of common proxies
@@ -42,8 +51,14 @@ def without_handshake(headers: Headers) -> Headers:
 
 
 def terms(options: Mapping[str, Any], protocol: str | None, window: int, resets: bool) -> Terms:
-    max_message = options.get('max_message', MAX_MESSAGE)
-    return Terms(protocol, window, resets, max_message, options.get('heartbeat', HEARTBEAT))
+    heartbeat = options.get('heartbeat', HEARTBEAT)
+    return Terms(protocol, window, resets, max_message(options), heartbeat)
+
+
+def max_message(options: Mapping[str, Any]) -> int | None:
+    """Give the limit of a message in bytes; None where there is none."""
+    limit: int | None = options.get('max_message', MAX_MESSAGE)
+    return limit
 
 
 def listed(headers: Headers, name: str) -> list[str]:
@@ -128,7 +143,7 @@ def refusal(
         return 426, REFUSALS[426]
     if not _is_key(headers.getall('Sec-WebSocket-Key', ())):
         return 400, ()
-    return None if _is_allowed(options.get('origins'), request) else (403, ())
+    return None if is_allowed(options.get('origins'), request) else (403, ())
 
 
 def _is_key(keys: Sequence[str]) -> bool:
@@ -138,7 +153,7 @@ def _is_key(keys: Sequence[str]) -> bool:
         return False
 
 
-def _is_allowed(origins: Sequence[str] | str | None, request: Request) -> bool:
+def is_allowed(origins: Sequence[str] | str | None, request: Request) -> bool:
     """Tell whether a page may connect; what is no browser names no origin, and may."""
     given = [one.lower() for one in request['headers'].getall('Origin', ())]
     if not given or origins == '*':
@@ -154,6 +169,12 @@ def _is_allowed(origins: Sequence[str] | str | None, request: Request) -> bool:
     return given[0].partition('://')[2] in own
 
 
+def protocol_of(options: Mapping[str, Any], offered: Sequence[str]) -> str | None:
+    """Choose a subprotocol: the first that the client offers, of those that are known."""
+    known = options.get('protocols', ())
+    return next((one for one in offered if one in known), None)
+
+
 def granted(options: Mapping[str, Any], request: Request) -> tuple[Terms, list[str]]:
     """Agree to a request that was not refused.
 
@@ -166,8 +187,7 @@ def granted(options: Mapping[str, Any], request: Request) -> tuple[Terms, list[s
         'Connection: Upgrade',
         f'Sec-WebSocket-Accept: {accept_of(headers["Sec-WebSocket-Key"])}',
     ]
-    known = options.get('protocols', ())
-    protocol = next((p for p in listed(headers, 'Sec-WebSocket-Protocol') if p in known), None)
+    protocol = protocol_of(options, listed(headers, 'Sec-WebSocket-Protocol'))
     if protocol:
         fields.append(f'Sec-WebSocket-Protocol: {protocol}')
     window, resets = 0, False

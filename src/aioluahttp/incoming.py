@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from functools import lru_cache
+from collections.abc import AsyncIterator
 
 from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError
 
-from . import url
-from .checks import PORTS, check_host, check_port
 from .codings import decoded
 from .conversion import body_into
-from .errors import BodyTooLarge, ProtocolError, Refused, TableError
-from .forwarded import NOBODY, Asked, Proxies, asked_by
+from .errors import BodyTooLarge, ProtocolError, Refused
+from .forwarded import Proxies
 from .framing import Framed
 from .headers import Headers
+from .heads import asked, to_head
 from .tables import Request
+from .taking import refusal_of
 
 __all__ = [
     'CONTINUE',
     'Parts',
     'check_coding',
     'expects_continue',
-    'has_body',
     'read_body',
     'read_head',
 ]
@@ -44,82 +42,15 @@ def read_head(connection: Framed, proxies: Proxies) -> Request:
     version = head.version
     if version.major != 1:
         raise Refused(505)
-    if head.method == 'CONNECT':
-        raise Refused(501)
-    target = head.path
-    if target[:1] != '/' or '#' in target:
-        target = _origin_form(target, head.method, headers)
-    path, _, query = target.partition('?')
-    asked = _asked(connection.peer, headers, proxies)
-    # The scheme is not what an absolute target says.
-    scheme = asked.scheme or ('https' if connection.ssl_context else 'http')
-    host, port = _sent_to(connection, asked.host or headers.get('Host'))
-    request = Request(
-        method=head.method,
-        url=target,
-        scheme=scheme,
-        host=host,
-        port=port or PORTS[scheme],
-        path=path,
-        query=query,
-        headers=headers,
-        version='1.1' if version is HttpVersion11 else f'1.{version.minor}',
+    return to_head(
+        head.method,
+        head.path,
+        '1.1' if version is HttpVersion11 else f'1.{version.minor}',
+        headers,
+        asked(connection.peer, headers, proxies),
+        'https' if connection.ssl_context else 'http',
+        connection,
     )
-    if asked.ip:
-        request['ip'] = asked.ip
-    return request
-
-
-def _asked(peer: str | None, headers: Headers, proxies: Proxies) -> Asked:
-    """Find out who sent the request."""
-    if proxies is NOBODY:
-        return Asked(peer)
-    try:
-        return asked_by(peer, headers, proxies)
-    except ValueError as error:
-        raise Refused(400) from error
-
-
-def _origin_form(target: str, method: str, headers: Headers) -> str:
-    """Reduce the target to path and query; an absolute one's authority becomes Host."""
-    if '#' in target:
-        raise Refused(400)
-    if target == '*' and method == 'OPTIONS':
-        return target
-    parts = url.split(target)
-    if parts.get('scheme', '').lower() not in PORTS or not parts.get('host'):
-        raise Refused(400)
-    port = f':{parts["port"]}' if parts.get('port') else ''
-    headers['Host'] = parts['host'] + port
-    return parts.get('path', '/') + (f'?{parts["query"]}' if 'query' in parts else '')
-
-
-def _sent_to(connection: Framed, host: str | None) -> tuple[str, int | None]:
-    """Give the host and port that the request was sent to (RFC 9112 3.2)."""
-    # That there is one, and no more, is for the parser to see; HTTP/1.0 may have none.
-    if host:
-        try:
-            return _authority(host)
-        except TableError as error:
-            raise Refused(400) from error
-    name = connection.sockname
-    return name[:2] if isinstance(name, tuple) else ('localhost', None)
-
-
-@lru_cache(1024)
-def _authority(value: str) -> tuple[str, int | None]:
-    parts: Mapping[str, str] = url.split('//' + value)
-    if not parts.keys() <= {'host', 'port'}:
-        raise TableError.of('host', value, 'a host and a port')
-    port = check_port(parts['port']) if parts.get('port') else None
-    return check_host(parts['host']), port
-
-
-def has_body(request: Request) -> bool:
-    """Tell whether a body was announced, or is to be there all the same."""
-    headers = request['headers']
-    always = request['method'] == 'POST'
-    return always or 'Content-Length' in headers or 'Transfer-Encoding' in headers
 
 
 async def read_body(
@@ -148,13 +79,9 @@ async def read_body(
             _expected(connection, headers)
             data = await _whole(connection, seconds, limit)
         request['body'] = body_into(into, data, headers)
-    except BodyTooLarge as error:
-        raise Refused(413) from error
-    except TimeoutError as error:
-        raise Refused(408) from error
     # ValueError is JSON's, or int's; the others come of a body that is broken or cut off.
-    except (ProtocolError, ValueError, RequestPayloadError, OSError) as error:
-        raise Refused(400) from error
+    except (BodyTooLarge, ProtocolError, ValueError, RequestPayloadError, OSError) as error:
+        raise refusal_of(error) from error
 
 
 def check_coding(connection: Framed, headers: Headers) -> None:

@@ -8,75 +8,44 @@ import logging
 import signal
 import socket
 import warnings
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from functools import cache, partial
 from os import PathLike
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from .checks import (
-    check_count,
-    check_into,
-    check_limit,
-    check_max_body,
-    check_seconds,
-    check_unix,
-)
+from .checks import check_count, check_limit, check_seconds, check_unix
 from .errors import TableError
-from .exchange import AccessLog, Exchange, OnError, Settings
-from .forwarded import check_trusted_proxies
+from .exchange import Exchange
+from .handling import OnError
 from .headers import to_headers
+from .options import EXCHANGE_OPTIONS, ExchangeOptions, check_bool, checked, to_settings
 from .server import Server
-from .tables import Handler, Request
+from .tables import Handler
 from .tls import TlsLike, server_context
 
 __all__ = ['Listening', 'listen', 'run']
 
 logger = logging.getLogger('aioluahttp')
 
-TIMEOUTS = ('head', 'body', 'handler', 'keepalive', 'shutdown')
+TIMEOUTS = ('head', 'keepalive', 'shutdown')
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-Into = Literal['text', 'bytes', 'json', 'stream', 'raw']
-
-
-class Options(TypedDict, total=False):
+class Options(ExchangeOptions, total=False):
     """The options of ``listen``."""
 
-    into: Into | Callable[[Request], Into]
-    max_body: int | Callable[[Request], int | None] | None
     max_connections: int | None
-    max_concurrent: int | None
     head_timeout: float
-    body_timeout: float
-    handler_timeout: float | None
     keepalive_timeout: float
     shutdown_timeout: float | None
-    cancel_on_disconnect: bool
-    trusted_proxies: Iterable[str]
     tls: TlsLike
     unix: str | PathLike[str]
     sock: socket.socket
     reuse_port: bool
     backlog: int
-    access_log: AccessLog | None
     server_header: str | None
-
-
-def check_kind(key: str, kinds: Any, right: str) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if not isinstance(value, kinds):
-            raise TableError.of(key, value, right)
-        return value
-
-    return check
-
-
-def or_function(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: value if callable(value) else check(value)
 
 
 def check_sock(value: Any) -> socket.socket:
@@ -91,30 +60,16 @@ def check_server_header(value: Any) -> str:
     return to_headers({'Server': value})['Server']
 
 
-def check_bool(key: str) -> Callable[[Any], Any]:
-    return check_kind(key, bool, 'True or False')
-
-
-OPTIONS: dict[str, Callable[[Any], Any]] = {
-    'into': or_function(check_into),
-    'max_body': or_function(check_max_body),
-    **{key: partial(check_limit, key) for key in ('max_connections', 'max_concurrent')},
+OPTIONS: dict[str, Callable[[Any], Any]] = EXCHANGE_OPTIONS | {
+    'max_connections': partial(check_limit, 'max_connections'),
     **{f'{key}_timeout': partial(check_seconds, f'{key}_timeout') for key in TIMEOUTS},
-    'cancel_on_disconnect': check_bool('cancel_on_disconnect'),
-    'trusted_proxies': check_trusted_proxies,
     'tls': server_context,
     'unix': check_unix,
     'sock': check_sock,
     'reuse_port': check_bool('reuse_port'),
     'backlog': check_count('backlog'),
-    'access_log': check_kind(
-        'access_log', (logging.Logger, Callable), 'a logger, or a function of request and response'
-    ),
     'server_header': check_server_header,
 }
-CARRIED = ('into', 'max_body')  # which a handler may have as attributes
-NULLABLE = frozenset({'max_body', 'shutdown_timeout'})  # where None is no limit
-PER_EXCHANGE = frozenset(field.name for field in fields(Settings))
 
 
 class Listening:
@@ -187,22 +142,11 @@ def listen(
         TableError: An option is unknown, or its value is not what it takes.
         OSError: The port is in use or privileged; the text names host and port.
     """
-    if not callable(callback):
-        raise TableError.of('callback', callback, 'a function that takes a request table')
-    if on_error is not None and not callable(on_error):
-        raise TableError.of('on_error', on_error, 'a function of the exception and the request')
-    carried = {key: getattr(callback, key) for key in CARRIED if hasattr(callback, key)}
-    checked: dict[str, Any] = {}
-    for name, value in (carried | options).items():
-        if name not in OPTIONS:
-            raise TableError.unknown(name, OPTIONS)
-        if value is not None or name in NULLABLE:
-            checked[name] = None if value is None else OPTIONS[name](value)
+    made = checked(callback, options, OPTIONS)
+    settings = to_settings(made, on_error)
     _check_parser()
-    settings = {name: value for name, value in checked.items() if name in PER_EXCHANGE}
-    settings['limits_streams'] = checked.get('max_body') is not None
-    exchange = Exchange(callback, Settings(on_error=on_error, **settings))
-    return Listening(exchange, host, port, checked)
+    exchange = Exchange(callback, settings)
+    return Listening(exchange, host, port, made)
 
 
 @cache

@@ -16,12 +16,14 @@ __all__ = [
     'NO_BODY',
     'PHRASES',
     'Answer',
+    'Measure',
     'date_line',
     'encode',
     'encode_head',
     'framing_of',
     'given_length',
     'is_silent',
+    'length_of',
     'plain_answer',
 ]
 
@@ -68,7 +70,7 @@ def encode(
     Args:
         request: What it answers, as aiohttp's parser gives it.
     """
-    length = _content_length(request.method, status, headers, body)
+    length = length_of(request.method, status, headers, body)
     head = encode_head(request, status, reason, headers, framing_of(length), keep_alive)
     silent = is_silent(request.method, status)
     return Answer(status, head if silent else head + body, keep_alive)
@@ -124,7 +126,27 @@ def given_length(headers: Headers) -> int | None:
     return None if given is None else int(given)
 
 
-def _content_length(method: str, status: int, headers: Headers, body: bytes) -> int | None:
+class Measure:
+    """Holds a body that comes in chunks to the length that the callback gave; None is any."""
+
+    def __init__(self, length: int | None) -> None:
+        self._left = length
+
+    def take(self, data: bytes) -> bytes:
+        """Count a chunk."""
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise TableError("'body' is longer than its Content-Length")
+        return data
+
+    def finish(self) -> None:
+        """Make sure that all of it has come."""
+        if self._left:
+            raise TableError("'body' is shorter than its Content-Length")
+
+
+def length_of(method: str, status: int, headers: Headers, body: bytes) -> int | None:
     """Give the Content-Length of a response; None where it has none (RFC 9110 8.6)."""
     if status in (204, 205):
         return 0 if status == 205 else None

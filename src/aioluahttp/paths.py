@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from errno import EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
-from os import fsdecode, stat
-from stat import S_ISREG
+from os import fsdecode
 from typing import Any
 
 from aiohttp.web_fileresponse import FileResponse
@@ -15,6 +12,7 @@ from aiohttp.web_request import BaseRequest
 from .framing import Framed
 from .headers import ONE_HOP, Headers
 from .outgoing import NO_BODY, PHRASES, encode, is_silent
+from .selection import RANGE, is_there
 from .sending import Writer, as_aiohttp_has_it
 from .tables import Response
 
@@ -22,10 +20,6 @@ __all__ = ['FileAnswer']
 
 PIECE = 256 * 1024  # bytes read at a time: each costs a turn of a thread
 TLS_PIECE = 64 * 1024  # asyncio's TLS does not tell how far it is within a single write
-MISSING = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG})
-# One range of bytes. Whatever else is asked for may be ignored (RFC 9110 14.2), or has to be;
-# aiohttp would answer it with a 416.
-RANGE = re.compile('bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})')
 
 
 class _Loop:
@@ -52,7 +46,7 @@ class FileAnswer:
         """Send the file, or a part of it, or none as the request asks; 404 if there is no file."""
         if self.status in NO_BODY:
             await self._say(connection, self.headers, b'')
-        elif await asyncio.to_thread(_is_there, self.path):
+        elif await asyncio.to_thread(is_there, self.path):
             await self._send(connection)
         else:
             self.status, self.reason = 404, None
@@ -88,28 +82,9 @@ class FileAnswer:
         # Ranges and conditions are for what would be a 200 (RFC 9110 13.2.1 and 14.2).
         if self.status != 200 or request.method not in ('GET', 'HEAD'):
             return request.clone(headers={})
-        # aiohttp knows no If-Range with an entity tag, and would send a part of another file.
+        # aiohttp would answer any other range with a 416. It knows no If-Range with an entity
+        # tag, and would send a part of another file.
         if not RANGE.fullmatch(headers.get('Range', '')) or '"' in headers.get('If-Range', ''):
             headers.popall('Range', None)
             return request.clone(headers=headers)
         return request
-
-
-def _is_there(path: str) -> bool:
-    """Tell whether there is something of that name.
-
-    Raises:
-        OSError: It is no file, or cannot be read.
-    """
-    try:
-        mode = stat(path).st_mode
-    except ValueError:  # no name of a file
-        return False
-    except OSError as error:
-        if error.errno in MISSING:
-            return False
-        raise
-    if not S_ISREG(mode):
-        raise OSError(EISDIR, 'a body has to be a file', path)
-    with open(path, 'rb'):
-        return True

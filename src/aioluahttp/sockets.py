@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import asyncio
+import logging
+from typing import Any, Protocol, Self
 
 from aiohttp import WSMsgType
 
-from .channels import Channel, may_send
+from .calling import call
+from .channels import may_send
 from .errors import ProtocolError, TableError
 from .tables import Request, Response, SentRequest
 
-__all__ = ['Socket']
+__all__ = ['End', 'Socket', 'talk']
+
+logger = logging.getLogger('aioluahttp')
 
 LONGEST = 123  # bytes: what a close frame has room for (RFC 6455 5.5)
+MISTAKE = 1011  # the close code for what a 500 is elsewhere
+
+
+class End(Protocol):
+    """One end of a connection, as a ``Socket`` needs it; ``Channel`` tells what each name means."""
+
+    code: int | None
+    reason: str
+    fault: str | None
+    raised: Exception | None
+
+    async def read(self) -> str | bytes | None:
+        """Wait for a message; None where there will be none any more."""
+
+    async def send(self, message: bytes, kind: WSMsgType) -> bool:
+        """Send a message; give whether that was possible."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close, and wait until the connection has ended."""
+
+    def abort(self) -> None:
+        """End at once, without a handshake."""
 
 
 class Socket:
@@ -30,7 +57,7 @@ class Socket:
     """
 
     def __init__(
-        self, channel: Channel, protocol: str | None, request: Request, response: Response[Any]
+        self, channel: End, protocol: str | None, request: Request, response: Response[Any]
     ) -> None:
         self._channel = channel
         self.protocol = protocol
@@ -100,6 +127,22 @@ class Socket:
         error.request = SentRequest(request)
         self._channel.raised = error
         return error
+
+
+async def talk(callback: Any, channel: End, socket: Socket) -> None:
+    """Run the callback, and close: by what it came to, where it did not by itself."""
+    try:
+        await call(callback, socket)
+    except asyncio.CancelledError:
+        channel.abort()
+        raise
+    except Exception as error:
+        await socket.close(MISTAKE)
+        if error is not channel.raised:
+            raise
+        logger.info('%s', error)  # the client has left, which is no mistake
+    else:
+        await socket.close()
 
 
 def _encoded(message: Any) -> tuple[WSMsgType, bytes]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
-from .calling import call
 from .channels import Channel
 from .framing import Framed
 from .handshakes import granted, refusal, without_handshake
 from .headers import ONE_HOP
 from .outgoing import plain_answer
-from .sockets import Socket
+from .sockets import Socket, talk
 from .tables import Request, Response
 
 __all__ = ['Upgrade']
 
 logger = logging.getLogger('aioluahttp')
-
-MISTAKE = 1011  # the close code for what a 500 is elsewhere
 
 
 class Upgrade:
@@ -52,7 +48,8 @@ class Upgrade:
         connection.sending = False  # the socket tells of a client that leaves
         channel = Channel(connection, terms, is_client=False)
         connection.become(channel)
-        await self._talk(channel, Socket(channel, terms.protocol, self._request, self._response))
+        socket = Socket(channel, terms.protocol, self._request, self._response)
+        await talk(self._options['callback'], channel, socket)
         return False
 
     def _head(self, fields: list[str]) -> bytes:
@@ -60,18 +57,3 @@ class Upgrade:
         kept = [f'{name}: {one}' for name, one in headers.items() if name.lower() not in ONE_HOP]
         lines = '\r\n'.join(('HTTP/1.1 101 Switching Protocols', *fields, *kept, '\r\n'))
         return lines.encode('utf-8', 'surrogateescape')
-
-    async def _talk(self, channel: Channel, socket: Socket) -> None:
-        """Run the callback, and close: by what it came to, where it did not by itself."""
-        try:
-            await call(self._options['callback'], socket)
-        except asyncio.CancelledError:
-            channel.abort()
-            raise
-        except Exception as error:
-            await socket.close(MISTAKE)
-            if error is not channel.raised:
-                raise
-            logger.info('%s', error)  # the client has left, which is no mistake
-        else:
-            await socket.close()

@@ -1,0 +1,272 @@
+"""A handler under aiohttp.web: at a route of an application, or as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, Unpack
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+
+from .adapting import Adapter
+from .asgi import Hook, check_hook
+from .calling import call
+from .channels import GOING_AWAY, Channel
+from .errors import ProtocolError, Refused
+from .forwarded import Proxies
+from .handling import OnError
+from .handshakes import granted, refusal, without_handshake
+from .headers import ONE_HOP, Headers
+from .heads import asked, to_head
+from .options import EXCHANGE_OPTIONS, ExchangeOptions, checked, to_settings
+from .tables import Handler, Request
+from .watching import Watched
+
+__all__ = ['to_application', 'to_web']
+
+CODINGS = frozenset({'gzip', 'deflate', 'br', 'zstd'})  # which aiohttp undoes
+
+WebHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def to_web(
+    handler: Handler,
+    on_error: OnError | None = None,
+    *,
+    auto_decompress: bool = True,
+    **options: Unpack[ExchangeOptions],
+) -> WebHandler:
+    """Make a handler of aiohttp.web, for a route of an application that there is.
+
+    Requests and answers are as with ``listen``: the same tables, checks, limits and mistakes.
+    Connections are aiohttp's, and so are their deadlines and the fields ``Date`` and ``Server``.
+    Of an answer that is text or bytes the application's middlewares get a ``web.Response``, and
+    can change it; one that flows is sent before they see it. ``client_max_size`` is not heeded:
+    ``max_body`` is the limit.
+
+    Args:
+        handler: ``async`` or plain: takes a ``Request``, returns a response table.
+        on_error: Called with the exception and the request, and awaited where it can be.
+        auto_decompress: What the application was made with. Unless that is False, as
+            ``web.Application(handler_args={'auto_decompress': False})`` makes it, aiohttp undoes
+            the codings of bodies: ``into='raw'`` then is not, and one that was cut off passes.
+        options: As of ``asgi.to_asgi``.
+
+    Raises:
+        TableError: An option is unknown, or its value is not what it takes.
+    """
+    adapter = to_adapter(handler, on_error, options)
+    return _serving(adapter, set(), auto_decompress)
+
+
+def to_application(
+    handler: Handler,
+    on_error: OnError | None = None,
+    *,
+    on_startup: Hook = None,
+    on_shutdown: Hook = None,
+    **options: Unpack[ExchangeOptions],
+) -> web.Application:
+    """Make an ``aiohttp.web.Application`` of a handler, whose every request it answers.
+
+    For gunicorn's ``aiohttp.GunicornWebWorker``, and for ``web.run_app``.
+
+    Args:
+        handler: ``async`` or plain: takes a ``Request``, returns a response table.
+        on_error: Called with the exception and the request, and awaited where it can be.
+        on_startup: Called before the first request, plain or ``async``.
+        on_shutdown: Called after the last request, likewise.
+        options: As of ``asgi.to_asgi``.
+
+    Raises:
+        TableError: An option is unknown, or its value is not what it takes.
+    """
+    begin, end = check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)
+    channels: set[Channel] = set()
+    serve = _serving(to_adapter(handler, on_error, options), channels, False)
+
+    @web.middleware
+    async def every(request: web.Request, _: Any) -> web.StreamResponse:
+        return await serve(request)  # in place of routes, which have no path such as *
+
+    async def shut(_: web.Application) -> None:
+        for channel in list(channels):
+            channel.shut(GOING_AWAY)
+
+    application = web.Application(middlewares=[every], handler_args={'auto_decompress': False})
+    application.on_shutdown.append(shut)
+    for signal, hook in ((application.on_startup, begin), (application.on_cleanup, end)):
+        if hook is not None:
+            signal.append(_calls(hook))
+    return application
+
+
+def _calls(hook: Callable[[], Any]) -> Callable[[web.Application], Awaitable[None]]:
+    async def called(_: web.Application) -> None:
+        await call(hook)
+
+    return called
+
+
+def to_adapter(handler: Handler, on_error: OnError | None, options: Any) -> Adapter:
+    made = checked(handler, options, EXCHANGE_OPTIONS)
+    return Adapter(handler, to_settings(made, on_error))
+
+
+def _serving(adapter: Adapter, channels: set[Channel], decompressed: bool) -> WebHandler:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        line = WebLine(request, channels, decompressed=decompressed)
+        await adapter(line)
+        return line.response
+
+    return serve
+
+
+class WebLine:
+    """A request that aiohttp.web has taken up, and the way of its answer.
+
+    ``begun``, ``gone``, ``method`` and ``announced`` are those of ``Line``.
+    """
+
+    announced = False
+
+    def __init__(self, request: web.Request, channels: set[Channel], *, decompressed: bool) -> None:
+        self._request, self._channels = request, channels
+        self._decompressed = decompressed
+        self.method = request.method
+        self.begun = self.gone = False
+        self.response: web.StreamResponse = web.Response(status=500)
+
+    @property
+    def sockname(self) -> Any:
+        """The address of this server."""
+        return self._info('sockname')
+
+    def _info(self, name: str) -> Any:
+        transport = self._request.transport
+        return None if transport is None else transport.get_extra_info(name)
+
+    async def head(self, proxies: Proxies) -> Request:
+        """Make the table of the request, but for its body."""
+        request = self._request
+        headers = Headers(request.headers)
+        coding = headers.get('Content-Encoding', '').lower()
+        if self._decompressed and coding in CODINGS and request.can_read_body:
+            headers.popall('Content-Encoding')
+            if headers.popall('Content-Length', None):
+                headers['Transfer-Encoding'] = 'chunked'  # nobody knows how long it is
+        peer = self._info('peername')
+        return to_head(
+            request.method,
+            request.raw_path,
+            f'{request.version.major}.{request.version.minor}',
+            headers,
+            asked(request.remote if isinstance(peer, tuple) else None, headers, proxies),
+            request.scheme,
+            self,
+        )
+
+    def parts(self, seconds: float) -> AsyncIterator[bytes]:
+        """Read the body, each part within a time."""
+        return _Parts(self._request, seconds)
+
+    async def left(self) -> None:
+        """Wait until the client has left."""
+        transport = self._request.transport
+        if transport is not None and not transport.is_closing():
+            await Watched(transport).left()
+
+    async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
+        """Answer by what the application's middlewares may change."""
+        response = web.Response(status=status, reason=reason, headers=headers, body=body or None)
+        self._set(response, headers)
+
+    def _set(self, response: web.StreamResponse, headers: Headers) -> None:
+        for text in (*headers.values(), response.reason or ''):
+            text.encode()  # aiohttp could write no other, and would not say so here
+        if headers.get('Connection') == 'close':
+            response.force_close()
+        self.response = response
+
+    async def start(self, status: int, reason: str | None, headers: Headers) -> None:
+        """Begin an answer whose body comes in parts."""
+        response = web.StreamResponse(status=status, reason=reason, headers=headers)
+        self._set(response, headers)
+        self.begun = True
+        await response.prepare(self._request)
+
+    async def write(self, data: bytes) -> None:
+        """Write a part of it, and wait while the client reads."""
+        await self.response.write(data)
+
+    async def end(self) -> None:
+        """End it."""
+        await self.response.write_eof()
+
+    def sends_files(self) -> bool:
+        """Tell that files are read here."""
+        return False
+
+    async def file(self, path: str) -> None:
+        """Leave the body to the engine."""
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """Break the answer off. A body that ends with its connection needs a reset for it."""
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()
+
+    def refuses(
+        self, options: dict[str, Any], request: Request
+    ) -> tuple[int, Sequence[str]] | None:
+        """Find why the request opens no WebSocket."""
+        headers = self._request.headers
+        upgrades = (
+            headers.get('Upgrade', '').lower() == 'websocket'
+            and 'upgrade' in headers.get('Connection', '').lower()
+            and not self._request.body_exists
+        )
+        return refusal(options, request, upgrades=upgrades)
+
+    async def open(
+        self, options: dict[str, Any], request: Request, headers: Headers
+    ) -> tuple[Channel, str | None]:
+        """Open a WebSocket, whose frames are read here."""
+        terms, fields = granted(options, request)
+        kept = without_handshake(headers)
+        pairs = [pair for pair in kept.items() if pair[0].lower() not in ONE_HOP]
+        given = Headers([*(tuple(field.split(': ')) for field in fields), *pairs])
+        await self.start(101, None, given)
+        self.response.force_close()
+        if self._request.transport is None:
+            raise ConnectionResetError('the client has left')
+        channel = Channel(self._request.protocol, terms, is_client=False)
+        self._request.protocol.set_parser(channel)  # type: ignore[arg-type]
+        self._channels.add(channel)
+        asyncio.create_task(channel.gone.wait()).add_done_callback(
+            lambda _: self._channels.discard(channel)
+        )
+        return channel, terms.protocol
+
+
+class _Parts:
+    """The parts of a body, each within a time."""
+
+    def __init__(self, request: web.Request, seconds: float) -> None:
+        self._request, self._seconds = request, seconds
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content = self._request.content
+        try:
+            async with asyncio.timeout(self._seconds):
+                data = await content.readany()
+        except RequestPayloadError as error:
+            raise ProtocolError(str(error)) from error
+        if not data:
+            raise StopAsyncIteration
+        return data
