@@ -13,7 +13,7 @@ from .adapting import Adapter
 from .asgi import Hook, check_hook
 from .calling import call
 from .channels import GOING_AWAY, Channel
-from .errors import ProtocolError, Refused
+from .errors import ProtocolError
 from .forwarded import Proxies
 from .handling import OnError
 from .handshakes import granted, refusal, without_handshake
@@ -87,7 +87,7 @@ def to_application(
     serve = _serving(to_adapter(handler, on_error, options), channels, False)
 
     @web.middleware
-    async def every(request: web.Request, _: Any) -> web.StreamResponse:
+    async def every(request: web.Request, handler: Any) -> web.StreamResponse:
         return await serve(request)  # in place of routes, which have no path such as *
 
     async def shut(_: web.Application) -> None:
@@ -117,7 +117,10 @@ def to_adapter(handler: Handler, on_error: OnError | None, options: Any) -> Adap
 def _serving(adapter: Adapter, channels: set[Channel], decompressed: bool) -> WebHandler:
     async def serve(request: web.Request) -> web.StreamResponse:
         line = WebLine(request, channels, decompressed=decompressed)
-        await adapter(line)
+        try:
+            await adapter(line)
+        finally:
+            channels.difference_update(line.opened)
         return line.response
 
     return serve
@@ -129,14 +132,13 @@ class WebLine:
     ``begun``, ``gone``, ``method`` and ``announced`` are those of ``Line``.
     """
 
-    announced = False
-
     def __init__(self, request: web.Request, channels: set[Channel], *, decompressed: bool) -> None:
         self._request, self._channels = request, channels
         self._decompressed = decompressed
         self.method = request.method
-        self.begun = self.gone = False
+        self.begun = self.gone = self.announced = False
         self.response: web.StreamResponse = web.Response(status=500)
+        self.opened: list[Channel] = []
 
     @property
     def sockname(self) -> Any:
@@ -154,8 +156,8 @@ class WebLine:
         coding = headers.get('Content-Encoding', '').lower()
         if self._decompressed and coding in CODINGS and request.can_read_body:
             headers.popall('Content-Encoding')
-            if headers.popall('Content-Length', None):
-                headers['Transfer-Encoding'] = 'chunked'  # nobody knows how long it is
+            headers.popall('Content-Length', None)
+            self.announced = True
         peer = self._info('peername')
         return to_head(
             request.method,
@@ -245,9 +247,7 @@ class WebLine:
         channel = Channel(self._request.protocol, terms, is_client=False)
         self._request.protocol.set_parser(channel)  # type: ignore[arg-type]
         self._channels.add(channel)
-        asyncio.create_task(channel.gone.wait()).add_done_callback(
-            lambda _: self._channels.discard(channel)
-        )
+        self.opened.append(channel)
         return channel, terms.protocol
 
 

@@ -1,0 +1,167 @@
+"""The handler that tests/test_serving.py asks under every engine."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+SEEN = Counter()  # what happened that no answer tells: iterators closed, errors told
+FILE = Path(__file__).with_name('served.py')
+
+
+def told(error, request):
+    """Count what ``on_error`` is told."""
+    SEEN[f'{type(error).__name__}:{request.path}'] += 1
+
+
+def into(request):
+    """Take each path's body as its query says."""
+    return request.query if request.query in ('bytes', 'json', 'stream', 'raw') else 'text'
+
+
+async def seen(what):
+    """Wait until something has happened, tell how often, and forget it."""
+    while not SEEN[what]:
+        await asyncio.sleep(0.001)  # no event tells, nor is there one loop
+    return SEEN.pop(what)
+
+
+OPTIONS = {'into': into, 'max_body': 1000, 'on_error': told}
+
+
+async def chat(socket):
+    """Send back what comes; close when told to."""
+    async for message in socket:
+        if message == 'close':
+            await socket.close(4001, 'as-you-said')
+        else:
+            await socket.send(message)
+    SEEN[f'socket:{socket.code}:{socket.reason}'] += 1
+
+
+async def chunks():
+    """Give a chunk, and the next once somebody has asked for /go."""
+    yield 'one'
+    await seen('go')
+    yield b'two'
+
+
+async def forever(key):
+    """Give a chunk and no more; tell when closed."""
+    try:
+        yield b'x'
+        await asyncio.Event().wait()
+    finally:
+        SEEN[f'closed:{key}'] += 1
+
+
+async def broken():
+    """Fail midway."""
+    yield b'x' * 10
+    await asyncio.sleep(0.01)
+    raise ValueError('midway')
+
+
+async def ticks():
+    """Give two events."""
+    yield {'event': 'tick', 'data': 'a\nb', 'id': '1'}
+    yield {}
+
+
+async def digest(request):
+    """Give back what is read piece by piece."""
+    return {'status': 200, 'body': str(len(await request.body.read()))}
+
+
+async def form(request):
+    """Tell the fields of a form and the size of its file."""
+    fields = await request.form()
+    return {'status': 200, 'json': [fields['name'], len(fields['photo']['body'])]}
+
+
+def tell(request):
+    """Tell what was given."""
+    table = request.plain()
+    table['headers'] = [[name.lower(), value] for name, value in table['headers']]
+    return {'status': 200, 'json': table}
+
+
+async def count(request):
+    """Tell how often something happened, once it has."""
+    return {'status': 200, 'body': str(await seen(request.query))}
+
+
+def go(request):
+    """Let ``chunks`` go on."""
+    SEEN['go'] += 1
+    return {'status': 204}
+
+
+def echo(request):
+    """Give the body back as it came, under its type."""
+    body = request.bytes() if request.query == 'bytes' else request.body
+    return {
+        'status': 200,
+        'headers': {'Content-Type': request.headers.get('Content-Type')},
+        'body': body,
+    }
+
+
+def fail(request):
+    """Be a mistake."""
+    raise LookupError(request.path)
+
+
+ROUTES = {
+    '/tell': tell,
+    '/echo': echo,
+    '/json': lambda request: {'status': 200, 'json': request.body},
+    '/digest': digest,
+    '/form': form,
+    '/fail': fail,
+    '/count': count,
+    '/go': go,
+    '/chunks': lambda request: {'status': 200, 'body': chunks()},
+    '/length': lambda request: {
+        'status': 200,
+        'headers': {'Content-Length': 3},
+        'body': iter(['a', 'bc']),
+    },
+    '/forever': lambda request: {'status': 200, 'body': forever(request.query)},
+    '/broken': lambda request: {'status': 200, 'body': broken()},
+    '/events': lambda request: {'status': 200, 'events': ticks()},
+    '/file': lambda request: {'status': 200, 'body': FILE},
+    '/no-file': lambda request: {'status': 200, 'body': FILE.with_name('none')},
+    '/many': lambda request: {'status': 200, 'headers': {'X-Many': ['b', 'a', 'b']}},
+    '/control': lambda request: {'status': 200, 'headers': {'X': 'a\r\nb: c'}},
+    '/204': lambda request: {'status': 204},
+    '/304': lambda request: {'status': 304, 'headers': {'ETag': '"x"', 'Content-Length': 9}},
+    '/nothing': lambda request: {'status': 200},
+    '/bytes': lambda request: {'status': 200, 'body': bytes(range(256))},
+    '/koi8': lambda request: {
+        'status': 200,
+        'headers': {'Content-Type': 'text/plain; charset=koi8-r'},
+        'body': 'слово',
+    },
+    '/socket': lambda request: {
+        'websocket': {'callback': chat, 'protocols': ['v2', 'v1'], 'max_message': 100},
+        'headers': {'X-Room': 'a'},
+    },
+    '/denied': lambda request: {'status': 401, 'body': 'who are you?'},
+}
+
+
+async def handler(request):
+    """Answer by the path."""
+    if request.path not in ROUTES:
+        return {'status': 404, 'headers': {'X-Url': request.url}}
+    answer = ROUTES[request.path](request)
+    return await answer if asyncio.iscoroutine(answer) else answer
+
+
+def __getattr__(name):
+    """Make the application for engines that import it."""
+    if name == 'app':
+        from aioluahttp.asgi import to_asgi
+
+        return to_asgi(handler, **OPTIONS)
+    raise AttributeError(name)

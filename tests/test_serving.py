@@ -1,0 +1,434 @@
+"""One handler under every engine: the tables are the same, whatever serves it."""
+
+import asyncio
+import contextlib
+import gzip
+import logging
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import hypercorn.asyncio
+import hypercorn.config
+import pytest
+import uvicorn
+from aiohttp import web
+
+import aioluahttp as http
+from aioluahttp.asgi import to_asgi
+from aioluahttp.web import to_application, to_web
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import served  # noqa: E402
+
+sys.path.remove(str(HERE))
+
+ENGINES = (
+    'lean',
+    'plain',
+    'route',
+    'application',
+    'uvicorn-h11',
+    'uvicorn-httptools',
+    'hypercorn',
+    'granian',
+)
+OURS = {'lean', 'plain', 'route', 'application'}
+# What an engine does not tell an application, or does in a way of its own.
+NO_LONE_QUESTION_MARK = set(ENGINES) - OURS  # ASGI has path and query apart
+LOWER_CASE_NAMES = set(ENGINES) - OURS
+NO_RESPONSE_LENGTH = {'granian'}  # of an answer without a body
+NO_PHRASE = {'hypercorn'}
+
+
+@contextlib.contextmanager
+def listening():
+    """Give a socket that listens."""
+    with socket.create_server(('127.0.0.1', 0)) as sock:
+        yield sock
+
+
+@contextlib.asynccontextmanager
+async def with_listen(engine):
+    """Serve by ``listen``."""
+    async with http.listen('127.0.0.1', 0, served.handler, **served.OPTIONS) as server:
+        yield server.port
+
+
+@contextlib.asynccontextmanager
+async def with_web(engine):
+    """Serve by aiohttp.web."""
+    if engine == 'application':
+        application = to_application(served.handler, **served.OPTIONS)
+    else:
+        application = web.Application(client_max_size=1)  # which is not heeded
+        application.router.add_route('*', '/{tail:.*}', to_web(served.handler, **served.OPTIONS))
+    runner = web.AppRunner(application, shutdown_timeout=1)
+    await runner.setup()
+    with listening() as sock:
+        await web.SockSite(runner, sock).start()
+        yield sock.getsockname()[1]
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def with_uvicorn(engine):
+    """Serve by uvicorn, with the one parser or the other."""
+    config = uvicorn.Config(
+        to_asgi(served.handler, **served.OPTIONS),
+        http=engine.partition('-')[2],
+        log_config=None,
+        lifespan='on',
+    )
+    server = uvicorn.Server(config)
+    with listening() as sock:
+        task = asyncio.create_task(server.serve([sock]))
+        yield sock.getsockname()[1]
+        while not server.started:
+            await asyncio.sleep(0)
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def with_hypercorn(engine):
+    """Serve by hypercorn."""
+    config = hypercorn.config.Config()
+    config.graceful_timeout = 0.1
+    config.errorlog = None
+    with listening() as sock:
+        config.bind = [f'fd://{sock.fileno()}']
+        end = asyncio.Event()
+        serving = hypercorn.asyncio.serve(
+            to_asgi(served.handler, **served.OPTIONS), config, shutdown_trigger=end.wait
+        )
+        task = asyncio.create_task(serving)
+        yield sock.getsockname()[1]
+        end.set()
+        await task
+        sock.detach()  # hypercorn has closed it
+
+
+@pytest.fixture(scope='session')
+def granian():
+    """Serve by granian, in a process of its own, once for all tests."""
+    with listening() as sock:
+        port = sock.getsockname()[1]
+    command = ['granian', '--interface', 'asgi', '--port', str(port), 'served:app']
+    process = subprocess.Popen(
+        [sys.executable, '-m', *command],
+        cwd=HERE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while True:
+        try:
+            socket.create_connection(('127.0.0.1', port)).close()
+            break
+        except ConnectionRefusedError:
+            assert process.poll() is None
+    yield port
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """Name each engine."""
+    return request.param
+
+
+@pytest.fixture
+def serve(engine, request, monkeypatch):
+    """Serve under an engine: ``async with serve() as server``."""
+    served.SEEN.clear()
+    if engine == 'plain':
+        monkeypatch.setattr('aioluahttp.exchange.lean_bytes', lambda *table, **options: None)
+    if engine == 'granian':
+        port = request.getfixturevalue('granian')
+        opened = contextlib.nullcontext(port)
+    else:
+        opened = {
+            'lean': with_listen,
+            'plain': with_listen,
+            'route': with_web,
+            'application': with_web,
+            'hypercorn': with_hypercorn,
+        }.get(engine, with_uvicorn)(engine)
+
+    @contextlib.asynccontextmanager
+    async def serving():
+        async with opened as port:
+            url = f'http://127.0.0.1:{port}'
+            async with http.Client(base_url=url) as client:
+                yield SimpleNamespace(port=port, url=url, ask=client.request, client=client)
+
+    return serving
+
+
+async def test_a_request_is_the_same_table(serve, engine):
+    """All that came is in the table, the target byte for byte."""
+    target = '/tell?a=%20b&c=%27'
+    async with serve() as server:
+        response = await server.ask(
+            url=target, method='PUT', headers={'X-Many': ['b', 'a', 'b']}, body='é', into='json'
+        )
+    table = response.body
+    headers = table.pop('headers')
+    assert ['b', 'a', 'b'] == [value for name, value in headers if name == 'x-many']
+    assert {
+        'method': 'PUT',
+        'url': target,
+        'scheme': 'http',
+        'host': '127.0.0.1',
+        'port': server.port,
+        'path': '/tell',
+        'query': 'a=%20b&c=%27',
+        'version': '1.1',
+        'ip': '127.0.0.1',
+        'body': 'é',
+    } == table
+
+
+@pytest.mark.parametrize('target', ['/a%2Fb%20c/%41;d', '//elsewhere/x', '/x?', "/!$&'()*+,;=:@"])
+async def test_a_target_is_left_as_it_is(serve, engine, wire, target):
+    """Nothing of it is decoded, and no slash is taken for a host."""
+    async with serve() as server, wire(server) as client:
+        client.ask(f'GET {target}')
+        _, headers, _ = await client.answer()
+    expected = target.rstrip('?') if engine in NO_LONE_QUESTION_MARK else target
+    assert expected == headers['X-Url']
+
+
+async def test_the_authority_is_what_host_says(serve, engine, wire):
+    """Not where the connection goes to."""
+    async with serve() as server, wire(server) as client:
+        client.send(b'GET /tell HTTP/1.1\r\nHost: Example.org:81\r\n\r\n')
+        _, _, body = await client.answer()
+    assert b'"host":"example.org","port":81,' in body
+
+
+async def test_without_a_body_there_is_none(serve, engine):
+    """A GET has no body, a POST has, if only an empty one."""
+    async with serve() as server:
+        assert 'body' not in (await server.ask(url='/tell', into='json')).body
+        response = await server.ask(url='/tell', method='POST', into='json')
+        assert '' == response.body['body']
+
+
+@pytest.mark.parametrize('kind', [None, 'text/plain', 'a/b; charset=punycode', 'a/b; charset=gbk'])
+@pytest.mark.parametrize('query', ['', 'bytes'])
+async def test_no_byte_of_a_body_is_lost(serve, engine, kind, query):
+    """All 256 values go there and back as text, and as bytes."""
+    async with serve() as server:
+        post = {'method': 'POST', 'url': '/echo', 'headers': {'Content-Type': kind}}
+        response = await server.ask(post, query=query, body=bytes(range(256)), into='bytes')
+    assert bytes(range(256)) == response.body
+
+
+async def test_a_body_may_be_json(serve, engine):
+    """Both ways; what is none is a 400."""
+    async with serve() as server:
+        post = {'method': 'POST', 'url': '/json', 'query': 'json', 'into': 'json'}
+        assert [1, {'a': None}] == (await server.ask(post, json=[1, {'a': None}])).body
+        assert 400 == (await server.ask(post, body='{', into='text')).status
+
+
+@pytest.mark.parametrize(
+    ('path', 'kind', 'body'),
+    [
+        ('/bytes', 'application/octet-stream', bytes(range(256))),
+        ('/koi8', 'text/plain; charset=koi8-r', 'слово'.encode('koi8-r')),
+        ('/events', 'text/event-stream', b'event: tick\ndata: a\ndata: b\nid: 1\n\n:\n\n'),
+        ('/length', 'application/octet-stream', b'abc'),
+    ],
+)
+async def test_an_answer_has_its_type_and_bytes(serve, engine, path, kind, body):
+    """Whether it is at hand or comes in chunks."""
+    async with serve() as server:
+        response = await server.ask(url=path, into='bytes')
+    assert (200, kind, body) == (response.status, response.headers['Content-Type'], response.body)
+
+
+async def test_a_repeated_header_of_an_answer_keeps_its_values(serve, engine):
+    """In their order."""
+    async with serve() as server:
+        response = await server.ask(url='/many')
+    assert ['b', 'a', 'b'] == response.headers.getall('x-many')
+
+
+@pytest.mark.parametrize(
+    ('method', 'path', 'status', 'length'),
+    [
+        ('HEAD', '/bytes', 200, '256'),
+        ('HEAD', '/length', 200, '3'),
+        ('HEAD', '/file', 200, str(served.FILE.stat().st_size)),
+        ('GET', '/204', 204, None),
+        ('GET', '/304', 304, '9'),
+        ('GET', '/nothing', 200, '0'),
+        ('GET', '/elsewhere', 404, '0'),
+        ('GET', '/no-file', 404, '9'),
+        ('HEAD', '/no-file', 404, '9'),
+        ('GET', '/socket', 426, '16'),
+    ],
+)
+async def test_an_answer_has_its_length(serve, engine, wire, method, path, status, length):
+    """Those without a body, too, and the connection goes on behind them."""
+    async with serve() as server, wire(server) as client:
+        for _ in range(2 if status != 426 else 1):
+            client.ask(f'{method} {path}')
+            silent = method == 'HEAD' or status in (204, 304)
+            found, headers, _ = await client.answer(silent=silent)
+            assert (status, length) == (found, headers.get('Content-Length'))
+
+
+@pytest.mark.parametrize(('path', 'error'), [('/fail', 'LookupError'), ('/control', 'TableError')])
+async def test_a_mistake_is_a_500(serve, engine, caplog, path, error):
+    """It is told to ``on_error``, and nothing of the table is sent."""
+    async with serve() as server:
+        response = await server.ask(url=path)
+        assert (500, 'Internal Server Error') == (response.status, response.body)
+        assert 'b' not in response.headers
+        assert '1' == (await server.ask(url='/count', query=f'{error}:{path}')).body
+
+
+async def test_a_mistake_midway_breaks_the_answer_off(serve, engine, caplog):
+    """Its client can tell."""
+    async with serve() as server:
+        with pytest.raises(http.ProtocolError):
+            await server.ask(url='/broken')
+        assert '1' == (await server.ask(url='/count', query='ValueError:/broken')).body
+
+
+async def test_a_chunk_is_sent_before_the_next_is_made(serve, engine):
+    """The client has the first, and then lets the second come."""
+    async with serve() as server:
+        response = await server.ask(url='/chunks', into='stream')
+        async with response.body as stream:
+            assert b'one' == await anext(stream)
+            await server.ask(url='/go')
+            assert b'two' == await stream.read()
+
+
+async def test_a_client_that_leaves_ends_an_answer(serve, engine, wire):
+    """Its iterator is closed, though it gives nothing more."""
+    async with serve() as server:
+        async with wire(server) as client:
+            client.ask(f'GET /forever?{engine}')
+            await client.reader.readuntil(b'x')
+        assert '1' == (await server.ask(url='/count', query=f'closed:{engine}')).body
+
+
+@pytest.mark.parametrize('framing', ['length', 'chunked'])
+async def test_a_body_over_the_limit_is_a_413(serve, engine, wire, framing):
+    """By what it says, and by what it is."""
+    async with serve() as server, wire(server) as client:
+        if framing == 'length':
+            client.ask('POST /echo', 'Content-Length: 1001', body=b'x' * 1001)
+        else:
+            chunk = b'3e9\r\n' + b'x' * 1001 + b'\r\n0\r\n\r\n'
+            client.ask('POST /echo', 'Transfer-Encoding: chunked', body=chunk)
+        assert 413 == (await client.answer())[0]
+
+
+@pytest.mark.parametrize('query', ['', 'stream', 'raw'])
+async def test_a_body_is_decompressed_within_the_limit(serve, engine, query):
+    """Its headers then say so; a bomb is a 413, and what is raw is as it came."""
+    headers = {'Content-Encoding': 'gzip'}
+    post = {'method': 'POST', 'url': '/digest' if query else '/echo', 'query': query}
+    small, bomb = gzip.compress(b'x' * 1000), gzip.compress(b'x' * 1001)
+    async with serve() as server:
+        response = await server.ask(post, body=small, headers=headers)
+        raw = query == 'raw' and engine != 'route'  # where aiohttp has undone it
+        found = response.body if query else str(len(response.body))
+        assert str(len(small) if raw else 1000) == found
+        response = await server.ask(post, body=bomb, headers=headers)
+        assert (200 if raw else 413) == response.status
+
+
+async def test_a_body_is_read_as_it_comes(serve, engine, wire):
+    """The callback is called when the head is there."""
+    async with serve() as server, wire(server) as client:
+        client.ask('POST /digest?stream', 'Transfer-Encoding: chunked', body=b'3\r\nabc\r\n')
+        await client.writer.drain()
+        client.send(b'2\r\nde\r\n0\r\n\r\n')
+        assert b'5' == (await client.answer())[2]
+
+
+async def test_a_form_is_read(serve, engine):
+    """Its fields and files."""
+    parts = [{'name': 'name', 'body': 'Ada'}, {'name': 'photo', 'filename': 'a', 'body': b'x' * 9}]
+    async with serve() as server:
+        post = {'method': 'POST', 'url': '/form', 'into': 'json'}
+        assert ['Ada', 9] == (await server.ask(post, multipart=parts)).body
+        assert 400 == (await server.ask(post, body='x', into='text')).status
+
+
+@pytest.mark.parametrize(
+    ('asked', 'status', 'part'),
+    [
+        ({}, 200, slice(None)),
+        ({'Range': 'bytes=3-9'}, 206, slice(3, 10)),
+        ({'Range': 'bytes=-5'}, 206, slice(-5, None)),
+        ({'Range': 'bytes=999999-'}, 416, slice(0)),
+        ({'If-None-Match': '*'}, 304, slice(0)),
+        ({'If-Modified-Since': 'Fri, 31 Dec 2100 23:59:59 GMT'}, 304, slice(0)),
+        ({'If-Match': '"none"'}, 412, slice(0)),
+    ],
+)
+async def test_a_file_is_sent_as_it_is_asked_for(serve, engine, asked, status, part):
+    """Whole, in part, or not at all."""
+    async with serve() as server:
+        response = await server.ask(url='/file', headers=asked, into='bytes')
+    assert (status, served.FILE.read_bytes()[part]) == (response.status, response.body)
+
+
+async def test_a_websocket_is_the_same(serve, engine):
+    """Text and bytes go both ways; the subprotocol, the headers and the close code are agreed."""
+    async with serve() as server:
+        async with server.client.websocket(url='/socket', protocols=['v1', 'v2']) as ws:
+            assert ('v1', 'a') == (ws.protocol, ws.response.headers['X-Room'])
+            await ws.send('é')
+            assert 'é' == await anext(ws)
+            await ws.send(b'\x00\xff')
+            assert b'\x00\xff' == await anext(ws)
+            await ws.send('close')
+            assert [] == [message async for message in ws]
+            assert (4001, 'as-you-said') == (ws.code, ws.reason)
+        assert '1' == (await server.ask(url='/count', query='socket:4001:as-you-said')).body
+
+
+async def test_the_close_of_a_client_ends_a_websocket(serve, engine):
+    """The callback is told the code."""
+    async with serve() as server:
+        async with server.client.websocket(url='/socket') as ws:
+            await ws.close(4002, 'bye')
+        assert '1' == (await server.ask(url='/count', query='socket:4002:bye')).body
+
+
+async def test_a_message_over_the_limit_ends_a_websocket(serve, engine):
+    """The client is told why; the one up to the limit passes."""
+    async with serve() as server, server.client.websocket(url='/socket') as ws:
+        await ws.send('x' * 100)
+        assert 100 == len(await anext(ws))
+        await ws.send('x' * 101)
+        assert [] == [message async for message in ws]
+        assert 1009 == ws.code
+
+
+@pytest.mark.parametrize(
+    ('path', 'headers', 'status'),
+    [('/denied', {}, 401), ('/fail', {}, 500), ('/socket', {'Origin': 'http://evil'}, 403)],
+)
+async def test_a_websocket_may_be_declined(serve, engine, caplog, path, headers, status):
+    """With the status that the callback gives; one of another origin's page is."""
+    async with serve() as server:
+        with pytest.raises(http.ProtocolError, match=str(status)):
+            async with server.client.websocket(url=path, headers=headers):
+                pass
+
+
+logging.getLogger('hypercorn.error').propagate = False
