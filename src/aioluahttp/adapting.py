@@ -118,9 +118,10 @@ class Adapter(Handling):
         if refused:
             status, fields = refused
             logger.info('no WebSocket for %s: %s', request.get('ip'), status)
-            headers = Headers(tuple(field.split(': ')) for field in fields)
-            headers['Content-Type'] = 'text/plain; charset=utf-8'
-            await line.whole(status, None, headers, PHRASES[status].encode())
+            body = PHRASES[status].encode()
+            plain = {'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': str(len(body))}
+            headers = Headers([*(field.split(': ') for field in fields), *plain.items()])
+            await line.whole(status, None, headers, body)
             return status
         end, protocol = await line.open(options, request, response['headers'])
         await talk(options['callback'], end, Socket(end, protocol, request, response))

@@ -11,7 +11,7 @@ from aiohttp import WSMsgType
 
 __all__ = ['Messages']
 
-NO_CODE, ABNORMAL, TOO_BIG = 1005, 1006, 1009
+NO_CODE, TOO_BIG = 1005, 1009
 LOST = (OSError, RuntimeError)  # what engines raise who are told to send behind the end
 
 
@@ -50,14 +50,11 @@ class Messages:
                 break
             await self._came.put(data)
         else:
-            self._lost(message.get('code') or NO_CODE, message.get('reason') or '')
+            # Whether the peer has closed or hung up, engines do not tell: hypercorn has 1006 for
+            # both, and uvicorn 1005 for the latter.
+            self._closing = True
+            self.code, self.reason = message.get('code') or NO_CODE, message.get('reason') or ''
         await self._came.put(None)
-
-    def _lost(self, code: int, reason: str) -> None:
-        self.code, self.reason = code, reason
-        if code == ABNORMAL:
-            self.fault = 'the peer hung up without a closing handshake'
-        self._closing = True
 
     async def read(self) -> str | bytes | None:
         """Wait for a message; None where there will be none any more."""
