@@ -9,17 +9,27 @@ import aioluahttp
 
 ROWS = [
     {'errors', 'deadlines'},
-    {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
+    {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding', 'watching'},
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
     {'channels', 'checks', 'tables'},
-    {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'heads', 'sockets'},
+    {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'heads', 'messages', 'sockets'},
     {'outgoing', 'selection', 'taking'},
-    {'redirects', 'environment', 'incoming', 'attempts', 'sending', 'landing', 'handling'},
-    {'flowing', 'lean', 'direct', 'options', 'paths', 'streaming', 'upgrading'},
-    {'defaults', 'transport', 'exchange'},
+    {
+        'redirects',
+        'environment',
+        'incoming',
+        'attempts',
+        'sending',
+        'landing',
+        'handling',
+        'scopes',
+    },
+    {'answering', 'flowing', 'lean', 'direct', 'options', 'paths', 'streaming', 'upgrading'},
+    {'adapting', 'defaults', 'transport', 'exchange'},
     {'dialing'},
-    {'client', 'connections'},
+    {'asgi', 'client', 'connections'},
+    {'web'},
     {'pool', 'acceptor'},
     {'server'},
     {'listening'},
@@ -30,12 +40,18 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITH_AIOHTTP = {
+    'bodies',
+    'channels',
+    'framing',
+    'handshakes',
+    'messages',
+    'multipart',
+    'sockets',
+}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
-    'redirects',
-    'environment',
-    'landing',
-    'defaults',
+    *('adapting', 'answering', 'asgi', 'handling', 'options', 'outgoing', 'scopes'),
+    *('defaults', 'environment', 'landing', 'redirects', 'selection', 'taking'),
 }
 
 

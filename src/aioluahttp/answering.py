@@ -83,7 +83,9 @@ Start = tuple[int, str | None]
 
 async def _whole(line: Writes, method: str, start: Start, headers: Headers, data: bytes) -> None:
     status, reason = start
-    framed = _framed(headers, length_of(method, status, headers, data))
+    # The length of what is not sent engines leave out of a 304, or take for a mistake.
+    length = None if status == 304 else length_of(method, status, headers, data)
+    framed = _framed(headers, length)
     await line.whole(status, reason, framed, b'' if is_silent(method, status) else data)
 
 
