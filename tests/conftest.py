@@ -129,6 +129,40 @@ def frames() -> SimpleNamespace:
     return SimpleNamespace(write=write_frame, read=read_frame, asking=ASKING, granted=GRANTED)
 
 
+SCOPE = {
+    'type': 'http',
+    'asgi': {'version': '3.0'},
+    'http_version': '1.1',
+    'method': 'GET',
+    'scheme': 'http',
+    'path': '/',
+    'query_string': b'',
+    'headers': [(b'host', b'example.org')],
+}
+
+
+@pytest.fixture(scope='session')
+def by_messages() -> Callable[..., Awaitable[list[dict[str, Any]]]]:
+    """Run an ASGI application with a scope and messages; gives what it sent.
+
+    Behind the last message nothing comes any more.
+    """
+
+    async def ask(application: Any, *messages: Any, **scope: Any) -> list[dict[str, Any]]:
+        given, sent = list(messages), []
+
+        async def receive() -> Any:
+            return given.pop(0) if given else await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await application(SCOPE | scope, receive, send)
+        return sent
+
+    return ask
+
+
 @pytest.fixture(scope='session')
 def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
     """Let the loop turn until something holds that no event tells of."""

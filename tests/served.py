@@ -20,8 +20,8 @@ def into(request):
 
 async def seen(what):
     """Wait until something has happened, tell how often, and forget it."""
-    while not SEEN[what]:
-        await asyncio.sleep(0.001)  # no event tells, nor is there one loop
+    while not SEEN[what]:  # noqa: ASYNC110  # no event tells, nor is there one loop
+        await asyncio.sleep(0.001)
     return SEEN.pop(what)
 
 

@@ -1,6 +1,5 @@
 """A handler as an ASGI application: what no engine has a part in."""
 
-import asyncio
 import subprocess
 import sys
 
@@ -15,35 +14,9 @@ def hello(request):
     return {'status': 200, 'body': f'{request.method} {request.url}'}
 
 
-SCOPE = {
-    'type': 'http',
-    'asgi': {'version': '3.0'},
-    'http_version': '1.1',
-    'method': 'GET',
-    'scheme': 'http',
-    'path': '/',
-    'query_string': b'',
-    'headers': [(b'host', b'example.org')],
-}
-
-
-async def ask(application, *messages, **scope):
-    """Run an application with these messages, and give what it sent."""
-    given, sent = list(messages), []
-
-    async def receive():
-        return given.pop(0) if given else await asyncio.Event().wait()
-
-    async def send(message):
-        sent.append(message)
-
-    await application(SCOPE | scope, receive, send)
-    return sent
-
-
-async def test_a_request_is_answered_by_messages():
+async def test_a_request_is_answered(by_messages):
     """A start with the headers, and a body."""
-    sent = await ask(to_asgi(hello), path='/a')
+    sent = await by_messages(to_asgi(hello), path='/a')
     assert [
         {
             'type': 'http.response.start',
@@ -57,7 +30,7 @@ async def test_a_request_is_answered_by_messages():
 BEGIN, END = {'type': 'lifespan.startup'}, {'type': 'lifespan.shutdown'}
 
 
-async def test_it_has_a_begin_and_an_end():
+async def test_it_has_a_begin_and_an_end(by_messages):
     """Functions for them may be plain or async, or absent."""
     seen = []
 
@@ -66,21 +39,21 @@ async def test_it_has_a_begin_and_an_end():
 
     application = to_asgi(hello, on_startup=lambda: seen.append('begin'), on_shutdown=end)
     for one in (application, to_asgi(hello)):
-        sent = await ask(one, BEGIN, END, type='lifespan')
+        sent = await by_messages(one, BEGIN, END, type='lifespan')
         types = [message['type'] for message in sent]
         assert ['lifespan.startup.complete', 'lifespan.shutdown.complete'] == types
     assert ['begin', 'end'] == seen
 
 
 @pytest.mark.parametrize('phase', ['startup', 'shutdown'])
-async def test_a_mistake_in_them_is_told(phase, caplog):
+async def test_a_mistake_in_them_is_told(phase, caplog, by_messages):
     """So an engine does not start, and it is logged."""
 
     async def fail():
         raise LookupError('no database')
 
     application = to_asgi(hello, **{f'on_{phase}': fail})
-    *_, last = await ask(application, BEGIN, END, type='lifespan')
+    *_, last = await by_messages(application, BEGIN, END, type='lifespan')
     assert {
         'type': f'lifespan.{phase}.failed',
         'message': 'LookupError: no database',
@@ -88,10 +61,10 @@ async def test_a_mistake_in_them_is_told(phase, caplog):
     assert f'on_{phase} failed' in caplog.text
 
 
-async def test_what_is_no_scope_is_an_error():
+async def test_what_is_no_scope_is_an_error(by_messages):
     """As ASGI asks for."""
     with pytest.raises(http.ProtocolError, match=r"no scope of the type 'dns'"):
-        await ask(to_asgi(hello), type='dns')
+        await by_messages(to_asgi(hello), type='dns')
 
 
 @pytest.mark.parametrize(

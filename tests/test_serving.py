@@ -87,8 +87,8 @@ async def with_uvicorn(engine):
     with listening() as sock:
         task = asyncio.create_task(server.serve([sock]))
         yield sock.getsockname()[1]
-        while not server.started:
-            await asyncio.sleep(0)  # noqa: ASYNC110  # no event tells
+        while not server.started:  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(0)
         server.should_exit = True
         await task
 

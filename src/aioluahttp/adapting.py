@@ -13,6 +13,7 @@ from .conversion import to_response
 from .errors import Refused
 from .forwarded import Proxies
 from .handling import Handling, refusal
+from .handshakes import to_pairs
 from .headers import Headers
 from .outgoing import PHRASES
 from .sockets import End, Socket, talk
@@ -37,9 +38,11 @@ class Line(Writes, Protocol):
 
     async def head(self, proxies: Proxies) -> Request:
         """Make its table, but for its body; raises ``Refused``."""
+        ...
 
     def parts(self, seconds: float) -> AsyncIterator[bytes]:
         """Read its body, each part within a time."""
+        ...
 
     def refuses(
         self, options: dict[str, Any], request: Request
@@ -50,6 +53,7 @@ class Line(Writes, Protocol):
         self, options: dict[str, Any], request: Request, headers: Headers
     ) -> tuple[End, str | None]:
         """Open a WebSocket, and give its end here, and the subprotocol."""
+        ...
 
     def cut(self) -> None:
         """Break the answer off, so that its client can tell."""
@@ -120,7 +124,7 @@ class Adapter(Handling):
             logger.info('no WebSocket for %s: %s', request.get('ip'), status)
             body = PHRASES[status].encode()
             plain = {'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': str(len(body))}
-            headers = Headers([*(field.split(': ') for field in fields), *plain.items()])
+            headers = Headers([*to_pairs(fields), *plain.items()])
             await line.whole(status, None, headers, body)
             return status
         end, protocol = await line.open(options, request, response['headers'])

@@ -18,6 +18,8 @@ from .tables import Response
 
 __all__ = ['Writes', 'answer', 'until_left']
 
+Start = tuple[int, str | None]  # a status, and the phrase that is to go with it
+
 PIECE = 256 * 1024  # bytes of a file that are read at a time: each costs a turn of a thread
 
 
@@ -51,6 +53,7 @@ class Writes(Protocol):
 
     def sends_files(self) -> bool:
         """Tell whether whole files can be left to the engine."""
+        ...
 
     async def file(self, path: str) -> None:
         """Leave the body to the engine, which reads it from a file."""
@@ -64,7 +67,7 @@ async def answer(line: Writes, method: str, asked: Headers, response: Response[A
         response: In normal form, without a ``websocket``.
     """
     headers, body = response['headers'].copy(), response['body']
-    start = response['status'], response.get('reason')
+    start: Start = response['status'], response.get('reason')
     if isinstance(body, str | bytes):
         await _whole(line, method, start, headers, wire_body(headers, body))
     elif isinstance(body, FLOWING):
@@ -76,9 +79,6 @@ async def answer(line: Writes, method: str, asked: Headers, response: Response[A
     else:
         wire_body(headers, body)  # raises what is to be said of it
     return start[0]
-
-
-Start = tuple[int, str | None]
 
 
 async def _whole(line: Writes, method: str, start: Start, headers: Headers, data: bytes) -> None:
@@ -134,7 +134,11 @@ async def _path(
         await _whole(line, method, (404, None), missing, PHRASES[404].encode())
         return 404
     fields = Headers(found.fields)
-    kept = [pair for pair in headers.items() if pair[0] not in fields or pair[0].lower() == TYPE]
+    kept = [
+        pair
+        for pair in headers.items()
+        if pair[0] not in fields or pair[0].lower() == 'content-type'
+    ]
     start = found.status, reason if found.status == status else None
     headers = Headers(kept)
     for name, value in fields.items():
@@ -150,9 +154,6 @@ async def _path(
         else:
             await _pieces(line, file, found)
     return found.status
-
-
-TYPE = 'content-type'  # the callback's counts
 
 
 async def _pieces(line: Writes, file: BinaryIO, found: Selected) -> None:

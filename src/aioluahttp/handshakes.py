@@ -25,6 +25,7 @@ __all__ = [
     'max_message',
     'protocol_of',
     'refusal',
+    'to_pairs',
     'without_handshake',
 ]
 
@@ -173,6 +174,11 @@ def protocol_of(options: Mapping[str, Any], offered: Sequence[str]) -> str | Non
     """Choose a subprotocol: the first that the client offers, of those that are known."""
     known = options.get('protocols', ())
     return next((one for one in offered if one in known), None)
+
+
+def to_pairs(fields: Sequence[str]) -> list[tuple[str, str]]:
+    """Take fields apart that were made here."""
+    return [(name, value) for name, _, value in (field.partition(': ') for field in fields)]
 
 
 def granted(options: Mapping[str, Any], request: Request) -> tuple[Terms, list[str]]:

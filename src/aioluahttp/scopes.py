@@ -199,7 +199,11 @@ def _target(scope: Scope) -> str:
     """Give the path as it came, below the one that the application is mounted at."""
     root: str = scope.get('root_path') or ''
     raw = scope.get('raw_path')
-    path = quote(scope['path'], SAFE) if raw is None else _text(raw).partition('?')[0]
+    path = (
+        quote(scope['path'], SAFE, errors='surrogateescape')
+        if raw is None
+        else _text(raw).partition('?')[0]
+    )
     return _below(path, root.rstrip('/').encode())
 
 

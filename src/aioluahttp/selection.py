@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from errno import EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
 from math import ceil
 from mimetypes import MimeTypes
@@ -69,15 +70,12 @@ def select(path: Any, method: str, headers: Headers, status: int) -> Selected | 
     fields = {'Content-Type': TYPES.guess_type(name)[0] or DEFAULT}
     if coding:
         fields |= {'Content-Encoding': coding, 'Vary': 'Accept-Encoding'}
-    file = open(found, 'rb')  # noqa: SIM115  # it is for the caller to close
-    try:
-        selected = _selected(file, status, asked)
-    except BaseException:
-        file.close()
-        raise
-    if method == 'HEAD' or not selected.size:
-        file.close()
-        selected = selected._replace(file=None)
+    with ExitStack() as opened:
+        selected = _selected(opened.enter_context(open(found, 'rb')), status, asked)
+        if method != 'HEAD' and selected.size:
+            opened.pop_all()  # it is for the caller to close
+        else:
+            selected = selected._replace(file=None)
     kept = fields if selected.status in (status, 206) else {}
     return selected._replace(path=found, fields=kept | selected.fields)
 

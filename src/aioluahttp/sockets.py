@@ -34,6 +34,7 @@ class End(Protocol):
 
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
         """Send a message; give whether that was possible."""
+        ...
 
     async def close(self, code: int, reason: str) -> None:
         """Close, and wait until the connection has ended."""

@@ -16,7 +16,7 @@ from .channels import GOING_AWAY, Channel
 from .errors import ProtocolError
 from .forwarded import Proxies
 from .handling import OnError
-from .handshakes import granted, refusal, without_handshake
+from .handshakes import granted, refusal, to_pairs, without_handshake
 from .headers import ONE_HOP, Headers
 from .heads import asked, to_head
 from .options import EXCHANGE_OPTIONS, ExchangeOptions, checked, to_settings
@@ -239,7 +239,7 @@ class WebLine:
         terms, fields = granted(options, request)
         kept = without_handshake(headers)
         pairs = [pair for pair in kept.items() if pair[0].lower() not in ONE_HOP]
-        given = Headers([*(tuple(field.split(': ')) for field in fields), *pairs])
+        given = Headers([*to_pairs(fields), *pairs])
         await self.start(101, None, given)
         self.response.force_close()
         if self._request.transport is None:
