@@ -41,13 +41,10 @@ class Line:
         """Take the end."""
         self.ended = True
 
-    def sends_files(self):
-        """Tell whether paths are taken."""
-        return self.files
-
     async def file(self, path):
-        """Take a path."""
-        self.paths.append(path)
+        """Take a path, or not."""
+        self.paths += [path] * self.files
+        return self.files
 
 
 async def answered(table, method='GET', line=None, **asked):

@@ -166,7 +166,7 @@ async def answer(line):
     await line.write(b'a')
     await line.end()
     line.cut()
-    return line.sends_files()
+    return await line.file('/a')
 
 
 @pytest.mark.parametrize('version', ['1.1', '2'])
@@ -190,8 +190,7 @@ async def test_a_file_is_left_to_the_engine(lines):
     """Where that takes one."""
 
     async def send(line):
-        assert line.sends_files()
-        await line.file('/a')
+        assert await line.file('/a')
 
     sent = (await lines(send, extensions={'http.response.pathsend': {}}))[1]
     assert [{'type': 'http.response.pathsend', 'path': '/a'}] == sent

@@ -135,6 +135,12 @@ def test_what_lies_beside_it_compressed_is_sent(file, takes, coding):
     )
 
 
+def test_what_lies_beside_it_is_a_file(file):
+    """Nothing else is sent in its place."""
+    file.with_name('digits.txt.gz').mkdir()
+    assert b'0123456789' == read(file, Accept_Encoding='gzip')[1]
+
+
 @pytest.mark.parametrize('name', ['none', 'digits.txt/none', 'x' * 300, 'a\0b'])
 def test_a_file_that_is_missing_is_none(file, name):
     """Also where no file could have the name."""

@@ -51,12 +51,9 @@ class Writes(Protocol):
     async def end(self) -> None:
         """End it."""
 
-    def sends_files(self) -> bool:
-        """Tell whether whole files can be left to the engine."""
+    async def file(self, path: str) -> bool:
+        """Leave the body, which is a whole file, to the engine; tell whether that takes it."""
         ...
-
-    async def file(self, path: str) -> None:
-        """Leave the body to the engine, which reads it from a file."""
 
 
 async def answer(line: Writes, method: str, asked: Headers, response: Response[Any]) -> int:
@@ -149,9 +146,7 @@ async def _path(
         return found.status
     with closing(found.file) as file:
         await line.start(*start, framed)
-        if line.sends_files() and found.status == status:
-            await line.file(found.path)
-        else:
+        if found.status != status or not await line.file(found.path):
             await _pieces(line, file, found)
     return found.status
 

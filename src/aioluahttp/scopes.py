@@ -22,7 +22,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 SCHEMES = {'http': 'http', 'https': 'https', 'ws': 'http', 'wss': 'https'}
-SAFE = "/!$%&'()*+,-.:;=@_~"  # what stands in a path as it is (RFC 3986 3.3)
+SAFE = "/!$&'()*+,-.:;=@_~"  # what stands in a path as it is (RFC 3986 3.3)
 PATH_SEND = 'http.response.pathsend'
 
 
@@ -119,14 +119,13 @@ class ScopeLine:
             await self._say({'type': self._reply + '.body', 'body': data, 'more_body': more})
         self._ended = not more
 
-    def sends_files(self) -> bool:
-        """Tell whether the engine takes paths."""
-        return not self._is_socket and PATH_SEND in (self._scope.get('extensions') or ())
-
-    async def file(self, path: str) -> None:
-        """Leave the body to the engine."""
-        await self._say({'type': PATH_SEND, 'path': path})
-        self._ended = True
+    async def file(self, path: str) -> bool:
+        """Leave the body to the engine, where that takes paths; tell whether it does."""
+        takes = not self._is_socket and PATH_SEND in (self._scope.get('extensions') or ())
+        if takes:
+            await self._say({'type': PATH_SEND, 'path': path})
+            self._ended = True
+        return takes
 
     def cut(self) -> None:
         """Break off: what is not ended when the application returns, the engine breaks off."""

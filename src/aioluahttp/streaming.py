@@ -15,7 +15,7 @@ from .headers import Headers
 from .outgoing import Measure, encode, encode_head, framing_of, given_length, is_silent
 from .tables import Response
 
-__all__ = ['Streamed']
+__all__ = ['Streamed', 'reset']
 
 AT_ONCE = struct.pack('ii', 1, 0)  # linger: no bytes are sent any more, but a reset
 
@@ -65,7 +65,7 @@ class Streamed:
             await self._write(connection, b'0\r\n\r\n' if chunked else b'')
         except BaseException:
             if until_close:  # which would look like the end of the body
-                _reset(connection)
+                reset(connection.transport)
             raise
 
     async def _write(self, connection: Framed, data: bytes) -> None:
@@ -80,8 +80,8 @@ def _chunk(data: bytes) -> bytes:
     return b'%x\r\n%b\r\n' % (len(data), data) if data else b''
 
 
-def _reset(connection: Framed) -> None:
-    transport = connection.transport
+def reset(transport: Any) -> None:
+    """End a connection so that its peer takes nothing for the end of a body."""
     if transport is not None:
         on_socket = transport.get_extra_info('socket')
         on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)

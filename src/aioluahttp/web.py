@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias, Unpack
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from .handshakes import granted, refusal, to_pairs, without_handshake
 from .headers import ONE_HOP, Headers
 from .heads import asked, to_head
 from .options import EXCHANGE_OPTIONS, ExchangeOptions, checked, to_settings
+from .streaming import reset
 from .tables import Handler, Request
 from .watching import Watched
 
@@ -196,29 +198,34 @@ class WebLine:
         response = web.StreamResponse(status=status, reason=reason, headers=headers)
         self._set(response, headers)
         self.begun = True
-        await response.prepare(self._request)
+        with self._noting():
+            await response.prepare(self._request)
 
     async def write(self, data: bytes) -> None:
         """Write a part of it, and wait while the client reads."""
-        await self.response.write(data)
+        with self._noting():
+            await self.response.write(data)
 
     async def end(self) -> None:
         """End it."""
-        await self.response.write_eof()
+        with self._noting():
+            await self.response.write_eof()
 
-    def sends_files(self) -> bool:
-        """Tell that files are read here."""
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError:
+            self.gone = True
+            raise
+
+    async def file(self, path: str) -> bool:
+        """Leave no file to aiohttp: it is read here."""
         return False
 
-    async def file(self, path: str) -> None:
-        """Leave the body to the engine."""
-        raise NotImplementedError
-
     def cut(self) -> None:
-        """Break the answer off. A body that ends with its connection needs a reset for it."""
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()
+        """Break the answer off."""
+        reset(self._request.transport)
 
     def refuses(
         self, options: dict[str, Any], request: Request
@@ -242,8 +249,6 @@ class WebLine:
         given = Headers([*to_pairs(fields), *pairs])
         await self.start(101, None, given)
         self.response.force_close()
-        if self._request.transport is None:
-            raise ConnectionResetError('the client has left')
         channel = Channel(self._request.protocol, terms, is_client=False)
         self._request.protocol.set_parser(channel)  # type: ignore[arg-type]
         self._channels.add(channel)

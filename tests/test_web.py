@@ -1,0 +1,311 @@
+"""A handler under aiohttp.web."""
+
+import asyncio
+import contextlib
+import gzip
+
+import pytest
+from aiohttp import web
+
+import aioluahttp as http
+from aioluahttp.web import to_application, to_web
+
+
+@contextlib.asynccontextmanager
+async def serve(application):
+    """Serve an application of aiohttp's."""
+    before = asyncio.all_tasks()
+    runner = web.AppRunner(application, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, '127.0.0.1', 0)
+        await site.start()
+        yield Running(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+        # aiohttp's, of connections that it has closed
+        if left := [one for one in asyncio.all_tasks() - before if 'RequestHandler' in repr(one)]:
+            await asyncio.wait(left)
+
+
+class Running:
+    """A server: where it is."""
+
+    def __init__(self, port):
+        self.port, self.url = port, f'http://127.0.0.1:{port}'
+
+
+def at_route(handler, middlewares=(), **options):
+    """Make an application with one route."""
+    application = web.Application(middlewares=middlewares)
+    application.router.add_route('*', '/{tail:.*}', to_web(handler, **options))
+    return application
+
+
+BOTH = pytest.mark.parametrize('made', [at_route, to_application])
+
+
+def echo(request):
+    """Answer with the body."""
+    return {'status': 200, 'body': request.body}
+
+
+@BOTH
+async def test_a_request_is_a_table(made):
+    """So is the answer."""
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        return {'status': 201, 'reason': 'Made', 'json': [1]}
+
+    async with serve(made(handler)) as server, http.Client() as client:
+        response = await client.request(url=server.url + '/%41?b', into='json')
+    assert (201, 'Made', [1]) == (response.status, response.reason, response.body)
+    table = seen[0]
+    assert ('/%41?b', '127.0.0.1', 'http', server.port, '1.1') == (
+        table.url,
+        table.ip,
+        table.scheme,
+        table.port,
+        table.version,
+    )
+
+
+async def test_an_application_has_every_path(wire):
+    """Also ``*``, which is none of a route."""
+    application = to_application(lambda request: {'status': 200, 'body': request.url})
+    async with serve(application) as server, wire(server) as client:
+        client.ask('OPTIONS *')
+        assert b'*' == (await client.answer())[2]
+
+
+async def test_an_application_begins_and_ends():
+    """Functions for it may be plain or async."""
+    seen = []
+
+    async def end():
+        seen.append('end')
+
+    application = to_application(echo, on_startup=lambda: seen.append('begin'), on_shutdown=end)
+    async with serve(application):
+        assert ['begin'] == seen
+    assert ['begin', 'end'] == seen
+
+
+async def test_middlewares_may_change_an_answer_that_is_at_hand():
+    """As any of the application's."""
+
+    @web.middleware
+    async def marks(request, handler):
+        response = await handler(request)
+        response.headers['X-Marked'] = 'yes'
+        return response
+
+    application = at_route(lambda request: {'status': 200, 'body': 'a'}, [marks])
+    async with serve(application) as server, http.Client() as client:
+        assert 'yes' == (await client.request(url=server.url)).headers['X-Marked']
+
+
+ZIPPED = {'Content-Encoding': 'gzip'}
+AS_IT_CAME = gzip.compress(b'abc')
+
+
+@pytest.mark.parametrize(
+    ('made', 'into', 'headers', 'data', 'expected'),
+    [
+        (at_route, 'text', {}, b'abc', b'abc'),
+        (at_route, 'text', ZIPPED, gzip.compress(b'abc'), b'abc'),
+        (at_route, 'raw', ZIPPED, gzip.compress(b'abc'), b'abc'),
+        (to_application, 'text', ZIPPED, gzip.compress(b'abc'), b'abc'),
+        (to_application, 'raw', ZIPPED, AS_IT_CAME, AS_IT_CAME),
+    ],
+)
+async def test_codings_are_undone_once(made, into, headers, data, expected):
+    """By aiohttp or here; the headers describe what there is."""
+
+    async def handler(request):
+        assert (expected == data and bool(headers)) == ('Content-Encoding' in request.headers)
+        body = request.bytes() if into == 'text' else await request.body.read()
+        return {'status': 200, 'body': body}
+
+    async with serve(made(handler, into=into)) as server, http.Client() as client:
+        post = {'method': 'POST', 'url': server.url, 'headers': headers, 'into': 'bytes'}
+        assert expected == (await client.request(post, body=data)).body
+
+
+@BOTH
+async def test_a_body_that_is_broken_is_a_400(made, wire):
+    """Its framing, as it is read."""
+    begun = asyncio.Event()
+
+    async def handler(request):
+        begun.set()
+        return {'status': 200, 'body': await request.body.read()}
+
+    async with serve(made(handler, into='stream')) as server, wire(server) as client:
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'3\r\nabc\r\n')
+        await begun.wait()
+        client.send(b'x\r\n')
+        assert 400 == (await client.answer())[0]
+
+
+@BOTH
+async def test_a_body_that_does_not_come_is_a_408(made, wire):
+    """Within a time."""
+    async with serve(made(echo, body_timeout=0.01)) as server, wire(server) as client:
+        client.ask('POST /', 'Content-Length: 3', body=b'ab')
+        assert 408 == (await client.answer())[0]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    'table', [{'headers': {'X': '\udc80'}}, {'reason': '\udc80'}, {'headers': {'X': 'a\nb'}}]
+)
+async def test_what_aiohttp_cannot_send_is_a_mistake(made, table, caplog):
+    """Bytes that are no text in a header, for one."""
+    told = []
+    application = made(
+        lambda request: {'status': 200} | table, on_error=lambda *both: told.append(both)
+    )
+    async with serve(application) as server, http.Client() as client:
+        assert 500 == (await client.request(url=server.url)).status
+    assert 1 == len(told)
+
+
+@BOTH
+async def test_an_answer_may_be_a_file(made, tmp_path):
+    """Which is read here."""
+    path = tmp_path / 'a.txt'
+    path.write_text('abc')
+    application = made(lambda request: {'status': 200, 'body': path})
+    async with serve(application) as server, http.Client() as client:
+        assert 'abc' == (await client.request(url=server.url)).body
+
+
+@BOTH
+async def test_an_answer_may_close_the_connection(made, wire):
+    """As with ``listen``."""
+    answer = {'status': 200, 'headers': {'Connection': 'close'}, 'body': 'a'}
+    async with serve(made(lambda request: answer)) as server, wire(server) as client:
+        client.ask('GET /')
+        assert 'close' == (await client.answer())[1]['Connection']
+        assert b'' == await client.rest()
+
+
+@BOTH
+@pytest.mark.parametrize('version', ['1.0', '1.1'])
+async def test_a_mistake_midway_breaks_the_answer_off(made, wire, caplog, version):
+    """One that ends with its connection, too, so that nobody takes it for whole."""
+
+    async def broken():
+        yield b'a'
+        raise LookupError
+
+    application = made(lambda request: {'status': 200, 'body': broken()})
+    async with serve(application) as server, wire(server) as client:
+        client.send(f'GET / HTTP/{version}\r\nHost: h\r\n\r\n'.encode())
+        with contextlib.suppress(ConnectionResetError):
+            assert not (await client.rest()).endswith(b'0\r\n\r\n')
+            assert '1.1' == version
+    assert 'LookupError' in caplog.text
+
+
+@BOTH
+async def test_a_client_that_leaves_cancels_the_callback(made, wire):
+    """Where that is wanted; it may have left before anybody looks."""
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(request):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with serve(made(wait, cancel_on_disconnect=True)) as server:
+        async with wire(server) as client:
+            client.ask('GET /')
+            await begun.wait()
+        await cancelled.wait()
+
+
+@pytest.mark.parametrize('answer', [{'status': 200, 'body': iter('a')}, {'websocket': print}])
+async def test_a_client_may_have_left_already(wire, frames, until, caplog, answer):
+    """Then an answer that flows is not begun, and no WebSocket opens."""
+    seen = []
+
+    @web.middleware
+    async def notes(request, handler):
+        seen.append(request)
+        return await handler(request)
+
+    async def handler(request):
+        await until(lambda: seen[0].transport is None)
+        return answer
+
+    async with serve(at_route(handler, [notes])) as server:
+        async with wire(server) as client:
+            client.ask('GET /', *frames.asking)
+            await until(lambda: seen)
+        await until(lambda: seen[0].transport is None)
+    assert 'failed' not in caplog.text
+
+
+async def chat(socket):
+    """Send back what comes."""
+    async for message in socket:
+        await socket.send(message)
+
+
+@BOTH
+async def test_an_answer_may_be_a_websocket(made):
+    """With its frames read here, so all options count."""
+    answer = {'websocket': {'callback': chat, 'heartbeat': 5}, 'headers': {'X': 'a', 'TE': 'b'}}
+    async with serve(made(lambda request: answer)) as server, http.Client() as client:
+        async with client.websocket(url=server.url) as socket:
+            await socket.send('hello')
+            assert 'hello' == await anext(socket)
+            assert ('a', None) == (
+                socket.response.headers['X'],
+                socket.response.headers.get('TE'),
+            )
+        assert 426 == (await client.request(url=server.url)).status
+
+
+async def test_an_application_closes_its_websockets_at_its_end():
+    """So that their callbacks come to their end."""
+    application = to_application(lambda request: {'websocket': chat})
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(application))
+        async with http.Client() as client, client.websocket(url=server.url) as socket:
+            await socket.send('hello')
+            assert 'hello' == await anext(socket)
+            closing = asyncio.create_task(stack.aclose())
+            assert [] == [message async for message in socket]
+            assert 1001 == socket.code
+            await closing
+
+
+async def test_a_unix_socket_has_no_address(tmp_path, wire):
+    """Nor has its client."""
+    path = str(tmp_path / 's')
+    seen = []
+    runner = web.AppRunner(to_application(lambda request: seen.append(request) or {'status': 204}))
+    await runner.setup()
+    await web.UnixSite(runner, path).start()
+    async with wire(path=path) as client:
+        client.send(b'GET / HTTP/1.0\r\n\r\n')
+        await client.rest()
+    await runner.cleanup()
+    assert (None, 'localhost', '1.0') == (seen[0].ip, seen[0].host, seen[0].version)
+
+
+def test_a_wrong_option_is_an_error():
+    """For either."""
+    for made in (to_web, to_application):
+        with pytest.raises(http.TableError, match='max_body'):
+            made(echo, max_bdy=1)
+    with pytest.raises(http.TableError, match='on_shutdown'):
+        to_application(echo, on_shutdown=1)
