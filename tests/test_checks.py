@@ -3,6 +3,7 @@
 import doctest
 import enum
 import http
+import io
 import math
 import string
 from collections.abc import AsyncIterator
@@ -25,6 +26,22 @@ from aioluahttp.checks import (
 from aioluahttp.errors import TableError
 
 LONG = 'x' * 64
+
+
+def closed_file():
+    """Give a file that is no longer open."""
+    file = io.BytesIO(b'a')
+    file.close()
+    return file
+
+
+def ended():
+    """Give a generator that has come to its end."""
+    generator = (part for part in ())
+    list(generator)
+    return generator
+
+
 DEEP: list = []
 for _ in range(50_000):
     DEEP = [DEEP]
@@ -73,6 +90,9 @@ def test_the_examples_hold():
         ('body', b'\xff', b'\xff'),
         ('body', bytearray(b'x'), b'x'),
         ('body', memoryview(b'xyz')[::2], b'xz'),
+        ('body', PurePosixPath('/a'), PurePosixPath('/a')),
+        ('body', (b'a', 'b'), (b'a', 'b')),
+        ('on_progress', print, print),
         ('json', None, 'null'),
         ('json', {'a': [1, 'é']}, '{"a":[1,"\\u00e9"]}'),
         ('form', {'a': 'b c&', 'd': b'\xff'}, 'a=b%20c%26&d=%FF'),
@@ -173,8 +193,14 @@ BAD = [
     ('headers', {'a b': 'c'}, "is 'a b'; it must be a token"),
     ('headers', 5, 'it must be a mapping or a list of pairs'),
     ('headers', {'Cookie': 'secret\n'}, '[Cookie]'),
-    ('body', 5, 'is 5; it must be a str or bytes (of anything else, give json)'),
-    ('body', {'a': 1}, "is {'a': 1}; it must be a str or bytes"),
+    ('body', 5, 'is 5; it must be a str, bytes, a path, a binary file or an iterable of bytes'),
+    ('body', {'a': 1}, "is {'a': 1}; it must be a str, bytes"),
+    ('body', [b'a'], "is [b'a']; it must be a str, bytes"),
+    ('body', {b'a'}, "is {b'a'}; it must be a str, bytes"),
+    ('body', io.StringIO('a'), "it must be a file opened in binary mode ('rb'), not as text"),
+    ('body', closed_file(), 'it must be a file that is open'),
+    ('body', ended(), 'it must be a generator that has not come to its end'),
+    ('on_progress', 5, 'is 5; it must be a function of the bytes so far and of all'),
     ('json', {1, 2}, 'is {1, 2}; it must be what JSON can hold (Object of type set is not'),
     ('json', math.nan, 'is nan; it must be what JSON can hold ('),
     ('json', [math.inf], 'is [inf]; it must be what JSON can hold ('),

@@ -13,8 +13,10 @@ ROWS = [
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
     {'channels', 'checks', 'tables'},
-    {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
+    {'conversion', 'supply', 'folders', 'framing', 'handshakes', 'sockets'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'delivery', 'sending', 'landing'},
+    {'bodies'},
+    {'attempts'},
     {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
     {'defaults', 'transport', 'exchange'},
     {'dialing'},
@@ -29,7 +31,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITH_AIOHTTP = {'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',

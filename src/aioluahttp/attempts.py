@@ -16,6 +16,7 @@ import yarl
 from aiohttp import ClientHandlerType
 
 from .bodies import Body, Source, Terms, read_body
+from .delivery import Delivery
 from .errors import ProtocolError
 from .headers import Headers
 
@@ -118,6 +119,12 @@ class Sending(aiohttp.ClientRequest):
         response.protocol = protocol
         return response  # type: ignore[no-any-return]
 
+    async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
+        if isinstance(self.body, Delivery):
+            await self.body.deliver(writer, conn)
+        else:
+            await super().write_bytes(writer, conn, content_length)
+
 
 class Answer(aiohttp.ClientResponse):
     """An answer with a status that ends a request."""
@@ -193,13 +200,33 @@ async def ask(
         terms: Those on which the body is read as it comes; ``None`` reads it whole.
     """
     request = session.request(method, target, allow_redirects=False, **arguments)
+    delivery = arguments.get('data')
+    if not isinstance(delivery, Delivery):
+        return await _ask(request, limit, terms, None)
+    try:
+        received = await _ask(request, limit, terms, delivery)
+    except BaseException:
+        await delivery.stop()
+        raise
+    if not terms:
+        await delivery.stop()
+    return received
+
+
+async def _ask(
+    request: Any, limit: int | None, terms: Terms | None, delivery: Delivery | None
+) -> Received:
     if terms:
-        answer: Any = await request
+        answer = await request
         headers = Headers(answer.headers)
-        source = Source(answer.content, answer.protocol, answer.tls, answer)
+        source = Source(answer.content, answer.protocol, answer.tls, answer, delivery)
+        if delivery:
+            delivery.answered(answer.content, flows=True)
         return _received(answer, headers, Body(headers, source, terms))
     async with request as answer:
         headers = Headers(answer.headers)
+        if delivery:
+            delivery.answered(answer.content, flows=False)
         data = await read_body(answer.content, headers, answer.protocol, answer.tls, limit)
     return _received(answer, headers, data)
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from .codings import Decoder, decoded, decoder_for
+from .delivery import Delivery
 from .errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from .headers import Headers
 
@@ -21,13 +22,14 @@ class Source(NamedTuple):
     """Where a body comes from.
 
     ``held`` is what keeps the connection from others until it is released or closed: aiohttp's
-    connection, or its response.
+    connection, or its response. ``delivery`` may still be sending what this is the answer to.
     """
 
     content: aiohttp.StreamReader
     protocol: Any
     tls: ssl.SSLObject | None
     held: Any
+    delivery: Delivery | None = None
 
 
 class Terms(NamedTuple):
@@ -108,9 +110,11 @@ class Body:
         except StopAsyncIteration:
             self._ended = self._done = True
             self._source.held.release()
+            await self._stop()
             raise
         except BaseException as error:
             self.close('reading it failed before')
+            await self._stop()
             if ours := self._terms.failed(error):
                 raise ours from error
             raise
@@ -153,6 +157,11 @@ class Body:
 
     async def aclose(self) -> None:
         self.close()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._source.delivery:
+            await self._source.delivery.stop()
 
 
 def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:

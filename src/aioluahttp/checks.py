@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping, Set
 from functools import lru_cache
 from os import PathLike, fsdecode, fsencode
 from typing import Any
@@ -23,7 +24,6 @@ from .headers import CONTROL, TOKEN, to_headers
 from .tls import check_tls
 
 __all__ = [
-    'FLOWING',
     'INTO',
     'PORTS',
     'RECEIVED_CHECKS',
@@ -37,13 +37,16 @@ __all__ = [
     'WHOLE_SERVER',
     'check_body',
     'check_options',
+    'flows',
+    'is_file',
 ]
 
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
 STREAMS = ('stream', 'raw')
 WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
-FLOWING = (AsyncIterable, Iterator)  # no list: of that JSON is meant
+WHOLE = (str, bytes, bytearray, memoryview)
+JSON = (list, Mapping, Set)  # what a body does not flow from: JSON is meant
 LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
 
 
@@ -273,14 +276,41 @@ def check_body(body: Any) -> str | bytes:
     raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
 
 
+def flows(body: Any) -> bool:
+    """Tell whether a body comes chunk by chunk."""
+    return isinstance(body, AsyncIterable | Iterable) and not isinstance(body, WHOLE + JSON)
+
+
 def check_answer(body: Any) -> Any:
     """Check the body of a response, which may come chunk by chunk, or be a file."""
     plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
-    return body if plain or isinstance(body, (*FLOWING, PathLike)) else check_body(body)
+    return body if plain or isinstance(body, PathLike) or flows(body) else check_body(body)
+
+
+def is_file(body: Any) -> bool:
+    """Tell whether a body is an open file, which is read and not iterated."""
+    return hasattr(body, 'read') and not isinstance(body, AsyncIterable)
+
+
+def check_content(body: Any) -> Any:
+    """Check the body of a request: whole, or what gives it piece by piece as it is sent."""
+    if isinstance(body, WHOLE):
+        return check_body(body)
+    file = is_file(body)
+    if file and (isinstance(body, io.TextIOBase) or hasattr(body, 'encoding')):
+        raise TableError.of('body', body, "a file opened in binary mode ('rb'), not as text")
+    if file and getattr(body, 'closed', False):
+        raise TableError.of('body', body, 'a file that is open')
+    if None in (getattr(body, 'gi_frame', 0), getattr(body, 'ag_frame', 0)):
+        raise TableError.of('body', body, 'a generator that has not come to its end')
+    if file or isinstance(body, PathLike) or flows(body):
+        return body
+    right = 'a str, bytes, a path, a binary file or an iterable of bytes'
+    raise TableError.of('body', body, f'{right} (of anything else, give json)')
 
 
 def check_events(events: Any) -> Chunks:
-    if not isinstance(events, FLOWING):
+    if not isinstance(events, AsyncIterable | Iterator):
         raise TableError.of('events', events, "an iterator of tables such as {'data': 'x'}")
     return Chunks(events, encode_event)
 
@@ -298,6 +328,12 @@ def check_form(form: Any) -> str:
     return _encoded('form', form)
 
 
+def check_progress(function: Any) -> Any:
+    if not callable(function):
+        raise TableError.of('on_progress', function, 'a function of the bytes so far and of all')
+    return function
+
+
 def as_it_is(value: Any) -> Any:
     return value
 
@@ -311,7 +347,7 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'path': check_path,
     'query': check_query,
     'headers': to_headers,
-    'body': check_body,
+    'body': check_content,
     'json': check_json,
     'form': check_form,
     'multipart': encode_multipart,
@@ -325,6 +361,7 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'tls': check_tls,
     'proxy': check_proxy,
     'unix': check_unix,
+    'on_progress': check_progress,
     'ip': as_it_is,
     'version': as_it_is,
 }

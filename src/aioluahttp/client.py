@@ -29,6 +29,7 @@ from .shapes import (
     TextTable,
 )
 from .streams import Stream
+from .supply import check_again, to_supply
 from .tables import Request, Response, SentRequest
 from .transport import Transport, described
 
@@ -183,16 +184,23 @@ class Client:
             yield socket
 
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
+        supply = None
         try:
             request = self._defaults.request(table, fields)
+            if supply := to_supply(request.get('body')):
+                request['body'] = supply
             response = await self._within_total(
                 request, lambda transport: self._follow(request, transport)
             )
             return _accepted(response, request.get('check', False))
         except Error as error:
-            given = table if isinstance(table, Mapping) else {}
-            error.request = SentRequest({**given, **fields})
+            given = _given(table, fields)
+            error.request = SentRequest(given)
+            supply = supply or to_supply(given.get('body'))  # of a table that was refused, too
             raise
+        finally:
+            if supply:
+                await supply.close()
 
     async def _within_total(
         self, request: Request, answer: Callable[[Transport], Awaitable[T]]
@@ -235,6 +243,7 @@ class Client:
                 return response
             if not whole:
                 await to_page(response)
+            check_again(following.get('body'), response)
             history.append(response)
             request = following
 
@@ -250,6 +259,10 @@ class Client:
         if self._loop is not loop:
             raise ConnectError('the client belongs to another event loop; make one for each')
         return self._transport
+
+
+def _given(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(table if isinstance(table, Mapping) else {}), **fields}
 
 
 def _checked_cookies(cookies: Any) -> bool | SimpleCookie:

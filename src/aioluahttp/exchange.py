@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp.http_writer import HttpVersion11
 
 from .calling import call
-from .checks import FLOWING, STREAMS, check_into, check_max_body
+from .checks import STREAMS, check_into, check_max_body, flows
 from .conversion import to_response, wire_body
 from .errors import Refused
 from .flowing import open_body
@@ -192,10 +192,10 @@ class Exchange:
         body = response['body']
         if isinstance(body, str | bytes):
             return None
-        if isinstance(body, FLOWING):
-            return Streamed(response, *self._framed(connection, response))
         if isinstance(body, PathLike):
             return FileAnswer(response, *self._framed(connection, response))
+        if flows(body):
+            return Streamed(response, *self._framed(connection, response))
         return None
 
     def _plain(self, connection: Framed, response: Response[Any]) -> Answer:

@@ -110,6 +110,18 @@ def _value(name: str, value: Any) -> str:
     return text
 
 
+def given_length(headers: Headers) -> int | None:
+    """Give the length that headers as written say a body has.
+
+    Raises:
+        TableError: It is no number.
+    """
+    given = headers.get('Content-Length')
+    if given is not None and not re.fullmatch('[0-9]{1,18}', given):
+        raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
+    return None if given is None else int(given)
+
+
 def is_secret(name: str) -> bool:
     """Tell whether a header's value is to be hidden and kept to its origin, by its name."""
     return SECRET.search(name) is not None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
 from typing import Any
 
 from .dates import format_date
-from .errors import TableError
-from .headers import ONE_HOP, Headers
+from .headers import ONE_HOP, Headers, given_length
 
 __all__ = [
     'NO_BODY',
@@ -20,7 +18,6 @@ __all__ = [
     'encode',
     'encode_head',
     'framing_of',
-    'given_length',
     'is_silent',
     'plain_answer',
 ]
@@ -110,18 +107,6 @@ def is_silent(method: str, status: int) -> bool:
 def framing_of(length: int | None) -> str | None:
     """Write the line that tells a length."""
     return None if length is None else f'Content-Length: {length}'
-
-
-def given_length(headers: Headers) -> int | None:
-    """Give the length that a callback says a body has.
-
-    Raises:
-        TableError: It is no number.
-    """
-    given = headers.get('Content-Length')
-    if given is not None and not re.fullmatch('[0-9]{1,18}', given):
-        raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
-    return None if given is None else int(given)
 
 
 def _content_length(method: str, status: int, headers: Headers, body: bytes) -> int | None:

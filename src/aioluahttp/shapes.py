@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
 )
 from os import PathLike
-from typing import Any, Literal, NotRequired, TypeAlias
+from typing import Any, Literal, NotRequired, Protocol, TypeAlias
 
 import yarl
 
@@ -70,6 +70,12 @@ class FormFile(TypedDict):
     body: Any
 
 
+class BinaryFile(Protocol):
+    """What is read piece by piece, in a thread."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class EventTable(TypedDict, total=False):
     """A server-sent event as you write it; ``retry`` is in milliseconds."""
 
@@ -88,6 +94,11 @@ class Event(TypedDict):
     retry: NotRequired[int]
 
 
+Chunk: TypeAlias = bytes | bytearray | memoryview | str
+Flowing: TypeAlias = AsyncIterable[Chunk] | Iterable[Chunk] | PathLike[str]
+Content: TypeAlias = str | bytes | bytearray | memoryview | Flowing | BinaryFile
+
+
 class CommonTable(TypedDict, total=False):
     """The keys of a request table but for ``into``, on which the type of the body hangs."""
 
@@ -99,7 +110,7 @@ class CommonTable(TypedDict, total=False):
     path: str
     query: str | Query
     headers: HeadersLike | None
-    body: str | bytes | bytearray | memoryview | None
+    body: Content | None
     json: Any
     form: Query | None
     multipart: Iterable[Part] | None
@@ -112,6 +123,7 @@ class CommonTable(TypedDict, total=False):
     tls: TlsLike | None
     proxy: str | yarl.URL | None
     unix: str | PathLike[str] | None
+    on_progress: Callable[[int, int | None], object] | None
     ip: str | None
     version: str | None
 
@@ -183,8 +195,6 @@ class UpgradeTable(SocketOptions):
     origins: NotRequired[Iterable[str] | None]
 
 
-Chunk: TypeAlias = bytes | bytearray | memoryview | str
-Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | PathLike[str]
 EventLike: TypeAlias = EventTable | Mapping[str, Any]
 
 

@@ -10,10 +10,9 @@ from typing import Any
 from .calling import Chunks
 from .checks import check_body
 from .conversion import wire_body
-from .errors import TableError
 from .framing import Framed
-from .headers import Headers
-from .outgoing import encode, encode_head, framing_of, given_length, is_silent
+from .headers import Headers, given_length
+from .outgoing import encode, encode_head, framing_of, is_silent
 from .tables import Response
 
 __all__ = ['Streamed']
@@ -57,15 +56,10 @@ class Streamed:
         until_close = length is None and not chunked
         self.keep_alive &= not until_close
         self.framing = 'Transfer-Encoding: chunked' if chunked else framing_of(length)
-        sent = 0
+        self.chunks.length = length
         try:
             async for data in self.chunks:
-                sent += len(data)
-                if length is not None and sent > length:
-                    raise TableError("'body' is longer than its Content-Length")
                 await self._write(connection, _chunk(data) if chunked else data)
-            if length is not None and sent < length:
-                raise TableError("'body' is shorter than its Content-Length")
             await self._write(connection, b'0\r\n\r\n' if chunked else b'')
         except BaseException:
             if until_close:  # which would look like the end of the body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
@@ -181,6 +182,7 @@ class Request(Table):
         tls: Any
         proxy: str | None
         unix: str | None
+        on_progress: Any
 
     def cookies(self) -> dict[str, str]:
         """Give the cookies that came with the request, by name."""
@@ -294,7 +296,19 @@ class SentRequest(Request):
         return f'Request({self._hidden()!r})'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._hidden(),)
+        kept = {key: value for key, value in self._hidden().items() if _pickles(value)}
+        return type(self), (kept,)
+
+
+def _pickles(value: Any) -> bool:
+    """Tell whether a value may travel: an open file, an iterator and a TLS context may not."""
+    if isinstance(value, str | int | float | None):
+        return True
+    try:
+        pickle.dumps(value)
+    except Exception:  # any class may have its own
+        return False
+    return True
 
 
 Answer: TypeAlias = ResponseTable | Mapping[str, Any]

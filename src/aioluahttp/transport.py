@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakSet
@@ -25,13 +24,15 @@ from .attempts import (
     reason,
 )
 from .bodies import Body, Terms
-from .checks import check_userinfo
+from .checks import check_body, check_userinfo
 from .codings import ACCEPT_ENCODING
 from .conversion import body_into, wire_body
+from .delivery import Delivery
 from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
-from .headers import ONE_HOP, Headers, is_secret
+from .headers import ONE_HOP, Headers, given_length, is_secret
 from .landing import is_whole
 from .streams import Stream
+from .supply import PIECE, Supply
 from .tables import Request, Response, SentRequest
 from .tls import client_context
 
@@ -39,7 +40,7 @@ __all__ = ['Transport', 'described']
 
 MAX_BODY = 64 * 1024 * 1024
 READ = 30.0  # seconds for one read of a body that comes as it is read
-LARGE = 1024 * 1024  # bytes from which aiohttp wants a body as a file, so as not to block
+LARGE = 1024 * 1024  # bytes from which a body goes out piece by piece, so as not to block
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
 QUERY = re.compile(r'\?\S*')  # of the URL that some of aiohttp's messages repeat
@@ -147,7 +148,12 @@ class Transport:
             except StaleConnection:  # ends, for each takes a connection out of the pool
                 continue
             except Exception as error:
+                supply = _supply_of(request)
+                if supply and error is supply.error:
+                    raise
                 if isinstance(error, LostConnection) and error.repeatable and not repeated:
+                    if supply and supply.is_spent:
+                        raise translated(error, request, sent=True) from error
                     repeated = True
                 elif ours := translated(error, request, sent=sent or repeated):
                     raise ours from error
@@ -180,6 +186,20 @@ class Transport:
             raise
 
     async def _exchange(self, request: Request) -> Response[Any]:
+        """Make one try."""
+        supply = _supply_of(request)
+        if supply is None:
+            return await self._try(request)
+        try:
+            await supply.open()
+            return await self._try(request)
+        except BaseException as error:
+            await supply.end()
+            if supply.error is None or not isinstance(error, Exception):
+                raise
+        raise supply.error  # here, or what it was raised from would be another
+
+    async def _try(self, request: Request) -> Response[Any]:
         method = request['method']
         target = _target(request['scheme'], request['host'], request['port'], request['url'])
         arguments = _arguments(request, target)
@@ -230,8 +250,7 @@ def _arguments(request: Request, target: yarl.URL) -> dict[str, Any]:
     headers = _headers(request, target)
     arguments: dict[str, Any] = {'headers': headers}
     if 'body' in request:
-        data = wire_body(headers, request['body'])
-        arguments['data'] = data if len(data) < LARGE else io.BytesIO(data)
+        arguments['data'] = _data(request, headers)
     for name, value in DEFAULTS.items():
         headers.setdefault(name, value)
     if 'tls' in request:
@@ -244,6 +263,44 @@ def _arguments(request: Request, target: yarl.URL) -> dict[str, Any]:
     limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
     arguments['timeout'] = _timeout(limits.get('connect'), limits.get('read'))
     return arguments
+
+
+def _supply_of(request: Request) -> Supply | None:
+    body = request.get('body')
+    return body if isinstance(body, Supply) else None
+
+
+def _data(request: Request, headers: Headers) -> bytes | Delivery:
+    """Give what goes out as the body; ``headers`` get the Content-Type that it has by default."""
+    progress = request.get('on_progress')
+    supply = _supply_of(request)
+    if supply is None:
+        data = wire_body(headers, request['body'])
+        if len(data) < LARGE:
+            return data
+        return Delivery(Supply(Slices(data)), len(data), bytes, progress)
+    headers.setdefault('Content-Type', supply.kind or 'application/octet-stream')
+    length = given_length(request['headers'])
+    if supply.length is not None and length not in (None, supply.length):
+        raise TableError.of('headers[Content-Length]', length, f'{supply.length}, as the file has')
+    # What it adds to headers comes too late.
+    encode = partial(_encoded, headers.copy())
+    return Delivery(supply, supply.length if length is None else length, encode, progress)
+
+
+def _encoded(headers: Headers, chunk: Any) -> bytes:
+    return wire_body(headers, check_body(chunk))
+
+
+class Slices:
+    """A large body in pieces, from the start each time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        data = self._data
+        return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
 def _headers(request: Request, target: yarl.URL) -> Headers:
@@ -282,6 +339,10 @@ def _terms(request: Request) -> Terms:
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:
+    if supply := _supply_of(request):
+        if supply.error:
+            raise supply.error
+        request = request | {'body': supply.body}
     if ours := translated(error, request, sent=True):
         ours.request = SentRequest(request)
     return ours

@@ -1,0 +1,136 @@
+"""The body of a request on its way to the peer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any, Never
+
+import aiohttp
+
+from .calling import Chunks
+from .supply import Supply
+
+__all__ = ['Delivery']
+
+
+class Broken(Exception):
+    """The body broke off on our side; carried through aiohttp, which heeds it not."""
+
+
+class Delivery(aiohttp.Payload):
+    """One try to send a body, chunked unless its length is known. Is a payload of aiohttp's.
+
+    ``attempts.Sending`` calls ``deliver`` in a task. A peer that stops reading is no mistake here:
+    its answer, or that there is none, tells why.
+
+    Args:
+        supply: Where it comes from, ready for a try.
+        length: In bytes; ``None`` is unknown.
+        encode: Makes bytes of a chunk.
+        progress: Is told how many bytes were sent, and of how many.
+    """
+
+    autoclose = True  # aiohttp has nothing to close
+
+    def __init__(
+        self,
+        supply: Supply,
+        length: int | None,
+        encode: Callable[[Any], bytes],
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> None:
+        super().__init__(supply)
+        self._length = length
+        self._supply = supply
+        self._encode = encode
+        self._progress = progress
+        self._content: aiohttp.StreamReader | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self.read_timeout: float | None = None  # from when all is sent
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes there are. aiohttp's word for it."""
+        return self._length
+
+    def decode(self, encoding: str = 'utf-8', errors: str = 'strict') -> Never:
+        """Refuse to be text. aiohttp's word for it."""
+        raise TypeError('a body that is sent as it comes is no text')
+
+    async def write(self, writer: Any) -> None:
+        """Write the body, without its end; the iterator is closed whatever happens."""
+        chunks = self._supply.chunks(self._encode)
+        chunks.length = self._length
+        async with aclosing(chunks):
+            await self._write(chunks, writer)
+
+    async def _write(self, chunks: Chunks, writer: Any) -> None:
+        sent = 0
+        async for data in chunks:
+            await _through(writer.write, data)
+            sent += len(data)
+            if self._progress:
+                self._progress(sent, self._length)
+
+    async def deliver(self, writer: Any, connection: Any) -> None:
+        """Send the body over a connection of aiohttp's, and wait for no answer."""
+        self._task = asyncio.current_task()
+        protocol, transport = connection.protocol, connection.transport
+        self.read_timeout, protocol.read_timeout = protocol.read_timeout, None
+        try:
+            await self.write(writer)
+            await _through(writer.write_eof)
+        except _Gone:
+            transport.abort()  # it may wait for its peer to read
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._break(protocol, error)
+            transport.abort()
+            connection.close()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            protocol.read_timeout = self.read_timeout
+            protocol.start_timeout()
+        finally:
+            await self._supply.end()
+
+    def _break(self, protocol: Any, error: Exception) -> None:
+        """Tell those who wait for the answer."""
+        self._supply.error = error
+        for waiting in (protocol, self._content):
+            if waiting is not None:
+                waiting.set_exception(Broken())
+
+    def answered(self, content: aiohttp.StreamReader, *, flows: bool) -> None:
+        """Take note that a head has come.
+
+        Args:
+            content: Of the answer; is told if the body breaks off.
+            flows: Whether who reads it sees to the time that takes.
+        """
+        self._content = content
+        if self._supply.error:
+            content.set_exception(Broken())
+        if flows:
+            self.read_timeout = None
+
+    async def stop(self) -> None:
+        """Send no more, and wait until that is so."""
+        if self._task and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._supply.end()
+
+
+class _Gone(Exception):
+    """The peer does not read any more."""
+
+
+async def _through(write: Callable[..., Any], *data: Any) -> None:
+    try:
+        await write(*data)
+    except OSError as error:
+        raise _Gone from error
