@@ -203,13 +203,13 @@ async def ask(
     delivery = arguments.get('data')
     if not isinstance(delivery, Delivery):
         return await _ask(request, limit, terms, None)
+    flows = False
     try:
         received = await _ask(request, limit, terms, delivery)
-    except BaseException:
-        await delivery.stop()
-        raise
-    if not terms:
-        await delivery.stop()
+        flows = isinstance(received.data, Body)
+    finally:
+        if not flows:  # whose end is that of the delivery, too
+            await delivery.stop()
     return received
 
 
@@ -225,9 +225,14 @@ async def _ask(
         return _received(answer, headers, Body(headers, source, terms))
     async with request as answer:
         headers = Headers(answer.headers)
+        strict = True
         if delivery:
             delivery.answered(answer.content, flows=False)
-        data = await read_body(answer.content, headers, answer.protocol, answer.tls, limit)
+            # Who has no wish to read it resets the connection, behind a page of an error.
+            strict = delivery.is_done or answer.status < 300
+        data = await read_body(
+            answer.content, headers, answer.protocol, answer.tls, limit, strict=strict
+        )
     return _received(answer, headers, data)
 
 

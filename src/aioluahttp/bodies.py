@@ -46,9 +46,23 @@ class Terms(NamedTuple):
 
 
 async def read_body(
-    content: aiohttp.StreamReader, headers: Headers, protocol: Any, tls: Any, limit: int | None
+    content: aiohttp.StreamReader,
+    headers: Headers,
+    protocol: Any,
+    tls: Any,
+    limit: int | None,
+    *,
+    strict: bool = True,
 ) -> bytes:
     """Read a whole body and undo its codings; ``headers`` then describe what there is.
+
+    Args:
+        content: The body.
+        headers: Those of its answer.
+        protocol: That of its connection.
+        tls: Likewise.
+        limit: In bytes, decoded; ``None`` is no limit.
+        strict: Whether one that ends with its connection has to do so in good order.
 
     Raises:
         BodyTooLarge: The decoded body passes the limit.
@@ -62,7 +76,7 @@ async def read_body(
         data = content.read_nowait()  # all of it came with the head
         if limit is not None and len(data) > limit:
             raise BodyTooLarge('the body passed max_body')
-    if not ends_itself:
+    if strict and not ends_itself:
         _check_end(protocol, tls)
     return data
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Never
 
 import aiohttp
 
 from .calling import Chunks
-from .supply import Supply
+from .supply import PIECE, Supply
 
 __all__ = ['Delivery']
 
@@ -32,8 +32,6 @@ class Delivery(aiohttp.Payload):
         progress: Is told how many bytes were sent, and of how many.
     """
 
-    autoclose = True  # aiohttp has nothing to close
-
     def __init__(
         self,
         supply: Supply,
@@ -49,6 +47,12 @@ class Delivery(aiohttp.Payload):
         self._content: aiohttp.StreamReader | None = None
         self._task: asyncio.Task[Any] | None = None
         self.read_timeout: float | None = None  # from when all is sent
+        self.is_done = False  # all of it, and not given up
+
+    @property
+    def autoclose(self) -> bool:
+        """Whether aiohttp has nothing to close."""
+        return True
 
     @property
     def size(self) -> int | None:
@@ -63,7 +67,7 @@ class Delivery(aiohttp.Payload):
         """Write the body, without its end; the iterator is closed whatever happens."""
         chunks = self._supply.chunks(self._encode)
         chunks.length = self._length
-        async with aclosing(chunks):
+        async with contextlib.aclosing(chunks):
             await self._write(chunks, writer)
 
     async def _write(self, chunks: Chunks, writer: Any) -> None:
@@ -77,17 +81,19 @@ class Delivery(aiohttp.Payload):
     async def deliver(self, writer: Any, connection: Any) -> None:
         """Send the body over a connection of aiohttp's, and wait for no answer."""
         self._task = asyncio.current_task()
-        protocol, transport = connection.protocol, connection.transport
+        protocol = connection.protocol
         self.read_timeout, protocol.read_timeout = protocol.read_timeout, None
         try:
-            await self.write(writer)
-            await _through(writer.write_eof)
+            with _heard_out(protocol):
+                await self.write(writer)
+                await _through(writer.write_eof)
+            self.is_done = True
         except _Gone:
-            transport.abort()  # it may wait for its peer to read
+            _abort(protocol)  # it may wait for its peer to read
         except BaseException as error:
             if isinstance(error, Exception):
                 self._break(protocol, error)
-            transport.abort()
+            _abort(protocol)
             connection.close()
             if not isinstance(error, Exception):
                 raise
@@ -123,6 +129,64 @@ class Delivery(aiohttp.Payload):
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._supply.end()
+
+
+class LastWord(asyncio.Protocol):
+    """Stands before a protocol of aiohttp's, and reads what the peer said before it was gone.
+
+    A peer that answers, and closes with something unread, resets the connection. The event loop
+    learns of that by a write that fails, and then reads no more: not the answer, either.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol, self._transport = protocol, protocol.transport
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what came."""
+        self._protocol.data_received(data)
+
+    def eof_received(self) -> Any:
+        """Pass on that nothing more will come."""
+        return self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass on that the peer reads too slowly."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that it has read."""
+        self._protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Read what is left, before the socket is closed."""
+        if isinstance(exc, OSError):
+            with (
+                contextlib.suppress(OSError),
+                self._transport.get_extra_info('socket').dup() as left,
+            ):
+                while data := left.recv(PIECE):
+                    self.data_received(data)
+        self._protocol.connection_lost(exc)
+
+
+@contextlib.contextmanager
+def _heard_out(protocol: Any) -> Iterator[None]:
+    """Lose no answer of a peer that closes the connection while it is written to."""
+    transport = protocol.transport
+    if transport is None or transport.get_extra_info('sslcontext'):  # bytes of TLS say nothing
+        yield
+        return
+    transport.set_protocol(LastWord(protocol))
+    try:
+        yield
+    finally:
+        if protocol.transport is not None:
+            transport.set_protocol(protocol)
+
+
+def _abort(protocol: Any) -> None:
+    if protocol.transport is not None:  # a second end would be an error of asyncio's
+        protocol.transport.abort()
 
 
 class _Gone(Exception):

@@ -36,8 +36,8 @@ def is_one_shot(body: Any) -> bool:
 class Supply:
     """What the body of one request is drawn from, over all its tries.
 
-    ``open`` readies it for a try, ``chunks`` begins it, ``end`` ends it. ``close`` is for the end of
-    all of them. A file that was given is left open, an iterator is closed.
+    ``open`` readies it for a try, ``chunks`` begins it, ``end`` ends it. ``close`` is for the end
+    of all of them. A file that was given is left open, an iterator is closed.
     """
 
     length: int | None = None
@@ -76,7 +76,7 @@ class Supply:
         try:
             if not S_ISREG(os.stat(path).st_mode):  # to open a pipe may take for ever
                 raise TableError.of('body', self.body, 'the path of a file')
-            self._opened = open(path, 'rb')
+            self._opened = open(path, 'rb')  # noqa: SIM115 - until the end of the try
         except OSError as error:
             right = f'the path of a file that can be read ({error.strerror})'
             raise TableError.of('body', self.body, right) from error
@@ -85,8 +85,8 @@ class Supply:
 
     def _rewind(self) -> None:
         if self._start is None:
-            self._start = self.body.tell()
-            self.length = _length_of(self.body, self._start)
+            self._start = start = self.body.tell()
+            self.length = _length_of(self.body, start)
             self.kind = _kind_of(getattr(self.body, 'name', None))
         else:
             self.body.seek(self._start)
@@ -97,8 +97,8 @@ class Supply:
         if self._opened is not None or is_file(self.body):
             file: Any = self._opened or self.body
             return Chunks(_Pieces(file, self.length, stuck=self._one_shot), _check_piece)
-        again = aiter if isinstance(self.body, AsyncIterable) else iter
-        return Chunks(again(self.body), encode)
+        body = self.body
+        return Chunks(aiter(body) if isinstance(body, AsyncIterable) else iter(body), encode)
 
     async def end(self) -> None:
         """Close the file that was opened for a try."""

@@ -197,7 +197,8 @@ class Transport:
             await supply.end()
             if supply.error is None or not isinstance(error, Exception):
                 raise
-        raise supply.error  # here, or what it was raised from would be another
+            mistake: Exception = supply.error
+        raise mistake  # here, or what it was raised from would be another
 
     async def _try(self, request: Request) -> Response[Any]:
         method = request['method']
