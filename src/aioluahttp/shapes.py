@@ -95,7 +95,8 @@ class Event(TypedDict):
 
 
 Chunk: TypeAlias = bytes | bytearray | memoryview | str
-Flowing: TypeAlias = AsyncIterable[Chunk] | Iterable[Chunk] | PathLike[str]
+# Not Iterable, which a list is too: of that JSON is meant.
+Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | tuple[Chunk, ...] | PathLike[str]
 Content: TypeAlias = str | bytes | bytearray | memoryview | Flowing | BinaryFile
 
 

@@ -20,7 +20,7 @@ __all__ = ['PIECE', 'Supply', 'check_again', 'is_one_shot', 'to_supply']
 T = TypeVar('T')
 
 COMPRESSED = {'gzip': 'application/gzip', 'bzip2': 'application/x-bzip2', 'xz': 'application/x-xz'}
-PIECE = 256 * 1024  # bytes read at a time: each costs a turn of a thread
+PIECE = 512 * 1024  # bytes read at a time: each costs a turn of a thread
 
 
 def is_one_shot(body: Any) -> bool:

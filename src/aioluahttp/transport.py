@@ -151,9 +151,8 @@ class Transport:
                 supply = _supply_of(request)
                 if supply and error is supply.error:
                     raise
-                if isinstance(error, LostConnection) and error.repeatable and not repeated:
-                    if supply and supply.is_spent:
-                        raise translated(error, request, sent=True) from error
+                lost = isinstance(error, LostConnection) and error.repeatable
+                if lost and not repeated and not (supply and supply.is_spent):
                     repeated = True
                 elif ours := translated(error, request, sent=sent or repeated):
                     raise ours from error

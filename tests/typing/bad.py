@@ -14,6 +14,7 @@ not_a_word: RequestTable = {'into': 'txt'}  # error
 not_a_deadline: RequestTable = {'timeout': '5'}  # error
 misspelt_deadline: RequestTable = {'timeout': {'totl': 5}}  # error
 a_list_as_body: RequestTable = {'body': ['x']}  # error
+numbers_to_send: RequestTable = {'body': iter([5])}  # error
 a_number_as_password: RequestTable = {'auth': ('user', 5)}  # error
 a_part_of_another_type: RequestTable = {'multipart': [{'name': 5}]}  # error
 a_float_as_header: RequestTable = {'headers': {'A': 1.5}}  # error

@@ -1,7 +1,9 @@
 """What type checkers must let pass. Never run: tests/typing/check.py reads it."""
 
+import io
 import logging
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, assert_type
@@ -28,6 +30,15 @@ async def the_body_has_the_type_that_into_says() -> None:
     async with (await http.request(url='http://h', into='stream')).body as stream:
         assert_type([chunk async for chunk in stream], list[bytes])
         assert_type([line async for line in stream.lines()], list[str])
+
+
+async def a_body_may_flow(chunks: AsyncIterator[bytes]) -> None:
+    await http.request({'url': 'http://h', 'body': chunks, 'on_progress': print})
+    await http.request(url='http://h', body=Path('x'), on_progress=lambda done, total: None)
+    await http.request(url='http://h', body=iter(['x', 'y']))
+    await http.request(url='http://h', body=('x', b'y'))
+    await http.request(url='http://h', body=io.BytesIO(b'x'))
+    await http.request(url='http://h', body=sys.stdin.buffer)
 
 
 async def a_table_in_a_variable_keeps_its_type(into: str) -> None:
