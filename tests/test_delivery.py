@@ -3,6 +3,8 @@
 import asyncio
 import io
 import pickle
+import socket
+import threading
 
 import aiohttp
 import pytest
@@ -303,7 +305,7 @@ async def test_a_table_that_is_refused_closes_its_iterator():
 async def test_an_error_of_a_request_with_an_iterator_pickles():
     """Without what cannot travel."""
     with pytest.raises(http.ConnectError) as caught:
-        await http.request(url='http://localhost:1', body=iter([b'a']), on_progress=lambda *a: 0)
+        await http.request(url='http://localhost:1', body=endless(), on_progress=lambda *a: 0)
     request = pickle.loads(pickle.dumps(caught.value)).request
     assert {'url': 'http://localhost:1'} == request
 
@@ -328,6 +330,40 @@ async def test_an_early_answer_is_given(raw_server, make, length, end):
         for _ in range(10):
             response = await ask(peer, body=make())
             assert (413, 'no') == (response.status, response.body)
+
+
+async def test_an_answer_is_read_though_a_write_fails_first():
+    """The peer answers and resets the connection in one turn of the loop."""
+    listening, asked, gone = socket.create_server(('127.0.0.1', 0)), [], threading.Event()
+
+    def serve():
+        connection, _ = listening.accept()
+        with connection:
+            asked.append(connection.recv(5))
+            connection.sendall(CLOSED.encode())
+        gone.set()
+
+    def chunks():
+        yield PIECE
+        assert gone.wait(30)
+        yield PIECE
+
+    serving = asyncio.create_task(asyncio.to_thread(serve))
+    with listening:
+        response = await http.request(
+            url=f'http://127.0.0.1:{listening.getsockname()[1]}/', body=chunks()
+        )
+        await serving
+    assert (413, 'no', [b'GET /']) == (response.status, response.body, asked)
+
+
+async def test_a_body_is_sent_over_tls(certificates):
+    """As it comes."""
+    async with http.listen('localhost', 0, echo, into='stream', tls=certificates.server) as server:
+        response = await ask(
+            server, body=iter(['a', 'b']), tls={'ca': certificates.ca}, into='json'
+        )
+    assert 'ab' == response.body[0]
 
 
 async def test_an_early_answer_over_tls_is_given(raw_server, certificates):
