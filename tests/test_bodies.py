@@ -329,3 +329,29 @@ async def test_a_client_that_closes_ends_its_streams(raw_server, client):
         for read in (reading, anext(responses[1].body)):
             with pytest.raises(http.ProtocolError, match='the client was closed'):
                 await read
+
+
+# While its request is still sent
+
+
+async def test_a_stream_that_is_left_ends_what_it_is_the_answer_to(raw_server):
+    """The iterator is closed by the time that the stream is."""
+    closed = []
+
+    async def sent():
+        try:
+            yield b'a'
+            await asyncio.get_running_loop().create_future()
+        finally:
+            closed.append(True)
+
+    async def handler(line):
+        await line.reader.readuntil(b'a\r\n')
+        await line.send(answer(b'xy'))
+        await line.reader.read()
+
+    async with raw_server(handler) as peer:
+        for leave in (lambda stream: stream.close(), lambda stream: stream.read()):
+            response = await http.request(url=peer.url, body=sent(), into='stream')
+            await leave(response.body)
+    assert [True, True] == closed

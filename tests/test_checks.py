@@ -316,6 +316,11 @@ def test_a_good_value_of_a_response_passes(key, value, expected):
             ('status', status, f"'status' is {status!r}; it must be an int from 200 to 599")
             for status in (199, 600, -1, '200', 200.0, True, None)
         ),
+        (
+            'body',
+            [b'a'],
+            "'body' is [b'a']; it must be a str or bytes (of anything else, give json)",
+        ),
         ('reason', 'a\r\nX: y', "'reason' is 'a\\r\\nX: y'; it must be a str without control"),
         ('reason', b'OK', "'reason' is b'OK'; it must be a str without control"),
         ('websocket', 5, "'websocket' is 5; it must be an async function that takes a Socket"),

@@ -798,3 +798,38 @@ async def test_a_client_opens_websockets(monkeypatch):
         with pytest.raises(http.ConnectError):
             async with client.websocket(url='ws://nowhere.example'):
                 pass
+
+
+# Bodies that are sent as they come; test_delivery has more of them
+
+
+async def test_a_body_that_cannot_be_sent_twice_is_refused_before_that(raw_server):
+    """At the redirect, which the error has; its iterator is closed, as that of a bad table is."""
+
+    class Once:
+        closed = 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            raise StopIteration
+
+        def close(self):
+            self.closed += 1
+
+    async def handler(line):
+        await line.reader.readuntil(b'0\r\n\r\n')
+        await line.send(redirect('/next', '307 Temporary Redirect'))
+
+    first, second = Once(), Once()
+    async with raw_server(handler) as peer:
+        with pytest.raises(http.TableError) as caught:
+            await http.request(url=peer.url, method='POST', body=first)
+        with pytest.raises(http.TableError):
+            await http.request(url=peer.url, body=second, colour='red')
+    assert ('/next', 1, 1) == (
+        caught.value.response.headers['Location'],
+        first.closed,
+        second.closed,
+    )

@@ -16,7 +16,7 @@ from multidict import CIMultiDict, MultiDict
 
 from aioluahttp import headers
 from aioluahttp.errors import TableError
-from aioluahttp.headers import Headers, hide, parse_cookies, parse_links, to_headers
+from aioluahttp.headers import Headers, given_length, hide, parse_cookies, parse_links, to_headers
 
 TOKENS = st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1)
 VALUES = st.text(st.characters(codec='utf-8', exclude_categories=['Cc'])).map(
@@ -321,3 +321,10 @@ def test_a_secret_is_not_in_a_message(name):
     with pytest.raises(TableError, match=r'\*\*\*') as caught:
         to_headers({name: 'hush\n'})
     assert 'hush' not in str(caught.value)
+
+
+def test_a_length_is_read():
+    """It is a number of bytes, or an error."""
+    assert (None, 5) == (given_length(Headers()), given_length(Headers({'content-length': '5'})))
+    with pytest.raises(TableError, match="'headers\\[Content-Length\\]' is '-5'"):
+        given_length(Headers({'Content-Length': '-5'}))

@@ -415,3 +415,9 @@ async def test_a_form_that_is_none_is_the_client_s_fault(body, headers, limits, 
 async def test_a_limit_of_a_stream_is_none_of_a_body_that_is_there():
     """That has passed ``max_body``."""
     assert {'a': 'b'} == dict(await Request(headers=URLENCODED, body='a=b').form(max_size=1))
+
+
+def test_what_cannot_travel_stays_behind():
+    """The pickle of a request that was sent is without its open files, iterators and functions."""
+    table = SentRequest({'url': '/', 'body': (_ for _ in ()), 'timeout': None, 'check': [200]})
+    assert {'url': '/', 'timeout': None, 'check': [200]} == pickle.loads(pickle.dumps(table))

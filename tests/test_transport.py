@@ -1206,3 +1206,90 @@ async def test_another_protocol_is_asked_for_on_a_connection_of_its_own(raw_serv
     with pytest.raises(http.TableError):
         await transport.switch(request | {'unix': '/x', 'scheme': 'https'}, {})
     await transport.close()
+
+
+# Bodies that are sent as they come; test_delivery has more of them
+
+
+async def receive(line):
+    """Read a chunked request, and give its body with its frames."""
+    await line.reader.readuntil(b'\r\n\r\n')
+    return await line.reader.readuntil(b'0\r\n\r\n')
+
+
+async def test_text_that_flows_is_encoded_as_its_type_says(raw_server):
+    """By the text rule; what is neither text nor bytes is refused, and no table is changed."""
+    came = []
+
+    async def handler(line):
+        came.append(await receive(line))
+        await line.send(OK)
+
+    headers = {'Content-Type': 'text/plain; charset=iso-8859-1'}
+    async with raw_server(handler) as peer:
+        await http.request(url=peer.url, body=iter(['é', b'\xff']), headers=headers)
+        with pytest.raises(http.TableError, match="'body' is 5; it must be a str or bytes"):
+            await http.request(url=peer.url, body=iter([5]))
+    assert [b'1\r\n\xe9\r\n1\r\n\xff\r\n0\r\n\r\n'] == came
+
+
+async def test_a_given_length_is_that_of_the_file(tmp_path):
+    """Another is refused, with nothing sent."""
+    (tmp_path / 'a').write_bytes(b'abc')
+    with pytest.raises(http.TableError, match='it must be 3, as the file has'):
+        await http.request(
+            url='http://127.0.0.1:1', body=tmp_path / 'a', headers={'Content-Length': 5}
+        )
+
+
+async def test_a_stream_that_breaks_tells_what_was_asked(raw_server):
+    """A cancelled read does not, for it is no error."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx')
+        if len(peer.asked) == 1:
+            line.reset()
+        await line.reader.read()
+
+    async with raw_server(handler) as peer:
+        response = await http.request(url=peer.url, into='stream')
+        with pytest.raises(http.ProtocolError) as caught:
+            await response.body.read()
+        assert '/' == caught.value.request['url']
+        response = await http.request(url=peer.url, into='stream')
+        reading = asyncio.create_task(response.body.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+
+@pytest.mark.parametrize('own', [True, False])
+async def test_a_stream_tells_whose_mistake_ended_it(raw_server, own):
+    """The iterator's own exception; or an error that has the table that was sent."""
+    began, error = asyncio.Event(), OSError('mine')
+
+    async def sent():
+        yield b'a'
+        await began.wait()
+        raise error
+
+    async def handler(line):
+        await line.reader.readuntil(b'a\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx')
+        if not own:
+            line.reset()
+        await line.reader.read()
+
+    body = sent()
+    async with raw_server(handler) as peer:
+        response = await http.request(url=peer.url, body=body, into='stream')
+        if own:
+            began.set()
+        with pytest.raises(OSError if own else http.ProtocolError) as caught:
+            await response.body.read()
+    if own:
+        assert error is caught.value
+    else:
+        assert body is caught.value.request['body']
