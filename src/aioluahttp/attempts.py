@@ -113,6 +113,8 @@ class Sending(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol, transport = conn.protocol, conn.transport
         self.reused = take(protocol)
+        if isinstance(self.body, Delivery):
+            self.body.take(protocol, transport)
         response: Any = await super().send(conn)  # may lose the connection
         response.peer = peer_of(transport)
         response.tls = transport.get_extra_info('ssl_object')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Never
 
 import aiohttp
@@ -13,6 +13,8 @@ from .calling import Chunks
 from .supply import PIECE, Supply
 
 __all__ = ['Delivery']
+
+TURN = 256 * 1024  # bytes after which others have a turn of the loop, however fast the peer reads
 
 
 class Broken(Exception):
@@ -46,6 +48,8 @@ class Delivery(aiohttp.Payload):
         self._progress = progress
         self._content: aiohttp.StreamReader | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._protocol: Any = None
+        self._transport: Any = None
         self.read_timeout: float | None = None  # from when all is sent
         self.is_done = False  # all of it, and not given up
 
@@ -71,22 +75,32 @@ class Delivery(aiohttp.Payload):
             await self._write(chunks, writer)
 
     async def _write(self, chunks: Chunks, writer: Any) -> None:
-        sent = 0
+        sent = since = 0
         async for data in chunks:
             await _through(writer.write, data)
             sent += len(data)
+            since += len(data)
+            if since >= TURN:
+                since = 0
+                await asyncio.sleep(0)
             if self._progress:
                 self._progress(sent, self._length)
+
+    def take(self, protocol: Any, transport: Any) -> None:
+        """Take a connection, and lose no answer of a peer that closes it while it is written to."""
+        self._protocol, self._transport = protocol, transport
+        # What is left of TLS says nothing.
+        if not transport.get_extra_info('sslcontext') and transport.get_protocol() is protocol:
+            transport.set_protocol(LastWord(protocol))
 
     async def deliver(self, writer: Any, connection: Any) -> None:
         """Send the body over a connection of aiohttp's, and wait for no answer."""
         self._task = asyncio.current_task()
-        protocol = connection.protocol
+        protocol = self._protocol
         self.read_timeout, protocol.read_timeout = protocol.read_timeout, None
         try:
-            with _heard_out(protocol):
-                await self.write(writer)
-                await _through(writer.write_eof)
+            await self.write(writer)
+            await _through(writer.write_eof)
             self.is_done = True
         except _Gone:
             _abort(protocol)  # it may wait for its peer to read
@@ -129,6 +143,9 @@ class Delivery(aiohttp.Payload):
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._supply.end()
+        transport = self._transport
+        if transport and transport.is_closing() and transport.get_write_buffer_size():
+            transport.abort()  # what is left may wait for ever
 
 
 class LastWord(asyncio.Protocol):
@@ -167,21 +184,6 @@ class LastWord(asyncio.Protocol):
                 while data := left.recv(PIECE):
                     self.data_received(data)
         self._protocol.connection_lost(exc)
-
-
-@contextlib.contextmanager
-def _heard_out(protocol: Any) -> Iterator[None]:
-    """Lose no answer of a peer that closes the connection while it is written to."""
-    transport = protocol.transport
-    if transport is None or transport.get_extra_info('sslcontext'):  # bytes of TLS say nothing
-        yield
-        return
-    transport.set_protocol(LastWord(protocol))
-    try:
-        yield
-    finally:
-        if protocol.transport is not None:
-            transport.set_protocol(protocol)
 
 
 def _abort(protocol: Any) -> None:
