@@ -49,7 +49,7 @@ class Delivery(aiohttp.Payload):
         self._content: aiohttp.StreamReader | None = None
         self._task: asyncio.Task[Any] | None = None
         self._protocol: Any = None
-        self._transport: Any = None
+        self._transport: Any = None  # unless it is TLS, which asyncio ends in time
         self.read_timeout: float | None = None  # from when all is sent
         self.is_done = False  # all of it, and not given up
 
@@ -88,9 +88,11 @@ class Delivery(aiohttp.Payload):
 
     def take(self, protocol: Any, transport: Any) -> None:
         """Take a connection, and lose no answer of a peer that closes it while it is written to."""
-        self._protocol, self._transport = protocol, transport
-        # What is left of TLS says nothing.
-        if not transport.get_extra_info('sslcontext') and transport.get_protocol() is protocol:
+        self._protocol = protocol
+        if transport.get_extra_info('sslcontext'):  # what is left of TLS says nothing
+            return
+        self._transport = transport
+        if transport.get_protocol() is protocol:
             transport.set_protocol(LastWord(protocol))
 
     async def deliver(self, writer: Any, connection: Any) -> None:
