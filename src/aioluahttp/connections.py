@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -209,9 +209,13 @@ class Connection(Framed):
     async def drained(self) -> None:
         """Wait while the peer reads; who stops reading is cut off."""
         if self.transport is not None and self.writing_paused:
-            self.expect_reading(self.transport)
-            await StreamWriter(self, self.connections.loop).drain()
-            self.is_read()
+            await self.unread(StreamWriter(self, self.connections.loop).drain())
+
+    async def unread(self, read: Awaitable[Any]) -> None:
+        """Wait for what comes once the peer reads; who stops reading is cut off."""
+        self.expect_reading(self.transport)
+        await read
+        self.is_read()
 
     def wrote(self, size: int) -> None:
         """Count bytes that were written without ``write``."""

@@ -11,6 +11,7 @@ at the wrong place changes no reading (tests/test_smuggling.py).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
@@ -105,6 +106,9 @@ class Framed(RequestHandler):
 
     async def drained(self) -> None:
         """Wait while the peer reads what was written."""
+
+    async def unread(self, read: Awaitable[Any]) -> None:
+        """Wait for what comes once the peer reads."""
 
     def wrote(self, size: int) -> None:
         """Count bytes of an answer that were written without ``write``."""
