@@ -381,7 +381,7 @@ async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
     """The connection may be lost while the handshake is written."""
 
     class Lost:
-        upgrade, begun, sending, transport = True, False, True, None
+        upgrade, begun, cancels, transport = True, False, True, None
 
         async def write(self, data):
             assert data.startswith(b'HTTP/1.1 101 ')

@@ -115,7 +115,7 @@ class Channel:
             compress=terms.window,
             notakeover=terms.resets,
         )
-        self._reading, self._sending = asyncio.Lock(), asyncio.Lock()
+        self._reading, self._in_turn = asyncio.Lock(), asyncio.Lock()
         self._due: dict[WSMsgType, Any] = {}  # the frames other than messages; the latest of each
         self._talker: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -219,7 +219,7 @@ class Channel:
 
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
         """Send a message, once the peer has read those before; give whether that was possible."""
-        async with self._sending:
+        async with self._in_turn:
             try:
                 await self._drained()
                 if not self.closing:
@@ -242,7 +242,7 @@ class Channel:
 
     async def _talk(self) -> None:
         try:
-            async with self._sending:
+            async with self._in_turn:
                 while self._due:
                     await self._drained()
                     for kind, data in list(self._due.items()):

@@ -63,7 +63,7 @@ class Connection(Framed):
         self.is_read()
         if self.timer is not None:
             self.timer.cancel()
-        cancels = self.sending or self.connections.exchange.settings.cancel_on_disconnect
+        cancels = self.cancels or self.connections.exchange.settings.cancel_on_disconnect
         if self.busy and self.task and cancels and self.channel is None:  # which tells by itself
             self.task.cancel()
         self.connections.gone(self)
@@ -87,7 +87,7 @@ class Connection(Framed):
             and self.whole
             and self.ssl_context is None  # which has no such half
             and not self.connections.exchange.settings.cancel_on_disconnect
-            and not (self.sending and self.begun)
+            and not self.begun
         )
         return self.at_eof
 
@@ -185,7 +185,7 @@ class Connection(Framed):
         """See to what follows an answer."""
         if not goes_on or self.ended or self.connections.exchange.closing:
             broken = self.body.exception() is not None
-            self._leave(sending=broken or not self.whole or bool(self.held))
+            self._leave(lingers=broken or not self.whole or bool(self.held))
         elif self.held or self.at_eof:  # in a turn of its own, for there may be many of them
             self.connections.loop.call_soon(self.data_received, b'')
         else:
@@ -226,7 +226,7 @@ class Connection(Framed):
         logger.info('bad request from %s: %s', self.peer, type(error).__name__)
         self.connections.requests_count += 1
         self._say(plain_answer(431 if isinstance(error, LineTooLong) else 400))
-        self._leave(sending=True)
+        self._leave(lingers=True)
 
     def _say(self, answer: Answer) -> None:
         """Write a short answer, with no wait for who reads it."""
@@ -234,14 +234,14 @@ class Connection(Framed):
             self.transport.write(answer.data)
             self.connections.bytes_out += len(answer.data)
 
-    def _leave(self, *, sending: bool) -> None:
+    def _leave(self, *, lingers: bool) -> None:
         """Close, but for a peer that may be sending only at its end: RFC 9112 9.6.
 
         What is sent to a closed connection resets it, and that may destroy the answer.
         """
         self.ended, self.held = True, b''
         transport = self.transport
-        if transport is None or not sending or self.at_eof or transport.is_closing():
+        if transport is None or not lingers or self.at_eof or transport.is_closing():
             self.close()
         else:
             if transport.can_write_eof():  # in TLS it cannot

@@ -167,10 +167,10 @@ class Exchange:
         self, connection: Framed, request: Request, target: str, response: Response[Any]
     ) -> Answer:
         """Answer the way that is for every table; what writes itself has written all of it."""
-        sending = self.sending(connection, request, response)
+        sending = self.to_sending(connection, request, response)
         if sending is None:
             return self._plain(connection, response)
-        connection.sending, connection.begun = True, False
+        connection.cancels, connection.begun = True, False
         goes_on = False
         try:
             goes_on = await sending.send(connection)
@@ -189,11 +189,11 @@ class Exchange:
             if not (left or isinstance(error.__cause__, Refused)):
                 await self._mistaken(connection, request, target, error)
         finally:
-            connection.sending = connection.begun = False
+            connection.cancels = connection.begun = False
         response['status'] = sending.status
         return Answer(sending.status, b'', goes_on and not self.closing)
 
-    def sending(
+    def to_sending(
         self, connection: Framed, request: Request, response: Response[Any]
     ) -> Sending | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""

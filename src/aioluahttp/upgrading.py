@@ -49,7 +49,7 @@ class Upgrade:
         await connection.write(self._head(fields))
         if connection.transport is None:
             raise ConnectionResetError('the client has left')
-        connection.sending = False  # the socket tells of a client that leaves
+        connection.cancels = False  # the socket tells of a client that leaves
         channel = Channel(connection, terms, is_client=False)
         connection.become(channel)
         await self._talk(channel, Socket(channel, terms.protocol, self._request, self._response))
