@@ -11,7 +11,7 @@ ROWS = [
     {'errors', 'deadlines'},
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
-    {'uploads'},
+    {'outbox', 'uploads'},
     {'channels', 'checks', 'tables'},
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
@@ -30,7 +30,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'outbox', 'sockets'}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',

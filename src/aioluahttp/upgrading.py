@@ -50,7 +50,7 @@ class Upgrade:
         if connection.transport is None:
             raise ConnectionResetError('the client has left')
         connection.cancels = False  # the socket tells of a client that leaves
-        channel = Channel(connection, terms, is_client=False)
+        channel = Channel(connection, terms, is_client=False, wrote=connection.wrote)
         connection.become(channel)
         await self._talk(channel, Socket(channel, terms.protocol, self._request, self._response))
         return False
