@@ -17,7 +17,7 @@ ROWS = [
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
     {'flowing', 'lean', 'direct', 'sendfile', 'streaming', 'upgrading'},
     {'paths'},
-    {'defaults', 'transport', 'exchange'},
+    {'defaults', 'transport', 'exchange', 'pacing'},
     {'dialing'},
     {'client', 'connections'},
     {'pool', 'acceptor'},
