@@ -22,6 +22,7 @@ ROWS = [
     {'pool', 'acceptor'},
     {'server'},
     {'listening'},
+    {'testing'},
     {'cli'},
     {'__init__', '__main__'},
 ]
