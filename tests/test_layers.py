@@ -10,12 +10,12 @@ import aioluahttp
 ROWS = [
     {'errors', 'deadlines'},
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams', 'encoders'},
     {'outbox', 'uploads'},
     {'channels', 'checks', 'tables'},
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
-    {'flowing', 'lean', 'direct', 'sendfile', 'streaming', 'upgrading'},
+    {'compression', 'flowing', 'lean', 'direct', 'sendfile', 'streaming', 'upgrading'},
     {'paths'},
     {'defaults', 'transport', 'exchange', 'pacing'},
     {'dialing'},
@@ -23,6 +23,7 @@ ROWS = [
     {'pool', 'acceptor'},
     {'server'},
     {'listening'},
+    {'testing'},
     {'cli'},
     {'__init__', '__main__'},
 ]
