@@ -10,20 +10,23 @@ import aioluahttp
 ROWS = [
     {'errors', 'deadlines'},
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
-    {'uploads'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams', 'encoders'},
+    {'outbox', 'uploads'},
     {'channels', 'checks', 'tables'},
     {'conversion', 'supply', 'folders', 'framing', 'handshakes', 'sockets'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'delivery', 'sending', 'landing'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'delivery', 'sending', 'landing', 'hops'},
     {'bodies'},
     {'attempts'},
-    {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
-    {'defaults', 'transport', 'exchange'},
+    {'compression', 'flowing', 'lean', 'direct', 'sendfile', 'streaming', 'upgrading', 'origins'},
+    {'paths', 'passing'},
+    {'defaults', 'transport', 'exchange', 'pacing'},
     {'dialing'},
+    {'bridging'},
     {'client', 'connections'},
     {'pool', 'acceptor'},
-    {'server'},
+    {'server', 'relay'},
     {'listening'},
+    {'testing'},
     {'cli'},
     {'__init__', '__main__'},
 ]
@@ -31,7 +34,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITH_AIOHTTP = {'channels', 'framing', 'handshakes', 'multipart', 'outbox', 'sockets'}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',

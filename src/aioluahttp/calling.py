@@ -52,7 +52,7 @@ class Chunks:
         self, source: AsyncIterable[Any] | Iterable[Any], encode: Callable[[Any], bytes]
     ) -> None:
         self._source = source
-        self._encode = encode
+        self.encode = encode
         self._items: AsyncIterator[Any] | Iterator[Any] | None = None
         self._given = 0
 
@@ -61,7 +61,7 @@ class Chunks:
 
     async def __anext__(self) -> bytes:
         try:
-            data = self._encode(await self._item())
+            data = self.encode(await self._item())
         except StopAsyncIteration:
             if self.length is not None and self._given < self.length:
                 raise TableError("'body' is shorter than its Content-Length") from None
