@@ -23,7 +23,7 @@ else:
 
     Body = TypeVar('Body')
 
-__all__ = ['Handler', 'Request', 'Response', 'SentRequest']
+__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'described']
 
 STREAMED_FORM = 8 * 1024 * 1024  # bytes: as max_body is for what is held in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
@@ -173,7 +173,9 @@ class Request(Table):
         body: Any
         version: str
         ip: str | None
-        into: str | None
+        into: Any
+        resume: bool | None
+        on_progress: Any
         timeout: Any
         redirects: int | None
         max_body: int | None
@@ -294,7 +296,14 @@ class SentRequest(Request):
         return f'Request({self._hidden()!r})'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._hidden(),)
+        hidden = self._hidden()
+        hidden.pop('on_progress', None)  # a function need not pickle
+        return type(self), (hidden,)
+
+
+def described(request: Request) -> str:
+    """Name a request in a message: no query, no login, for they may be secret."""
+    return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 
 
 Answer: TypeAlias = ResponseTable | Mapping[str, Any]

@@ -25,17 +25,17 @@ from .attempts import (
     reason,
 )
 from .bodies import Body, Terms
-from .checks import check_userinfo
+from .checks import EVENTS, check_userinfo
 from .codings import ACCEPT_ENCODING
-from .conversion import body_into, wire_body
+from .conversion import wire_body
 from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
 from .headers import ONE_HOP, Headers, is_secret
-from .landing import is_whole
+from .landing import PAGES, flows, is_whole, to_body
 from .streams import Stream
-from .tables import Request, Response, SentRequest
+from .tables import Request, Response, SentRequest, described
 from .tls import client_context
 
-__all__ = ['Transport', 'described']
+__all__ = ['Transport']
 
 MAX_BODY = 64 * 1024 * 1024
 READ = 30.0  # seconds for one read of a body that comes as it is read
@@ -56,11 +56,6 @@ TRANSLATIONS: tuple[
     ),
     ((aiohttp.ClientError, HttpProcessingError, OSError, ProtocolError), ProtocolError),
 )
-
-
-def described(request: Request) -> str:
-    """Name a request in a message: no query, no login, for they may be secret."""
-    return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 
 
 def translated(error: BaseException, request: Request, *, sent: bool) -> Error | None:
@@ -186,17 +181,18 @@ class Transport:
         session = self._session(request)
         way = direct if direct.is_open(session, method, arguments) else attempts
         limit = request.get('max_body', MAX_BODY)
-        into = request.get('into', 'text')
-        terms = None if is_whole(into) else _terms(request)
+        terms = _terms(request, limit) if flows(request) else None
         answer = await way.ask(session, method, target, arguments, limit, terms)
         if isinstance(answer.data, Body):
             self._bodies.add(answer.data)
+            if 'on_progress' in request and answer.status < PAGES:
+                answer.data.watch(request['on_progress'])
         return Response(
             {
                 'status': answer.status,
                 'reason': answer.reason or '',
                 'headers': answer.headers,
-                'body': _body(into, answer.headers, answer.status, answer.data),
+                'body': _body(request, answer),
                 'url': str(target),
                 'method': method,
                 'version': '{}.{}'.format(*(answer.version or (1, 1))),
@@ -274,11 +270,13 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     return arguments
 
 
-def _terms(request: Request) -> Terms:
-    timeout = request.get('timeout', READ)
-    seconds = timeout.get('read', READ) if isinstance(timeout, Mapping) else timeout and READ
-    raw = request['into'] == 'raw'
-    return Terms(raw, request.get('max_body'), seconds, partial(_failed, request))
+def _terms(request: Request, limit: int | None) -> Terms:
+    into, timeout = request.get('into', 'text'), request.get('timeout', READ)
+    whole = is_whole(into)
+    default = None if whole or into == EVENTS else READ
+    seconds = timeout.get('read', default) if isinstance(timeout, Mapping) else timeout and default
+    limit = limit if whole else request.get('max_body')
+    return Terms(into == 'raw', limit, seconds, partial(_failed, request))
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:
@@ -287,13 +285,8 @@ def _failed(request: Request, error: BaseException) -> Error | None:
     return ours
 
 
-def _body(into: Any, headers: Headers, status: int, data: bytes | Body) -> Any:
+def _body(request: Request, answer: attempts.Received) -> Any:
+    headers, data = answer.headers, answer.data
     if isinstance(data, Body):
-        return Stream(data, headers.get('Content-Type'))
-    try:
-        return body_into(into, data, headers)
-    except ValueError as error:
-        if status < 300:
-            raise ProtocolError(f'the body is no JSON: {error}') from error
-        # The page of a redirect or an error, as a rule.
-        return body_into('text', data, headers)
+        return Stream(data, headers.get('Content-Type'), decoded=data.decoded)
+    return to_body(request.get('into', 'text'), answer.status, headers, data)
