@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
+from mmap import mmap
 from typing import Any
 
 from .errors import ProtocolError, shown
@@ -18,7 +19,8 @@ from .threads import in_thread, over, start
 
 __all__ = ['download']
 
-BATCH = 1024 * 1024  # bytes: a thread for each costs little, and two of them fit any memory
+BATCH = 4 * 1024 * 1024  # bytes for one thread: with less, changing between them costs more
+PAUSE = 1.0  # seconds after which less is written, for who looks on, or goes on with it
 PARTIAL, NOT_SATISFIABLE = 206, 416
 
 Ask = Callable[[Request], Awaitable[Response[Any]]]
@@ -57,42 +59,60 @@ async def download(request: Request, ask: Ask) -> Response[Any]:
 
 
 async def _pour(stream: Stream, sink: Sink) -> int:
-    """Write a stream: one batch in a thread, while the next one comes."""
-    batches = _Batches(sink)
+    """Write a stream, and give how many bytes it had."""
+    batches = Batches(sink)
     try:
         async for piece in stream:
             await batches.add(piece)
     except BaseException:
-        with suppress(OSError):  # of what is in the way it is not the first
-            await batches.write()
-            await batches.written()
+        with suppress(OSError):  # it is not the first thing that went wrong
+            await batches.end()
         raise
-    await batches.write()
-    await batches.written()
+    await batches.end()
     return batches.came
 
 
-class _Batches:
+class Batches:
+    """Two buffers: one is written in a thread while the other one is filled.
+
+    Pieces are copied, and so gone soon: malloc gives back and takes again what is held longer,
+    for more than a copy costs. What is never used of the buffers is no memory.
+    """
+
     def __init__(self, sink: Sink) -> None:
         self.came = 0
         self._sink = sink
-        self._pieces: list[bytes] = []
+        self._filled, self._other = (memoryview(mmap(-1, BATCH)) for _ in range(2))
         self._size = 0
         self._writing: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
 
     async def add(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size >= BATCH:
-            await self.write()
+        """Take bytes, and wait as long as there is no room for them."""
+        rest = memoryview(piece)
+        self.came += len(piece)
+        while rest:
+            taken = rest[: BATCH - self._size]
+            end = self._size + len(taken)
+            self._filled[self._size : end] = taken
+            self._size, rest = end, rest[len(taken) :]
+            if end == BATCH or self._loop.time() > self._last + PAUSE:
+                await self._write()
 
-    async def write(self) -> None:
-        await self.written()
-        self._writing = start(self._sink.write, self._pieces)
-        self.came += self._size
-        self._pieces, self._size = [], 0
+    async def end(self) -> None:
+        """Write what is left, and wait for it."""
+        if self._size:
+            await self._write()
+        await self._written()
 
-    async def written(self) -> None:
+    async def _write(self) -> None:
+        await self._written()
+        self._writing = start(self._sink.write, self._filled[: self._size])
+        self._filled, self._other, self._size = self._other, self._filled, 0
+        self._last = self._loop.time()
+
+    async def _written(self) -> None:
         if self._writing:
             await over(self._writing)
 

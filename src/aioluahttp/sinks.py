@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from typing import IO, Any, NamedTuple
 
@@ -60,10 +59,10 @@ class Sink:
     def _opened(self) -> IO[bytes]:
         return open(self._name, 'xb')
 
-    def write(self, pieces: Iterable[bytes]) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write at the end."""
         assert self._file
-        self._file.writelines(pieces)
+        self._file.write(data)
 
     def keep(self) -> None:
         """Give the file its name, in place of what had it."""
