@@ -10,18 +10,31 @@ import aioluahttp
 ROWS = [
     {'errors', 'deadlines'},
     {'calling', 'dates', 'threads', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'ranges', 'streams'},
-    {'eventstreams', 'sinks', 'uploads'},
+    {
+        'codings',
+        'events',
+        'forms',
+        'multipart',
+        'shapes',
+        'forwarded',
+        'ranges',
+        'streams',
+        'encoders',
+    },
+    {'eventstreams', 'outbox', 'sinks', 'uploads'},
     {'channels', 'checks', 'tables'},
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
-    {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
-    {'defaults', 'transport', 'exchange'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing', 'hops'},
+    {'compression', 'flowing', 'lean', 'direct', 'sendfile', 'streaming', 'upgrading', 'origins'},
+    {'paths', 'passing'},
+    {'defaults', 'transport', 'exchange', 'pacing'},
     {'dialing', 'downloads'},
+    {'bridging'},
     {'client', 'connections'},
     {'pool', 'acceptor'},
-    {'server'},
+    {'server', 'relay'},
     {'listening'},
+    {'testing'},
     {'cli'},
     {'__init__', '__main__'},
 ]
@@ -29,7 +42,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'outbox', 'sockets'}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',
