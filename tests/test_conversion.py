@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -113,6 +114,18 @@ def test_the_target_comes_from_the_url_and_the_keys(table, expected):
         ([('host', 'h')], "'table' is [('host', 'h')]; it must be a table"),
         ({'host': 'h', 'auth': 'u:secret\0'}, "'auth' is ***; it must be (user, password)"),
         ({'url': 'http://u%3A:secret@h/'}, "'auth' is ***; it must be (user, password)"),
+        ({'host': 'h', 'resume': True}, "'resume' is True; it must be absent, or beside a path"),
+        (
+            {'host': 'h', 'resume': True, 'into': Path('x'), 'method': 'POST'},
+            "'resume' is True; it must be absent beside a method other than 'GET'",
+        ),
+        *(
+            (
+                {'host': 'h', 'resume': True, 'into': Path('x'), 'headers': {name: 'x'}},
+                f"'headers[{name}]' is 'x'; it must be absent beside resume",
+            )
+            for name in ('Range', 'If-Range')
+        ),
     ],
 )
 def test_a_malformed_request_is_refused(table, message):

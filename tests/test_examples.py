@@ -1,6 +1,7 @@
 """The examples run."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,22 @@ async def test_chat_tells_all_what_one_says(capsys):
     assert ['Ada: hello', 'Ada: anybody there?'] == heard
     assert heard == capsys.readouterr().out.splitlines()
     assert not chat.room
+
+
+@pytest.mark.parametrize('rich', [True, False])
+async def test_download_shows_how_far_it_is(capsys, tmp_path, monkeypatch, rich):
+    """By a bar where rich is installed, else by a line of text."""
+    if rich:
+        pytest.importorskip('rich')
+    else:
+        monkeypatch.setitem(sys.modules, 'rich.progress', None)
+    download = load('download')
+    (tmp_path / 'a').write_bytes(bytes(1_000_000))
+    async with http.listen('127.0.0.1', 0, http.files(tmp_path)) as server:
+        show = download.with_bar if download.Progress else download.with_text
+        assert tmp_path / 'b' == await show(server.url + '/a', tmp_path / 'b')
+    assert bytes(1_000_000) == (tmp_path / 'b').read_bytes()
+    assert ('100%' if rich else '1,000,000 of 1,000,000') in capsys.readouterr().out
 
 
 async def test_reverse_proxy_sends_on_by_path(monkeypatch):

@@ -314,6 +314,12 @@ SENT = {
 }
 
 
+def test_the_table_of_an_error_pickles_without_its_functions():
+    """They need not pickle."""
+    table = SentRequest({'method': 'GET', 'on_progress': lambda done, total: None})
+    assert {'method': 'GET'} == pickle.loads(pickle.dumps(table))
+
+
 def test_the_table_of_an_error_hides_what_is_secret():
     """Text and pickle of it hide logins, tokens and cookies, and nothing else."""
     table = SentRequest(SENT)

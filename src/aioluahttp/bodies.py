@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import aiohttp
 
@@ -15,7 +15,9 @@ from .delivery import Delivery
 from .errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from .headers import Headers
 
-__all__ = ['Body', 'Source', 'Terms', 'read_body']
+__all__ = ['Body', 'Progress', 'Source', 'Terms', 'read_body']
+
+Progress: TypeAlias = Callable[[int, int | None], object]
 
 
 class Source(NamedTuple):
@@ -94,8 +96,13 @@ class Body:
         self._source = source
         self._terms = terms
         self._ends_itself = _ends_itself(headers, source.content)
+        self._length = _length(headers, source.content)
+        self._came = 0  # bytes off the wire
+        self._told: int | None = None  # of them
+        self._on_progress: Progress | None = None
         self._decoder = Decoder((), terms.limit) if terms.raw else decoder_for(headers, terms.limit)
-        if self._decoder.stages and source.content is not aiohttp.EMPTY_PAYLOAD:
+        self.decoded = bool(self._decoder.stages) and source.content is not aiohttp.EMPTY_PAYLOAD
+        if self.decoded:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
         waits = terms.early and not (source.content.total_bytes or source.content.is_eof())
@@ -119,30 +126,53 @@ class Body:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
+    def watch(self, on_progress: Progress) -> None:
+        """Call a function with the bytes that came off the wire, and those that are to come.
+
+        That is before they are given to who reads, and at the end if it was not before. What it
+        raises goes to who reads.
+        """
+        self._on_progress = on_progress
+
     async def __anext__(self) -> bytes:
         if self._ended:  # aiohttp's response, once released, lets any other read fail
             raise StopAsyncIteration
+        piece = await self._next()
+        if self._on_progress and self._came != self._told:
+            self._tell(self._on_progress)
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def _next(self) -> bytes | None:
         try:
-            return await self._next()
-        except StopAsyncIteration:
-            self._ended = self._done = True
-            self._source.held.release()
-            await self._stop()
-            raise
+            while (piece := next(self._pieces, None)) is None:
+                if not (data := await self._read()):
+                    self._finish()
+                    break
+                self._came += len(data)
+                self._pieces = self._decoder.feed(data)
         except BaseException as error:
             self.close('reading it failed before')
             await self._stop()
             if ours := self._terms.failed(error):
                 raise ours from error
             raise
-
-    async def _next(self) -> bytes:
-        while (piece := next(self._pieces, None)) is None:
-            if not (data := await self._read()):
-                self._finish()
-                raise StopAsyncIteration
-            self._pieces = self._decoder.feed(data)
+        if piece is None:
+            self._ended = self._done = True
+            self._source.held.release()
+            await self._stop()
         return piece
+
+    def _tell(self, on_progress: Progress) -> None:
+        self._told = self._came
+        try:
+            on_progress(self._came, self._length)
+        except BaseException as error:
+            self.close('on_progress failed before')
+            if isinstance(error, StopAsyncIteration):  # who reads would take it for the end
+                raise RuntimeError('on_progress raised StopAsyncIteration') from error
+            raise
 
     async def _read(self) -> bytes:
         """Read what there is, or wait for it; nothing at the end."""
@@ -186,6 +216,13 @@ def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:
         return True
     codings = ','.join(headers.getall('Transfer-Encoding', ()))
     return codings.rpartition(',')[2].strip().lower() == 'chunked'
+
+
+def _length(headers: Headers, content: aiohttp.StreamReader) -> int | None:
+    if content is aiohttp.EMPTY_PAYLOAD:
+        return 0
+    length = headers.get('Content-Length')
+    return None if length is None or 'Transfer-Encoding' in headers else int(length)
 
 
 def _check_end(protocol: Any, tls: ssl.SSLObject | None) -> None:

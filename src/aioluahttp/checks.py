@@ -24,6 +24,7 @@ from .headers import CONTROL, TOKEN, to_headers
 from .tls import check_tls
 
 __all__ = [
+    'EVENTS',
     'INTO',
     'PORTS',
     'RECEIVED_CHECKS',
@@ -44,6 +45,7 @@ __all__ = [
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
 STREAMS = ('stream', 'raw')
+EVENTS = 'events'
 WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
 WHOLE = (str, bytes, bytearray, memoryview)
 JSON = (list, Mapping, Set)  # what a body does not flow from: JSON is meant
@@ -197,11 +199,29 @@ def check_max_body(limit: Any) -> int | None:
     return None if limit is None else check_count('max_body')(limit)
 
 
-def check_into(into: Any) -> Any:
-    for known in (*INTO, *STREAMS):
+def check_into(into: Any, words: tuple[str, ...] = (*INTO, *STREAMS), also: str = '') -> Any:
+    for known in words:
         if isinstance(into, str) and into == known:
             return known
-    raise TableError.of('into', into, f'one of {", ".join(map(repr, (*INTO, *STREAMS)))}')
+    raise TableError.of('into', into, f'one of {", ".join(map(repr, words))}{also}')
+
+
+def check_landing(into: Any) -> Any:
+    """Check what the body of an answer becomes, which may be a file."""
+    also = ', or a path such as pathlib.Path makes'
+    if not isinstance(into, PathLike):
+        return check_into(into, (*INTO, *STREAMS, EVENTS), also)
+    if not _is_path(into):
+        raise TableError.of('into', into, 'a path without NUL')
+    return into
+
+
+def _is_path(path: Any) -> bool:
+    try:
+        data = fsencode(path)
+    except UnicodeError:
+        return False
+    return bool(data) and b'\0' not in data
 
 
 def check_check(check: Any) -> bool | list[int]:
@@ -259,13 +279,9 @@ def check_proxy(proxy: Any) -> str:
 
 
 def check_unix(path: Any) -> str:
-    try:
-        data = fsencode(path) if isinstance(path, str | PathLike) else b''
-    except UnicodeError:
-        data = b''
-    if not data or b'\0' in data:
+    if not isinstance(path, str | PathLike) or not _is_path(path):
         raise TableError.of('unix', path, 'the path of a socket')
-    return fsdecode(data)
+    return fsdecode(path)
 
 
 def check_body(body: Any) -> str | bytes:
@@ -328,10 +344,22 @@ def check_form(form: Any) -> str:
     return _encoded('form', form)
 
 
-def check_progress(function: Any) -> Any:
-    if not callable(function):
-        raise TableError.of('on_progress', function, 'a function of the bytes so far and of all')
-    return function
+def check_flag(key: str) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise TableError.of(key, value, 'a bool')
+
+    return check
+
+
+def check_function(key: str, right: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not callable(value):
+            raise TableError.of(key, value, right)
+        return value
+
+    return check
 
 
 def as_it_is(value: Any) -> Any:
@@ -353,7 +381,9 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'multipart': encode_multipart,
     'timeout': check_timeout,
     'redirects': check_count('redirects'),
-    'into': check_into,
+    'into': check_landing,
+    'resume': check_flag('resume'),
+    'on_progress': check_function('on_progress', 'a function of (done, total)'),
     'max_body': check_max_body,
     'check': check_check,
     'auth': check_auth,
@@ -361,7 +391,6 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'tls': check_tls,
     'proxy': check_proxy,
     'unix': check_unix,
-    'on_progress': check_progress,
     'ip': as_it_is,
     'version': as_it_is,
 }
@@ -380,12 +409,6 @@ def check_reason(reason: Any) -> str:
     if not isinstance(reason, str) or CONTROL.search(reason):
         raise TableError.of('reason', reason, 'a str without control characters')
     return str.__str__(reason)  # a subclass may be another text once it is written
-
-
-def check_callback(function: Any) -> Any:
-    if not callable(function):
-        raise TableError.of('websocket', function, 'an async function that takes a Socket')
-    return function
 
 
 def check_names(key: str, names: Any) -> list[str]:
@@ -417,15 +440,6 @@ def check_origins(origins: Any) -> list[str] | str:
     return [one.lower() for one in listed]
 
 
-def check_flag(key: str) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        if isinstance(value, bool):
-            return value
-        raise TableError.of(key, value, 'a bool')
-
-    return check
-
-
 # What either side may say of a WebSocket.
 SOCKET_CHECKS: dict[str, Callable[[Any], Any]] = {
     'protocols': check_protocols,
@@ -434,7 +448,10 @@ SOCKET_CHECKS: dict[str, Callable[[Any], Any]] = {
     'compress': check_flag('compress'),
 }
 # And what a callback may.
-UPGRADE_CHECKS = {'callback': check_callback, 'origins': check_origins} | SOCKET_CHECKS
+UPGRADE_CHECKS = {
+    'callback': check_function('websocket', 'an async function that takes a Socket'),
+    'origins': check_origins,
+} | SOCKET_CHECKS
 
 
 def check_options(given: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:

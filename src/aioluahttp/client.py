@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, overload
 
 import aiohttp
@@ -18,10 +19,13 @@ from .deadlines import Deadlines
 from .defaults import Defaults
 from .environment import from_environment
 from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
-from .landing import is_accepted, is_whole, land, to_page
+from .eventstreams import EventStream
+from .landing import asking, is_accepted, land
 from .redirects import next_request
 from .shapes import (
     BytesTable,
+    EventsTable,
+    FileTable,
     JsonTable,
     RequestTable,
     SocketTable,
@@ -30,8 +34,8 @@ from .shapes import (
 )
 from .streams import Stream
 from .supply import check_again, to_supply
-from .tables import Request, Response, SentRequest
-from .transport import Transport, described
+from .tables import Request, Response, SentRequest, described
+from .transport import Transport
 
 if TYPE_CHECKING:
     from .sockets import Socket
@@ -64,6 +68,14 @@ class Sender(Protocol):
     async def __call__(self, table: StreamTable, /) -> Response[Stream]: ...
     @overload
     async def __call__(self, /, **fields: Unpack[StreamTable]) -> Response[Stream]: ...
+    @overload
+    async def __call__(self, table: EventsTable, /) -> Response[EventStream]: ...
+    @overload
+    async def __call__(self, /, **fields: Unpack[EventsTable]) -> Response[EventStream]: ...
+    @overload
+    async def __call__(self, table: FileTable, /) -> Response[PathLike[str]]: ...
+    @overload
+    async def __call__(self, /, **fields: Unpack[FileTable]) -> Response[PathLike[str]]: ...
     @overload
     async def __call__(
         self, table: RequestTable | None = None, /, **fields: Unpack[RequestTable]
@@ -150,6 +162,7 @@ class Client:
                 ProtocolError: The peer broke HTTP or hung up midway.
                 BodyTooLarge: The body passed ``max_body``.
                 StatusError: The status is one that ``check`` does not accept.
+                OSError: The file that ``into`` names cannot be written.
             """
             return await self._request(table, fields)
 
@@ -199,12 +212,15 @@ class Client:
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
         supply = None
         try:
-            request = self._defaults.request(table, fields)
+            request = asking(self._defaults.request(table, fields))
             if supply := to_supply(request.get('body')):
                 request['body'] = supply
-            response = await self._within_total(
-                request, lambda transport: self._follow(request, transport)
-            )
+            if isinstance(request.get('into'), PathLike):
+                from .downloads import download
+
+                response = await download(request, self._answer)
+            else:
+                response = await self._answer(request)
             return _accepted(response, request.get('check', False))
         except Error as error:
             given = _given(table, fields)
@@ -214,6 +230,9 @@ class Client:
         finally:
             if supply:
                 await supply.close()
+
+    async def _answer(self, request: Request) -> Response[Any]:
+        return await self._within_total(request, lambda transport: self._follow(request, transport))
 
     async def _within_total(
         self, request: Request, answer: Callable[[Transport], Awaitable[T]]
@@ -241,21 +260,18 @@ class Client:
     async def _follow(self, request: Request, transport: Transport) -> Response[Any]:
         """Send a request and those that redirects ask for, up to the limit of them."""
         history: list[Response[Any]] = []
-        into = request.get('into', 'text')
-        whole = is_whole(into)
         while True:
             sent = request
             if self._trust_env:
                 sent = await asyncio.to_thread(from_environment, request)
             response = await transport.send(sent, sent=bool(history))
             following = next_request(request, response)
-            if following is None or len(history) >= request.get('redirects', REDIRECTS):
+            if len(history) >= request.get('redirects', REDIRECTS):
+                following = None
+            await land(response, request, last=following is None)
+            if following is None:
                 response['history'] = history
-                if not whole:
-                    await land(response, into, request.get('check', False))
                 return response
-            if not whole:
-                await to_page(response)
             check_again(following.get('body'), response)
             history.append(response)
             request = following
@@ -301,7 +317,7 @@ def _cookie_jar(cookies: bool | SimpleCookie, base: Request | None) -> AbstractC
 
 def _accepted(response: Response[Any], check: bool | list[int]) -> Response[Any]:
     status = response['status']
-    if is_accepted(status, check):
+    if isinstance(response['body'], PathLike) or is_accepted(status, check):
         return response
     target = response['url'].partition('?')[0]  # the query may be secret
     error = StatusError(f'{response["method"]} {target}: {status} {response["reason"]}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from os import PathLike
 from typing import Any
 
 from . import text, url
@@ -71,9 +72,21 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     given['headers'] = headers
     if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
         raise TableError.of('path', WHOLE_SERVER, 'a path; OPTIONS alone may ask the whole server')
+    if given.get('resume'):
+        _check_resume(given, headers)
     request = Request(NORMAL)  # for the order of its keys
     request.update(given)
     return request
+
+
+def _check_resume(given: dict[str, Any], headers: Headers) -> None:
+    if not isinstance(given.get('into'), PathLike):
+        raise TableError.of('resume', True, 'absent, or beside a path as into')
+    if given['method'] != 'GET':  # the one that ranges are defined for (RFC 9110 14.2)
+        raise TableError.of('resume', True, "absent beside a method other than 'GET'")
+    for name in ('Range', 'If-Range'):
+        if name in headers:
+            raise TableError.of(f'headers[{name}]', headers[name], 'absent beside resume')
 
 
 def to_mapping(table: Any) -> Mapping[str, Any]:

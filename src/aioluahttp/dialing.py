@@ -16,8 +16,8 @@ from .handshakes import agreed, asking, without_handshake
 from .headers import Headers
 from .shapes import SocketTable
 from .sockets import Socket
-from .tables import Request, Response
-from .transport import Transport, described
+from .tables import Request, Response, described
+from .transport import Transport
 
 __all__ = ['as_request', 'dial', 'talk', 'to_asking', 'to_channel']
 

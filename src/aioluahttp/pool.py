@@ -88,6 +88,7 @@ else:
             ProtocolError: The peer broke HTTP or hung up midway.
             BodyTooLarge: The body passed ``max_body``.
             StatusError: The status is one that ``check`` does not accept.
+            OSError: The file that ``into`` names cannot be written.
         """
         loop = asyncio.get_running_loop()
         kept = _kept.get(loop) or _keep(loop)

@@ -32,6 +32,8 @@ __all__ = [
     'CommonTable',
     'Event',
     'EventTable',
+    'EventsTable',
+    'FileTable',
     'FormFile',
     'JsonTable',
     'Part',
@@ -117,6 +119,8 @@ class CommonTable(TypedDict, total=False):
     multipart: Iterable[Part] | None
     timeout: float | TimeoutTable | None
     redirects: int
+    resume: bool | None
+    on_progress: Callable[[int, int | None], object] | None
     max_body: int | None
     check: bool | Collection[int]
     auth: tuple[str, str] | str | None
@@ -124,7 +128,6 @@ class CommonTable(TypedDict, total=False):
     tls: TlsLike | None
     proxy: str | yarl.URL | None
     unix: str | PathLike[str] | None
-    on_progress: Callable[[int, int | None], object] | None
     ip: str | None
     version: str | None
 
@@ -132,7 +135,7 @@ class CommonTable(TypedDict, total=False):
 class RequestTable(CommonTable, total=False):
     """A request as you write it."""
 
-    into: Literal['text', 'bytes', 'json', 'stream', 'raw']
+    into: Literal['text', 'bytes', 'json', 'stream', 'raw', 'events'] | PathLike[str]
 
 
 class TextTable(CommonTable, total=False):
@@ -157,6 +160,18 @@ class StreamTable(CommonTable):
     """A request whose response body is to be read as it comes."""
 
     into: Literal['stream', 'raw']
+
+
+class EventsTable(CommonTable):
+    """A request whose response body is to be server-sent events."""
+
+    into: Literal['events']
+
+
+class FileTable(CommonTable):
+    """A request whose response body is to be written to a file."""
+
+    into: PathLike[str]
 
 
 class SocketOptions(TypedDict, total=False):

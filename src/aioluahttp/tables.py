@@ -24,7 +24,7 @@ else:
 
     Body = TypeVar('Body')
 
-__all__ = ['Handler', 'Request', 'Response', 'SentRequest']
+__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'described']
 
 STREAMED_FORM = 8 * 1024 * 1024  # bytes: as max_body is for what is held in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
@@ -174,7 +174,9 @@ class Request(Table):
         body: Any
         version: str
         ip: str | None
-        into: str | None
+        into: Any
+        resume: bool | None
+        on_progress: Any
         timeout: Any
         redirects: int | None
         max_body: int | None
@@ -182,7 +184,6 @@ class Request(Table):
         tls: Any
         proxy: str | None
         unix: str | None
-        on_progress: Any
 
     def cookies(self) -> dict[str, str]:
         """Give the cookies that came with the request, by name."""
@@ -301,7 +302,7 @@ class SentRequest(Request):
 
 
 def _pickles(value: Any) -> bool:
-    """Tell whether a value may travel: an open file, an iterator and a TLS context may not."""
+    """Tell whether a value may travel: an open file, a function and a TLS context may not."""
     if isinstance(value, str | int | float | None):
         return True
     try:
@@ -309,6 +310,11 @@ def _pickles(value: Any) -> bool:
     except Exception:  # any class may have its own
         return False
     return True
+
+
+def described(request: Request) -> str:
+    """Name a request in a message: no query, no login, for they may be secret."""
+    return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 
 
 Answer: TypeAlias = ResponseTable | Mapping[str, Any]

@@ -25,9 +25,9 @@ from .attempts import (
     reason,
 )
 from .bodies import Body, Terms
-from .checks import check_body, check_userinfo
+from .checks import EVENTS, check_body, check_userinfo
 from .codings import ACCEPT_ENCODING
-from .conversion import body_into, wire_body
+from .conversion import wire_body
 from .delivery import Delivery
 from .errors import (
     BodyTooLarge,
@@ -39,13 +39,13 @@ from .errors import (
     TimedOut,
 )
 from .headers import ONE_HOP, Headers, given_length, is_secret
-from .landing import is_whole
+from .landing import PAGES, flows, is_whole, to_body
 from .streams import Stream
 from .supply import PIECE, Supply
-from .tables import Request, Response, SentRequest
+from .tables import Request, Response, SentRequest, described
 from .tls import client_context
 
-__all__ = ['Transport', 'described']
+__all__ = ['Transport']
 
 MAX_BODY = 64 * 1024 * 1024
 READ = 30.0  # seconds for one read of a body that comes as it is read
@@ -68,11 +68,6 @@ TRANSLATIONS: tuple[
     ),
     ((aiohttp.ClientError, HttpProcessingError, OSError, ProtocolError), ProtocolError),
 )
-
-
-def described(request: Request) -> str:
-    """Name a request in a message: no query, no login, for they may be secret."""
-    return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 
 
 def translated(error: BaseException, request: Request, *, sent: bool) -> Error | None:
@@ -223,13 +218,13 @@ class Transport:
         session = self._session(request)
         way = direct if direct.is_open(session, method, arguments) else attempts
         limit = request.get('max_body', MAX_BODY)
-        into = request.get('into', 'text')
-        terms = None if is_whole(into) else _terms(request)
+        terms = _terms(request, limit) if flows(request) else None
         answer = await way.ask(session, method, target, arguments, limit, terms)
         if isinstance(answer.data, Body):
             self._bodies.add(answer.data)
-        body = _body(into, answer.headers, answer.status, answer.data)
-        return _response(answer, body, str(target), method)
+            if 'on_progress' in request and answer.status < PAGES:
+                answer.data.watch(request['on_progress'])
+        return _response(answer, _body(request, answer), str(target), method)
 
     async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
         """Send a request whose headers are whole, as ``passing`` does; nothing is added to it.
@@ -248,7 +243,7 @@ class Transport:
         async def exchange(request: Request) -> Response[Any]:
             origin = _target(request['scheme'], request['host'], request['port'], '/')
             session, arguments = self._session(request), _reached(request)
-            terms = _terms(request)._replace(early=True)
+            terms = _terms(request, None)._replace(early=True)
             answer, line = await passing.ask(session, request, length, origin, arguments, terms)
             body: Any = line
             if isinstance(answer.data, Body):
@@ -385,11 +380,13 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     return arguments
 
 
-def _terms(request: Request) -> Terms:
-    timeout = request.get('timeout', READ)
-    seconds = timeout.get('read', READ) if isinstance(timeout, Mapping) else timeout and READ
-    raw = request['into'] == 'raw'
-    return Terms(raw, request.get('max_body'), seconds, partial(_failed, request))
+def _terms(request: Request, limit: int | None) -> Terms:
+    into, timeout = request.get('into', 'text'), request.get('timeout', READ)
+    whole = is_whole(into)
+    default = None if whole or into == EVENTS else READ
+    seconds = timeout.get('read', default) if isinstance(timeout, Mapping) else timeout and default
+    limit = limit if whole else request.get('max_body')
+    return Terms(into == 'raw', limit, seconds, partial(_failed, request))
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:
@@ -402,13 +399,8 @@ def _failed(request: Request, error: BaseException) -> Error | None:
     return ours
 
 
-def _body(into: Any, headers: Headers, status: int, data: bytes | Body) -> Any:
+def _body(request: Request, answer: attempts.Received) -> Any:
+    headers, data = answer.headers, answer.data
     if isinstance(data, Body):
-        return Stream(data, headers.get('Content-Type'))
-    try:
-        return body_into(into, data, headers)
-    except ValueError as error:
-        if status < 300:
-            raise ProtocolError(f'the body is no JSON: {error}') from error
-        # The page of a redirect or an error, as a rule.
-        return body_into('text', data, headers)
+        return Stream(data, headers.get('Content-Type'), decoded=data.decoded)
+    return to_body(request.get('into', 'text'), answer.status, headers, data)

@@ -36,6 +36,11 @@ async def wrong_calls() -> None:
     await http.request({'url': 'http://h', 'port': 8.5})  # error
     await http.request(url='http://h', tls='ca.pem')  # error
     await http.request(url='http://h', check='yes')  # error
+    await http.request(url='http://h', into=5)  # error
+    await http.request(url='http://h', into=b'x')  # error
+    await http.request(url='http://h', resume='yes')  # error
+    await http.request(url='http://h', on_progress=lambda done: None)  # error
+    await http.request(url='http://h', on_progress=True)  # error
 
 
 async def wrong_reads(request: Request, response: Response) -> None:

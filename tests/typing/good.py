@@ -5,6 +5,7 @@ import logging
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -12,6 +13,7 @@ import yarl
 
 import aioluahttp as http
 from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
+from aioluahttp.eventstreams import EventStream
 from aioluahttp.shapes import BytesTable, FormFile, JsonTable, TextTable
 from aioluahttp.streams import Stream
 
@@ -27,6 +29,13 @@ async def the_body_has_the_type_that_into_says() -> None:
     assert_type((await http.request(url='http://h', into='json')).body, Any)
     assert_type((await http.request({'url': 'http://h', 'into': 'stream'})).body, Stream)
     assert_type((await http.request(url='http://h', into='raw')).body, Stream)
+    assert_type((await http.request({'url': 'http://h', 'into': 'events'})).body, EventStream)
+    assert_type((await http.request(url='http://h', into=Path('x'))).body, PathLike[str])
+    file = await http.request({'url': 'http://h', 'into': Path('x'), 'resume': True})
+    assert_type(file.body, PathLike[str])
+    async with (await http.request(url='http://h', into='events')).body as events:
+        assert_type([event['data'] async for event in events], list[str])
+        assert_type((events.id, events.retry), tuple[str, int | None])
     async with (await http.request(url='http://h', into='stream')).body as stream:
         assert_type([chunk async for chunk in stream], list[bytes])
         assert_type([line async for line in stream.lines()], list[str])
@@ -76,6 +85,7 @@ async def every_key_takes_what_the_contract_says(context: ssl.SSLContext) -> Non
     await http.request(url='http://h', port=80, query='a=b', body='x', timeout=None, check=True)
     await http.request(url='http://h', query=[('a', 'b'), ('a', 'c')], json={'a': [1]}, tls=context)
     await http.request(url='http://h', headers=[('A', 'b'), ('C', ['d'])], form={'a': 'b', 'c': 5})
+    await http.request(url='http://h', on_progress=lambda done, total: print(done + 1, total))
     await http.request(url='http://h', bearer='x', auth=None, tls=False, timeout=0.5)
     await http.request(url='http://h', multipart=[{'name': 'a', 'body': b'x', 'filename': 'c'}])
 
@@ -216,7 +226,7 @@ async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> Non
 
 
 async def a_client_is_like_request() -> None:
-    async with http.Client(base_url='http://h', headers={'A': 'b'}, timeout=5) as client:
+    async with http.Client(base_url='http://h', headers={'A': 'b'}, resume=True) as client:
         assert_type((await client.request(url='a')).body, str)
         assert_type((await client.request({'url': 'a', 'into': 'bytes'})).body, bytes)
 
