@@ -203,7 +203,6 @@ BAD = [
     ('body', io.StringIO('a'), "it must be a file opened in binary mode ('rb'), not as text"),
     ('body', closed_file(), 'it must be a file that is open'),
     ('body', ended(), 'it must be a generator that has not come to its end'),
-    ('on_progress', 5, 'is 5; it must be a function of the bytes so far and of all'),
     ('json', {1, 2}, 'is {1, 2}; it must be what JSON can hold (Object of type set is not'),
     ('json', math.nan, 'is nan; it must be what JSON can hold ('),
     ('json', [math.inf], 'is [inf]; it must be what JSON can hold ('),

@@ -96,8 +96,8 @@ async def test_progress_is_told(of):
     told = []
     async with http.listen('127.0.0.1', 0, echo, into='stream', max_body=None) as server:
         await ask(server, body=of(), on_progress=lambda *far: told.append(far), into='bytes')
-    assert (len(LARGE), len(LARGE)) == told[-1]
-    assert sorted(told) == told
+    sent = told[: told.index((len(LARGE), len(LARGE))) + 1]  # what follows is the answer's
+    assert sorted(sent) == sent
 
 
 async def test_progress_of_what_has_no_end_in_sight_has_no_total():
@@ -105,7 +105,7 @@ async def test_progress_of_what_has_no_end_in_sight_has_no_total():
     told = []
     async with http.listen('127.0.0.1', 0, echo, into='stream') as server:
         await ask(server, body=iter(['a', 'bc']), on_progress=lambda *far: told.append(far))
-    assert [(1, None), (3, None)] == told
+    assert [(1, None), (3, None)] == told[:2]  # what follows is the answer's
 
 
 async def test_who_reads_while_it_is_sent_is_answered_while_it_is_sent():
