@@ -9,7 +9,7 @@ import aioluahttp
 
 ROWS = [
     {'errors', 'deadlines'},
-    {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
+    {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding', 'workers'},
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
     {'channels', 'checks', 'tables'},
@@ -19,9 +19,10 @@ ROWS = [
     {'defaults', 'transport', 'exchange'},
     {'dialing'},
     {'client', 'connections'},
-    {'pool', 'acceptor'},
+    {'acceptor', 'display', 'pool'},
     {'server'},
     {'listening'},
+    {'asking', 'demonstration', 'serving'},
     {'cli'},
     {'__init__', '__main__'},
 ]
