@@ -1,2 +1,0 @@
-def proxy(origin):
-    raise NotImplementedError
