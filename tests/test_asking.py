@@ -1,6 +1,5 @@
 """Requests from the command line."""
 
-import asyncio
 import io
 import json
 import sys

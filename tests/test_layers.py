@@ -10,19 +10,21 @@ import aioluahttp
 ROWS = [
     {'errors', 'deadlines'},
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding', 'workers'},
-    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
-    {'uploads'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams', 'encoders'},
+    {'outbox', 'uploads'},
     {'channels', 'checks', 'tables'},
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
-    {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
-    {'defaults', 'transport', 'exchange'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing', 'hops'},
+    {'compression', 'flowing', 'lean', 'direct', 'sendfile', 'streaming', 'upgrading', 'origins'},
+    {'paths', 'passing'},
+    {'defaults', 'transport', 'exchange', 'pacing'},
     {'dialing'},
+    {'bridging'},
     {'client', 'connections'},
     {'acceptor', 'display', 'pool'},
-    {'server'},
+    {'server', 'relay'},
     {'listening'},
-    {'asking', 'demonstration', 'serving'},
+    {'asking', 'demonstration', 'serving', 'testing'},
     {'cli'},
     {'__init__', '__main__'},
 ]
@@ -30,7 +32,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'outbox', 'sockets'}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',

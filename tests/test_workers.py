@@ -69,12 +69,15 @@ async def pids(port, number=2):
 
 def test_a_reserved_port_is_held():
     """Nobody else can have it; port 0 picks one."""
-    with reserved('127.0.0.1', 0) as port, socket.socket() as other:
-        with pytest.raises(OSError, match='in use'):
-            other.bind(('127.0.0.1', port))
-    with socket.create_server(('127.0.0.1', 0)) as other, pytest.raises(OSError, match='in use'):
-        with reserved('127.0.0.1', other.getsockname()[1]):
-            pass
+    taken = pytest.raises(OSError, match='in use')
+    with reserved('127.0.0.1', 0) as port, socket.socket() as other, taken:
+        other.bind(('127.0.0.1', port))
+    with (
+        socket.create_server(('127.0.0.1', 0)) as other,
+        pytest.raises(OSError, match='in use'),
+        reserved('127.0.0.1', other.getsockname()[1]),
+    ):
+        pass
 
 
 async def test_a_worker_that_is_killed_is_replaced(tmp_path):

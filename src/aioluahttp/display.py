@@ -18,7 +18,7 @@ WIDTH = 96
 
 
 def literal(value: Any) -> Any:
-    """Make a value of Python's own, which its ``repr`` gives back: headers as pairs, a path as text."""
+    """Make a value that has a literal in Python: headers as pairs, a path as text."""
     match value:
         case Headers():
             return list(value.items())

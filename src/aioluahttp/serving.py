@@ -16,12 +16,7 @@ from typing import Any
 from .errors import TableError
 from .folders import files
 from .listening import run
-
-
-def proxy(origin):
-    raise NotImplementedError
-
-
+from .relay import proxy
 from .tables import Handler, Request
 from .workers import reserved, run_again, run_many
 
