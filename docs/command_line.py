@@ -15,9 +15,9 @@ WIDTH = '100'
 
 HEAD = """# Command line
 
-`aioluahttp` and `python -m aioluahttp` are the same. With `pip install 'aioluahttp[cli]'` tables have
-colours on a terminal, downloads have a bar, and `--reload` works; with `[speedups]` servers run on
-uvloop.
+`aioluahttp` and `python -m aioluahttp` are the same. With `pip install 'aioluahttp[cli]'` tables
+have colours on a terminal, downloads have a bar, and `--reload` works; with `[speedups]` servers
+run on uvloop.
 
 """
 

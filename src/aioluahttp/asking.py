@@ -59,13 +59,13 @@ async def ask(arguments: Namespace) -> int:
 
     That is 0, but with ``--check`` the first digit of a status of 400 and above.
     """
-    table = to_table(arguments)
+    table: Any = to_table(arguments)
     shape = vars(arguments).get('shape')
     try:
         response = await request(table)
     except StatusError as error:
         show(error.response, shape)
-        return error.response['status'] // 100
+        return int(error.response['status']) // 100
     if isinstance(response['body'], AsyncIterator):
         await _print(response['body'])
     else:

@@ -9,7 +9,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,12 @@ def to_handler(target: str) -> Handler:
         raise TableError.of('target', target, 'a folder, or module:handler')
     sys.path.insert(0, os.getcwd())
     try:
-        handler: Handler = reduce(getattr, name.split('.'), importlib.import_module(module))
+        found: Any = importlib.import_module(module)
+        for part in name.split('.'):
+            found = getattr(found, part)
     except AttributeError as error:
         raise TableError.of('target', target, f'a name that is there: {error}') from error
-    return handler
+    return found  # type: ignore[no-any-return]
 
 
 HANDLERS: dict[str, Callable[[str], Handler]] = {
@@ -60,7 +61,7 @@ HANDLERS: dict[str, Callable[[str], Handler]] = {
 def serve(arguments: Namespace) -> int:
     """Serve until SIGINT or SIGTERM; give the exit status."""
     given = vars(arguments)
-    options = {key: given[key] for key in ('host', 'port', 'unix') if key in given}
+    options: dict[str, Any] = {key: given[key] for key in ('host', 'port', 'unix') if key in given}
     if 'unix' in options:
         options |= {'host': None, 'port': None}
     if 'cert' in given or 'key' in given:
