@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from dataclasses import fields
 from functools import cache, partial
 from os import PathLike
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
@@ -32,7 +32,9 @@ from .server import Server
 from .tables import Handler, Request
 from .tls import TlsLike, server_context
 
-__all__ = ['Listening', 'listen', 'run']
+__all__ = ['Listening', 'listen', 'run', 'run_in_loop']
+
+T = TypeVar('T')
 
 logger = logging.getLogger('aioluahttp')
 
@@ -227,12 +229,12 @@ def run(
     run_in_loop(_until_signal(listen(host, port, callback, on_error, **options)))
 
 
-def run_in_loop(main: Coroutine[Any, Any, None]) -> None:
+def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a loop of its own: uvloop's where that is installed, else asyncio's."""
-    runs: Callable[..., object] = asyncio.run
+    runs: Callable[..., T] = asyncio.run
     with contextlib.suppress(ImportError):
         from uvloop import run as runs  # here, for an app with a loop needs none
-    runs(main)
+    return runs(main)
 
 
 async def _until_signal(listening: Listening) -> None:
