@@ -174,6 +174,22 @@ async def test_a_part_is_of_the_file_that_the_client_has(wire, file, validator, 
     assert (status, DATA if status == 200 else DATA[:5]) == (given, body)
 
 
+async def test_a_part_may_be_asked_for_by_the_tag_of_the_file(wire, file):
+    """As browsers do when one seeks in a video; what is packed beside it is no part of that."""
+    file.with_suffix('.csv.gz').write_bytes(b'packed')
+    async with answering(file) as (server, _), wire(server) as client:
+        for change in (b'', b'more'):
+            with file.open('ab') as appended:
+                appended.write(change)
+            client.ask('HEAD /')
+            _, headers, _ = await client.answer(silent=True)
+            tag = f'If-Range: {headers["ETag"]}'
+            client.ask('GET /', 'Range: bytes=1-4', tag, 'Accept-Encoding: gzip')
+            status, headers, body = await client.answer()
+            assert (206, DATA[1:5]) == (status, body)
+            assert f'bytes 1-4/{len(DATA + change)}' == headers['Content-Range']
+
+
 @pytest.mark.parametrize(('method', 'status'), [('GET', 404), ('POST', 200)])
 async def test_ranges_and_conditions_are_for_what_is_asked_for(wire, file, method, status):
     """A page that says what is wrong comes whole, as does what is no GET."""
@@ -237,6 +253,21 @@ async def test_who_does_not_read_a_file_is_cut_off(wire, tmp_path, until):
         client.ask('GET /')
         await until(lambda: server.stats['requests'] and not server.stats['in_flight'])
         assert server.stats['bytes_out'] < 50_000_000
+    assert [] == told
+
+
+async def test_who_leaves_is_logged_with_what_was_sent(wire, tmp_path):
+    """A browser that has seen enough of a part was sent a part."""
+    path, logged = tmp_path / 'big', asyncio.Queue()
+    with path.open('wb') as file:
+        file.truncate(1_000_000_000)
+    log = lambda request, response: logged.put_nowait(response.status)  # noqa: E731
+    async with answering(path, access_log=log) as (server, told):
+        async with wire(server) as client:
+            client.ask('GET /', 'Range: bytes=1-')
+            await client.reader.readuntil(b'\r\n\r\n')
+            client.writer.transport.abort()
+        assert 206 == await logged.get()
     assert [] == told
 
 
