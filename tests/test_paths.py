@@ -38,15 +38,6 @@ async def answering(path, *, status=200, headers=None, **options):
         yield server, told
 
 
-async def curl(*arguments):
-    """Run curl; give its exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        'curl', '-s', *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    return process.returncode, out
-
-
 @pytest.mark.parametrize(
     ('function', 'expected'),
     [
@@ -100,20 +91,6 @@ async def test_the_headers_of_the_table_are_kept(wire, file):
     assert ['a=b', 'c=d'] == fields.getall('Set-Cookie')
     assert 'Transfer-Encoding' not in fields
     assert '"mine"' != fields['ETag']
-
-
-async def test_curl_gets_the_head_and_parts(file, tmp_path):
-    """``-I``, ``-r``, and ``-C -``, which goes on with a download."""
-    part = tmp_path / 'part'
-    part.write_bytes(DATA[:1000])
-    async with answering(file) as (server, _):
-        code, head = await curl('-I', server.url)
-        assert (0, True) == (code, b'Content-Length: 256000\r\n' in head)
-        assert (0, DATA[5:10]) == await curl('-r', '5-9', server.url)
-        assert (0, DATA[-5:]) == await curl('-r', '-5', server.url)
-        assert (0, DATA) == await curl('--http1.0', server.url)
-        assert (0, b'') == await curl('-C', '-', '-o', str(part), server.url)
-    assert DATA == part.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -286,7 +263,7 @@ def test_a_range_is_of_digits(text):
     assert not RANGE.fullmatch(text)
 
 
-async def test_a_file_is_sent_by_tls_too(certificates, file):
+async def test_a_file_is_sent_by_tls_too(certificates, curl, file):
     """In smaller pieces."""
     async with answering(file, tls=certificates.server) as (server, _):
         url = f'https://localhost:{server.port}'
