@@ -11,16 +11,18 @@ ROWS = [
     {'errors', 'deadlines'},
     {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams', 'encoders'},
-    {'uploads'},
+    {'outbox', 'uploads'},
     {'channels', 'checks', 'tables'},
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
-    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
-    {'compression', 'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
-    {'defaults', 'transport', 'exchange'},
+    {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing', 'hops'},
+    {'compression', 'flowing', 'lean', 'direct', 'sendfile', 'streaming', 'upgrading', 'origins'},
+    {'paths', 'passing'},
+    {'defaults', 'transport', 'exchange', 'pacing'},
     {'dialing'},
+    {'bridging'},
     {'client', 'connections'},
     {'pool', 'acceptor'},
-    {'server'},
+    {'server', 'relay'},
     {'listening'},
     {'testing'},
     {'cli'},
@@ -30,7 +32,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'outbox', 'sockets'}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',
