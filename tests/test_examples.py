@@ -85,3 +85,32 @@ async def test_reverse_proxy_sends_on_by_path(monkeypatch):
             assert [expected, path.startswith('/api'), 'x'] == response.json()
         for path in '/', '/api', '/other/x':
             assert 404 == (await http.request(url=server.url + path)).status
+
+
+async def test_event_stream_counts_on_until_it_is_left(capsys):
+    """The page, then numbers from the one behind that which was heard last."""
+    example = load('event_stream')
+    async with http.listen('127.0.0.1', 0, example.callback) as server:
+        assert 'new EventSource("/count")' in (await http.request(url=server.url)).body
+        for last, number in (None, 1), ('41', 42), ('x', 1):
+            fields = {'headers': {'Last-Event-ID': last}} if last else {}
+            response = await http.request(url=f'{server.url}/count', into='stream', **fields)
+            async with response.body as body:
+                assert f'data: {number} …\nid: {number}\n\n' == (await anext(body)).decode()
+    assert 'left at 1\nleft at 42\nleft at 1\n' == capsys.readouterr().out
+
+
+async def test_static_site_shows_what_is_there(tmp_path):
+    """Its files, its index or one that is made, and a page for what is not there."""
+    (tmp_path / 'a & b.txt').write_text('x')
+    (tmp_path / '.hidden').write_text('x')
+    handler = load('static_site').site(tmp_path)
+    async with http.listen('127.0.0.1', 0, handler) as server:
+        listed = await http.request(url=server.url)
+        assert '<li><a href="a%20%26%20b.txt">a &amp; b.txt</a>' in listed.body
+        assert 'hidden' not in listed.body
+        assert 'x' == (await http.request(url=f'{server.url}/a%20%26%20b.txt')).body
+        missing = await http.request(url=f'{server.url}/none/')
+        assert (404, True) == (missing.status, '<h1>Not here</h1>' in missing.body)
+        (tmp_path / 'index.html').write_text('<h1>Mine</h1>')
+        assert '<h1>Mine</h1>' == (await http.request(url=server.url)).body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from errno import EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
 from os import fsdecode, stat
 from stat import S_ISREG
@@ -43,8 +44,8 @@ class FileAnswer:
         """Send the file, or a part of it, or none as the request asks; 404 if there is no file."""
         if self.status in NO_BODY:
             await self._say(connection, self.headers, b'')
-        elif await asyncio.to_thread(_is_there, self.path):
-            await self._send(connection)
+        elif tag := await asyncio.to_thread(_tag_of, self.path):
+            await self._send(connection, tag)
         else:
             self.status, self.reason = 404, None
             headers = Headers({'Content-Type': 'text/plain; charset=utf-8'})
@@ -55,7 +56,7 @@ class FileAnswer:
         start = self.status, self.reason, headers
         await connection.write(encode(connection.head, *start, body, self.keep_alive).data)
 
-    async def _send(self, connection: Framed) -> None:
+    async def _send(self, connection: Framed, tag: str) -> None:
         kept = [pair for pair in self.headers.items() if pair[0].lower() not in ONE_HOP]
         piece = PIECE if connection.ssl_context is None else TLS_PIECE
         response = FileResponse(self.path, piece, self.status, self.reason, Headers(kept))
@@ -63,44 +64,53 @@ class FileAnswer:
             response.force_close()
         writer = Writer(connection, asyncio.get_running_loop())
         try:
-            await response.prepare(self._request(connection, writer))
+            await response.prepare(self._request(connection, writer, tag))
             await response.write_eof()
         finally:
+            self.status = response.status
             connection.wrote(writer.output_size)
-        self.status = response.status
         if not is_silent(connection.head.method, self.status):
             self.keep_alive &= writer.chunked or writer.length is not None
             if writer.length:  # aiohttp would go on, and the next answer be read as this file
                 raise OSError(f'{self.path} has become shorter while it was sent')
 
-    def _request(self, connection: Framed, writer: Writer) -> BaseRequest:
+    def _request(self, connection: Framed, writer: Writer, tag: str) -> BaseRequest:
         request = as_aiohttp_has_it(connection, writer, Sendfile(connection, writer))
-        headers = Headers(request.headers)
         # Ranges and conditions are for what would be a 200 (RFC 9110 13.2.1 and 14.2).
-        if self.status != 200 or request.method not in ('GET', 'HEAD'):
-            return request.clone(headers={})
-        # aiohttp knows no If-Range with an entity tag, and would send a part of another file.
-        if not RANGE.fullmatch(headers.get('Range', '')) or '"' in headers.get('If-Range', ''):
-            headers.popall('Range', None)
-            return request.clone(headers=headers)
-        return request
+        conditional = self.status == 200 and request.method in ('GET', 'HEAD')
+        return request.clone(headers=_asked(request.headers, tag) if conditional else {})
 
 
-def _is_there(path: str) -> bool:
-    """Tell whether there is something of that name.
+def _asked(given: Mapping[str, str], tag: str) -> Headers:
+    """Ask aiohttp for what a client asks for of the file that has a tag.
+
+    It knows no tag in If-Range, and would send a part of another file.
+    """
+    headers = Headers(given)
+    validator = headers.get('If-Range', '')
+    if not RANGE.fullmatch(headers.get('Range', '')) or ('"' in validator and validator != tag):
+        headers.popall('Range', None)
+    elif validator == tag:
+        headers.setdefault('If-Match', tag)  # it may just be changing
+        headers.popall('Accept-Encoding', None)  # a name.gz beside it has another tag
+    return headers
+
+
+def _tag_of(path: str) -> str:
+    """Give the entity tag that aiohttp will make for a file; ``''`` where there is none.
 
     Raises:
         OSError: It is no file, or cannot be read.
     """
     try:
-        mode = stat(path).st_mode
+        found = stat(path)
     except ValueError:  # no name of a file
-        return False
+        return ''
     except OSError as error:
         if error.errno in MISSING:
-            return False
+            return ''
         raise
-    if not S_ISREG(mode):
+    if not S_ISREG(found.st_mode):
         raise OSError(EISDIR, 'a body has to be a file', path)
     with open(path, 'rb'):
-        return True
+        return f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
