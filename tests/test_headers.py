@@ -58,6 +58,26 @@ def test_repeats_are_kept_in_order() -> None:
     assert [('A', '1'), ('b', '2'), ('a', '3')] == list(fields.items())
 
 
+@pytest.mark.parametrize(
+    'other', [{'a': ['3', '4'], 'C': None}, [('A', '3'), ('a', '4'), ('c', None)]]
+)
+def test_headers_merge_by_name(other: Any) -> None:
+    """What the right side names it replaces, None by nothing; the left side stays as it is."""
+    fields = to_headers([('A', '1'), ('b', '2'), ('b', '5'), ('A', '6'), ('c', '7')])
+    merged = fields | other
+    assert [('b', '2'), ('b', '5'), ('A', '3'), ('A', '4')] == [
+        (name.replace('a', 'A'), value) for name, value in merged.items()
+    ]
+    assert (Headers, 5) == (type(merged), len(fields))
+
+
+@pytest.mark.parametrize('other', [{'A': 'x\n'}, {'': 'x'}, {1: 'x'}])
+def test_headers_merge_with_headers_alone(other: Any) -> None:
+    """What may not be sent is a TableError."""
+    with pytest.raises(TableError):
+        Headers() | other
+
+
 def test_match_takes_headers_for_a_mapping() -> None:
     """A pattern of a mapping matches, in any case."""
     match Headers({'Content-Type': 'text/html'}):

@@ -112,6 +112,15 @@ def test_a_table_merges(table):
     assert 'ip' not in table
 
 
+@pytest.mark.parametrize('table', [request(), response()])
+def test_a_table_merges_with_headers_as_they_are_written(table):
+    """They are ``Headers`` then, and checked."""
+    merged = table | {'headers': {'X-A': 1}}
+    assert (Headers, '1') == (type(merged.headers), merged.headers['x-a'])
+    with pytest.raises(TableError):
+        table | {'headers': {'X-A': 'a\n'}}
+
+
 def test_a_table_says_what_it_is():
     """The text of a table names its kind."""
     assert "Response({'status': 200})" == repr(Response({'status': 200}))

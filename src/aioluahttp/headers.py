@@ -59,6 +59,17 @@ class Headers(CIMultiDict[str], MutableMapping[str, str]):  # pyright: ignore[re
     def __ne__(self, other: object) -> bool:  # CIMultiDict's own heeds case and order
         return not self == other
 
+    def __or__(self, other: HeadersLike) -> Headers:
+        """Copy the headers, those of another table in the place of these of the same names.
+
+        Raises:
+            TableError: They are none; a value of None leaves a header out.
+        """
+        pairs = list(other.items() if isinstance(other, Mapping) else other)
+        replaced = {str(name).lower() for name, _ in pairs}
+        kept = [pair for pair in self.items() if pair[0].lower() not in replaced]
+        return to_headers([*kept, *pairs])
+
     def __repr__(self) -> str:
         return f'Headers({list(self.items())!r})'
 

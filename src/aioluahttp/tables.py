@@ -57,7 +57,10 @@ class Table(dict[str, Any]):
         return f'{type(self).__name__}({super().__repr__()})'
 
     def __or__(self, other: Mapping[str, Any]) -> Self:  # type: ignore[override]
-        return type(self)({**self, **other})
+        table = type(self)({**self, **other})
+        if 'headers' in other:
+            table['headers'] = to_headers(other['headers'])
+        return table
 
     def copy(self) -> Self:
         """Copy the table; its values are shared."""
