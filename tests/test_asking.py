@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import aioluahttp as http
-from aioluahttp.asking import ask, to_body, to_into, to_pair, to_table, to_url
+from aioluahttp.asking import ask, download, to_body, to_into, to_pair, to_table, to_url
 from aioluahttp.listening import listen
 
 
@@ -145,3 +145,67 @@ async def test_the_page_of_an_error_is_a_table(capsysbinary):
     """Also where a stream was asked for."""
     status, output = await told(capsysbinary, path='/missing', into='stream', check=True)
     assert (4, True) == (status, b"'body': 'nothing'" in output)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Serve a folder, and give where downloads are to go."""
+    (tmp_path / 'site').mkdir()
+    (tmp_path / 'site' / 'a b').write_bytes(bytes(200_000))
+    (tmp_path / 'site' / 'index.html').write_text('index')
+    (tmp_path / 'here').mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('url', 'path', 'name'),
+    [
+        ('/a%20b?x', '', 'a b'),
+        ('/a%20b', 'c', 'c'),
+        ('/', '', 'index.html'),
+        ('', '', 'index.html'),
+    ],
+)
+async def test_a_file_is_downloaded(folder, capsys, url, path, name):
+    """Under the name that is given, or the last one of the URL; its path is printed."""
+    given = Namespace(path=folder / 'here' / path, resume=True)
+    async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
+        assert 0 == await download(Namespace(url=server.url + url, **vars(given)))
+    assert str(folder / 'here' / name) == capsys.readouterr().out.strip()
+    assert [name] == [one.name for one in (folder / 'here').iterdir()]
+
+
+@pytest.mark.parametrize('last', ['..', '%2e%2e', 'a%2fb', 'a%5cb', 'a%00b'])
+async def test_no_url_names_a_file_elsewhere(folder, last):
+    """What is no plain name is left."""
+
+    def anything(request):
+        return {'status': 200, 'body': 'x'}
+
+    async with listen('127.0.0.1', 0, anything) as server:
+        url = f'{server.url}/x/{last}'
+        await download(Namespace(url=url, path=folder / 'here', resume=False))
+    assert ['index.html'] == [one.name for one in (folder / 'here').iterdir()]
+
+
+async def test_what_is_missing_is_no_download(folder):
+    """No file is left, and the error says the status."""
+    async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
+        given = Namespace(url=f'{server.url}/missing', path=folder / 'here', resume=True)
+        with pytest.raises(http.StatusError, match='404'):
+            await download(given)
+    assert [] == list((folder / 'here').iterdir())
+
+
+@pytest.mark.parametrize('rich', [True, False])
+async def test_a_terminal_sees_how_far_it_is(folder, capsys, monkeypatch, rich):
+    """Where rich is installed."""
+    if rich:
+        pytest.importorskip('rich')
+    else:
+        monkeypatch.setitem(sys.modules, 'rich.progress', None)
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
+    async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
+        given = Namespace(url=f'{server.url}/a%20b', path=folder / 'here', resume=True)
+        assert 0 == await download(given)
+    assert rich == ('100%' in capsys.readouterr().err)

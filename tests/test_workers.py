@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals are tho
 
 SCRIPT = textwrap.dedent("""
     import logging, os, sys
+    from pathlib import Path
     from aioluahttp.listening import run
     from aioluahttp.workers import reserved, run_again, run_many
 
@@ -35,6 +36,8 @@ SCRIPT = textwrap.dedent("""
         logging.basicConfig(level=logging.INFO, format='%(message)s')
         with reserved('127.0.0.1', 0) as port:
             print(port, flush=True)
+            if sys.argv[1] == 'again':
+                sys.exit(run_again(Path(__file__).parent, serve, port))
             sys.exit(run_many(2, globals()[sys.argv[1]], port))
 """)
 
@@ -121,3 +124,16 @@ async def test_a_second_signal_ends_all_at_once(tmp_path):
     process.send_signal(signal.SIGTERM)
     await asyncio.wait_for(process.communicate(), 10)
     writer.close()
+
+
+async def test_a_change_of_a_file_of_python_starts_it_anew(tmp_path):
+    """Until a signal, which ends it well."""
+    process, port = await start(tmp_path, 'again')
+    await listening(process, 1)
+    (first,) = await pids(port, 1)
+    (tmp_path / 'other.py').write_text('')
+    await listening(process, 1)
+    assert {first}.isdisjoint(await pids(port, 1))
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+    assert 0 == process.returncode

@@ -44,15 +44,15 @@ def serve_in_thread(
 
     async def run() -> None:
         try:
-            async with serve(handler, on_error, **options) as server:
-                ended = asyncio.Event()
-                loop = asyncio.get_running_loop()
-                started.set_result((server, lambda: loop.call_soon_threadsafe(ended.set)))
-                await ended.wait()
+            server = await serve(handler, on_error, **options)
         except BaseException as error:
-            if started.done():
-                raise
             started.set_exception(error)
+            return
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with server:
+            started.set_result((server, lambda: loop.call_soon_threadsafe(ended.set)))
+            await ended.wait()
 
     started: Future[tuple[Server, Callable[[], object]]] = Future()
     thread = threading.Thread(target=asyncio.run, args=(run(),))

@@ -90,14 +90,15 @@ def _work(serve: Callable[..., None], *arguments: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+    parent: Any = multiprocessing.parent_process()
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_again(folder: Path, serve: Callable[..., None], *arguments: Any) -> int:
     """Run a function in a process, anew whenever a file of Python in a folder changes.
+
+    The arguments are those of ``run_many``, and so is what is returned.
 
     Raises:
         ImportError: watchfiles is not installed.
