@@ -13,14 +13,15 @@ ROWS = [
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
     {'channels', 'checks', 'tables'},
-    {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets'},
+    {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets', 'taps'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
     {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
+    {'limits'},
     {'defaults', 'transport', 'exchange'},
     {'dialing'},
     {'client', 'connections'},
     {'pool', 'acceptor'},
-    {'server'},
+    {'server', 'middleware'},
     {'listening'},
     {'cli'},
     {'__init__', '__main__'},
@@ -35,6 +36,7 @@ WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'environment',
     'landing',
     'defaults',
+    'limits',
 }
 
 

@@ -24,6 +24,7 @@ from .tls import check_tls
 
 __all__ = [
     'FLOWING',
+    'GIVEN_CHECKS',
     'INTO',
     'PORTS',
     'RECEIVED_CHECKS',
@@ -37,6 +38,7 @@ __all__ = [
     'WHOLE_SERVER',
     'check_body',
     'check_options',
+    'flows',
 ]
 
 PORTS = {'http': 80, 'https': 443}
@@ -273,6 +275,11 @@ def check_body(body: Any) -> str | bytes:
     raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
 
 
+def flows(body: Any) -> bool:
+    """Tell whether a body comes chunk by chunk."""
+    return isinstance(body, FLOWING)
+
+
 def check_answer(body: Any) -> Any:
     """Check the body of a response, which may come chunk by chunk, or be a file."""
     plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
@@ -328,6 +335,15 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'ip': as_it_is,
     'version': as_it_is,
 }
+
+
+def check_given(body: Any) -> Any:
+    """Check the body of a request as given, which may be a stream, or what its JSON said."""
+    return bytes(body) if isinstance(body, bytearray | memoryview) else body
+
+
+# A request as given: a server may have made of its body what ``into`` asks for.
+GIVEN_CHECKS = REQUEST_CHECKS | {'body': check_given}
 
 
 def check_status_to(highest: int) -> Callable[[Any], int]:

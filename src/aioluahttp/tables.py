@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
 
 from . import text, url
 from .errors import BodyTooLarge, ProtocolError, Refused, TableError
 from .headers import Headers, hide, parse_cookies, parse_links, to_headers
-from .shapes import CommonTable, FormFile, ResponseTable
+from .shapes import CommonTable, FormFile, RequestTable, ResponseTable
 
 if TYPE_CHECKING:
     from multidict import MultiDict
@@ -23,7 +23,7 @@ else:
 
     Body = TypeVar('Body')
 
-__all__ = ['Handler', 'Request', 'Response', 'SentRequest']
+__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'Wrapped']
 
 STREAMED_FORM = 8 * 1024 * 1024  # bytes: as max_body is for what is held in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
@@ -299,3 +299,5 @@ class SentRequest(Request):
 
 Answer: TypeAlias = ResponseTable | Mapping[str, Any]
 Handler: TypeAlias = Callable[[Request], Awaitable[Answer] | Answer]
+# What a middleware makes of a handler: another, which is async and gives a whole ``Response``.
+Wrapped: TypeAlias = Callable[[RequestTable | Request], Coroutine[Any, Any, Response[Any]]]
