@@ -16,7 +16,7 @@ ROWS = [
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets', 'taps'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
     {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
-    {'limits'},
+    {'limits', 'logs'},
     {'defaults', 'transport', 'exchange'},
     {'dialing'},
     {'client', 'connections'},
@@ -37,6 +37,7 @@ WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'landing',
     'defaults',
     'limits',
+    'logs',
 }
 
 
