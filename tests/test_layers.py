@@ -20,7 +20,7 @@ ROWS = [
     {'defaults', 'transport', 'exchange'},
     {'dialing'},
     {'client', 'connections'},
-    {'pool', 'acceptor'},
+    {'pool', 'acceptor', 'retrying'},
     {'server', 'middleware'},
     {'listening'},
     {'cli'},

@@ -1,6 +1,7 @@
-"""Functions of a handler that give another: limit, log."""
+"""Functions of a handler that give another: retry, limit, log."""
 
 from .limits import limit
 from .logs import log
+from .retrying import retry
 
-__all__ = ['limit', 'log']
+__all__ = ['limit', 'log', 'retry']
