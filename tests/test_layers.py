@@ -9,15 +9,15 @@ import aioluahttp
 
 ROWS = [
     {'errors', 'deadlines'},
-    {'calling', 'dates', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
+    {'calling', 'dates', 'hiding', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
     {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
     {'uploads'},
     {'channels', 'checks', 'tables'},
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets', 'taps'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
     {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
-    {'limits', 'logs'},
-    {'defaults', 'transport', 'exchange'},
+    {'limits', 'logs', 'recordings'},
+    {'defaults', 'transport', 'exchange', 'replays'},
     {'dialing'},
     {'client', 'connections'},
     {'pool', 'acceptor', 'retrying'},
@@ -38,6 +38,8 @@ WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'defaults',
     'limits',
     'logs',
+    'recordings',
+    'replays',
 }
 
 
