@@ -16,7 +16,7 @@ ROWS = [
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets', 'taps'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
     {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
-    {'limits', 'logs', 'recordings'},
+    {'limits', 'logs', 'recordings', 'tracing'},
     {'defaults', 'transport', 'exchange', 'replays'},
     {'dialing'},
     {'client', 'connections'},
@@ -40,6 +40,7 @@ WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'logs',
     'recordings',
     'replays',
+    'tracing',
 }
 
 
