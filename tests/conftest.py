@@ -176,7 +176,7 @@ def self_sent() -> Any:
 
     def opened(answer: Any, **settings: Any) -> Any:
         class Sends(Exchange):
-            def sending(self, connection: Any, request: Any, response: Any) -> Any:
+            def to_sending(self, connection: Any, request: Any, response: Any) -> Any:
                 return answer
 
         table = to_response({'status': 200})

@@ -11,6 +11,7 @@ import aioluahttp
 
 ROOT = {
     'client': {'Client'},
+    'compression': {'compress'},
     'conversion': {'to_request', 'to_response'},
     'dates': {'format_date', 'parse_date'},
     'errors': {

@@ -10,19 +10,20 @@ import aioluahttp
 ROWS = [
     {'errors', 'deadlines'},
     {'calling', 'dates', 'hiding', 'parallel', 'url', 'text', 'headers', 'tls', 'binding'},
-    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams'},
-    {'uploads'},
+    {'codings', 'events', 'forms', 'multipart', 'shapes', 'forwarded', 'streams', 'encoders'},
+    {'outbox', 'uploads'},
     {'channels', 'checks', 'tables'},
     {'bodies', 'conversion', 'folders', 'framing', 'handshakes', 'sockets', 'taps'},
     {'redirects', 'environment', 'incoming', 'outgoing', 'attempts', 'sending', 'landing'},
-    {'flowing', 'lean', 'direct', 'paths', 'streaming', 'upgrading'},
-    {'limits', 'linting', 'logs', 'recordings', 'tracing'},
-    {'defaults', 'transport', 'exchange', 'replays'},
+    {'compression', 'flowing', 'lean', 'direct', 'sendfile', 'streaming', 'upgrading'},
+    {'limits', 'linting', 'logs', 'paths', 'recordings', 'tracing'},
+    {'defaults', 'transport', 'exchange', 'pacing', 'replays'},
     {'dialing'},
     {'client', 'connections'},
     {'pool', 'acceptor', 'retrying'},
     {'server', 'middleware'},
     {'listening'},
+    {'testing'},
     {'cli'},
     {'__init__', '__main__'},
 ]
@@ -30,7 +31,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'sockets'}
+WITH_AIOHTTP = {'bodies', 'channels', 'framing', 'handshakes', 'multipart', 'outbox', 'sockets'}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',

@@ -265,6 +265,17 @@ async def test_a_client_that_leaves_cancels_no_function(cancels):
         await done.wait()
 
 
+async def test_the_frames_are_counted(wire, frames):
+    """In both directions, every byte."""
+    async with serve() as server, wire(server) as client:
+        client.ask('GET /', *frames.asking)
+        await client.answer(silent=True)
+        before = server.stats
+        client.send(frames.write(1, b'x', masked=True))
+        assert b'\x81\x01x' == await client.reader.readexactly(3)
+        assert [7, 3] == [server.stats[key] - before[key] for key in ('bytes_in', 'bytes_out')]
+
+
 async def test_limits_on_callbacks_are_none_on_websockets():
     """The callback is over when it has answered: its time, and its place, are free again."""
     async with (
@@ -381,7 +392,7 @@ async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
     """The connection may be lost while the handshake is written."""
 
     class Lost:
-        upgrade, begun, sending, transport = True, False, True, None
+        upgrade, begun, cancels, transport = True, False, True, None
 
         async def write(self, data):
             assert data.startswith(b'HTTP/1.1 101 ')

@@ -23,6 +23,7 @@ from .shapes import RequestTable, ResponseTable
 from .tables import Handler, Request, Response
 
 if TYPE_CHECKING:
+    from .compression import compress
     from .folders import files
     from .listening import listen, run
     from .server import Server
@@ -47,6 +48,7 @@ __all__ = [
     'StatusError',
     'TableError',
     'TimedOut',
+    'compress',
     'files',
     'format_date',
     'listen',
@@ -77,4 +79,8 @@ if not TYPE_CHECKING:  # to checkers any name of the module would be there
             from .folders import files
 
             return files
+        if name == 'compress':
+            from .compression import compress
+
+            return compress
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -47,7 +47,7 @@ class Chunks:
         self, source: AsyncIterable[Any] | Iterator[Any], encode: Callable[[Any], bytes]
     ) -> None:
         self._source = source
-        self._encode = encode
+        self.encode = encode
         self._items: AsyncIterator[Any] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -62,7 +62,7 @@ class Chunks:
             if self._items is None:
                 self._items = aiter(self._source)
             item = await call(self._items.__anext__)
-        return self._encode(item)
+        return self.encode(item)
 
     async def aclose(self) -> None:
         """Close the iterator, and what gave it."""

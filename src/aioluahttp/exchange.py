@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp.http_writer import HttpVersion11
 
-from .calling import call
+from .calling import call, close
 from .checks import FLOWING, STREAMS, check_into, check_max_body
 from .conversion import to_response, wire_body
 from .errors import Refused
@@ -81,7 +81,7 @@ class Exchange:
             response = await self._returned(connection, request)
             answer = self._lean(connection, response)
             if answer is None:
-                response = to_response(response)
+                response = await self._to_response(response)
                 answer = await self._answer(connection, request, target, response)
         except Refused as refused:
             response = _refusal(refused.status)
@@ -153,14 +153,24 @@ class Exchange:
         data = lean_bytes(table, self.settings.server_header, keep_alive=keep_alive)
         return None if data is None else Answer(table['status'], data, keep_alive)
 
+    async def _to_response(self, table: Any) -> Response[Any]:
+        """Bring a table to its normal form; the iterators of one that is refused are closed."""
+        try:
+            return to_response(table)
+        except Exception:
+            for key in ('body', 'events') if isinstance(table, Mapping) else ():
+                if isinstance(source := table.get(key), FLOWING):
+                    await close(source)
+            raise
+
     async def _answer(
         self, connection: Framed, request: Request, target: str, response: Response[Any]
     ) -> Answer:
         """Answer the way that is for every table; what writes itself has written all of it."""
-        sending = self.sending(connection, request, response)
+        sending = self.to_sending(connection, request, response)
         if sending is None:
             return self._plain(connection, response)
-        connection.sending, connection.begun = True, False
+        connection.cancels, connection.begun = True, False
         goes_on = False
         try:
             goes_on = await sending.send(connection)
@@ -179,11 +189,11 @@ class Exchange:
             if not (left or isinstance(error.__cause__, Refused)):
                 await self._mistaken(connection, request, target, error)
         finally:
-            connection.sending = connection.begun = False
+            connection.cancels = connection.begun = False
         response['status'] = sending.status
         return Answer(sending.status, b'', goes_on and not self.closing)
 
-    def sending(
+    def to_sending(
         self, connection: Framed, request: Request, response: Response[Any]
     ) -> Sending | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""

@@ -15,12 +15,13 @@ from aiohttp.web_request import BaseRequest
 from .framing import Framed
 from .headers import ONE_HOP, Headers
 from .outgoing import NO_BODY, PHRASES, encode, is_silent
+from .sendfile import Sendfile
 from .sending import Writer, as_aiohttp_has_it
 from .tables import Response
 
 __all__ = ['FileAnswer']
 
-PIECE = 256 * 1024  # bytes read at a time: each costs a turn of a thread
+PIECE = 256 * 1024  # bytes read at a time where the kernel cannot send: a turn of a thread
 TLS_PIECE = 64 * 1024  # asyncio's TLS does not tell how far it is within a single write
 MISSING = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG})
 # One range of bytes. Whatever else is asked for may be ignored (RFC 9110 14.2), or has to be;
@@ -28,18 +29,8 @@ MISSING = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG})
 RANGE = re.compile('bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})')
 
 
-class _Loop:
-    """The loop that a FileResponse is to ask for ``sendfile``, which there is none of here.
-
-    Nobody could tell how far it is: not whether the peer reads, nor how many bytes have gone.
-    """
-
-    async def sendfile(self, *arguments: Any) -> None:
-        raise NotImplementedError
-
-
 class FileAnswer:
-    """An answer whose body is a file, read in a thread as the peer reads the answer."""
+    """An answer whose body is a file, sent as the peer reads it."""
 
     def __init__(self, response: Response[Any], headers: Headers, keep_alive: bool) -> None:
         self.path = fsdecode(response['body'])
@@ -83,7 +74,7 @@ class FileAnswer:
                 raise OSError(f'{self.path} has become shorter while it was sent')
 
     def _request(self, connection: Framed, writer: Writer) -> BaseRequest:
-        request = as_aiohttp_has_it(connection, writer, _Loop())
+        request = as_aiohttp_has_it(connection, writer, Sendfile(connection, writer))
         headers = Headers(request.headers)
         # Ranges and conditions are for what would be a 200 (RFC 9110 13.2.1 and 14.2).
         if self.status != 200 or request.method not in ('GET', 'HEAD'):

@@ -10,6 +10,7 @@ from typing import Any
 from .calling import Chunks
 from .checks import check_body
 from .conversion import wire_body
+from .encoders import Coded
 from .errors import TableError
 from .framing import Framed
 from .headers import Headers
@@ -35,7 +36,10 @@ class Streamed:
         self.headers = headers
         self.keep_alive = keep_alive
         self.framing: str | None = None
-        self.chunks = Chunks(response['body'], self._encoded)
+        body = response['body']
+        if isinstance(body, Coded):  # its text may yet name its charset
+            body.encode = self._encoded
+        self.chunks = Chunks(body, self._encoded)
 
     def _encoded(self, chunk: Any) -> bytes:
         return wire_body(self.headers, check_body(chunk))

@@ -49,8 +49,8 @@ class Upgrade:
         await connection.write(self._head(fields))
         if connection.transport is None:
             raise ConnectionResetError('the client has left')
-        connection.sending = False  # the socket tells of a client that leaves
-        channel = Channel(connection, terms, is_client=False)
+        connection.cancels = False  # the socket tells of a client that leaves
+        channel = Channel(connection, terms, is_client=False, wrote=connection.wrote)
         connection.become(channel)
         await self._talk(channel, Socket(channel, terms.protocol, self._request, self._response))
         return False

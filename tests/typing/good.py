@@ -189,6 +189,8 @@ HANDLERS: list[Handler] = [
     http.request,
     http.Client().request,
     logged(a_table),
+    http.compress(plain, minimum_size=0, codings=['gzip']),
+    http.compress(http.request),
     lambda request: {'status': 200, 'body': request.url},
 ]
 
