@@ -219,3 +219,17 @@ async def test_what_serves_passes_on_both_sides():
 def by_path(request):
     """Have the body of a request as one way or another."""
     return {'/stream': 'stream', '/j': 'json', '/x': 'bytes'}.get(request.path, 'text')
+
+
+async def test_a_stream_that_is_refused_is_closed():
+    """Nobody gets to read it."""
+    closed = []
+
+    class Watched(Stream):
+        async def close(self):
+            closed.append(self)
+
+    body = Watched(chunks())
+    with pytest.raises(http.TableError, match=r"'body' is .* for into='text'"):
+        await lint(lambda request: given(body=body))(NORMAL | {'into': 'text'})
+    assert [body] == closed

@@ -7,9 +7,9 @@ import math
 from functools import wraps
 from typing import Any
 
-from .calling import call
+from .answers import answer_of
 from .checks import check_limit
-from .conversion import to_request, to_response
+from .conversion import to_request
 from .errors import TableError
 from .tables import Handler, Response, Wrapped
 from .taps import tap
@@ -53,7 +53,7 @@ def limit(
             gate = gates[key] = Gate(rate, concurrency)
         await gate.enter()
         try:
-            response = to_response(await call(handler, request))
+            response = await answer_of(handler, request)
         except BaseException:
             gate.leave()
             raise

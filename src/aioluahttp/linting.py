@@ -7,6 +7,7 @@ from functools import wraps
 from os import PathLike
 from typing import Any
 
+from .answers import discard
 from .calling import call
 from .checks import FLOWING, STREAMS
 from .conversion import BODIES, LOGINS, to_request, to_response
@@ -55,6 +56,7 @@ def lint(handler: Handler) -> Wrapped:
         try:
             return checked_response(answer, into)
         except TableError as error:
+            await discard(answer)
             raise TableError(f'{name} returns no response: {error}') from error
 
     return linted

@@ -7,9 +7,9 @@ import time
 from functools import wraps
 from typing import Any
 
-from .calling import call
+from .answers import answer_of
 from .checks import flows
-from .conversion import to_request, to_response
+from .conversion import to_request
 from .errors import TableError
 from .tables import Handler, Request, Response, Wrapped
 from .taps import tap
@@ -42,7 +42,7 @@ def log(
         request = to_request(table)
         entry = Entry(target, level, request)
         try:
-            response = to_response(await call(handler, request))
+            response = await answer_of(handler, request)
         except BaseException as error:
             entry.write(error)
             raise

@@ -1,5 +1,6 @@
-"""Functions of a handler that give another: retry, record and replay, limit, log, trace, lint."""
+"""Functions of a handler that give another, for either side of the wire."""
 
+from .compression import compress
 from .limits import limit
 from .linting import lint
 from .logs import log
@@ -8,4 +9,4 @@ from .replays import replay
 from .retrying import retry
 from .tracing import trace
 
-__all__ = ['limit', 'lint', 'log', 'record', 'replay', 'retry', 'trace']
+__all__ = ['compress', 'limit', 'lint', 'log', 'record', 'replay', 'retry', 'trace']

@@ -10,9 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .calling import call
+from .answers import answer_of
 from .checks import flows
-from .conversion import to_request, to_response
+from .conversion import to_request
 from .errors import StatusError, TableError
 from .headers import hide
 from .hiding import hide_query
@@ -65,7 +65,7 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
             await asyncio.to_thread(write, line + '\n')
 
         try:
-            response = to_response(await call(handler, request))
+            response = await answer_of(handler, request)
         except StatusError as error:
             await note(error.response)
             raise

@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping
 from functools import wraps
 from typing import Any, NamedTuple
 
+from .answers import answer_of, discard
 from .attempts import IDEMPOTENT
-from .calling import call, close
 from .checks import check_limit, check_names, check_seconds, flows
 from .client import TIMEOUT
-from .conversion import to_request, to_response
+from .conversion import to_request
 from .dates import parse_date
 from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from .tables import Handler, Request, Response, Wrapped
@@ -131,14 +131,14 @@ def _seconds(error: Exception) -> float | bool:
 async def _attempt(handler: Handler, request: Request, terms: Terms) -> Response[Any]:
     """Give an answer, or raise an error, that another attempt would not better."""
     try:
-        response = to_response(await call(handler, to_request(request)))
+        response = await answer_of(handler, to_request(request))
     except Error as error:
         if (seconds := _allowed(request, error, terms)) is None:
             raise
         raise Again(error, seconds) from error
     if (seconds := _allowed(request, response, terms)) is None:
         return response
-    await close(response['body'])
+    await discard(response)
     raise Again(response, seconds)
 
 

@@ -6,8 +6,8 @@ from functools import wraps
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
-from .calling import call
-from .conversion import to_request, to_response
+from .answers import answer_of
+from .conversion import to_request
 from .errors import StatusError, TableError
 from .headers import Headers
 from .hiding import hide_query
@@ -77,7 +77,7 @@ def trace(
         try:
             if client:
                 propagate.inject(request['headers'])
-            response = to_response(await call(handler, request))
+            response = await answer_of(handler, request)
         except BaseException as error:
             if isinstance(error, StatusError):
                 span.set_attributes(answered(error.response))
