@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import wraps
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
 from .answers import answer_of
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ['trace']
 
-NAME = 'aioluahttp'
 SCHEMA = 'https://opentelemetry.io/schemas/1.23.1'
 # RFC 9110 9 and RFC 5789. A peer may make up others without end, which no name is to be made of.
 METHODS = frozenset('GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH'.split())
@@ -58,7 +56,7 @@ def trace(
     if kind not in FAILED:
         raise TableError.of('kind', kind, "'client' or 'server'")
     client, of_kind = kind == 'client', api.SpanKind[kind.upper()]
-    tracer = api.get_tracer(NAME, metadata.version(NAME), tracer_provider, SCHEMA)
+    tracer = api.get_tracer('aioluahttp', None, tracer_provider, SCHEMA)
 
     @wraps(handler)  # with what listen reads from it
     async def traced(table: Any) -> Response[Any]:
