@@ -7,8 +7,9 @@ import random
 import re
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .answers import answer_of, discard
 from .attempts import IDEMPOTENT
@@ -20,6 +21,8 @@ from .errors import ConnectError, Error, ProtocolError, StatusError, TableError,
 from .tables import Handler, Request, Response, Wrapped
 
 __all__ = ['retry']
+
+Outcome: TypeAlias = Response[Any] | Error
 
 STATUSES = (429, 502, 503, 504)  # those that say: not now
 SHORTEST = 0.001  # seconds of an attempt: a timer may be late
@@ -65,28 +68,28 @@ def retry(
         check_statuses(statuses),
         math.inf if longest is None else longest,
     )
+    most = math.inf if attempts is None else attempts
 
     @wraps(handler)  # with what listen reads from it
     async def retried(table: Any) -> Response[Any]:
         request = to_request(table)
         check_restarts(request)
-        ends = time.monotonic() + total_of(request)
-        most = attempts if stamina.is_active() else 1
-        response: Response[Any] = Response()
-        try:
-            async for attempt in stamina.retry_context(_seconds, attempts=most, timeout=None):
-                left = ends - time.monotonic()
-                # None of it while stamina is in its testing mode, or the last.
-                backoff = attempt.next_wait and attempt.next_wait + random.uniform(0, JITTER)
-                terms = Terms(rules, math.inf if attempt.num == most else backoff, ends)
+        method, ends = request['method'], time.monotonic() + total_of(request)
+        outcome = await outcome_of(handler, request)
+        if wait_after(rules, method, outcome, 0.0) == math.inf or not stamina.is_active():
+            return given(outcome)  # stamina costs more than a short request
+        with suppress(Again):  # in its testing mode stamina lets fewer attempts be made
+            async for attempt in stamina.retry_context(_seconds, attempts=attempts, timeout=None):
                 with attempt:
-                    given = request if attempt.num == 1 else within(request, left)
-                    response = await _attempt(handler, given, terms)
-        except Again as again:  # in that mode stamina lets fewer be made
-            if isinstance(again.outcome, Error):
-                raise again.outcome from again.outcome.__cause__
-            return again.outcome
-        return response
+                    if attempt.num > 1:
+                        again = within(to_request(table), ends - time.monotonic())
+                        outcome = await outcome_of(handler, again)
+                    backoff = attempt.next_wait and attempt.next_wait + random.uniform(0, JITTER)
+                    seconds = wait_after(rules, method, outcome, backoff)
+                    if attempt.num < most and seconds < ends - time.monotonic():
+                        await discard(outcome)
+                        raise Again(outcome, seconds)
+        return given(outcome)
 
     return retried
 
@@ -106,21 +109,12 @@ def check_statuses(statuses: Any) -> frozenset[int]:
     return frozenset(statuses)
 
 
-class Terms(NamedTuple):
-    """Those of one attempt: how long to wait after it, and when all has to be over."""
-
-    rules: Rules
-    backoff: float
-    ends: float
-
-
 class Again(Exception):
     """Tells stamina to let another attempt be made. Its text is logged, so it has no secrets."""
 
-    def __init__(self, outcome: Response[Any] | Error, seconds: float) -> None:
+    def __init__(self, outcome: Outcome, seconds: float) -> None:
         status = None if isinstance(outcome, Error) else outcome['status']
         super().__init__(status or type(outcome).__name__)
-        self.outcome = outcome
         self.seconds = seconds
 
 
@@ -128,32 +122,24 @@ def _seconds(error: Exception) -> float | bool:
     return error.seconds if isinstance(error, Again) else False
 
 
-async def _attempt(handler: Handler, request: Request, terms: Terms) -> Response[Any]:
-    """Give an answer, or raise an error, that another attempt would not better."""
+async def outcome_of(handler: Handler, request: Request) -> Outcome:
     try:
-        response = await answer_of(handler, to_request(request))
+        return await answer_of(handler, request)
     except Error as error:
-        if (seconds := _allowed(request, error, terms)) is None:
-            raise
-        raise Again(error, seconds) from error
-    if (seconds := _allowed(request, response, terms)) is None:
-        return response
-    await discard(response)
-    raise Again(response, seconds)
+        return error
 
 
-def _allowed(request: Request, outcome: Response[Any] | Error, terms: Terms) -> float | None:
-    seconds = wait_after(terms.rules, request, outcome, terms.backoff)
-    return seconds if seconds < terms.ends - time.monotonic() else None
+def given(outcome: Outcome) -> Response[Any]:
+    if isinstance(outcome, Error):
+        raise outcome
+    return outcome
 
 
-def wait_after(
-    rules: Rules, request: Request, outcome: Response[Any] | Error, backoff: float
-) -> float:
+def wait_after(rules: Rules, method: str, outcome: Outcome, backoff: float) -> float:
     """Tell how many seconds after an attempt the next may be made; never is infinite."""
     if isinstance(outcome, ConnectError):  # nothing was sent
         return backoff
-    if request['method'] not in rules.methods:
+    if method not in rules.methods:
         return math.inf
     if isinstance(outcome, StatusError):
         outcome = outcome.response
