@@ -329,3 +329,22 @@ async def test_a_client_that_closes_ends_its_streams(raw_server, client):
         for read in (reading, anext(responses[1].body)):
             with pytest.raises(http.ProtocolError, match='the client was closed'):
                 await read
+
+
+async def test_it_may_begin_before_there_is_any(raw_server, client):
+    """With an empty chunk where only the head has come, for who passes that on."""
+    go_on = asyncio.Event()
+
+    async def late(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n')
+        await go_on.wait()
+        await line.send(b'ok')
+
+    for origin, first in (late, b''), (once(answer(b'ok')), b'ok'):
+        async with raw_server(origin) as peer, client() as sender:
+            request = http.to_request(url=peer.url, into='raw')
+            stream = (await sender.pass_on(request, None)).body
+            assert first == await anext(stream)
+            go_on.set()
+            assert b'ok' == first + await stream.read()

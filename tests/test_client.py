@@ -798,3 +798,15 @@ async def test_a_client_opens_websockets(monkeypatch):
         with pytest.raises(http.ConnectError):
             async with client.websocket(url='ws://nowhere.example'):
                 pass
+
+
+async def test_what_is_passed_on_has_a_total(raw_server):
+    """That covers the head of the answer."""
+
+    async def silent(line):
+        await line.reader.read()
+
+    async with raw_server(silent) as peer, http.Client(cookies=False) as client:
+        request = http.to_request(url=peer.url, timeout=0.05, into='raw')
+        with pytest.raises(http.TimedOut):
+            await client.pass_on(request, None)

@@ -45,3 +45,26 @@ async def test_chat_tells_all_what_one_says(capsys):
     assert ['Ada: hello', 'Ada: anybody there?'] == heard
     assert heard == capsys.readouterr().out.splitlines()
     assert not chat.room
+
+
+async def test_reverse_proxy_sends_on_by_path(monkeypatch):
+    """The rest of the path to its origin, with what that is to get."""
+    relay = load('reverse_proxy')
+
+    def handler(request):
+        return {'status': 200, 'json': [request.url, 'Cookie' in request.headers, request.body]}
+
+    async with (
+        http.listen('127.0.0.1', 0, handler) as origin,
+        http.listen('127.0.0.1', 0, relay.callback) as server,
+    ):
+        monkeypatch.setitem(relay.ROUTES, 'api', http.proxy(origin.url))
+        monkeypatch.setitem(
+            relay.ROUTES, 'static', http.proxy(origin.url + '/files', headers={'Cookie': None})
+        )
+        asked = {'method': 'POST', 'body': 'x', 'headers': {'Cookie': 'a=b'}}
+        for path, expected in ('/api/x?y', '/x?y'), ('/static/z', '/files/z'):
+            response = await http.request(url=server.url + path, **asked)
+            assert [expected, path.startswith('/api'), 'x'] == response.json()
+        for path in '/', '/api', '/other/x':
+            assert 404 == (await http.request(url=server.url + path)).status

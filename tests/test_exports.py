@@ -27,6 +27,7 @@ ROOT = {
     'headers': {'Headers'},
     'listening': {'listen', 'run'},
     'pool': {'request', 'websocket'},
+    'relay': {'forward', 'proxy'},
     'server': {'Server'},
     'sockets': {'Socket'},
     'shapes': {'RequestTable', 'ResponseTable'},

@@ -321,3 +321,37 @@ def test_a_secret_is_not_in_a_message(name):
     with pytest.raises(TableError, match=r'\*\*\*') as caught:
         to_headers({name: 'hush\n'})
     assert 'hush' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['X', 'a-b', 'X Y', 'X\nY', '', 'X:', 'é'])
+@pytest.mark.parametrize(
+    'value',
+    [
+        '',
+        'a',
+        'a b',
+        ' a',
+        'a\t',
+        '\t',
+        'a\nb',
+        'a\rb',
+        'a\0',
+        'a\x7f',
+        'é',
+        '\udce9',
+        5,
+        True,
+    ],
+)
+def test_headers_given_are_checked_as_those_written(name, value):
+    """Many at once come to what each by itself comes to."""
+    for pairs in [(name, value)], [('A', 'b'), (name, value), ('C', 'd')]:
+        assert outcome(pairs) == outcome(Headers(pairs))
+
+
+def outcome(pairs):
+    """Give the pairs as they go out, or why they do not."""
+    try:
+        return list(to_headers(pairs).items())
+    except TableError as error:
+        return str(error)

@@ -498,3 +498,17 @@ async def test_a_middleware_may_pass_a_flowing_body_on(wire):
         head, chunks = await chunked(client)
     assert 'Content-Type: text/event-stream\r\n' in head
     assert [b'data: x\n\n'] == chunks
+
+
+async def test_a_stream_of_another_s_goes_out_as_that_says(raw_server, wire):
+    """No Content-Type is made for what is not the callback's own."""
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+    async with raw_server(answer) as peer:
+
+        async def handler(request):
+            return await http.request(url=peer.url, into='raw')
+
+        async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
+            client.ask('GET /')
+            status, headers, body = await client.answer()
+    assert (200, b'ok', {'Content-Length', 'Date'}) == (status, body, set(headers))

@@ -14,6 +14,7 @@ import pytest
 import yarl
 
 import aioluahttp as http
+from aioluahttp.errors import Refused
 from aioluahttp.transport import Transport
 
 pytestmark = pytest.mark.usefixtures('both_routes')
@@ -680,9 +681,7 @@ async def test_a_cancelled_request_leaves_nothing(raw_server, raw):
             await asking
         await left.wait()
         assert {asyncio.current_task()} == {
-            task
-            for task in asyncio.all_tasks()
-            if 'serve' not in task.get_coro().__qualname__
+            task for task in asyncio.all_tasks() if 'serve' not in task.get_coro().__qualname__
         }
 
 
@@ -1206,3 +1205,60 @@ async def test_another_protocol_is_asked_for_on_a_connection_of_its_own(raw_serv
     with pytest.raises(http.TableError):
         await transport.switch(request | {'unix': '/x', 'scheme': 'https'}, {})
     await transport.close()
+
+
+def passed(url, *pairs, **fields):
+    """Make a request in normal form whose headers are whole."""
+    table = http.to_request(url=url, into='raw')
+    return http.Request({**table, 'headers': http.Headers(pairs), **fields})
+
+
+async def test_what_is_passed_on_is_all_that_is_sent(raw_server):
+    """Not a header more, and its bytes as they are; the answer comes as it is."""
+    answer = b'HTTP/1.1 600 \r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok'
+    async with raw_server(answer) as peer, http.Client(cookies=False) as client:
+        request = passed(peer.url + '/a?b', ('Host', 'h'), ('X', 'caf\udce9'))
+        response = await client.pass_on(request, None)
+        assert b'ok' == await response.body.read()
+    assert ('GET /a?b HTTP/1.1', request.headers) == (
+        peer.asked[0].line,
+        http.Headers(peer.asked[0].headers),
+    )
+    assert (600, peer.url + '/a?b', 'gzip') == (
+        response.status,
+        response.url,
+        response.headers['Content-Encoding'],
+    )
+
+
+async def test_what_is_passed_on_fails_as_what_is_sent_does():
+    """By the kinds of error; what is another's fault stays as it is."""
+    fault = http.ProtocolError('the client has left')
+    fault.__cause__ = Refused(400)
+
+    class Broken:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise fault
+
+    async with http.Client(cookies=False) as client:
+        async with http.listen('127.0.0.1', 0, lambda request: {'status': 200}) as server:
+            pairs = ('Host', 'h'), ('Content-Length', '5')
+            request = passed(server.url, *pairs, method='PUT', body=Broken())
+            with pytest.raises(http.ProtocolError) as raised:
+                await client.pass_on(request, 5)
+            assert raised.value is fault
+        with pytest.raises(http.ConnectError):
+            await client.pass_on(request, 5)
+
+
+async def test_what_switches_is_passed_on_as_its_line(raw_server):
+    """The status is 101, and who calls closes it."""
+    head = b'HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
+    async with raw_server(head) as peer, http.Client(cookies=False) as client:
+        pairs = ('Host', 'h'), ('Connection', 'Upgrade'), ('Upgrade', 'websocket')
+        response = await client.pass_on(passed(peer.url, *pairs), None)
+        assert 101 == response.status
+        response.body.close()

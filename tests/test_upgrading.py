@@ -402,3 +402,28 @@ async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
     upgrade = Upgrade(request, http.to_response({'websocket': echo}))
     with pytest.raises(ConnectionResetError):
         await upgrade.send(Lost())
+
+
+@pytest.mark.parametrize('asks', [True, False])
+async def test_a_function_that_can_be_closed_is(wire, frames, asks):
+    """After the WebSocket, also where there was none."""
+    closed = asyncio.Event()
+
+    class Chat:
+        async def __call__(self, socket):
+            await socket.send('hello')
+
+        async def aclose(self):
+            closed.set()
+
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: {'websocket': Chat()}) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /', *(frames.asking if asks else ()))
+        head = await client.reader.readuntil(b'\r\n\r\n')
+        assert (b' 101 ' if asks else b' 426 ') in head
+        if asks:
+            assert (1, b'hello') == await frames.read(client.reader)
+            client.send(frames.write(8, b'\x03\xe8', masked=True))
+        await closed.wait()

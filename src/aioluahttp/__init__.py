@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .compression import compress
     from .folders import files
     from .listening import listen, run
+    from .relay import forward, proxy
     from .server import Server
     from .sockets import Socket
 
@@ -51,9 +52,11 @@ __all__ = [
     'compress',
     'files',
     'format_date',
+    'forward',
     'listen',
     'parallel',
     'parse_date',
+    'proxy',
     'request',
     'run',
     'to_request',
@@ -75,6 +78,10 @@ if not TYPE_CHECKING:  # to checkers any name of the module would be there
             from .sockets import Socket
 
             return Socket
+        if name in ('forward', 'proxy'):
+            from . import relay
+
+            return getattr(relay, name)
         if name == 'files':
             from .folders import files
 

@@ -35,12 +35,14 @@ class Terms(NamedTuple):
 
     ``raw`` leaves its codings as they are. ``limit`` is in bytes, ``seconds`` are for one read;
     ``None`` is no limit. ``failed`` gives our exception for one of aiohttp's, None for others.
+    ``early`` has it begin with an empty chunk where none is there yet, for who passes the head on.
     """
 
     raw: bool
     limit: int | None
     seconds: float | None
     failed: Callable[[BaseException], Error | None]
+    early: bool = False
 
 
 async def read_body(
@@ -80,7 +82,8 @@ class Body:
         if self._decoder.stages and source.content is not aiohttp.EMPTY_PAYLOAD:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
-        self._pieces: Iterator[bytes] = iter(())
+        waits = terms.early and not (source.content.total_bytes or source.content.is_eof())
+        self._pieces: Iterator[bytes] = iter((b'',) * waits)
         self._loop = asyncio.get_running_loop()
         self._done = False  # with the connection
         self._ended = False

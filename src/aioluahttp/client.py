@@ -189,6 +189,12 @@ class Client:
             finally:
                 self._sockets.discard(socket)
 
+    async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
+        """Send on a request that a server was sent; ``relay`` is what calls this."""
+        return await self._within_total(
+            request, lambda transport: transport.pass_on(request, length)
+        )
+
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
         try:
             request = self._defaults.request(table, fields)

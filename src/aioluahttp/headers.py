@@ -15,6 +15,9 @@ __all__ = ['Headers', 'HeadersLike', 'parse_cookies', 'parse_links', 'to_headers
 # RFC 9110 5.6.2 (token) and 5.5 (no CR, LF, NUL or other control character but the tab).
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f\x7f]')
+# Of many at once, a line each: names that are tokens, and values that are not as they go out.
+TOKENS = re.compile(rf'{TOKEN.pattern}(?:\n{TOKEN.pattern})*')
+ODD = re.compile(r'[\x00-\x08\x0b-\x1f\x7f]|[ \t]\n|\n[ \t]')
 
 SECRET = re.compile('auth|cookie|token|secret|passw|api-?key', re.IGNORECASE)
 
@@ -78,6 +81,8 @@ def to_headers(given: HeadersLike | None) -> Headers:
         TableError: A name is no token, a value has a control character, or is of another type.
     """
     pairs: Any = () if given is None else given
+    if isinstance(given, Headers) and _is_plain(given):
+        return Headers(given)
     if isinstance(given, Mapping):
         pairs = given.items()
     try:
@@ -86,6 +91,20 @@ def to_headers(given: HeadersLike | None) -> Headers:
         if isinstance(error, TableError):
             raise
         raise TableError.of('headers', type(given), 'a mapping or a list of pairs') from error
+
+
+def _is_plain(headers: Headers) -> bool:
+    """Tell whether all are ASCII as they go out, at a fraction of what it costs to look at each."""
+    names, values = '\n'.join(headers), list(headers.values())
+    if not {str}.issuperset(map(type, values)):
+        return False
+    lines = '\n'.join(('', *values, ''))
+    return (
+        TOKENS.fullmatch(names) is not None
+        and lines.isascii()
+        and not ODD.search(lines)
+        and (names.count('\n'), lines.count('\n')) == (len(values) - 1, len(values) + 1)
+    )
 
 
 def _fields(name: Any, value: Any) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from .errors import TableError
 from .framing import Framed
 from .headers import Headers
 from .outgoing import encode, encode_head, framing_of, given_length, is_silent
+from .streams import Stream
 from .tables import Response
 
 __all__ = ['Streamed']
@@ -30,19 +31,21 @@ class Streamed:
     """
 
     def __init__(self, response: Response[Any], headers: Headers, keep_alive: bool) -> None:
-        headers.setdefault('Content-Type', 'application/octet-stream')
+        body = response['body']
+        self.is_own = not isinstance(body, Stream)  # else it is as its origin says
+        if self.is_own:
+            headers.setdefault('Content-Type', 'application/octet-stream')
         self.status: int = response['status']
         self.reason: str | None = response.get('reason')
         self.headers = headers
         self.keep_alive = keep_alive
         self.framing: str | None = None
-        body = response['body']
         if isinstance(body, Coded):  # its text may yet name its charset
             body.encode = self._encoded
         self.chunks = Chunks(body, self._encoded)
 
     def _encoded(self, chunk: Any) -> bytes:
-        return wire_body(self.headers, check_body(chunk))
+        return wire_body(self.headers, check_body(chunk)) if self.is_own else chunk
 
     async def send(self, connection: Framed) -> bool:
         """Send head and body; the iterator is closed whatever happens."""

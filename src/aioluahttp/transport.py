@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakSet
 
 import aiohttp
@@ -14,10 +14,11 @@ import yarl
 from aiohttp.abc import AbstractCookieJar
 from aiohttp.http import HttpProcessingError
 
-from . import attempts, direct, text, url
+from . import attempts, direct, passing, text, url
 from .attempts import (
     Answer,
     LostConnection,
+    Received,
     Sending,
     StaleConnection,
     Switching,
@@ -28,7 +29,15 @@ from .bodies import Body, Terms
 from .checks import check_userinfo
 from .codings import ACCEPT_ENCODING
 from .conversion import body_into, wire_body
-from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
+from .errors import (
+    BodyTooLarge,
+    ConnectError,
+    Error,
+    ProtocolError,
+    Refused,
+    TableError,
+    TimedOut,
+)
 from .headers import ONE_HOP, Headers, is_secret
 from .landing import is_whole
 from .streams import Stream
@@ -43,6 +52,8 @@ LARGE = 1024 * 1024  # bytes from which aiohttp wants a body as a file, so as no
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
 QUERY = re.compile(r'\?\S*')  # of the URL that some of aiohttp's messages repeat
+
+Exchange: TypeAlias = Callable[[Request], Awaitable[Response[Any]]]
 
 # aiohttp's exceptions and ours, the first match counts.
 TRANSLATIONS: tuple[
@@ -66,8 +77,11 @@ def described(request: Request) -> str:
 def translated(error: BaseException, request: Request, *, sent: bool) -> Error | None:
     """Give our exception for one of aiohttp's, with the request in its text; None for others.
 
-    A ``ConnectError`` says that nothing was sent, so it is none where something was before.
+    A ``ConnectError`` says that nothing was sent, so it is none where something was before. What
+    is the fault of a client whose body is sent on stays as it is.
     """
+    if isinstance(error.__cause__, Refused):
+        return None
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
             text = f'{described(request)}: {QUERY.sub("", reason(error))}'
@@ -130,12 +144,15 @@ class Transport:
         )
         return session
 
-    async def send(self, request: Request, *, sent: bool = False) -> Response[Any]:
+    async def send(
+        self, request: Request, *, sent: bool = False, exchange: Exchange | None = None
+    ) -> Response[Any]:
         """Send a request in normal form and read the whole response. Follows no redirect.
 
         Args:
             request: What to send.
             sent: Whether it follows one that was sent, as those of redirects do.
+            exchange: What sends it once; by default ``request``'s own way.
 
         Raises:
             Error: Of the kinds that say what went wrong, each from aiohttp's own.
@@ -143,7 +160,7 @@ class Transport:
         repeated = False
         while True:
             try:
-                return await self._exchange(request)
+                return await (exchange or self._exchange)(request)
             except StaleConnection:  # ends, for each takes a connection out of the pool
                 continue
             except Exception as error:
@@ -191,19 +208,51 @@ class Transport:
         answer = await way.ask(session, method, target, arguments, limit, terms)
         if isinstance(answer.data, Body):
             self._bodies.add(answer.data)
-        return Response(
-            {
-                'status': answer.status,
-                'reason': answer.reason or '',
-                'headers': answer.headers,
-                'body': _body(into, answer.headers, answer.status, answer.data),
-                'url': str(target),
-                'method': method,
-                'version': '{}.{}'.format(*(answer.version or (1, 1))),
-                'ip': answer.peer,
-                'history': [],
-            }
-        )
+        body = _body(into, answer.headers, answer.status, answer.data)
+        return _response(answer, body, str(target), method)
+
+    async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
+        """Send a request whose headers are whole, as ``passing`` does; nothing is added to it.
+
+        Args:
+            request: What to send.
+            length: Bytes of its body; None for chunks.
+
+        Returns:
+            The response; its body is a stream as it came, or with the status 101 the ``Line``.
+
+        Raises:
+            Error: As ``send`` does.
+        """
+
+        async def exchange(request: Request) -> Response[Any]:
+            origin = _target(request['scheme'], request['host'], request['port'], '/')
+            session, arguments = self._session(request), _reached(request)
+            terms = _terms(request)._replace(early=True)
+            answer, line = await passing.ask(session, request, length, origin, arguments, terms)
+            body: Any = line
+            if isinstance(answer.data, Body):
+                self._bodies.add(answer.data)
+                body = Stream(answer.data, answer.headers.get('Content-Type'))
+            return _response(answer, body, str(origin.origin()) + request['url'], request['method'])
+
+        return await self.send(request, exchange=exchange)
+
+
+def _response(answer: Received, body: Any, target: str, method: str) -> Response[Any]:
+    return Response(
+        {
+            'status': answer.status,
+            'reason': answer.reason or '',
+            'headers': answer.headers,
+            'body': body,
+            'url': target,
+            'method': method,
+            'version': '{}.{}'.format(*(answer.version or (1, 1))),
+            'ip': answer.peer,
+            'history': [],
+        }
+    )
 
 
 @lru_cache(256)
@@ -228,21 +277,26 @@ def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout
 
 def _arguments(request: Request, target: yarl.URL) -> dict[str, Any]:
     headers = _headers(request, target)
-    arguments: dict[str, Any] = {'headers': headers}
+    arguments: dict[str, Any] = {'headers': headers, **_reached(request)}
     if 'body' in request:
         data = wire_body(headers, request['body'])
         arguments['data'] = data if len(data) < LARGE else io.BytesIO(data)
     for name, value in DEFAULTS.items():
         headers.setdefault(name, value)
+    if 'proxy' in request:
+        arguments |= _proxy(request, headers)
+    return arguments
+
+
+def _reached(request: Request) -> dict[str, Any]:
+    """Give what aiohttp has to know of how an origin is reached."""
+    timeout = request.get('timeout')
+    limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
+    arguments: dict[str, Any] = {'timeout': _timeout(limits.get('connect'), limits.get('read'))}
     if 'tls' in request:
         arguments['ssl'] = client_context(request['tls'])
         if isinstance(request['tls'], dict):
             arguments['server_hostname'] = request['tls'].get('server_name')
-    if 'proxy' in request:
-        arguments |= _proxy(request, headers)
-    timeout = request.get('timeout')
-    limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
-    arguments['timeout'] = _timeout(limits.get('connect'), limits.get('read'))
     return arguments
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-from .calling import call
+from .calling import call, close
 from .channels import Channel
 from .framing import Framed
 from .handshakes import granted, refusal, without_handshake
@@ -37,7 +37,14 @@ class Upgrade:
         self._options = response['websocket']
 
     async def send(self, connection: Framed) -> bool:
-        """Answer, and let the callback talk; the connection then closes."""
+        """Answer, and let the callback talk; the connection then closes, and the callback."""
+        try:
+            return await self._send(connection)
+        finally:
+            if hasattr(self._options['callback'], 'aclose'):
+                await close(self._options['callback'])
+
+    async def _send(self, connection: Framed) -> bool:
         refused = refusal(self._options, self._request, upgrades=connection.upgrade)
         connection.begun = True
         if refused:

@@ -118,6 +118,12 @@ async def a_table(request: Request) -> ResponseTable:
     return {'status': 200, 'headers': {'A': 'b'}, 'json': {'path': request.path}}
 
 
+async def a_relay(request: Request) -> Mapping[str, Any]:
+    http.listen(None, 0, http.proxy('http://h', headers={'A': None}, timeout={'read': 5}))
+    http.run(None, 80, http.proxy('http://h', unix=Path('/run/x'), max_message=None, bearer='x'))
+    return await http.forward(request, 'http://h', tls={'verify': False}, max_body=None)
+
+
 async def chunks() -> AsyncIterator[bytes]:
     yield b'x'
 
