@@ -233,3 +233,13 @@ async def test_a_stream_that_is_refused_is_closed():
     with pytest.raises(http.TableError, match=r"'body' is .* for into='text'"):
         await lint(lambda request: given(body=body))(NORMAL | {'into': 'text'})
     assert [body] == closed
+
+
+@pytest.mark.parametrize('target', ['/{a}|"b"?c=<d>', '/%zz%?%', '//a/b?c?d', '/?', '/a\\^`'])
+async def test_a_target_that_is_not_quoted_is_no_mistake_of_the_server(wire, target):
+    """It gives the bytes that came; what it gives to is none the wiser but for the quoting."""
+    handler = lint(lambda request: {'status': 200, 'body': request.url})
+    async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
+        client.ask(f'GET {target}', 'X: \xff')
+        status, _, body = await client.answer()
+        assert (200, http.to_request(host='h', url=target).url) == (status, body.decode())

@@ -8,8 +8,8 @@ __all__ = ['hide_query']
 
 # Whole names, for much that is no secret has one of these words in its name: page_token, author.
 SECRET = frozenset(
-    """access_token api-key api_key apikey auth awsaccesskeyid client_secret code key pass passwd
-    password refresh_token secret sig signature token x-amz-credential x-amz-security-token
+    """access_token api-key api_key apikey auth awsaccesskeyid client_secret key passwd password
+    refresh_token secret sig signature token x-amz-credential x-amz-security-token
     x-amz-signature x-goog-credential x-goog-signature""".split()
 )
 PAIR = re.compile('(?<=[?&])([^=&#]*)=([^&#]*)')

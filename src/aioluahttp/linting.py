@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from functools import wraps
 from os import PathLike
 from typing import Any
 
 from .answers import discard
 from .calling import call
-from .checks import FLOWING, STREAMS
+from .checks import STREAMS, flows, quoted
 from .conversion import BODIES, LOGINS, to_request, to_response
 from .errors import TableError, shown
 from .tables import Handler, Request, Response, Wrapped
@@ -17,12 +17,20 @@ from .tables import Handler, Request, Response, Wrapped
 __all__ = ['lint']
 
 SUGAR = frozenset(BODIES + LOGINS) - {'body'}
-# What the body of a response may be, by the ``into`` of its request, and in words.
-KINDS: dict[Any, tuple[Any, str]] = {
-    'text': (str, 'a str'),
-    'bytes': (bytes, 'bytes'),
-    **dict.fromkeys(STREAMS, ((str, AsyncIterable), 'a stream, or the text of a page')),
-    None: ((str, bytes, *FLOWING, PathLike), 'a str, bytes, an iterator or a path'),
+RAW = ('url', 'path', 'query')  # a server gives the bytes that came, be they quoted or not
+
+
+def is_answer(body: Any) -> bool:
+    return isinstance(body, str | bytes | PathLike) or flows(body)
+
+
+# What the body of a response is to be, by the ``into`` of its request, and in words.
+STREAM = (lambda body: isinstance(body, str | AsyncIterable), 'a stream, or the text of a page')
+KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    'text': (lambda body: isinstance(body, str), 'a str'),
+    'bytes': (lambda body: isinstance(body, bytes), 'bytes'),
+    **dict.fromkeys(STREAMS, STREAM),
+    None: (is_answer, 'a str, bytes, an iterator or a path'),
 }
 
 
@@ -84,8 +92,8 @@ def checked_response(table: Any, into: Any) -> Response[Any]:
     response = to_response(table)
     if isinstance(table, Response):
         _check_normal(table, response)
-    kind, right = KINDS.get(into, (object, ''))
-    if 'websocket' not in response and not isinstance(response['body'], kind):
+    is_right, right = KINDS.get(into, (lambda body: True, ''))
+    if 'websocket' not in response and not is_right(response['body']):
         asked = f' for into={into!r}' if into else ''
         raise TableError.of('body', response['body'], right + asked)
     return response
@@ -100,5 +108,11 @@ def _check_normal(given: Mapping[str, Any], normal: Mapping[str, Any]) -> None:
         right = 'Headers' if key == 'headers' else f'{shown(value)}, in normal form'
         if key not in given:
             raise TableError(f'{key!r} is missing; it must be {right}')
-        if given[key] != value or type(given[key]) is not type(value):
+        if not _is_normal(key, given[key], value):
             raise TableError.of(key, given[key], right, secret=key == 'headers')
+
+
+def _is_normal(key: str, given: Any, normal: Any) -> bool:
+    if key in RAW and type(given) is str:
+        given = quoted(key, given)
+    return type(given) is type(normal) and given == normal

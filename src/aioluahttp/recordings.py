@@ -39,7 +39,8 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
         handler: What to wrap.
         path: The file; is made where there is none.
         secrets: Whether to write the values of headers, and of fields of a query, whose names
-            speak of secrets. Bodies are written as they are.
+            speak of secrets: where they are not, requests that differ in them alone are alike to
+            ``replay``. Bodies are written as they are.
 
     Raises:
         TableError: There is no folder for the file. From the handler: a body is a file, or one
