@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 
 from aioluahttp import checks
 from aioluahttp.checks import (
+    GIVEN_CHECKS,
     PORTS,
     RECEIVED_CHECKS,
     REQUEST_CHECKS,
     RESPONSE_CHECKS,
     SWITCHING_CHECKS,
+    flows,
 )
 from aioluahttp.errors import TableError
 
@@ -442,3 +444,15 @@ def test_what_flows_is_taken_as_it_is():
     chunks = iter(['x'])
     assert chunks is RESPONSE_CHECKS['body'](chunks)
     assert isinstance(RESPONSE_CHECKS['events'](iter([{'data': 'x'}])), AsyncIterator)
+
+
+def test_what_flows_is_told_from_what_is_whole():
+    """An iterator does, a list does not: of that JSON is meant."""
+    assert [True, False, False, False] == [flows(one) for one in (iter('x'), 'x', b'x', ['x'])]
+
+
+def test_a_request_as_given_has_any_body():
+    """What a server made of it; only a buffer is made bytes."""
+    for body in ('x', b'x', {'a': 1}, iter('x')):
+        assert body is GIVEN_CHECKS['body'](body)
+    assert b'x' == GIVEN_CHECKS['body'](memoryview(b'x'))

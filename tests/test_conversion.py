@@ -14,6 +14,7 @@ from aioluahttp import conversion
 from aioluahttp.conversion import body_into, to_request, to_response, wire_body
 from aioluahttp.errors import TableError
 from aioluahttp.headers import Headers
+from aioluahttp.streams import Stream
 from aioluahttp.tables import Request, Response
 
 PARTS = ('url', 'scheme', 'host', 'port', 'path', 'query')
@@ -537,6 +538,30 @@ def test_the_whole_server_is_a_target_of_options_alone():
     assert given == to_request(given)
     with pytest.raises(TableError, match=r"'path' is '\*'.*OPTIONS alone"):
         to_request(host='h', url='*')
+
+
+async def nothing():
+    """Give no chunk."""
+    return
+    yield
+
+
+@pytest.mark.parametrize('body', [Stream(nothing()), {'a': 1}, [], 5, b'x', 'x'], ids=repr)
+def test_a_request_that_a_server_gave_has_any_body(body):
+    """A stream, or what its JSON said: a middleware may bring it to its normal form."""
+    request = to_request(host='h') | {'body': body}
+    assert body is to_request(request).body
+    if isinstance(body, dict | list | int):
+        with pytest.raises(TableError, match="'body' is "):
+            to_request({**request})
+
+
+def test_a_body_in_a_buffer_becomes_bytes_in_a_request_as_given():
+    """As in any other; and a keyword is written, whatever the table is."""
+    request = to_request(host='h')
+    assert b'x' == to_request(request | {'body': bytearray(b'x')}).body
+    with pytest.raises(TableError, match="'body' is 5"):
+        to_request(request, body=5)
 
 
 def test_a_body_that_json_gave_is_no_body_to_send():

@@ -11,22 +11,22 @@ ROWS = [
     set(row.split())
     for row in """
         deadlines errors
-        binding calling dates headers parallel text threads tls url workers
+        binding calling dates headers hiding parallel text threads tls url workers
         codings encoders events forms forwarded multipart ranges shapes streams
         eventstreams outbox sinks uploads
         channels checks tables
-        conversion folders framing handshakes sockets supply
-        delivery environment hops incoming landing outgoing redirects sending
+        conversion folders framing handshakes sockets supply taps
+        answers delivery environment hops incoming landing outgoing redirects sending
         bodies
         attempts
         compression direct flowing lean origins sendfile streaming upgrading
-        passing paths
-        defaults exchange pacing transport
+        limits linting logs passing paths recordings tracing
+        defaults exchange pacing replays transport
         dialing downloads
         bridging
         client connections
-        acceptor display pool
-        relay server
+        acceptor display pool retrying
+        middleware relay server
         listening
         asking demonstration serving testing
         cli
@@ -41,8 +41,15 @@ WITH_AIOHTTP = {'channels', 'framing', 'handshakes', 'multipart', 'outbox', 'soc
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | {
     'redirects',
     'environment',
+    'answers',
     'landing',
     'defaults',
+    'limits',
+    'linting',
+    'logs',
+    'recordings',
+    'replays',
+    'tracing',
 }
 
 

@@ -21,6 +21,7 @@ from .errors import ProtocolError
 from .headers import Headers
 
 __all__ = [
+    'IDEMPOTENT',
     'Answer',
     'LostConnection',
     'Received',

@@ -25,6 +25,7 @@ from .tls import check_tls
 
 __all__ = [
     'EVENTS',
+    'GIVEN_CHECKS',
     'INTO',
     'PORTS',
     'RECEIVED_CHECKS',
@@ -394,6 +395,15 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'ip': as_it_is,
     'version': as_it_is,
 }
+
+
+def check_given(body: Any) -> Any:
+    """Check the body of a request as given, which may be a stream, or what its JSON said."""
+    return bytes(body) if isinstance(body, bytearray | memoryview) else body
+
+
+# A request as given: a server may have made of its body what ``into`` asks for.
+GIVEN_CHECKS = REQUEST_CHECKS | {'body': check_given}
 
 
 def check_status_to(highest: int) -> Callable[[Any], int]:

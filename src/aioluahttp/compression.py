@@ -8,9 +8,9 @@ from functools import wraps
 from math import inf
 from typing import Any
 
-from .calling import call
+from .answers import answer_of
 from .checks import check_body, check_count, check_names, flows
-from .conversion import to_request, to_response, wire_body
+from .conversion import to_request, wire_body
 from .encoders import ENCODERS, Coded, choose, coded
 from .errors import TableError
 from .headers import Headers, given_length
@@ -67,7 +67,7 @@ def compress(
         given = request if isinstance(request, Request) else to_request(request)
         silent = given['method'] == 'HEAD'
         coding = choose(','.join(given['headers'].getall('Accept-Encoding', ())), listed)
-        response = to_response(await call(handler, given))
+        response = await answer_of(handler, given)
         if response['status'] == NOT_MODIFIED:
             return _unmodified(response, coding)
         headers = response['headers'].copy()

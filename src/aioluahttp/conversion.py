@@ -10,6 +10,7 @@ from typing import Any
 
 from . import text, url
 from .checks import (
+    GIVEN_CHECKS,
     PORTS,
     RECEIVED_CHECKS,
     REQUEST_CHECKS,
@@ -51,7 +52,8 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     The URL is taken apart: ``scheme``, ``host``, ``port``, ``path`` and ``query`` are there,
     and ``url`` is in origin-form. ``headers`` are ``Headers``; ``json``, ``form`` and
     ``multipart`` have become ``body`` and Content-Type, ``auth`` and ``bearer`` the
-    Authorization header. All other keys stay. A table in normal form comes back equal.
+    Authorization header. All other keys stay. A table in normal form comes back equal. A
+    ``Request`` may have any body that a server gives: a stream, or what its JSON says.
 
     Raises:
         TableError: A key is unknown, a value is not what the key takes, or keys exclude each
@@ -63,7 +65,10 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
         ('localhost', 8080, '/a', 'b=c', '/a?b=c')
     """
     mapping = to_mapping(table)
-    given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
+    if isinstance(table, Request) and not fields:
+        given = _checked(table, GIVEN_CHECKS)
+    else:
+        given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
     headers = given.pop('headers', None) or Headers()
     userinfo = _take_target(given)
     _take_authorization(given, headers, userinfo)

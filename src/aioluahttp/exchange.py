@@ -11,7 +11,8 @@ from typing import Any
 
 from aiohttp.http_writer import HttpVersion11
 
-from .calling import call, close
+from .answers import taken
+from .calling import call
 from .checks import STREAMS, check_into, check_max_body, flows
 from .conversion import to_response, wire_body
 from .errors import Refused
@@ -81,7 +82,7 @@ class Exchange:
             response = await self._returned(connection, request)
             answer = self._lean(connection, response)
             if answer is None:
-                response = await self._to_response(response)
+                response = await taken(response)
                 answer = await self._answer(connection, request, target, response)
         except Refused as refused:
             response = _refusal(refused.status)
@@ -152,16 +153,6 @@ class Exchange:
         keep_alive = connection.keeps and not self.closing
         data = lean_bytes(table, self.settings.server_header, keep_alive=keep_alive)
         return None if data is None else Answer(table['status'], data, keep_alive)
-
-    async def _to_response(self, table: Any) -> Response[Any]:
-        """Bring a table to its normal form; the iterators of one that is refused are closed."""
-        try:
-            return to_response(table)
-        except Exception:
-            for key in ('body', 'events') if isinstance(table, Mapping) else ():
-                if flows(source := table.get(key)):
-                    await close(source)
-            raise
 
     async def _answer(
         self, connection: Framed, request: Request, target: str, response: Response[Any]

@@ -6,13 +6,13 @@ import json
 import pickle
 import re
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
 
 from . import text, url
 from .errors import BodyTooLarge, ProtocolError, Refused, TableError
 from .headers import Headers, hide, parse_cookies, parse_links, to_headers
-from .shapes import CommonTable, FormFile, ResponseTable
+from .shapes import CommonTable, FormFile, RequestTable, ResponseTable
 
 if TYPE_CHECKING:
     from multidict import MultiDict
@@ -24,7 +24,7 @@ else:
 
     Body = TypeVar('Body')
 
-__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'described']
+__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'Wrapped', 'described']
 
 STREAMED_FORM = 8 * 1024 * 1024  # bytes: as max_body is for what is held in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
@@ -322,3 +322,5 @@ def described(request: Request) -> str:
 
 Answer: TypeAlias = ResponseTable | Mapping[str, Any]
 Handler: TypeAlias = Callable[[Request], Awaitable[Answer] | Answer]
+# What a middleware makes of a handler: another, which is async and gives a whole ``Response``.
+Wrapped: TypeAlias = Callable[[RequestTable | Request], Coroutine[Any, Any, Response[Any]]]

@@ -6,7 +6,16 @@ import asyncio
 from typing import Any
 
 import aioluahttp as http
-from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
+from aioluahttp import (
+    Handler,
+    Request,
+    RequestTable,
+    Response,
+    ResponseTable,
+    middleware,
+    parallel,
+    url,
+)
 
 misspelt: RequestTable = {'url': 'http://h', 'timout': 5}  # error
 of_another_type: RequestTable = {'method': 5}  # error
@@ -41,6 +50,17 @@ async def wrong_calls() -> None:
     await http.request(url='http://h', resume='yes')  # error
     await http.request(url='http://h', on_progress=lambda done: None)  # error
     await http.request(url='http://h', on_progress=True)  # error
+
+
+async def wrong_middleware(table: RequestTable) -> None:
+    middleware.trace(http.request)  # error
+    middleware.trace(http.request, kind='both')  # error
+    middleware.limit(http.request, 5)  # error
+    middleware.record(http.request)  # error
+    middleware.log(lambda request: 5)  # error
+    await middleware.lint(http.request)({'url': 'http://h', 'timout': 5})  # error
+    await middleware.lint(http.request)(url='http://h')  # error
+    (await middleware.lint(http.request)(table)).statsu  # error
 
 
 async def wrong_reads(request: Request, response: Response) -> None:

@@ -12,7 +12,16 @@ from typing import Any, assert_type
 import yarl
 
 import aioluahttp as http
-from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
+from aioluahttp import (
+    Handler,
+    Request,
+    RequestTable,
+    Response,
+    ResponseTable,
+    middleware,
+    parallel,
+    url,
+)
 from aioluahttp.eventstreams import EventStream
 from aioluahttp.shapes import BytesTable, FormFile, JsonTable, TextTable
 from aioluahttp.streams import Stream
@@ -211,6 +220,19 @@ HANDLERS: list[Handler] = [
     http.compress(http.request),
     lambda request: {'status': 200, 'body': request.url},
 ]
+
+
+async def a_middleware_gives_a_handler(request: Request, table: RequestTable) -> None:
+    get = middleware.retry(http.request, attempts=None, methods=['GET'], statuses={503}, longest=5)
+    assert_type((await get({'url': 'http://h'})).status, int)
+    assert_type(await get(table), Response[Any])
+    assert_type(await get(request), Response[Any])
+    HANDLERS.extend([get, middleware.limit(get, rate=0.5, concurrency=5, per_host=True)])
+    HANDLERS.extend([middleware.log(a_table, logging.getLogger('x')), middleware.lint(plain)])
+    HANDLERS.extend([middleware.record(http.Client().request, 'a'), middleware.replay(Path('a'))])
+    HANDLERS.append(middleware.trace(lambda request: {'status': 200}, kind='server'))
+    await http.listen('::', 80, middleware.trace(middleware.log(a_flowing_table), kind='server'))
+    await parallel.map(middleware.limit(http.request), [table])
 
 
 async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> None:
