@@ -56,7 +56,7 @@ async def test_what_a_handler_is_given_is_held_to_the_normal_form(wrong, message
         raise AssertionError
 
     with pytest.raises(http.TableError) as caught:
-        await lint(handler)(NORMAL | wrong)
+        await lint(handler)(http.Request({**NORMAL, **wrong}))
     text = str(caught.value)
     assert text.startswith(f'{handler.__qualname__} is given no request: ')
     assert (True, False) == (message in text, 'secret' in text)
