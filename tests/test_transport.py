@@ -1262,3 +1262,32 @@ async def test_what_switches_is_passed_on_as_its_line(raw_server):
         response = await client.pass_on(passed(peer.url, *pairs), None)
         assert 101 == response.status
         response.body.close()
+
+
+async def test_a_body_may_flow(raw_server):
+    """A read of it that fails has the request with it; one that is watched flows, too."""
+
+    async def handler(line):
+        stays = '/stay' in (await line.request()).line
+        await line.send(OK[:-1])
+        if stays:
+            await line.reader.read()
+
+    seen = []
+    async with raw_server(OK) as peer, http.Client(cookies=False) as client:
+        response = await client.request(
+            url=peer.url, into='stream', on_progress=lambda *one: seen.append(one)
+        )
+        assert (b'hi', [(2, 2)]) == (await response.body.read(), seen)
+    async with raw_server(handler) as peer, http.Client(cookies=False) as client:
+        response = await client.request(url=peer.url, into='stream')
+        with pytest.raises(http.ProtocolError) as raised:
+            await response.body.read()
+        assert peer.port == raised.value.request.port
+        response = await client.request(url=peer.url + '/stay', into='stream')
+        assert b'h' == await anext(response.body)
+        reading = asyncio.ensure_future(response.body.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
