@@ -845,3 +845,14 @@ async def test_a_body_that_cannot_be_sent_twice_is_refused_before_that(raw_serve
         first.closed,
         second.closed,
     )
+
+
+async def test_a_path_is_where_the_body_goes(raw_server, tmp_path):
+    """What is a file has been checked as it came."""
+    async with (
+        raw_server(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi') as peer,
+        http.Client(into=tmp_path / 'a', resume=True) as client,
+    ):
+        response = await client.request(url=peer.url, check=True)
+        assert b'hi' == response.body.read_bytes()
+        assert 'hi' == (await client.request(url=peer.url, into='text')).body

@@ -319,6 +319,13 @@ def test_a_request_in_normal_form_comes_back_equal(table):
         assert request == to_request(Request.from_plain(request.plain()))
 
 
+def test_resume_goes_with_a_path():
+    """Off it goes with anything."""
+    table = {'host': 'h', 'into': Path('x'), 'resume': True}
+    assert to_request(table) == to_request(to_request(table))
+    assert not to_request(host='h', resume=False)['resume']
+
+
 @settings(deadline=None)
 @given(TABLES)
 def test_a_request_that_is_passed_in_is_never_changed(table):

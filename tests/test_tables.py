@@ -323,6 +323,12 @@ SENT = {
 }
 
 
+def test_a_request_is_described_without_its_secrets():
+    """Its query may be one."""
+    table = request(scheme='http', host='h', port=80, path='/a', query='secret')
+    assert 'GET http://h:80/a' == tables.described(table)
+
+
 def test_the_table_of_an_error_pickles_without_its_functions():
     """They need not pickle."""
     table = SentRequest({'method': 'GET', 'on_progress': lambda done, total: None})

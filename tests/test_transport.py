@@ -1349,3 +1349,13 @@ async def test_a_stream_tells_whose_mistake_ended_it(raw_server, own):
         assert error is caught.value
     else:
         assert body is caught.value.request['body']
+
+
+async def test_a_body_that_flows_is_watched(raw_server):
+    """As far as it has been read."""
+    seen = []
+    async with raw_server(OK) as peer:
+        response = await http.request(
+            url=peer.url, into='stream', on_progress=lambda *one: seen.append(one)
+        )
+        assert (b'hi', [(2, 2)]) == (await response.body.read(), seen)

@@ -231,10 +231,11 @@ def run(
 
 def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a loop of its own: uvloop's where that is installed, else asyncio's."""
-    runs: Callable[..., T] = asyncio.run
-    with contextlib.suppress(ImportError):
-        from uvloop import run as runs  # here, for an app with a loop needs none
-    return runs(main)
+    try:
+        from uvloop import run as uvloop_run  # here, for an app with a loop needs none
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop_run(main)
 
 
 async def _until_signal(listening: Listening) -> None:
