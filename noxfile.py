@@ -61,6 +61,13 @@ def soak(session: nox.Session) -> None:
     session.run('python', 'tests/soak/soak.py', *session.posargs)
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Show pages of the server to Chromium, where that is; ``.ci/run`` does without it."""
+    session.install('-e', '.', *group('test'))
+    session.run('pytest', '-rs', 'tests/browser/browsing.py', *session.posargs)
+
+
 @nox.session(python=[PYTHONS[0], PYTHONS[-1]])
 def bench(session: nox.Session) -> None:
     """Measure against peers; ``nox -s bench -- --quick`` measures less. benchmarks/ has more."""

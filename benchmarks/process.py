@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -116,6 +117,23 @@ class Started:
     def memory(self) -> int:
         """Give the bytes in physical memory, those of child processes included."""
         return sum(process.memory_info().rss for process in self._processes())
+
+    def forget_peak(self) -> None:
+        """Have ``peak`` count from now on.
+
+        Raises:
+            Unavailable: The system cannot.
+        """
+        try:
+            Path(f'/proc/{self._process.pid}/clear_refs').write_text('5')  # proc(5)
+        except OSError as error:
+            raise Unavailable(f'the system does not count the peak of memory: {error}') from error
+
+    def peak(self) -> int:
+        """Give the most bytes in physical memory that it had, child processes left out."""
+        status = Path(f'/proc/{self._process.pid}/status').read_text()
+        (kibibytes,) = re.findall(r'VmHWM:\s+(\d+) kB', status)
+        return int(kibibytes) * 1024
 
 
 def pin(pid: int, cores: list[int]) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .check import ECHO, JSON
-from .meters import Client, Import, Memory, Meter, Server
+from .meters import Client, Import, Memory, Meter, Moving, Relay, Server
 
 __all__ = ['GROUPS', 'LATER', 'LOOPS', 'PEERS', 'ROWS', 'Group', 'Row']
 
@@ -59,6 +58,9 @@ FETCH = 'client, 16 at a time'
 OPEN = 'open connections'
 IDLE = 'memory of an idle connection'
 IMPORT = 'import'
+MOVE = 'a body of 1 GiB'
+GROWTH = 'memory of a body of 1 GiB'
+RELAY = 'GET hello through a proxy'
 
 GROUPS: dict[str, Group] = {
     HELLO: Group(
@@ -115,6 +117,36 @@ GROUPS: dict[str, Group] = {
         unit='KiB',
         rounds=1,
     ),
+    RELAY: Group(
+        {
+            'ours': Server('ours_proxy', origin='floor'),
+            'aiohttp': Server('aiohttp_proxy', origin='floor'),
+        }
+    ),
+    MOVE: Group(
+        {
+            'ours, stream': Moving('ours_stream'),
+            'aiohttp, iter_chunked': Moving('aiohttp_stream'),
+            'ours, into a file': Moving('ours_file'),
+            'aiohttp, iter_chunked into a file': Moving('aiohttp_file'),
+            'ours, upload of a file': Moving('ours_upload', sends=True),
+            'aiohttp, upload of a file': Moving('aiohttp_upload', sends=True),
+            'ours, proxy': Relay('ours_proxy'),
+            'aiohttp, session and server': Relay('aiohttp_proxy'),
+        },
+        unit='ms',
+        rounds=3,
+    ),
+    GROWTH: Group(
+        {
+            'ours, stream': Moving('ours_stream', memory=True),
+            'ours, into a file': Moving('ours_file', memory=True),
+            'ours, upload of a file': Moving('ours_upload', sends=True, memory=True),
+            'ours, proxy': Relay('ours_proxy', memory=True),
+        },
+        unit='MiB',
+        rounds=1,
+    ),
     IMPORT: Group(
         {'aioluahttp after aiohttp': Import('aioluahttp', after='aiohttp')},
         unit='ms',
@@ -138,6 +170,27 @@ ROWS = (
     Row(REQUEST, FETCH, 'ours', 'httpx2', 0.2),
     Row(REQUEST, FETCH, 'ours', 'niquests', 0.2),
     Row('idle keep-alive connection, memory', IDLE, 'ours', 'aiohttp web.Server', 1.1),
+    Row("`into='stream'`, 1 GiB", MOVE, 'ours, stream', 'aiohttp, iter_chunked', 1.05),
+    Row(
+        '`into` a file, 1 GiB',
+        MOVE,
+        'ours, into a file',
+        'aiohttp, iter_chunked into a file',
+        1.05,
+    ),
+    Row(
+        'upload of a file, 1 GiB',
+        MOVE,
+        'ours, upload of a file',
+        'aiohttp, upload of a file',
+        1.05,
+    ),
+    Row('`proxy`, 1 GiB', MOVE, 'ours, proxy', 'aiohttp, session and server', 1.05),
+    Row('`proxy`, GET hello', RELAY, 'ours', 'aiohttp', 1.05),
+    *(
+        Row(f'the most memory that it takes, MiB: {subject}', GROWTH, subject, None, 16)
+        for subject in GROUPS[GROWTH].subjects
+    ),
     Row(
         '`import aioluahttp` beyond `import aiohttp`, ms',
         IMPORT,
@@ -152,9 +205,5 @@ ROWS = (
 
 # Rows of features that are not there yet, each with options of a client that it needs.
 LATER: dict[str, dict[str, Any]] = {
-    "`into` a file and `'stream'`, 1 GiB, against aiohttp's `iter_chunked` loop": {
-        'into': 'stream'
-    },
-    "upload of a 1 GiB file, against aiohttp's": {'body': Path('a-file')},
     "`Client(via=handler)`, in process, against httpx2's ASGI transport": {'via': print},
 }

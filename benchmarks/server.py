@@ -1,4 +1,4 @@
-"""Be one server that is measured: ``python -m benchmarks.server NAME PORT LOOP``."""
+"""Be one server that is measured: ``python -m benchmarks.server NAME PORT LOOP [ORIGIN]``."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import sys
 from importlib import import_module
 
 if __name__ == '__main__':  # granian's worker imports this module again
-    name, port, loop = sys.argv[1:]
-    import_module(f'benchmarks.servers.{name}').serve(int(port), loop)
+    name, port, loop, *origin = sys.argv[1:]
+    import_module(f'benchmarks.servers.{name}').serve(int(port), loop, *origin)

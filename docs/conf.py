@@ -15,7 +15,12 @@ extensions = [
     'sphinx.ext.autodoc',
     'sphinx.ext.intersphinx',
     'sphinx.ext.napoleon',
+    'sphinx_copybutton',
+    'sphinx_design',
 ]
+myst_enable_extensions = ['colon_fence']
+html_static_path = ['_static']
+html_css_files = ['landing.css']
 myst_heading_anchors = 3
 autodoc_member_order = 'bysource'
 napoleon_numpy_docstring = False

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import shutil
 import socket
 import ssl
 import struct
@@ -210,7 +211,7 @@ def self_sent() -> Any:
 
     def opened(answer: Any, **settings: Any) -> Any:
         class Sends(Exchange):
-            def sending(self, connection: Any, request: Any, response: Any) -> Any:
+            def to_sending(self, connection: Any, request: Any, response: Any) -> Any:
                 return answer
 
         table = to_response({'status': 200})
@@ -343,6 +344,22 @@ async def serve_raw(
 def raw_server() -> Callable[..., contextlib.AbstractAsyncContextManager[Peer]]:
     """Give ``serve_raw``, the maker of small servers that write any bytes."""
     return serve_raw
+
+
+@pytest.fixture(scope='session')
+def curl() -> Callable[..., Awaitable[tuple[int | None, bytes]]]:
+    """Run curl, with what it is to read; give its exit code and what it printed."""
+    if shutil.which('curl') is None:
+        pytest.skip('there is no curl here')
+
+    async def run(*arguments: object, given: bytes = b'') -> tuple[int | None, bytes]:
+        pipe = asyncio.subprocess.PIPE
+        command = 'curl', '--silent', *map(str, arguments)
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        printed, _ = await process.communicate(given)
+        return process.returncode, printed
+
+    return run
 
 
 @pytest.fixture(scope='session')

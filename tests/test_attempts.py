@@ -236,3 +236,34 @@ async def test_a_body_with_an_end_of_its_own_may_be_cut_off_behind_it(
     async with raw_server(handler, tls=certificates.server) as peer:
         response = await http.request(url=peer.url, tls={'ca': certificates.ca})
     assert 'x' == response.body
+
+
+# Bodies that are sent as they come; test_delivery has more of them
+
+
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize('make', [lambda: iter(['a', 'b']), lambda: 'ab'])
+async def test_a_body_flows_both_ways(into, make):
+    """The answer is read, and the body is sent, whole or as it comes."""
+
+    async def echo(request):
+        return {'status': 200, 'body': request.body}
+
+    async with http.listen('127.0.0.1', 0, echo, into='stream') as server:
+        response = await http.request(url=server.url, body=make(), into=into)
+        got = await response.body.read() if into == 'stream' else response.bytes()
+    assert b'ab' == got
+
+
+async def test_the_page_of_who_refuses_a_body_need_not_end_well(raw_server):
+    """The reset is for the rest of the body, which nobody reads."""
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 413 Too Large\r\n\r\nno')
+        line.reset()
+
+    async with raw_server(handler) as peer:
+        body = (bytes(65536) for _ in range(1000))
+        response = await http.request(url=peer.url, method='POST', body=body)
+    assert (413, 'no') == (response.status, response.body)

@@ -51,6 +51,32 @@ async def reset(line):
     line.reset()
 
 
+async def read(**fields):
+    """Read a body that comes whole, or as it is read."""
+    body = (await http.request(**fields)).body
+    return body if isinstance(body, str | bytes) else await body.read()
+
+
+# Whole
+
+
+@pytest.mark.parametrize('length', [True, False])
+@pytest.mark.parametrize('body', [b'', b'text', LONG], ids=len)
+async def test_it_may_be_read_whole(raw_server, body, length):
+    """Within a limit, however it ends."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(answer(body, length=length))
+
+    async with raw_server(handler) as peer:
+        table = {'url': peer.url, 'into': 'bytes'}
+        assert body == await read(**table, max_body=len(body))
+        if body:
+            with pytest.raises(http.BodyTooLarge):
+                await read(**table, max_body=len(body) - 1)
+
+
 # As it comes
 
 
@@ -189,6 +215,108 @@ async def test_it_has_a_limit_where_one_is_given(raw_server, into):
     assert '/p' == raised.value.request.path
 
 
+# Watched
+
+
+@pytest.mark.parametrize(
+    ('raw', 'expected'),
+    [
+        (answer(b'text'), [(4, 4)]),
+        (answer(b''), [(0, 0)]),
+        (answer(b'', 'Content-Encoding: gzip'), [(0, 0)]),
+        (chunked(b'text') + b'0\r\n\r\n', [(4, None)]),
+        (answer(gzip.compress(b'text'), 'Content-Encoding: gzip'), [(24, 24)]),
+    ],
+)
+@pytest.mark.parametrize('into', ['stream', 'raw', 'bytes', 'text'])
+async def test_progress_is_what_came_off_the_wire(raw_server, into, raw, expected):
+    """Of how much, if that is known; and be it only at the end."""
+    seen = []
+    async with raw_server(raw) as peer:
+        for _ in range(2):
+            response = await http.request(
+                url=peer.url, into=into, on_progress=lambda *one: seen.append(one)
+            )
+            if into in ('stream', 'raw'):
+                assert [] == seen
+                await response.body.read()
+            assert expected == seen
+            seen.clear()
+    assert 1 == peer.connections
+
+
+async def test_there_is_no_progress_without_a_body(raw_server):
+    """The length that HEAD tells is that of another."""
+    seen = []
+    async with raw_server(answer(b'', 'Content-Length: 9', length=False)) as peer:
+        table = {'url': peer.url, 'method': 'HEAD', 'on_progress': lambda *one: seen.append(one)}
+        assert '' == (await http.request(table)).body
+    assert [(0, 0)] == seen
+
+
+async def test_progress_comes_as_the_body_does(raw_server):
+    """A large one is told of many times, and it only grows."""
+    seen = []
+    async with raw_server(answer(ZIPPED + LONG)) as peer:
+        await http.request(url=peer.url, into='bytes', on_progress=lambda *one: seen.append(one))
+    assert len(seen) > 2
+    assert sorted(set(seen)) == seen
+    assert (len(ZIPPED + LONG),) * 2 == seen[-1]
+
+
+async def test_a_page_of_a_redirect_or_an_error_is_no_progress(raw_server):
+    """It is not what was asked for; nor is there any in its stream."""
+
+    async def handler(line):
+        while True:
+            asked = await line.request()
+            there = asked.line.startswith('GET /a')
+            status, field = (404, 'X: y') if there else (302, 'Location: /a')
+            await line.send(
+                f'HTTP/1.1 {status} X\r\n{field}\r\nContent-Length: 2\r\n\r\nno'.encode()
+            )
+
+    seen = []
+    async with raw_server(handler) as peer:
+        for into in ('bytes', 'stream'):
+            response = await http.request(
+                url=peer.url, into=into, on_progress=lambda *one: seen.append(one)
+            )
+            body = response.body if into == 'bytes' else await response.body.read()
+            assert (404, b'no') == (response.status, body)
+            assert [b'no' if into == 'bytes' else 'no'] == [one.body for one in response.history]
+    assert ([], 1) == (seen, peer.connections)
+
+
+@pytest.mark.parametrize('into', ['stream', 'text'])
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        (ZeroDivisionError, ZeroDivisionError),
+        (OSError, OSError),
+        (TimeoutError, TimeoutError),
+        (KeyboardInterrupt, KeyboardInterrupt),
+        (StopAsyncIteration, RuntimeError),
+    ],
+)
+async def test_what_on_progress_raises_reaches_who_reads(raw_server, into, error, expected):
+    """As it is, never as an error of ours or as an end; the connection is closed."""
+    left = asyncio.Event()
+
+    async def wait(line):
+        assert b'' == await line.reader.read()
+        left.set()
+
+    def fails(done, total):
+        raise error
+
+    async with raw_server(once(chunked(b'a'), wait)) as peer:
+        with pytest.raises(expected) as raised:
+            await read(url=peer.url, into=into, on_progress=fails)
+        assert expected is raised.type
+        await left.wait()
+
+
 # Cut off
 
 
@@ -264,7 +392,8 @@ async def test_each_read_has_a_deadline(raw_server):
             await anext(response.body)
 
 
-async def test_who_does_not_read_has_no_deadline(raw_server):
+@pytest.mark.parametrize('timeout', [{'read': 0.05}, None])
+async def test_who_does_not_read_has_no_deadline(raw_server, timeout):
     """The time counts in which a read waits for the peer."""
     go_on = asyncio.Event()
 
@@ -273,7 +402,6 @@ async def test_who_does_not_read_has_no_deadline(raw_server):
         await line.send(b'0\r\n\r\n')
 
     async with raw_server(once(chunked(b'a'), rest)) as peer:
-        timeout = {'read': 0.05}
         response = await http.request(url=peer.url, into='stream', timeout=timeout)
         await asyncio.sleep(0.1)  # what is slow is who reads
         assert b'a' == await anext(response.body)
@@ -329,3 +457,48 @@ async def test_a_client_that_closes_ends_its_streams(raw_server, client):
         for read in (reading, anext(responses[1].body)):
             with pytest.raises(http.ProtocolError, match='the client was closed'):
                 await read
+
+
+async def test_it_may_begin_before_there_is_any(raw_server, client):
+    """With an empty chunk where only the head has come, for who passes that on."""
+    go_on = asyncio.Event()
+
+    async def late(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n')
+        await go_on.wait()
+        await line.send(b'ok')
+
+    for origin, first in (late, b''), (once(answer(b'ok')), b'ok'):
+        async with raw_server(origin) as peer, client() as sender:
+            request = http.to_request(url=peer.url, into='raw')
+            stream = (await sender.pass_on(request, None)).body
+            assert first == await anext(stream)
+            go_on.set()
+            assert b'ok' == first + await stream.read()
+
+
+# While its request is still sent
+
+
+async def test_a_stream_that_is_left_ends_what_it_is_the_answer_to(raw_server):
+    """The iterator is closed by the time that the stream is."""
+    closed = []
+
+    async def sent():
+        try:
+            yield b'a'
+            await asyncio.get_running_loop().create_future()
+        finally:
+            closed.append(True)
+
+    async def handler(line):
+        await line.reader.readuntil(b'a\r\n')
+        await line.send(answer(b'xy'))
+        await line.reader.read()
+
+    async with raw_server(handler) as peer:
+        for leave in (lambda stream: stream.close(), lambda stream: stream.read()):
+            response = await http.request(url=peer.url, body=sent(), into='stream')
+            await leave(response.body)
+    assert [True, True] == closed

@@ -1,10 +1,12 @@
 """What a user gave is called, iterated and closed, whatever its kind."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from aioluahttp.calling import Chunks, call, close
+from aioluahttp.errors import TableError
 
 
 class Closing:
@@ -103,3 +105,17 @@ async def test_what_is_closed_ends(begun):
 async def test_what_cannot_be_closed_need_not_be():
     """An iterator without ``close``."""
     await close(iter('a'))
+
+
+@pytest.mark.parametrize('items', [('a', 'b'), ('a', 'b', 'c'), ('a',)])
+async def test_what_is_announced_is_what_comes(items):
+    """What is more or less than that is an error, and what is more is not given."""
+    chunks = Chunks(items, str.encode)
+    chunks.length = 2
+    given = []
+    with contextlib.ExitStack() as stack:
+        if len(items) != 2:
+            stack.enter_context(pytest.raises(TableError, match='than its Content-Length'))
+        async for chunk in chunks:
+            given.append(chunk)
+    assert b'ab'[: len(items)] == b''.join(given)

@@ -3,6 +3,7 @@
 import doctest
 import enum
 import http
+import io
 import math
 import string
 from collections.abc import AsyncIterator
@@ -16,15 +17,33 @@ from hypothesis import strategies as st
 
 from aioluahttp import checks
 from aioluahttp.checks import (
+    GIVEN_CHECKS,
     PORTS,
     RECEIVED_CHECKS,
     REQUEST_CHECKS,
     RESPONSE_CHECKS,
     SWITCHING_CHECKS,
+    flows,
 )
 from aioluahttp.errors import TableError
 
 LONG = 'x' * 64
+
+
+def closed_file():
+    """Give a file that is no longer open."""
+    file = io.BytesIO(b'a')
+    file.close()
+    return file
+
+
+def ended():
+    """Give a generator that has come to its end."""
+    generator = (part for part in ())
+    list(generator)
+    return generator
+
+
 DEEP: list = []
 for _ in range(50_000):
     DEEP = [DEEP]
@@ -73,6 +92,9 @@ def test_the_examples_hold():
         ('body', b'\xff', b'\xff'),
         ('body', bytearray(b'x'), b'x'),
         ('body', memoryview(b'xyz')[::2], b'xz'),
+        ('body', PurePosixPath('/a'), PurePosixPath('/a')),
+        ('body', (b'a', 'b'), (b'a', 'b')),
+        ('on_progress', print, print),
         ('json', None, 'null'),
         ('json', {'a': [1, 'é']}, '{"a":[1,"\\u00e9"]}'),
         ('form', {'a': 'b c&', 'd': b'\xff'}, 'a=b%20c%26&d=%FF'),
@@ -83,6 +105,9 @@ def test_the_examples_hold():
         ('redirects', 0, 0),
         ('into', 'json', 'json'),
         ('into', 'stream', 'stream'),
+        ('into', 'events', 'events'),
+        ('into', PurePosixPath('/a'), PurePosixPath('/a')),
+        ('resume', True, True),
         ('into', Into.BYTES, 'bytes'),
         ('max_body', None, None),
         ('max_body', 0, 0),
@@ -173,8 +198,13 @@ BAD = [
     ('headers', {'a b': 'c'}, "is 'a b'; it must be a token"),
     ('headers', 5, 'it must be a mapping or a list of pairs'),
     ('headers', {'Cookie': 'secret\n'}, '[Cookie]'),
-    ('body', 5, 'is 5; it must be a str or bytes (of anything else, give json)'),
-    ('body', {'a': 1}, "is {'a': 1}; it must be a str or bytes"),
+    ('body', 5, 'is 5; it must be a str, bytes, a path, a binary file or an iterable of bytes'),
+    ('body', {'a': 1}, "is {'a': 1}; it must be a str, bytes"),
+    ('body', [b'a'], "is [b'a']; it must be a str, bytes"),
+    ('body', {b'a'}, "is {b'a'}; it must be a str, bytes"),
+    ('body', io.StringIO('a'), "it must be a file opened in binary mode ('rb'), not as text"),
+    ('body', closed_file(), 'it must be a file that is open'),
+    ('body', ended(), 'it must be a generator that has not come to its end'),
     ('json', {1, 2}, 'is {1, 2}; it must be what JSON can hold (Object of type set is not'),
     ('json', math.nan, 'is nan; it must be what JSON can hold ('),
     ('json', [math.inf], 'is [inf]; it must be what JSON can hold ('),
@@ -198,6 +228,11 @@ BAD = [
     ),
     ('into', 'txt', "is 'txt'; it must be one of 'text', 'bytes', 'json'"),
     ('into', bytes, "is <class 'bytes'>; it must be one of"),
+    ('into', '/tmp/x', "is '/tmp/x'; it must be one of"),
+    ('into', '/tmp/x', "'events', or a path such as pathlib.Path makes"),
+    ('into', PurePosixPath('a\0'), "'a\\x00'); it must be a path without NUL"),
+    ('resume', 1, 'is 1; it must be a bool'),
+    ('on_progress', True, 'is True; it must be a function of (done, total)'),
     ('check', 'yes', "is 'yes'; it must be a bool, or a collection of the statuses to accept"),
     ('check', b'ab', "is b'ab'; it must be a bool, or a collection"),
     ('check', 200, 'is 200; it must be a bool, or a collection'),
@@ -289,6 +324,11 @@ def test_a_good_value_of_a_response_passes(key, value, expected):
         *(
             ('status', status, f"'status' is {status!r}; it must be an int from 200 to 599")
             for status in (199, 600, -1, '200', 200.0, True, None)
+        ),
+        (
+            'body',
+            [b'a'],
+            "'body' is [b'a']; it must be a str or bytes (of anything else, give json)",
         ),
         ('reason', 'a\r\nX: y', "'reason' is 'a\\r\\nX: y'; it must be a str without control"),
         ('reason', b'OK', "'reason' is b'OK'; it must be a str without control"),
@@ -404,3 +444,15 @@ def test_what_flows_is_taken_as_it_is():
     chunks = iter(['x'])
     assert chunks is RESPONSE_CHECKS['body'](chunks)
     assert isinstance(RESPONSE_CHECKS['events'](iter([{'data': 'x'}])), AsyncIterator)
+
+
+def test_what_flows_is_told_from_what_is_whole():
+    """An iterator does, a list does not: of that JSON is meant."""
+    assert [True, False, False, False] == [flows(one) for one in (iter('x'), 'x', b'x', ['x'])]
+
+
+def test_a_request_as_given_has_any_body():
+    """What a server made of it; only a buffer is made bytes."""
+    for body in ('x', b'x', {'a': 1}, iter('x')):
+        assert body is GIVEN_CHECKS['body'](body)
+    assert b'x' == GIVEN_CHECKS['body'](memoryview(b'x'))

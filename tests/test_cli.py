@@ -1,52 +1,115 @@
-"""The command line: a server and its requests, shown on loopback."""
+"""The command line."""
 
 import asyncio
-import importlib
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from aioluahttp.cli import demonstrate, echo, main
-from aioluahttp.conversion import to_request
+import aioluahttp as http
+from aioluahttp.cli import COMMANDS, main
+from aioluahttp.listening import listen
+
+DOCS = Path(__file__).parent.parent / 'docs'
 
 
-def check(output):
-    """Check that every table is there."""
+def test_help_stands_in_the_docs(monkeypatch):
+    """The page is what ``docs/command_line.py`` writes."""
+    if sys.version_info < (3, 13):
+        pytest.skip('argparse words options otherwise')
+    monkeypatch.setenv('COLUMNS', '100')  # is set by the module, too, and put back
+    spec = importlib.util.spec_from_file_location('command_line', DOCS / 'command_line.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text('utf-8') == module.page()
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_each_command_has_help(capsys, command):
+    """It says what the command does."""
+    with pytest.raises(SystemExit) as caught:
+        main([command, '--help'])
+    assert 0 == caught.value.code
+    assert COMMANDS[command].help.split(',')[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'what'),
+    [
+        (['--no'], 'unrecognized arguments: --no'),
+        (['no'], 'invalid choice'),
+        (['request', 'http://h', '--header', 'A'], 'argument -H/--header: invalid'),
+        (['request', 'http://h', '--json', '{'], 'argument --json: invalid'),
+    ],
+)
+def test_wrong_arguments_exit_with_2(capsys, arguments, what):
+    """The last line says what is wrong."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert 2 == caught.value.code
+    assert what in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'status', 'what'),
+    [
+        (['request'], 2, "'host'"),
+        (['request', 'http://127.0.0.1:1'], 1, 'GET http://127.0.0.1:1/: '),
+        (['request', '--table', '/no/such/file'], 1, 'No such file'),
+        (['serve', 'no_such_module:x'], 1, 'no_such_module'),
+        (['proxy', 'nonsense://'], 2, 'nonsense'),
+    ],
+)
+def test_what_goes_wrong_is_one_line(capsys, monkeypatch, arguments, status, what):
+    """No traceback, on the standard error; a table that is wrong exits with 2."""
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    assert status == main(arguments)
+    output, errors = capsys.readouterr()
+    assert ('', 1) == (output, errors.count('\n'))
+    assert errors.startswith('aioluahttp: ')
+    assert what in errors
+
+
+async def test_a_request_is_sent(capsys):
+    """The exit status is that of the command."""
+
+    def answer(request):
+        return {'status': 418, 'body': request.headers['a']}
+
+    async with listen('127.0.0.1', 0, answer) as server:
+        arguments = ['request', server.url, '-H', 'A: b', '--check', '--repr']
+        assert 4 == await asyncio.to_thread(main, arguments)
+    assert "'body': 'b'" in capsys.readouterr().out
+
+
+def test_an_interrupt_exits_as_shells_have_it(monkeypatch):
+    """With no traceback."""
+
+    def interrupt(given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, 'echo', COMMANDS['echo']._replace(run=interrupt))
+    assert 130 == main(['echo'])
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    """It is printed with the name."""
+    assert 0 == main(['--version'])
+    assert f'aioluahttp {http.__version__}\n' == capsys.readouterr().out
+
+
+def check_demonstration(output):
     lines = output.splitlines()
     assert lines[0].startswith('listening on http://127.0.0.1:')
     assert 'the server is closed' == lines[-1]
-    for text in "'body': '<h1>Hello</h1>'", "'body': 'a table went out'", '10 in parallel':
-        assert text in output
-    squares = [line.rpartition(' ')[2] for line in lines if '/square?' in line]
-    assert [str(n * n) for n in range(10)] == squares
 
 
-@pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
-def test_main_shows_the_tables(capsys, monkeypatch, loop):
-    """It gives 0, on uvloop where that is installed, else on asyncio."""
-    if loop == 'uvloop':
-        pytest.importorskip('uvloop')
-    else:
-        monkeypatch.setitem(sys.modules, 'uvloop', None)  # as if it were not installed
-    loops = set()
-
-    async def noted(table):
-        loops.add(type(asyncio.get_running_loop()).__module__.partition('.')[0])
-        return await echo(table)
-
-    monkeypatch.setattr('aioluahttp.cli.echo', noted)
+def test_without_a_command_it_shows_tables(capsys):
+    """A server, and requests to it."""
     assert 0 == main([])
-    assert {loop} == loops
-    output, errors = capsys.readouterr()
-    check(output)
-    assert '' == errors
-
-
-async def test_it_can_be_shown_in_a_loop_that_runs(capsys):
-    """``demonstrate`` is the same for code that is asynchronous already."""
-    await demonstrate()
-    check(capsys.readouterr()[0])
+    check_demonstration(capsys.readouterr().out)
 
 
 def test_the_module_can_be_run():
@@ -55,28 +118,10 @@ def test_the_module_can_be_run():
     command = [sys.executable, '-W', 'error', '-m', 'aioluahttp']
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (0, '') == (done.returncode, done.stderr)
-    check(done.stdout)
+    check_demonstration(done.stdout)
 
 
 def test_the_module_can_be_imported(capsys):
     """Only to run it shows anything."""
     importlib.import_module('aioluahttp.__main__')
     assert ('', '') == capsys.readouterr()
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'status', 'text'),
-    [(['--help'], 0, 'HTTP as plain tables'), (['--no'], 2, 'unrecognized arguments: --no')],
-)
-def test_it_takes_no_arguments_but_help(capsys, arguments, status, text):
-    """Help exits 0, anything else 2."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert status == caught.value.code
-    assert text in ''.join(capsys.readouterr())
-
-
-async def test_what_is_not_there_is_a_404():
-    """The server of the demonstration says what it has not found."""
-    response = await echo(to_request(url='http://h/nothing?x'))
-    assert {'status': 404, 'body': 'nothing at /nothing'} == response

@@ -798,3 +798,61 @@ async def test_a_client_opens_websockets(monkeypatch):
         with pytest.raises(http.ConnectError):
             async with client.websocket(url='ws://nowhere.example'):
                 pass
+
+
+async def test_what_is_passed_on_has_a_total(raw_server):
+    """That covers the head of the answer."""
+
+    async def silent(line):
+        await line.reader.read()
+
+    async with raw_server(silent) as peer, http.Client(cookies=False) as client:
+        request = http.to_request(url=peer.url, timeout=0.05, into='raw')
+        with pytest.raises(http.TimedOut):
+            await client.pass_on(request, None)
+
+
+# Bodies that are sent as they come; test_delivery has more of them
+
+
+async def test_a_body_that_cannot_be_sent_twice_is_refused_before_that(raw_server):
+    """At the redirect, which the error has; its iterator is closed, as that of a bad table is."""
+
+    class Once:
+        closed = 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            raise StopIteration
+
+        def close(self):
+            self.closed += 1
+
+    async def handler(line):
+        await line.reader.readuntil(b'0\r\n\r\n')
+        await line.send(redirect('/next', '307 Temporary Redirect'))
+
+    first, second = Once(), Once()
+    async with raw_server(handler) as peer:
+        with pytest.raises(http.TableError) as caught:
+            await http.request(url=peer.url, method='POST', body=first)
+        with pytest.raises(http.TableError):
+            await http.request(url=peer.url, body=second, colour='red')
+    assert ('/next', 1, 1) == (
+        caught.value.response.headers['Location'],
+        first.closed,
+        second.closed,
+    )
+
+
+async def test_a_path_is_where_the_body_goes(raw_server, tmp_path):
+    """What is a file has been checked as it came."""
+    async with (
+        raw_server(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi') as peer,
+        http.Client(into=tmp_path / 'a', resume=True) as client,
+    ):
+        response = await client.request(url=peer.url, check=True)
+        assert b'hi' == response.body.read_bytes()
+        assert 'hi' == (await client.request(url=peer.url, into='text')).body

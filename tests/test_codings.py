@@ -183,7 +183,7 @@ def test_the_limit_holds_on_decoded_bytes(
     given_out = b''
     try:
         for piece in decoder.feed(applied(chain, data)):
-            assert 0 < len(piece) <= STEP
+            assert 0 < len(piece) <= (STEP if chain else len(data))  # what is not coded passes
             given_out += piece
         decoder.finish()
     except BodyTooLarge:

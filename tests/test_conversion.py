@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -13,6 +14,7 @@ from aioluahttp import conversion
 from aioluahttp.conversion import body_into, to_request, to_response, wire_body
 from aioluahttp.errors import TableError
 from aioluahttp.headers import Headers
+from aioluahttp.streams import Stream
 from aioluahttp.tables import Request, Response
 
 PARTS = ('url', 'scheme', 'host', 'port', 'path', 'query')
@@ -113,6 +115,18 @@ def test_the_target_comes_from_the_url_and_the_keys(table, expected):
         ([('host', 'h')], "'table' is [('host', 'h')]; it must be a table"),
         ({'host': 'h', 'auth': 'u:secret\0'}, "'auth' is ***; it must be (user, password)"),
         ({'url': 'http://u%3A:secret@h/'}, "'auth' is ***; it must be (user, password)"),
+        ({'host': 'h', 'resume': True}, "'resume' is True; it must be absent, or beside a path"),
+        (
+            {'host': 'h', 'resume': True, 'into': Path('x'), 'method': 'POST'},
+            "'resume' is True; it must be absent beside a method other than 'GET'",
+        ),
+        *(
+            (
+                {'host': 'h', 'resume': True, 'into': Path('x'), 'headers': {name: 'x'}},
+                f"'headers[{name}]' is 'x'; it must be absent beside resume",
+            )
+            for name in ('Range', 'If-Range')
+        ),
     ],
 )
 def test_a_malformed_request_is_refused(table, message):
@@ -303,6 +317,13 @@ def test_a_request_in_normal_form_comes_back_equal(table):
     assert (request, list(request)) == (to_request(request), list(to_request({**request})))
     if not isinstance(request.get('body'), str):
         assert request == to_request(Request.from_plain(request.plain()))
+
+
+def test_resume_goes_with_a_path():
+    """Off it goes with anything."""
+    table = {'host': 'h', 'into': Path('x'), 'resume': True}
+    assert to_request(table) == to_request(to_request(table))
+    assert not to_request(host='h', resume=False)['resume']
 
 
 @settings(deadline=None)
@@ -524,6 +545,30 @@ def test_the_whole_server_is_a_target_of_options_alone():
     assert given == to_request(given)
     with pytest.raises(TableError, match=r"'path' is '\*'.*OPTIONS alone"):
         to_request(host='h', url='*')
+
+
+async def nothing():
+    """Give no chunk."""
+    return
+    yield
+
+
+@pytest.mark.parametrize('body', [Stream(nothing()), {'a': 1}, [], 5, b'x', 'x'], ids=repr)
+def test_a_request_that_a_server_gave_has_any_body(body):
+    """A stream, or what its JSON said: a middleware may bring it to its normal form."""
+    request = to_request(host='h') | {'body': body}
+    assert body is to_request(request).body
+    if isinstance(body, dict | list | int):
+        with pytest.raises(TableError, match="'body' is "):
+            to_request({**request})
+
+
+def test_a_body_in_a_buffer_becomes_bytes_in_a_request_as_given():
+    """As in any other; and a keyword is written, whatever the table is."""
+    request = to_request(host='h')
+    assert b'x' == to_request(request | {'body': bytearray(b'x')}).body
+    with pytest.raises(TableError, match="'body' is 5"):
+        to_request(request, body=5)
 
 
 def test_a_body_that_json_gave_is_no_body_to_send():

@@ -1,6 +1,7 @@
 """What a client adds to a table."""
 
 import doctest
+from pathlib import Path
 
 import pytest
 import yarl
@@ -119,6 +120,17 @@ def test_a_wrong_default_is_refused_at_once(wrong):
     """The defaults are checked before there is any request."""
     with pytest.raises(TableError):
         Defaults(None, wrong)
+
+
+def test_resume_among_the_defaults_is_for_files():
+    """What is to be no file has no use for it; but a table that asks for both is wrong."""
+    own = Defaults(None, {'resume': True, 'into': 'bytes', 'on_progress': print})
+    assert 'resume' not in own.request({'host': 'a'}, {})
+    assert own.request({'host': 'a', 'into': Path('x')}, {})['resume']
+    assert not own.request({'host': 'a', 'into': Path('x'), 'resume': False}, {})['resume']
+    assert own.request({'host': 'a'}, {})['on_progress'] is print
+    with pytest.raises(TableError, match="'resume'"):
+        own.request({'host': 'a', 'resume': True}, {})
 
 
 def test_nothing_that_is_passed_in_is_changed():

@@ -219,14 +219,21 @@ async def test_an_exception_in_the_block_closes_with_1011():
 
 
 async def test_a_client_that_is_closed_ends_its_websockets():
-    """As it does its requests; nothing opens after that."""
-    async with serve() as server:
+    """They are told 1001 (RFC 6455 7.4.1); nothing opens after that."""
+    codes = []
+
+    async def chat(socket):
+        await echo(socket)
+        codes.append(socket.code)
+
+    async with http.listen('127.0.0.1', 0, lambda request: {'websocket': chat}) as server:
         client = http.Client()
         async with client.websocket(url=server.url) as socket:
             assert '/' == await anext(socket)
             await client.close()
-            with pytest.raises(http.ProtocolError, match='without a closing handshake'):
+            with pytest.raises(StopAsyncIteration):
                 await anext(socket)
+            assert [1001] == codes
         with pytest.raises(http.ConnectError, match='the client is closed'):
             async with client.websocket(url=server.url):
                 pass

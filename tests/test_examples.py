@@ -1,6 +1,7 @@
 """The examples run."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,71 @@ async def test_chat_tells_all_what_one_says(capsys):
     assert ['Ada: hello', 'Ada: anybody there?'] == heard
     assert heard == capsys.readouterr().out.splitlines()
     assert not chat.room
+
+
+@pytest.mark.parametrize('rich', [True, False])
+async def test_download_shows_how_far_it_is(capsys, tmp_path, monkeypatch, rich):
+    """By a bar where rich is installed, else by a line of text."""
+    if rich:
+        pytest.importorskip('rich')
+    else:
+        monkeypatch.setitem(sys.modules, 'rich.progress', None)
+    download = load('download')
+    (tmp_path / 'a').write_bytes(bytes(1_000_000))
+    async with http.listen('127.0.0.1', 0, http.files(tmp_path)) as server:
+        show = download.with_bar if download.Progress else download.with_text
+        assert tmp_path / 'b' == await show(server.url + '/a', tmp_path / 'b')
+    assert bytes(1_000_000) == (tmp_path / 'b').read_bytes()
+    assert ('100%' if rich else '1,000,000 of 1,000,000') in capsys.readouterr().out
+
+
+async def test_reverse_proxy_sends_on_by_path(monkeypatch):
+    """The rest of the path to its origin, with what that is to get."""
+    relay = load('reverse_proxy')
+
+    def handler(request):
+        return {'status': 200, 'json': [request.url, 'Cookie' in request.headers, request.body]}
+
+    async with (
+        http.listen('127.0.0.1', 0, handler) as origin,
+        http.listen('127.0.0.1', 0, relay.callback) as server,
+    ):
+        monkeypatch.setitem(relay.ROUTES, 'api', http.proxy(origin.url))
+        monkeypatch.setitem(
+            relay.ROUTES, 'static', http.proxy(origin.url + '/files', headers={'Cookie': None})
+        )
+        asked = {'method': 'POST', 'body': 'x', 'headers': {'Cookie': 'a=b'}}
+        for path, expected in ('/api/x?y', '/x?y'), ('/static/z', '/files/z'):
+            response = await http.request(url=server.url + path, **asked)
+            assert [expected, path.startswith('/api'), 'x'] == response.json()
+        for path in '/', '/api', '/other/x':
+            assert 404 == (await http.request(url=server.url + path)).status
+
+
+async def test_event_stream_counts_on_until_it_is_left(capsys):
+    """The page, then numbers from the one behind that which was heard last."""
+    example = load('event_stream')
+    async with http.listen('127.0.0.1', 0, example.callback) as server:
+        assert 'new EventSource("/count")' in (await http.request(url=server.url)).body
+        for last, number in (None, 1), ('41', 42), ('x', 1):
+            fields = {'headers': {'Last-Event-ID': last}} if last else {}
+            response = await http.request(url=f'{server.url}/count', into='stream', **fields)
+            async with response.body as body:
+                assert f'data: {number} …\nid: {number}\n\n' == (await anext(body)).decode()
+    assert 'left at 1\nleft at 42\nleft at 1\n' == capsys.readouterr().out
+
+
+async def test_static_site_shows_what_is_there(tmp_path):
+    """Its files, its index or one that is made, and a page for what is not there."""
+    (tmp_path / 'a & b.txt').write_text('x')
+    (tmp_path / '.hidden').write_text('x')
+    handler = load('static_site').site(tmp_path)
+    async with http.listen('127.0.0.1', 0, handler) as server:
+        listed = await http.request(url=server.url)
+        assert '<li><a href="a%20%26%20b.txt">a &amp; b.txt</a>' in listed.body
+        assert 'hidden' not in listed.body
+        assert 'x' == (await http.request(url=f'{server.url}/a%20%26%20b.txt')).body
+        missing = await http.request(url=f'{server.url}/none/')
+        assert (404, True) == (missing.status, '<h1>Not here</h1>' in missing.body)
+        (tmp_path / 'index.html').write_text('<h1>Mine</h1>')
+        assert '<h1>Mine</h1>' == (await http.request(url=server.url)).body

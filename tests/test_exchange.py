@@ -150,6 +150,36 @@ async def async_on_error(error, request):
     raise OSError('in on_error')
 
 
+class Chunks:
+    """An iterator that knows whether it was closed."""
+
+    closed = False
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        return b'x'
+
+    async def aclose(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize('wrong', [{'status': 99}, {}, {'status': 200, 'headers': {'a': '\n'}}])
+@pytest.mark.parametrize('key', ['body', 'events'])
+async def test_the_iterator_of_a_table_that_is_refused_is_closed(wire, key, wrong):
+    """Nobody else would, once the answer is a 500."""
+    chunks = Chunks()
+
+    def callback(request):
+        return {**wrong, key: chunks}
+
+    async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
+        client.ask('GET /')
+        assert 500 == (await client.answer())[0]
+        assert chunks.closed
+
+
 def plain_on_error(error, request):
     """Fail at once."""
     raise OSError('in on_error')

@@ -11,6 +11,7 @@ import aioluahttp
 
 ROOT = {
     'client': {'Client'},
+    'compression': {'compress'},
     'conversion': {'to_request', 'to_response'},
     'dates': {'format_date', 'parse_date'},
     'errors': {
@@ -26,6 +27,7 @@ ROOT = {
     'headers': {'Headers'},
     'listening': {'listen', 'run'},
     'pool': {'request', 'websocket'},
+    'relay': {'forward', 'proxy'},
     'server': {'Server'},
     'sockets': {'Socket'},
     'shapes': {'RequestTable', 'ResponseTable'},

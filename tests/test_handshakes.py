@@ -201,6 +201,15 @@ def test_what_a_trusted_proxy_says_counts_as_the_host(url, origin):
             (None, 15, True),
             [f'Sec-WebSocket-Extensions: {DEFLATE}; server_no_context_takeover'],
         ),
+        *(
+            (
+                {},
+                {'Sec_WebSocket_Extensions': f'{DEFLATE}; server_max_window_bits={bits}'},
+                (None, bits, False),
+                [f'Sec-WebSocket-Extensions: {DEFLATE}; server_max_window_bits={bits}'],
+            )
+            for bits in (9, 15)
+        ),
         ({}, {'Sec_WebSocket_Extensions': 'x-other'}, (None, 0, False), []),
         ({'compress': False}, {'Sec_WebSocket_Extensions': DEFLATE}, (None, 0, False), []),
     ],

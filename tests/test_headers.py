@@ -16,7 +16,7 @@ from multidict import CIMultiDict, MultiDict
 
 from aioluahttp import headers
 from aioluahttp.errors import TableError
-from aioluahttp.headers import Headers, hide, parse_cookies, parse_links, to_headers
+from aioluahttp.headers import Headers, given_length, hide, parse_cookies, parse_links, to_headers
 
 TOKENS = st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1)
 VALUES = st.text(st.characters(codec='utf-8', exclude_categories=['Cc'])).map(
@@ -56,6 +56,26 @@ def test_repeats_are_kept_in_order() -> None:
     assert '1' == fields['a']
     assert ['1', '3'] == fields.getall('A')
     assert [('A', '1'), ('b', '2'), ('a', '3')] == list(fields.items())
+
+
+@pytest.mark.parametrize(
+    'other', [{'a': ['3', '4'], 'C': None}, [('A', '3'), ('a', '4'), ('c', None)]]
+)
+def test_headers_merge_by_name(other: Any) -> None:
+    """What the right side names it replaces, None by nothing; the left side stays as it is."""
+    fields = to_headers([('A', '1'), ('b', '2'), ('b', '5'), ('A', '6'), ('c', '7')])
+    merged = fields | other
+    assert [('b', '2'), ('b', '5'), ('A', '3'), ('A', '4')] == [
+        (name.replace('a', 'A'), value) for name, value in merged.items()
+    ]
+    assert (Headers, 5) == (type(merged), len(fields))
+
+
+@pytest.mark.parametrize('other', [{'A': 'x\n'}, {'': 'x'}, {1: 'x'}])
+def test_headers_merge_with_headers_alone(other: Any) -> None:
+    """What may not be sent is a TableError."""
+    with pytest.raises(TableError):
+        Headers() | other
 
 
 def test_match_takes_headers_for_a_mapping() -> None:
@@ -321,3 +341,44 @@ def test_a_secret_is_not_in_a_message(name):
     with pytest.raises(TableError, match=r'\*\*\*') as caught:
         to_headers({name: 'hush\n'})
     assert 'hush' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['X', 'a-b', 'X Y', 'X\nY', '', 'X:', 'é'])
+@pytest.mark.parametrize(
+    'value',
+    [
+        '',
+        'a',
+        'a b',
+        ' a',
+        'a\t',
+        '\t',
+        'a\nb',
+        'a\rb',
+        'a\0',
+        'a\x7f',
+        'é',
+        '\udce9',
+        5,
+        True,
+    ],
+)
+def test_headers_given_are_checked_as_those_written(name, value):
+    """Many at once come to what each by itself comes to."""
+    for pairs in [(name, value)], [('A', 'b'), (name, value), ('C', 'd')]:
+        assert outcome(pairs) == outcome(Headers(pairs))
+
+
+def outcome(pairs):
+    """Give the pairs as they go out, or why they do not."""
+    try:
+        return list(to_headers(pairs).items())
+    except TableError as error:
+        return str(error)
+
+
+def test_a_length_is_read():
+    """It is a number of bytes, or an error."""
+    assert (None, 5) == (given_length(Headers()), given_length(Headers({'content-length': '5'})))
+    with pytest.raises(TableError, match="'headers\\[Content-Length\\]' is '-5'"):
+        given_length(Headers({'Content-Length': '-5'}))

@@ -89,3 +89,85 @@ async def test_a_page_that_does_not_end_is_within_the_total(raw_server):
         with pytest.raises(http.TimedOut):
             await http.request(url=peer.url, into='stream', check=True, timeout=0.1)
         await left.wait()
+
+
+async def test_a_whole_body_that_is_watched_is_whole(raw_server):
+    """Within ``max_body``, as one that is not."""
+    async with raw_server(answer(200, b'[1]')) as peer:
+        table = {'url': peer.url, 'on_progress': lambda done, total: None}
+        assert [1] == (await http.request({**table, 'into': 'json'})).body
+        with pytest.raises(http.BodyTooLarge):
+            await http.request({**table, 'max_body': 2})
+
+
+@pytest.mark.parametrize('watched', [{}, {'on_progress': lambda done, total: None}], ids=str)
+async def test_what_is_no_json_is_told(raw_server, watched):
+    """But for a page, which is text then."""
+    async with raw_server(answer(200, b'no')) as peer:
+        with pytest.raises(http.ProtocolError, match=f'^GET {peer.url}/: the body is no JSON'):
+            await http.request(url=peer.url, into='json', **watched)
+    async with raw_server(answer(404, b'no')) as peer:
+        assert 'no' == (await http.request(url=peer.url, into='json', **watched)).body
+
+
+@pytest.mark.parametrize('watched', [{}, {'on_progress': lambda done, total: None}], ids=str)
+async def test_a_whole_body_that_is_cut_off_is_told_once(raw_server, watched):
+    """With the request in front."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(answer(200, b'whole')[:-1])
+
+    async with raw_server(handler) as peer:
+        with pytest.raises(http.ProtocolError) as raised:
+            await http.request(url=peer.url, **watched)
+    assert 1 == str(raised.value).count(peer.url)
+
+
+EVENTS = answer(200, b'data: a\n\n', 'Content-Type: Text/Event-Stream; charset=utf-8')
+
+
+async def test_events_are_asked_for_and_given(raw_server):
+    """Accept is the table's own, where it has one."""
+    async with raw_server(EVENTS) as peer:
+        for headers, accept in (({}, 'text/event-stream'), ({'accept': 'a/b'}, 'a/b')):
+            response = await http.request(url=peer.url, into='events', headers=headers)
+            assert ['a'] == [event['data'] async for event in response.body]
+            assert [accept] == peer.asked[-1].values('Accept')
+    assert 1 == peer.connections
+
+
+@pytest.mark.parametrize('kind', [('Content-Type: text/html',), ()])
+async def test_what_is_no_stream_of_events_is_told(raw_server, kind):
+    """Else one would wait for events that never come; the connection is closed."""
+    async with raw_server(answer(200, b'data: a\n\n', *kind)) as peer:
+        with pytest.raises(http.ProtocolError, match=f'^GET {peer.url}/: Content-Type is '):
+            await http.request(url=peer.url, into='events')
+
+
+async def test_no_content_is_no_event(raw_server):
+    """By 204 a server says that there are to be no more (HTML, 9.2.3); by an error its page."""
+    async with raw_server(b'HTTP/1.1 204 X\r\n\r\n') as peer:
+        response = await http.request(url=peer.url, into='events')
+        assert [] == [event async for event in response.body]
+    async with raw_server(answer(503, b'later')) as peer:
+        assert 'later' == (await http.request(url=peer.url, into='events')).body
+
+
+async def test_events_may_be_as_rare_as_they_like(raw_server, monkeypatch):
+    """There is no deadline for one, but where it is given."""
+    monkeypatch.setattr('aioluahttp.transport.READ', 0.01)
+
+    async def handler(line):
+        await line.request()
+        await line.send(EVENTS[:-1])
+        await asyncio.sleep(0.05)
+        await line.send(EVENTS[-1:])
+
+    async with raw_server(handler) as peer:
+        response = await http.request(url=peer.url, into='events')
+        async with response.body as events:
+            assert 'a' == (await anext(events))['data']
+        response = await http.request(url=peer.url, into='events', timeout={'read': 0.02})
+        with pytest.raises(http.TimedOut):
+            await anext(response.body)

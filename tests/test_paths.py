@@ -38,15 +38,6 @@ async def answering(path, *, status=200, headers=None, **options):
         yield server, told
 
 
-async def curl(*arguments):
-    """Run curl; give its exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        'curl', '-s', *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    return process.returncode, out
-
-
 @pytest.mark.parametrize(
     ('function', 'expected'),
     [
@@ -100,20 +91,6 @@ async def test_the_headers_of_the_table_are_kept(wire, file):
     assert ['a=b', 'c=d'] == fields.getall('Set-Cookie')
     assert 'Transfer-Encoding' not in fields
     assert '"mine"' != fields['ETag']
-
-
-async def test_curl_gets_the_head_and_parts(file, tmp_path):
-    """``-I``, ``-r``, and ``-C -``, which goes on with a download."""
-    part = tmp_path / 'part'
-    part.write_bytes(DATA[:1000])
-    async with answering(file) as (server, _):
-        code, head = await curl('-I', server.url)
-        assert (0, True) == (code, b'Content-Length: 256000\r\n' in head)
-        assert (0, DATA[5:10]) == await curl('-r', '5-9', server.url)
-        assert (0, DATA[-5:]) == await curl('-r', '-5', server.url)
-        assert (0, DATA) == await curl('--http1.0', server.url)
-        assert (0, b'') == await curl('-C', '-', '-o', str(part), server.url)
-    assert DATA == part.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -172,6 +149,22 @@ async def test_a_part_is_of_the_file_that_the_client_has(wire, file, validator, 
         client.ask('GET /', 'Range: bytes=0-4', f'If-Range: {validator}')
         given, _, body = await client.answer()
     assert (status, DATA if status == 200 else DATA[:5]) == (given, body)
+
+
+async def test_a_part_may_be_asked_for_by_the_tag_of_the_file(wire, file):
+    """As browsers do when one seeks in a video; what is packed beside it is no part of that."""
+    file.with_suffix('.csv.gz').write_bytes(b'packed')
+    async with answering(file) as (server, _), wire(server) as client:
+        for change in (b'', b'more'):
+            with file.open('ab') as appended:
+                appended.write(change)
+            client.ask('HEAD /')
+            _, headers, _ = await client.answer(silent=True)
+            tag = f'If-Range: {headers["ETag"]}'
+            client.ask('GET /', 'Range: bytes=1-4', tag, 'Accept-Encoding: gzip')
+            status, headers, body = await client.answer()
+            assert (206, DATA[1:5]) == (status, body)
+            assert f'bytes 1-4/{len(DATA + change)}' == headers['Content-Range']
 
 
 @pytest.mark.parametrize(('method', 'status'), [('GET', 404), ('POST', 200)])
@@ -240,6 +233,21 @@ async def test_who_does_not_read_a_file_is_cut_off(wire, tmp_path, until):
     assert [] == told
 
 
+async def test_who_leaves_is_logged_with_what_was_sent(wire, tmp_path):
+    """A browser that has seen enough of a part was sent a part."""
+    path, logged = tmp_path / 'big', asyncio.Queue()
+    with path.open('wb') as file:
+        file.truncate(1_000_000_000)
+    log = lambda request, response: logged.put_nowait(response.status)  # noqa: E731
+    async with answering(path, access_log=log) as (server, told):
+        async with wire(server) as client:
+            client.ask('GET /', 'Range: bytes=1-')
+            await client.reader.readuntil(b'\r\n\r\n')
+            client.writer.transport.abort()
+        assert 206 == await logged.get()
+    assert [] == told
+
+
 async def test_every_byte_is_counted(wire, file):
     """Of head and file."""
     async with answering(file) as (server, _), wire(server) as client:
@@ -255,7 +263,7 @@ def test_a_range_is_of_digits(text):
     assert not RANGE.fullmatch(text)
 
 
-async def test_a_file_is_sent_by_tls_too(certificates, file):
+async def test_a_file_is_sent_by_tls_too(certificates, curl, file):
     """In smaller pieces."""
     async with answering(file, tls=certificates.server) as (server, _):
         url = f'https://localhost:{server.port}'

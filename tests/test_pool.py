@@ -12,6 +12,7 @@ import weakref
 import pytest
 
 import aioluahttp as http
+from aioluahttp import pool
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 
@@ -243,3 +244,39 @@ async def test_a_websocket_needs_no_client():
         http.websocket(url=server.url) as socket,
     ):
         assert ['hello'] == [message async for message in socket]
+
+
+async def test_what_is_passed_on_takes_no_turn_from_requests(raw_server):
+    """It has connections of its own, as many as it takes."""
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n'  # and no end
+    async with raw_server(answer) as peer:
+        request = http.to_request(url=peer.url, into='raw', timeout=9)
+        passing = [asyncio.create_task(pool.pass_on(request, None)) for _ in range(101)]
+        responses = await asyncio.gather(*passing)
+        assert '' == (await http.request(url=peer.url, method='HEAD')).body
+        for response in responses:
+            await response.body.close()
+
+
+def test_nothing_is_passed_on_once_the_loop_shuts_down():
+    """There is nobody to close what would be made for it."""
+    raised = []
+
+    async def late():
+        try:
+            yield
+        finally:
+            try:
+                await pool.pass_on(http.to_request(url='http://127.0.0.1:1', into='raw'), None)
+            except http.ConnectError as error:
+                raised.append(str(error))
+
+    async def main():
+        generator = late()
+        await anext(generator)
+        return generator  # so that the loop closes it
+
+    with asyncio.Runner() as runner:
+        generator = runner.run(main())
+    assert ['the event loop is shutting down'] == raised
+    del generator

@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_request import BaseRequest
 
+from aioluahttp.connections import Connection, Connections
 from aioluahttp.sending import Writer, as_aiohttp_has_it
 
 
@@ -52,3 +53,12 @@ async def test_a_response_of_aiohttps_can_be_sent(self_sent, wire, name):
             client.ask('GET /a')
             status, headers, body = await client.answer()
             assert (200, b'GET /a 127.0.0.1', name) == (status, body, headers.get('Server'))
+
+
+@pytest.mark.parametrize(('length', 'left'), [(None, None), (5, 2)])
+async def test_what_goes_another_way_is_counted(length, left):
+    """Of the size, and of what is left where that is known."""
+    writer = Writer(Connection(Connections(None)), asyncio.get_running_loop())
+    writer.length = length
+    writer.sent(3)
+    assert (3, left) == (writer.output_size, writer.length)

@@ -4,14 +4,16 @@ import ast
 import doctest
 import inspect
 import typing
+from os import PathLike
 
 import pytest
 
 from aioluahttp import forms, shapes, tables, tls
-from aioluahttp.checks import INTO, REQUEST_CHECKS, RESPONSE_CHECKS, STREAMS
+from aioluahttp.checks import EVENTS, INTO, REQUEST_CHECKS, RESPONSE_CHECKS, STREAMS
 from aioluahttp.shapes import Part, RequestTable, ResponseTable, TimeoutTable
 from aioluahttp.tables import Request, Response
 
+KINDS = 'Text Bytes Json Stream Events File'.split()
 SHAPES = [getattr(shapes, name) for name in shapes.__all__]
 
 
@@ -54,7 +56,7 @@ def test_only_the_status_of_a_response_is_required():
     )
 
 
-@pytest.mark.parametrize('name', ['TextTable', 'BytesTable', 'JsonTable', 'StreamTable'])
+@pytest.mark.parametrize('name', [f'{kind}Table' for kind in KINDS])
 def test_each_shape_by_into_has_the_keys_of_a_request(name):
     """The tables that give the body its type differ in ``into`` alone."""
     assert set(REQUEST_CHECKS) == set(getattr(shapes, name).__annotations__)
@@ -63,7 +65,9 @@ def test_each_shape_by_into_has_the_keys_of_a_request(name):
 def test_into_takes_what_the_shapes_say():
     """The words for ``into`` are the same to type checkers and to the check."""
     hints = typing.get_type_hints(RequestTable)
-    assert {*INTO, *STREAMS} == set(typing.get_args(hints['into']))
+    words, path = typing.get_args(hints['into'])
+    assert {*INTO, *STREAMS, EVENTS} == set(typing.get_args(words))
+    assert PathLike is typing.get_origin(path)
 
 
 def test_the_fields_of_a_response_are_those_of_its_shape():

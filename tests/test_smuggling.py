@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import re
 
 import pytest
 
+import aioluahttp as http
 from aioluahttp.connections import Connections
 from aioluahttp.exchange import Exchange, Settings
 
@@ -264,10 +266,8 @@ def answers(data):
     return found
 
 
-async def outcome(server, pieces, turns):
+async def told(connections, address, pieces, turns):
     """Give a new connection pieces, some turns of the loop apart; tell what is answered."""
-    connections, seen, address = server
-    seen.clear()
     reader, writer = await asyncio.open_connection(*address)
     connection, transport = await connections.made.get()
     for piece in pieces:
@@ -281,6 +281,14 @@ async def outcome(server, pieces, turns):
     found = answers(await reader.read())
     writer.close()
     await writer.wait_closed()
+    return found
+
+
+async def outcome(server, pieces, turns):
+    """Likewise of a server whose handler tells what it sees."""
+    connections, seen, address = server
+    seen.clear()
+    found = await told(connections, address, pieces, turns)
     assert [one for one in found if isinstance(one, str)] == seen
     return found
 
@@ -325,3 +333,98 @@ async def test_the_reading_is_the_same_however_the_bytes_are_cut(data, expected)
         for turns in 0, 1, 8:
             pieces = [data[at : at + 1] for at in range(len(data))]
             assert expected == await outcome(server, pieces, turns)
+
+
+# A head as a relay may write it: nothing that two parsers might take for two things.
+HEAD = re.compile(
+    rb'([A-Z]+) (/[!-~]*|\*) HTTP/1\.1\r\n'
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*\r\n)+)\r\n"
+)
+CHUNK = re.compile(rb'([1-9a-f][0-9a-f]*)\r\n')
+
+
+def strictly(data):
+    """Read all requests of a connection as strictly as can be; the last may be broken off."""
+    found = []
+    while data:
+        head = HEAD.match(data)
+        assert head or b'\r\n\r\n' not in data, data
+        if head is None:
+            break
+        data = data[head.end() :]
+        fields = [line.split(b': ', 1) for line in head[3].lower().splitlines()]
+        names = [name for name, _ in fields]
+        framing = [pair for pair in fields if b'content' in pair[0] or b'transfer' in pair[0]]
+        assert 1 == names.count(b'host')
+        assert len(framing) < 2
+        line = b'%b %b' % head.groups()[:2]
+        if not framing:
+            found.append(line.decode())
+            continue
+        body, data = _strict_body(*framing[0], data)
+        if body is None:
+            break
+        found.append((line + b' ' + body).decode())
+    return found
+
+
+def _strict_body(name, value, data):
+    if name == b'content-length':
+        size = int(re.fullmatch(rb'0|[1-9][0-9]*', value)[0])
+        return (data[:size] if size <= len(data) else None), data[size:]
+    assert (b'transfer-encoding', b'chunked') == (name, value)
+    body = b''
+    while not data.startswith(b'0\r\n\r\n'):
+        chunk = CHUNK.match(data)
+        if chunk is None:
+            assert re.match(rb'\Z|[0-9a-f]*\r?\Z|0\r\n\r?\Z', data), data
+            return None, b''
+        size = int(chunk[1], 16)
+        data = data[chunk.end() :]
+        body += data[:size]
+        if len(data) < size + 2:
+            return None, b''
+        assert data[size : size + 2] == b'\r\n'
+        data = data[size + 2 :]
+    return body, data[5:]
+
+
+@contextlib.asynccontextmanager
+async def relaying(raw_server):
+    """Serve by sending all on; give what the origin read, a list for each connection."""
+    read = []
+
+    async def origin(line):
+        mine = bytearray()
+        read.append(mine)
+        answered = 0
+        while data := await line.reader.read(65536):
+            mine += data
+            found = strictly(bytes(mine))
+            for one in found[answered:]:
+                await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % len(one))
+                await line.send(one.encode())
+            answered = len(found)
+
+    async with raw_server(origin) as peer:
+        handler = http.proxy(peer.url)
+        settings = Settings(into=handler.into, head_timeout=9, body_timeout=9)
+        connections = Noted(Exchange(handler, settings))
+        server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
+        try:
+            yield connections, read, server.sockets[0].getsockname()
+        finally:
+            server.close()
+            await connections.close_all(1)
+            await server.wait_closed()
+
+
+@pytest.mark.parametrize(('data', 'expected'), CASES)
+async def test_what_is_sent_on_has_one_reading(raw_server, data, expected):
+    """The origin gets each request that is one, as who reads most strictly would have it."""
+    for size in len(data), 1:
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        async with relaying(raw_server) as (connections, read, address):
+            found = await told(connections, address, pieces, turns=1)
+        whole = [one for mine in read for one in strictly(bytes(mine))]
+        assert (expected, [one for one in expected if isinstance(one, str)]) == (found, whole)

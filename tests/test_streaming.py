@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gzip
 import ssl
 import tracemalloc
 
 import pytest
 
 import aioluahttp as http
+from aioluahttp.encoders import Coded
 
 CHUNK = b'x' * 65536
 
@@ -132,6 +134,19 @@ async def test_text_is_sent_by_the_text_rule(wire, kind, chunk, expected, sent):
         head, chunks = await chunked(client)
     assert f'Content-Type: {expected}\r\n' in head
     assert [sent] == chunks
+
+
+async def test_what_is_compressed_as_it_comes_is_text_all_the_same(wire):
+    """Its type names the charset that its chunks were written in."""
+    body = Coded(generator('é'), str.encode, 'gzip')
+    async with (
+        answering(body, headers={'Content-Type': 'text/html'}) as (server, _),
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        head, chunks = await chunked(client)
+    assert 'Content-Type: text/html; charset=utf-8\r\n' in head
+    assert 'é'.encode() == gzip.decompress(b''.join(chunks))
 
 
 async def test_http_1_0_reads_up_to_the_end_of_the_connection(wire):
@@ -483,3 +498,17 @@ async def test_a_middleware_may_pass_a_flowing_body_on(wire):
         head, chunks = await chunked(client)
     assert 'Content-Type: text/event-stream\r\n' in head
     assert [b'data: x\n\n'] == chunks
+
+
+async def test_a_stream_of_another_s_goes_out_as_that_says(raw_server, wire):
+    """No Content-Type is made for what is not the callback's own."""
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+    async with raw_server(answer) as peer:
+
+        async def handler(request):
+            return await http.request(url=peer.url, into='raw')
+
+        async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
+            client.ask('GET /')
+            status, headers, body = await client.answer()
+    assert (200, b'ok', {'Content-Length', 'Date'}) == (status, body, set(headers))

@@ -112,6 +112,15 @@ def test_a_table_merges(table):
     assert 'ip' not in table
 
 
+@pytest.mark.parametrize('table', [request(), response()])
+def test_a_table_merges_with_headers_as_they_are_written(table):
+    """They are ``Headers`` then, and checked."""
+    merged = table | {'headers': {'X-A': 1}}
+    assert (Headers, '1') == (type(merged.headers), merged.headers['x-a'])
+    with pytest.raises(TableError):
+        table | {'headers': {'X-A': 'a\n'}}
+
+
 def test_a_table_says_what_it_is():
     """The text of a table names its kind."""
     assert "Response({'status': 200})" == repr(Response({'status': 200}))
@@ -314,6 +323,18 @@ SENT = {
 }
 
 
+def test_a_request_is_described_without_its_secrets():
+    """Its query may be one."""
+    table = request(scheme='http', host='h', port=80, path='/a', query='secret')
+    assert 'GET http://h:80/a' == tables.described(table)
+
+
+def test_the_table_of_an_error_pickles_without_its_functions():
+    """They need not pickle."""
+    table = SentRequest({'method': 'GET', 'on_progress': lambda done, total: None})
+    assert {'method': 'GET'} == pickle.loads(pickle.dumps(table))
+
+
 def test_the_table_of_an_error_hides_what_is_secret():
     """Text and pickle of it hide logins, tokens and cookies, and nothing else."""
     table = SentRequest(SENT)
@@ -415,3 +436,9 @@ async def test_a_form_that_is_none_is_the_client_s_fault(body, headers, limits, 
 async def test_a_limit_of_a_stream_is_none_of_a_body_that_is_there():
     """That has passed ``max_body``."""
     assert {'a': 'b'} == dict(await Request(headers=URLENCODED, body='a=b').form(max_size=1))
+
+
+def test_what_cannot_travel_stays_behind():
+    """The pickle of a request that was sent is without its open files, iterators and functions."""
+    table = SentRequest({'url': '/', 'body': (_ for _ in ()), 'timeout': None, 'check': [200]})
+    assert {'url': '/', 'timeout': None, 'check': [200]} == pickle.loads(pickle.dumps(table))

@@ -14,6 +14,7 @@ import pytest
 import yarl
 
 import aioluahttp as http
+from aioluahttp.errors import Refused
 from aioluahttp.transport import Transport
 
 pytestmark = pytest.mark.usefixtures('both_routes')
@@ -680,9 +681,7 @@ async def test_a_cancelled_request_leaves_nothing(raw_server, raw):
             await asking
         await left.wait()
         assert {asyncio.current_task()} == {
-            task
-            for task in asyncio.all_tasks()
-            if 'Line' not in str(task) and 'serve' not in str(task)
+            task for task in asyncio.all_tasks() if 'serve' not in task.get_coro().__qualname__
         }
 
 
@@ -1206,3 +1205,157 @@ async def test_another_protocol_is_asked_for_on_a_connection_of_its_own(raw_serv
     with pytest.raises(http.TableError):
         await transport.switch(request | {'unix': '/x', 'scheme': 'https'}, {})
     await transport.close()
+
+
+def passed(url, *pairs, **fields):
+    """Make a request in normal form whose headers are whole."""
+    table = http.to_request(url=url, into='raw')
+    return http.Request({**table, 'headers': http.Headers(pairs), **fields})
+
+
+async def test_what_is_passed_on_is_all_that_is_sent(raw_server):
+    """Not a header more, and its bytes as they are; the answer comes as it is."""
+    answer = b'HTTP/1.1 600 \r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok'
+    async with raw_server(answer) as peer, http.Client(cookies=False) as client:
+        request = passed(peer.url + '/a?b', ('Host', 'h'), ('X', 'caf\udce9'))
+        response = await client.pass_on(request, None)
+        assert b'ok' == await response.body.read()
+    assert ('GET /a?b HTTP/1.1', request.headers) == (
+        peer.asked[0].line,
+        http.Headers(peer.asked[0].headers),
+    )
+    assert (600, peer.url + '/a?b', 'gzip') == (
+        response.status,
+        response.url,
+        response.headers['Content-Encoding'],
+    )
+
+
+async def test_what_is_passed_on_fails_as_what_is_sent_does():
+    """By the kinds of error; what is another's fault stays as it is."""
+    fault = http.ProtocolError('the client has left')
+    fault.__cause__ = Refused(400)
+
+    class Broken:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise fault
+
+    async with http.Client(cookies=False) as client:
+        async with http.listen('127.0.0.1', 0, lambda request: {'status': 200}) as server:
+            pairs = ('Host', 'h'), ('Content-Length', '5')
+            request = passed(server.url, *pairs, method='PUT', body=Broken())
+            with pytest.raises(http.ProtocolError) as raised:
+                await client.pass_on(request, 5)
+            assert raised.value is fault
+        with pytest.raises(http.ConnectError):
+            await client.pass_on(request, 5)
+
+
+async def test_what_switches_is_passed_on_as_its_line(raw_server):
+    """The status is 101, and who calls closes it."""
+    head = b'HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
+    async with raw_server(head) as peer, http.Client(cookies=False) as client:
+        pairs = ('Host', 'h'), ('Connection', 'Upgrade'), ('Upgrade', 'websocket')
+        response = await client.pass_on(passed(peer.url, *pairs), None)
+        assert 101 == response.status
+        response.body.close()
+
+
+# Bodies that are sent as they come; test_delivery has more of them
+
+
+async def receive(line):
+    """Read a chunked request, and give its body with its frames."""
+    await line.reader.readuntil(b'\r\n\r\n')
+    return await line.reader.readuntil(b'0\r\n\r\n')
+
+
+async def test_text_that_flows_is_encoded_as_its_type_says(raw_server):
+    """By the text rule; what is neither text nor bytes is refused, and no table is changed."""
+    came = []
+
+    async def handler(line):
+        came.append(await receive(line))
+        await line.send(OK)
+
+    headers = {'Content-Type': 'text/plain; charset=iso-8859-1'}
+    async with raw_server(handler) as peer:
+        await http.request(url=peer.url, body=iter(['é', b'\xff']), headers=headers)
+        with pytest.raises(http.TableError, match="'body' is 5; it must be a str or bytes"):
+            await http.request(url=peer.url, body=iter([5]))
+    assert [b'1\r\n\xe9\r\n1\r\n\xff\r\n0\r\n\r\n'] == came
+
+
+async def test_a_given_length_is_that_of_the_file(tmp_path):
+    """Another is refused, with nothing sent."""
+    (tmp_path / 'a').write_bytes(b'abc')
+    with pytest.raises(http.TableError, match='it must be 3, as the file has'):
+        await http.request(
+            url='http://127.0.0.1:1', body=tmp_path / 'a', headers={'Content-Length': 5}
+        )
+
+
+async def test_a_stream_that_breaks_tells_what_was_asked(raw_server):
+    """A cancelled read does not, for it is no error."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx')
+        if len(peer.asked) == 1:
+            line.reset()
+        await line.reader.read()
+
+    async with raw_server(handler) as peer:
+        response = await http.request(url=peer.url, into='stream')
+        with pytest.raises(http.ProtocolError) as caught:
+            await response.body.read()
+        assert '/' == caught.value.request['url']
+        response = await http.request(url=peer.url, into='stream')
+        reading = asyncio.create_task(response.body.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+
+@pytest.mark.parametrize('own', [True, False])
+async def test_a_stream_tells_whose_mistake_ended_it(raw_server, own):
+    """The iterator's own exception; or an error that has the table that was sent."""
+    began, error = asyncio.Event(), OSError('mine')
+
+    async def sent():
+        yield b'a'
+        await began.wait()
+        raise error
+
+    async def handler(line):
+        await line.reader.readuntil(b'a\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx')
+        if not own:
+            line.reset()
+        await line.reader.read()
+
+    body = sent()
+    async with raw_server(handler) as peer:
+        response = await http.request(url=peer.url, body=body, into='stream')
+        if own:
+            began.set()
+        with pytest.raises(OSError if own else http.ProtocolError) as caught:
+            await response.body.read()
+    if own:
+        assert error is caught.value
+    else:
+        assert body is caught.value.request['body']
+
+
+async def test_a_body_that_flows_is_watched(raw_server):
+    """As far as it has been read."""
+    seen = []
+    async with raw_server(OK) as peer:
+        response = await http.request(
+            url=peer.url, into='stream', on_progress=lambda *one: seen.append(one)
+        )
+        assert (b'hi', [(2, 2)]) == (await response.body.read(), seen)

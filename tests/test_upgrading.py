@@ -265,6 +265,17 @@ async def test_a_client_that_leaves_cancels_no_function(cancels):
         await done.wait()
 
 
+async def test_the_frames_are_counted(wire, frames):
+    """In both directions, every byte."""
+    async with serve() as server, wire(server) as client:
+        client.ask('GET /', *frames.asking)
+        await client.answer(silent=True)
+        before = server.stats
+        client.send(frames.write(1, b'x', masked=True))
+        assert b'\x81\x01x' == await client.reader.readexactly(3)
+        assert [7, 3] == [server.stats[key] - before[key] for key in ('bytes_in', 'bytes_out')]
+
+
 async def test_limits_on_callbacks_are_none_on_websockets():
     """The callback is over when it has answered: its time, and its place, are free again."""
     async with (
@@ -381,7 +392,7 @@ async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
     """The connection may be lost while the handshake is written."""
 
     class Lost:
-        upgrade, begun, sending, transport = True, False, True, None
+        upgrade, begun, cancels, transport = True, False, True, None
 
         async def write(self, data):
             assert data.startswith(b'HTTP/1.1 101 ')
@@ -391,3 +402,28 @@ async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
     upgrade = Upgrade(request, http.to_response({'websocket': echo}))
     with pytest.raises(ConnectionResetError):
         await upgrade.send(Lost())
+
+
+@pytest.mark.parametrize('asks', [True, False])
+async def test_a_function_that_can_be_closed_is(wire, frames, asks):
+    """After the WebSocket, also where there was none."""
+    closed = asyncio.Event()
+
+    class Chat:
+        async def __call__(self, socket):
+            await socket.send('hello')
+
+        async def aclose(self):
+            closed.set()
+
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: {'websocket': Chat()}) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /', *(frames.asking if asks else ()))
+        head = await client.reader.readuntil(b'\r\n\r\n')
+        assert (b' 101 ' if asks else b' 426 ') in head
+        if asks:
+            assert (1, b'hello') == await frames.read(client.reader)
+            client.send(frames.write(8, b'\x03\xe8', masked=True))
+        await closed.wait()

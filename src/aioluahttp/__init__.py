@@ -23,8 +23,10 @@ from .shapes import RequestTable, ResponseTable
 from .tables import Handler, Request, Response
 
 if TYPE_CHECKING:
+    from .compression import compress
     from .folders import files
     from .listening import listen, run
+    from .relay import forward, proxy
     from .server import Server
     from .sockets import Socket
 
@@ -47,11 +49,14 @@ __all__ = [
     'StatusError',
     'TableError',
     'TimedOut',
+    'compress',
     'files',
     'format_date',
+    'forward',
     'listen',
     'parallel',
     'parse_date',
+    'proxy',
     'request',
     'run',
     'to_request',
@@ -73,8 +78,16 @@ if not TYPE_CHECKING:  # to checkers any name of the module would be there
             from .sockets import Socket
 
             return Socket
+        if name in ('forward', 'proxy'):
+            from . import relay
+
+            return getattr(relay, name)
         if name == 'files':
             from .folders import files
 
             return files
+        if name == 'compress':
+            from .compression import compress
+
+            return compress
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -8,15 +8,15 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 from .answering import Writes, answer, until_left
+from .answers import taken
 from .checks import STREAMS
-from .conversion import to_response
 from .errors import Refused
 from .forwarded import Proxies
 from .handling import Handling, refusal
 from .handshakes import to_pairs
 from .headers import Headers
 from .outgoing import PHRASES
-from .sockets import End, Socket, talk
+from .sockets import End, Socket, dismiss, talk
 from .tables import Request, Response
 from .taking import Flow, open_flow, take_whole, undoing
 
@@ -93,9 +93,12 @@ class Adapter(Handling):
         try:
             async with watches(line):
                 table = await self.returned(line, request)
-            response = to_response(table)
+            response = await taken(table)
             if 'websocket' in response:
-                return response, await self._socket(line, request, response)
+                try:
+                    return response, await self._socket(line, request, response)
+                finally:
+                    await dismiss(response['websocket']['callback'])
             return response, await answer(line, line.method, asked, response)
         except Exception as error:
             if line.begun or (line.gone and isinstance(error, ConnectionError)):

@@ -8,11 +8,11 @@ from contextlib import aclosing, asynccontextmanager, closing
 from os import PathLike
 from typing import Any, BinaryIO, Protocol
 
-from .calling import Chunks
-from .checks import FLOWING, check_body
+from .answers import chunks_of
+from .checks import flows
 from .conversion import wire_body
-from .headers import ONE_HOP, Headers
-from .outgoing import NO_BODY, PHRASES, Measure, given_length, is_silent, length_of
+from .headers import ONE_HOP, Headers, given_length
+from .outgoing import NO_BODY, PHRASES, is_silent, length_of
 from .selection import Selected, select
 from .tables import Response
 
@@ -67,12 +67,12 @@ async def answer(line: Writes, method: str, asked: Headers, response: Response[A
     start: Start = response['status'], response.get('reason')
     if isinstance(body, str | bytes):
         await _whole(line, method, start, headers, wire_body(headers, body))
-    elif isinstance(body, FLOWING):
-        async with until_left(line):
-            await _flow(line, method, start, headers, body)
     elif isinstance(body, PathLike):
         async with until_left(line):
             return await _path(line, method, asked, start, headers, body)
+    elif flows(body):
+        async with until_left(line):
+            await _flow(line, method, start, headers, body)
     else:
         wire_body(headers, body)  # raises what is to be said of it
     return start[0]
@@ -98,20 +98,17 @@ def _framed(headers: Headers, length: int | None) -> Headers:
 
 async def _flow(line: Writes, method: str, start: Start, headers: Headers, body: Any) -> None:
     """Send each chunk as it comes; the head goes with the first, so a mistake before is a 500."""
-    headers.setdefault('Content-Type', 'application/octet-stream')
-    chunks = Chunks(body, lambda chunk: wire_body(headers, check_body(chunk)))
+    chunks = chunks_of(headers, body)
     async with aclosing(chunks):
         if is_silent(method, start[0]):
             await _whole(line, method, start, headers, b'')
             return
         length = given_length(headers)
-        measure = Measure(length)
+        chunks.length = length
         async for data in chunks:
-            measure.take(data)
             if not line.begun:
                 await line.start(*start, _framed(headers, length))
             await line.write(data)
-        measure.finish()
         if not line.begun:
             await line.start(*start, _framed(headers, length))
         await line.end()

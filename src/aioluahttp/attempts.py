@@ -16,10 +16,12 @@ import yarl
 from aiohttp import ClientHandlerType
 
 from .bodies import Body, Source, Terms, read_body
+from .delivery import Delivery
 from .errors import ProtocolError
 from .headers import Headers
 
 __all__ = [
+    'IDEMPOTENT',
     'Answer',
     'LostConnection',
     'Received',
@@ -112,11 +114,19 @@ class Sending(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol, transport = conn.protocol, conn.transport
         self.reused = take(protocol)
+        if isinstance(self.body, Delivery):
+            self.body.take(protocol, transport)
         response: Any = await super().send(conn)  # may lose the connection
         response.peer = peer_of(transport)
         response.tls = transport.get_extra_info('ssl_object')
         response.protocol = protocol
         return response  # type: ignore[no-any-return]
+
+    async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
+        if isinstance(self.body, Delivery):
+            await self.body.deliver(writer, conn)
+        else:
+            await super().write_bytes(writer, conn, content_length)
 
 
 class Answer(aiohttp.ClientResponse):
@@ -193,14 +203,39 @@ async def ask(
         terms: Those on which the body is read as it comes; ``None`` reads it whole.
     """
     request = session.request(method, target, allow_redirects=False, **arguments)
+    delivery = arguments.get('data')
+    if not isinstance(delivery, Delivery):
+        return await _ask(request, limit, terms, None)
+    flows = False
+    try:
+        received = await _ask(request, limit, terms, delivery)
+        flows = isinstance(received.data, Body)
+    finally:
+        if not flows:  # whose end is that of the delivery, too
+            await delivery.stop()
+    return received
+
+
+async def _ask(
+    request: Any, limit: int | None, terms: Terms | None, delivery: Delivery | None
+) -> Received:
     if terms:
-        answer: Any = await request
+        answer = await request
         headers = Headers(answer.headers)
-        source = Source(answer.content, answer.protocol, answer.tls, answer)
+        source = Source(answer.content, answer.protocol, answer.tls, answer, delivery)
+        if delivery:
+            delivery.answered(answer.content, flows=True)
         return _received(answer, headers, Body(headers, source, terms))
     async with request as answer:
         headers = Headers(answer.headers)
-        data = await read_body(answer.content, headers, answer.protocol, answer.tls, limit)
+        strict = True
+        if delivery:
+            delivery.answered(answer.content, flows=False)
+            # Who has no wish to read it resets the connection, behind a page of an error.
+            strict = delivery.is_done or answer.status < 300
+        data = await read_body(
+            answer.content, headers, answer.protocol, answer.tls, limit, strict=strict
+        )
     return _received(answer, headers, data)
 
 

@@ -6,28 +6,32 @@ import asyncio
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import aiohttp
 
 from .codings import Decoder, decoded, decoder_for
+from .delivery import Delivery
 from .errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from .headers import Headers
 
-__all__ = ['Body', 'Source', 'Terms', 'read_body']
+__all__ = ['Body', 'Progress', 'Source', 'Terms', 'read_body']
+
+Progress: TypeAlias = Callable[[int, int | None], object]
 
 
 class Source(NamedTuple):
     """Where a body comes from.
 
     ``held`` is what keeps the connection from others until it is released or closed: aiohttp's
-    connection, or its response.
+    connection, or its response. ``delivery`` may still be sending what this is the answer to.
     """
 
     content: aiohttp.StreamReader
     protocol: Any
     tls: ssl.SSLObject | None
     held: Any
+    delivery: Delivery | None = None
 
 
 class Terms(NamedTuple):
@@ -35,18 +39,34 @@ class Terms(NamedTuple):
 
     ``raw`` leaves its codings as they are. ``limit`` is in bytes, ``seconds`` are for one read;
     ``None`` is no limit. ``failed`` gives our exception for one of aiohttp's, None for others.
+    ``early`` has it begin with an empty chunk where none is there yet, for who passes the head on.
     """
 
     raw: bool
     limit: int | None
     seconds: float | None
     failed: Callable[[BaseException], Error | None]
+    early: bool = False
 
 
 async def read_body(
-    content: aiohttp.StreamReader, headers: Headers, protocol: Any, tls: Any, limit: int | None
+    content: aiohttp.StreamReader,
+    headers: Headers,
+    protocol: Any,
+    tls: Any,
+    limit: int | None,
+    *,
+    strict: bool = True,
 ) -> bytes:
     """Read a whole body and undo its codings; ``headers`` then describe what there is.
+
+    Args:
+        content: The body.
+        headers: Those of its answer.
+        protocol: That of its connection.
+        tls: Likewise.
+        limit: In bytes, decoded; ``None`` is no limit.
+        strict: Whether one that ends with its connection has to do so in good order.
 
     Raises:
         BodyTooLarge: The decoded body passes the limit.
@@ -60,7 +80,7 @@ async def read_body(
         data = content.read_nowait()  # all of it came with the head
         if limit is not None and len(data) > limit:
             raise BodyTooLarge('the body passed max_body')
-    if not ends_itself:
+    if strict and not ends_itself:
         _check_end(protocol, tls)
     return data
 
@@ -76,11 +96,17 @@ class Body:
         self._source = source
         self._terms = terms
         self._ends_itself = _ends_itself(headers, source.content)
+        self._length = _length(headers, source.content)
+        self._came = 0  # bytes off the wire
+        self._told: int | None = None  # of them
+        self._on_progress: Progress | None = None
         self._decoder = Decoder((), terms.limit) if terms.raw else decoder_for(headers, terms.limit)
-        if self._decoder.stages and source.content is not aiohttp.EMPTY_PAYLOAD:
+        self.decoded = bool(self._decoder.stages) and source.content is not aiohttp.EMPTY_PAYLOAD
+        if self.decoded:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
-        self._pieces: Iterator[bytes] = iter(())
+        waits = terms.early and not (source.content.total_bytes or source.content.is_eof())
+        self._pieces: Iterator[bytes] = iter((b'',) * waits)
         self._loop = asyncio.get_running_loop()
         self._done = False  # with the connection
         self._ended = False
@@ -100,28 +126,53 @@ class Body:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
+    def watch(self, on_progress: Progress) -> None:
+        """Call a function with the bytes that came off the wire, and those that are to come.
+
+        That is before they are given to who reads, and at the end if it was not before. What it
+        raises goes to who reads.
+        """
+        self._on_progress = on_progress
+
     async def __anext__(self) -> bytes:
         if self._ended:  # aiohttp's response, once released, lets any other read fail
             raise StopAsyncIteration
+        piece = await self._next()
+        if self._on_progress and self._came != self._told:
+            self._tell(self._on_progress)
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def _next(self) -> bytes | None:
         try:
-            return await self._next()
-        except StopAsyncIteration:
-            self._ended = self._done = True
-            self._source.held.release()
-            raise
+            while (piece := next(self._pieces, None)) is None:
+                if not (data := await self._read()):
+                    self._finish()
+                    break
+                self._came += len(data)
+                self._pieces = self._decoder.feed(data)
         except BaseException as error:
             self.close('reading it failed before')
+            await self._stop()
             if ours := self._terms.failed(error):
                 raise ours from error
             raise
-
-    async def _next(self) -> bytes:
-        while (piece := next(self._pieces, None)) is None:
-            if not (data := await self._read()):
-                self._finish()
-                raise StopAsyncIteration
-            self._pieces = self._decoder.feed(data)
+        if piece is None:
+            self._ended = self._done = True
+            self._source.held.release()
+            await self._stop()
         return piece
+
+    def _tell(self, on_progress: Progress) -> None:
+        self._told = self._came
+        try:
+            on_progress(self._came, self._length)
+        except BaseException as error:
+            self.close('on_progress failed before')
+            if isinstance(error, StopAsyncIteration):  # who reads would take it for the end
+                raise RuntimeError('on_progress raised StopAsyncIteration') from error
+            raise
 
     async def _read(self) -> bytes:
         """Read what there is, or wait for it; nothing at the end."""
@@ -153,6 +204,11 @@ class Body:
 
     async def aclose(self) -> None:
         self.close()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._source.delivery:
+            await self._source.delivery.stop()
 
 
 def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:
@@ -160,6 +216,13 @@ def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:
         return True
     codings = ','.join(headers.getall('Transfer-Encoding', ()))
     return codings.rpartition(',')[2].strip().lower() == 'chunked'
+
+
+def _length(headers: Headers, content: aiohttp.StreamReader) -> int | None:
+    if content is aiohttp.EMPTY_PAYLOAD:
+        return 0
+    length = headers.get('Content-Length')
+    return None if length is None or 'Transfer-Encoding' in headers else int(length)
 
 
 def _check_end(protocol: Any, tls: ssl.SSLObject | None) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import CoroutineType
 from typing import Any
+
+from .errors import TableError
 
 __all__ = ['Chunks', 'call', 'close']
 
@@ -43,26 +45,42 @@ class Chunks:
         encode: Makes bytes of an item.
     """
 
+    length: int | None = None
+    """How many bytes it has to give, where that has been announced."""
+
     def __init__(
-        self, source: AsyncIterable[Any] | Iterator[Any], encode: Callable[[Any], bytes]
+        self, source: AsyncIterable[Any] | Iterable[Any], encode: Callable[[Any], bytes]
     ) -> None:
         self._source = source
-        self._encode = encode
-        self._items: AsyncIterator[Any] | None = None
+        self.encode = encode
+        self._items: AsyncIterator[Any] | Iterator[Any] | None = None
+        self._given = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if isinstance(self._source, Iterator):
-            await asyncio.sleep(0)  # it is not to keep the loop to itself
-            if (item := await call(next, self._source, END)) is END:
-                raise StopAsyncIteration
-        else:
-            if self._items is None:
-                self._items = aiter(self._source)
-            item = await call(self._items.__anext__)
-        return self._encode(item)
+        try:
+            data = self.encode(await self._item())
+        except StopAsyncIteration:
+            if self.length is not None and self._given < self.length:
+                raise TableError("'body' is shorter than its Content-Length") from None
+            raise
+        self._given += len(data)
+        if self.length is not None and self._given > self.length:
+            raise TableError("'body' is longer than its Content-Length")
+        return data
+
+    async def _item(self) -> Any:
+        if self._items is None:
+            flows = isinstance(self._source, AsyncIterable)
+            self._items = aiter(self._source) if flows else iter(self._source)  # type: ignore[arg-type]
+        if isinstance(self._items, AsyncIterator):
+            return await call(self._items.__anext__)
+        await asyncio.sleep(0)  # it is not to keep the loop to itself
+        if (item := await call(next, self._items, END)) is END:
+            raise StopAsyncIteration
+        return item
 
     async def aclose(self) -> None:
         """Close the iterator, and what gave it."""

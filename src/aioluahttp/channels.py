@@ -2,14 +2,13 @@
 
 aiohttp's reader and writer do the framing (RFC 6455 5, RFC 7692). Pings are answered, and a close
 is, as soon as they come, whether or not anybody reads messages: what only sends learns of the end,
-too. All that is sent goes through one lock, behind which senders wait for a peer that does not
-read, so that no more than one message waits in memory however many senders there are.
+too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,9 @@ from aiohttp import EofStream
 from aiohttp.client_ws import (  # type: ignore[attr-defined]
     WebSocketDataQueue,  # pyright: ignore[reportPrivateImportUsage]
 )
-from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter, WSMsgType
-from aiohttp.http_writer import StreamWriter
+from aiohttp.http import WebSocketError, WebSocketReader, WSMsgType
+
+from .outbox import Outbox
 
 __all__ = ['GOING_AWAY', 'Channel', 'Terms', 'may_send']
 
@@ -82,17 +82,23 @@ class Channel:
         reason: Likewise, in words.
         fault: What broke it; None where it ended in good order.
         raised: The error that told of it last.
-        closing: Whether the end has begun, so that nothing more may be sent.
         gone: Set once there is no connection any more.
+        send: ``Outbox.send``, which gives whether a message was sent.
     """
 
-    def __init__(self, protocol: Any, terms: Terms, *, is_client: bool) -> None:
+    def __init__(
+        self,
+        protocol: Any,
+        terms: Terms,
+        *,
+        is_client: bool,
+        wrote: Callable[[int], None] = lambda size: None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.code: int | None = None
         self.reason = ''
         self.fault: str | None = None
         self.raised: Exception | None = None
-        self.closing = False
         self.gone = asyncio.Event()
         self._is_client = is_client
         self._deaf = False  # nobody wants the messages that still come
@@ -100,24 +106,21 @@ class Channel:
         self._heartbeat = terms.heartbeat
         self._limit = terms.max_message
         self._transport: asyncio.Transport = protocol.transport
-        self._protocol = protocol
-        self._drain = StreamWriter(protocol, self.loop).drain
         self.queue = Messages(self, protocol)
         # aiohttp takes a message up to its limit if it was compressed, else below it.
         limit = 0 if self._limit is None else min(self._limit + 1, MOST)
         compressed = terms.window > 0
         self._reader = WebSocketReader(self.queue, limit, compress=compressed, decode_text=True)
-        self._writer = WebSocketWriter(
+        self._reading = asyncio.Lock()
+        self._outbox = Outbox(
             protocol,
-            self._transport,
-            use_mask=is_client,
-            limit=sys.maxsize,  # nobody waits within it, but in _drained
-            compress=terms.window,
-            notakeover=terms.resets,
+            terms.window,
+            terms.resets,
+            masks=is_client,
+            wrote=wrote,
+            closed=self._leave,
         )
-        self._reading, self._sending = asyncio.Lock(), asyncio.Lock()
-        self._due: dict[WSMsgType, Any] = {}  # the frames other than messages; the latest of each
-        self._talker: asyncio.Task[None] | None = None
+        self.send = self._outbox.send
         self._timer: asyncio.TimerHandle | None = None
         if self._heartbeat is not None:
             self._timer = self.loop.call_later(self._heartbeat, self._beat, self._heartbeat)
@@ -132,10 +135,9 @@ class Channel:
         """End, for the connection has: with a handshake before that, or without."""
         if self.code is None:
             self.code = ABNORMAL
-            if not (self.closing or self.fault):
+            if not (self._outbox.ends or self.fault):
                 self.fault = 'the peer hung up without a closing handshake'
-        self.closing = True
-        self._due.clear()
+        self._outbox.clear()
         if self._timer is not None:
             self._timer.cancel()
         self.queue.feed_eof()
@@ -144,7 +146,7 @@ class Channel:
     @property
     def answers(self) -> bool:
         """Whether the close of the peer is yet to be answered."""
-        return WSMsgType.CLOSE in self._due and self.code is not None and self.fault is None
+        return self._outbox.has(WSMsgType.CLOSE) and self.code is not None and self.fault is None
 
     def takes(self, frame: Any, size: int) -> bool:
         """Heed a frame; give whether it is a message for who reads."""
@@ -157,7 +159,7 @@ class Channel:
                     return False
                 return not self._deaf
             case WSMsgType.PING:
-                self._say(WSMsgType.PONG, frame.data)
+                self._outbox.say(WSMsgType.PONG, frame.data)
             case WSMsgType.CLOSE:
                 self._ended(frame.data or NO_CODE, frame.extra)
         return False
@@ -167,7 +169,7 @@ class Channel:
         if code != NO_CODE and not may_send(code):
             self.fail(BROKEN, f'the peer broke the protocol (1002): it closed with {code}')
             return
-        said = self.closing and WSMsgType.CLOSE not in self._due
+        said = self._outbox.ends and not self._outbox.has(WSMsgType.CLOSE)
         self.code, self.reason, self.fault = code, reason, None
         self.queue.feed_eof()
         if said:
@@ -180,18 +182,18 @@ class Channel:
         if self.code is None:
             self.code, self.fault = code, fault
             self.queue.feed_eof()
-            if self.closing:
+            if self._outbox.ends:
                 self._transport.abort()
             self.shut(code)
 
     def shut(self, code: int, reason: str = '') -> None:
         """Begin the closing handshake, unless it has begun; the peer has so long for its part."""
-        if not self.closing:
-            self.closing = True
+        if not self._outbox.ends:
+            self._outbox.ends = True
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self.loop.call_later(CLOSING, self._transport.abort)
-            self._say(WSMsgType.CLOSE, (code, reason))
+            self._outbox.say(WSMsgType.CLOSE, (code, reason))
 
     async def close(self, code: int, reason: str) -> None:
         """Close, and wait until the connection has ended; what comes until then is dropped."""
@@ -200,12 +202,11 @@ class Channel:
         while await self.read() is not None:
             pass
         await self.gone.wait()
-        if self._talker is not None:
-            await asyncio.wait([self._talker])
+        await self._outbox.emptied()
 
     def abort(self) -> None:
         """End at once, without a handshake."""
-        self.closing = True
+        self._outbox.ends = True
         self._transport.abort()
 
     async def read(self) -> str | bytes | None:
@@ -216,47 +217,6 @@ class Channel:
             except EofStream:
                 return None
             return message
-
-    async def send(self, message: bytes, kind: WSMsgType) -> bool:
-        """Send a message, once the peer has read those before; give whether that was possible."""
-        async with self._sending:
-            try:
-                await self._drained()
-                if not self.closing:
-                    await self._writer.send_frame(message, kind)
-                    return True
-            except ConnectionError:  # it has just been lost
-                pass
-            return False
-
-    async def _drained(self) -> None:
-        if self._protocol.writing_paused:
-            # Who waits for aiohttp's drain and is cancelled cancels it for all that come after.
-            await asyncio.shield(self.loop.create_task(self._drain()))
-
-    def _say(self, kind: WSMsgType, data: Any) -> None:
-        """Send a frame that is no message; of pings and pongs the latest counts (5.5.3)."""
-        self._due[kind] = data
-        if self._talker is None:
-            self._talker = self.loop.create_task(self._talk(), name='WebSocket')
-
-    async def _talk(self) -> None:
-        try:
-            async with self._sending:
-                while self._due:
-                    await self._drained()
-                    for kind, data in list(self._due.items()):
-                        del self._due[kind]
-                        if kind is not WSMsgType.CLOSE:
-                            await self._writer.send_frame(data, kind)
-                            continue
-                        await self._writer.close(*data)
-                        self._due.clear()
-                        self._leave()
-        except ConnectionError:
-            pass  # feed_eof tells
-        finally:
-            self._talker = None
 
     def _leave(self) -> None:
         """End the connection once both have closed: the server does (RFC 6455 7.1.1)."""
@@ -273,5 +233,5 @@ class Channel:
             self._transport.abort()
             return
         self._heard = False
-        self._say(WSMsgType.PING, b'')
+        self._outbox.say(WSMsgType.PING, b'')
         self._timer = self.loop.call_later(seconds, self._beat, seconds)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping, Set
 from functools import lru_cache
 from os import PathLike, fsdecode, fsencode
 from typing import Any
@@ -23,7 +24,8 @@ from .headers import CONTROL, TOKEN, to_headers
 from .tls import check_tls
 
 __all__ = [
-    'FLOWING',
+    'EVENTS',
+    'GIVEN_CHECKS',
     'INTO',
     'PORTS',
     'RECEIVED_CHECKS',
@@ -37,13 +39,17 @@ __all__ = [
     'WHOLE_SERVER',
     'check_body',
     'check_options',
+    'flows',
+    'is_file',
 ]
 
 PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
 STREAMS = ('stream', 'raw')
+EVENTS = 'events'
 WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
-FLOWING = (AsyncIterable, Iterator)  # no list: of that JSON is meant
+WHOLE = (str, bytes, bytearray, memoryview)
+JSON = (list, Mapping, Set)  # what a body does not flow from: JSON is meant
 LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
 
 
@@ -194,11 +200,29 @@ def check_max_body(limit: Any) -> int | None:
     return None if limit is None else check_count('max_body')(limit)
 
 
-def check_into(into: Any) -> Any:
-    for known in (*INTO, *STREAMS):
+def check_into(into: Any, words: tuple[str, ...] = (*INTO, *STREAMS), also: str = '') -> Any:
+    for known in words:
         if isinstance(into, str) and into == known:
             return known
-    raise TableError.of('into', into, f'one of {", ".join(map(repr, (*INTO, *STREAMS)))}')
+    raise TableError.of('into', into, f'one of {", ".join(map(repr, words))}{also}')
+
+
+def check_landing(into: Any) -> Any:
+    """Check what the body of an answer becomes, which may be a file."""
+    also = ', or a path such as pathlib.Path makes'
+    if not isinstance(into, PathLike):
+        return check_into(into, (*INTO, *STREAMS, EVENTS), also)
+    if not _is_path(into):
+        raise TableError.of('into', into, 'a path without NUL')
+    return into
+
+
+def _is_path(path: Any) -> bool:
+    try:
+        data = fsencode(path)
+    except UnicodeError:
+        return False
+    return bool(data) and b'\0' not in data
 
 
 def check_check(check: Any) -> bool | list[int]:
@@ -256,13 +280,9 @@ def check_proxy(proxy: Any) -> str:
 
 
 def check_unix(path: Any) -> str:
-    try:
-        data = fsencode(path) if isinstance(path, str | PathLike) else b''
-    except UnicodeError:
-        data = b''
-    if not data or b'\0' in data:
+    if not isinstance(path, str | PathLike) or not _is_path(path):
         raise TableError.of('unix', path, 'the path of a socket')
-    return fsdecode(data)
+    return fsdecode(path)
 
 
 def check_body(body: Any) -> str | bytes:
@@ -273,14 +293,41 @@ def check_body(body: Any) -> str | bytes:
     raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
 
 
+def flows(body: Any) -> bool:
+    """Tell whether a body comes chunk by chunk."""
+    return isinstance(body, AsyncIterable | Iterable) and not isinstance(body, WHOLE + JSON)
+
+
 def check_answer(body: Any) -> Any:
     """Check the body of a response, which may come chunk by chunk, or be a file."""
     plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
-    return body if plain or isinstance(body, (*FLOWING, PathLike)) else check_body(body)
+    return body if plain or isinstance(body, PathLike) or flows(body) else check_body(body)
+
+
+def is_file(body: Any) -> bool:
+    """Tell whether a body is an open file, which is read and not iterated."""
+    return hasattr(body, 'read') and not isinstance(body, AsyncIterable)
+
+
+def check_content(body: Any) -> Any:
+    """Check the body of a request: whole, or what gives it piece by piece as it is sent."""
+    if isinstance(body, WHOLE):
+        return check_body(body)
+    file = is_file(body)
+    if file and (isinstance(body, io.TextIOBase) or hasattr(body, 'encoding')):
+        raise TableError.of('body', body, "a file opened in binary mode ('rb'), not as text")
+    if file and getattr(body, 'closed', False):
+        raise TableError.of('body', body, 'a file that is open')
+    if None in (getattr(body, 'gi_frame', 0), getattr(body, 'ag_frame', 0)):
+        raise TableError.of('body', body, 'a generator that has not come to its end')
+    if file or isinstance(body, PathLike) or flows(body):
+        return body
+    right = 'a str, bytes, a path, a binary file or an iterable of bytes'
+    raise TableError.of('body', body, f'{right} (of anything else, give json)')
 
 
 def check_events(events: Any) -> Chunks:
-    if not isinstance(events, FLOWING):
+    if not isinstance(events, AsyncIterable | Iterator):
         raise TableError.of('events', events, "an iterator of tables such as {'data': 'x'}")
     return Chunks(events, encode_event)
 
@@ -298,6 +345,24 @@ def check_form(form: Any) -> str:
     return _encoded('form', form)
 
 
+def check_flag(key: str) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise TableError.of(key, value, 'a bool')
+
+    return check
+
+
+def check_function(key: str, right: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not callable(value):
+            raise TableError.of(key, value, right)
+        return value
+
+    return check
+
+
 def as_it_is(value: Any) -> Any:
     return value
 
@@ -311,13 +376,15 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'path': check_path,
     'query': check_query,
     'headers': to_headers,
-    'body': check_body,
+    'body': check_content,
     'json': check_json,
     'form': check_form,
     'multipart': encode_multipart,
     'timeout': check_timeout,
     'redirects': check_count('redirects'),
-    'into': check_into,
+    'into': check_landing,
+    'resume': check_flag('resume'),
+    'on_progress': check_function('on_progress', 'a function of (done, total)'),
     'max_body': check_max_body,
     'check': check_check,
     'auth': check_auth,
@@ -328,6 +395,15 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'ip': as_it_is,
     'version': as_it_is,
 }
+
+
+def check_given(body: Any) -> Any:
+    """Check the body of a request as given, which may be a stream, or what its JSON said."""
+    return bytes(body) if isinstance(body, bytearray | memoryview) else body
+
+
+# A request as given: a server may have made of its body what ``into`` asks for.
+GIVEN_CHECKS = REQUEST_CHECKS | {'body': check_given}
 
 
 def check_status_to(highest: int) -> Callable[[Any], int]:
@@ -343,12 +419,6 @@ def check_reason(reason: Any) -> str:
     if not isinstance(reason, str) or CONTROL.search(reason):
         raise TableError.of('reason', reason, 'a str without control characters')
     return str.__str__(reason)  # a subclass may be another text once it is written
-
-
-def check_callback(function: Any) -> Any:
-    if not callable(function):
-        raise TableError.of('websocket', function, 'an async function that takes a Socket')
-    return function
 
 
 def check_names(key: str, names: Any) -> list[str]:
@@ -380,15 +450,6 @@ def check_origins(origins: Any) -> list[str] | str:
     return [one.lower() for one in listed]
 
 
-def check_flag(key: str) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        if isinstance(value, bool):
-            return value
-        raise TableError.of(key, value, 'a bool')
-
-    return check
-
-
 # What either side may say of a WebSocket.
 SOCKET_CHECKS: dict[str, Callable[[Any], Any]] = {
     'protocols': check_protocols,
@@ -397,7 +458,10 @@ SOCKET_CHECKS: dict[str, Callable[[Any], Any]] = {
     'compress': check_flag('compress'),
 }
 # And what a callback may.
-UPGRADE_CHECKS = {'callback': check_callback, 'origins': check_origins} | SOCKET_CHECKS
+UPGRADE_CHECKS = {
+    'callback': check_function('websocket', 'an async function that takes a Socket'),
+    'origins': check_origins,
+} | SOCKET_CHECKS
 
 
 def check_options(given: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, overload
 
 import aiohttp
@@ -18,10 +19,13 @@ from .deadlines import Deadlines
 from .defaults import Defaults
 from .environment import from_environment
 from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
-from .landing import is_accepted, is_whole, land, to_page
+from .eventstreams import EventStream
+from .landing import asking, is_accepted, land
 from .redirects import next_request
 from .shapes import (
     BytesTable,
+    EventsTable,
+    FileTable,
     JsonTable,
     RequestTable,
     SocketTable,
@@ -29,8 +33,9 @@ from .shapes import (
     TextTable,
 )
 from .streams import Stream
-from .tables import Request, Response, SentRequest
-from .transport import Transport, described
+from .supply import check_again, to_supply
+from .tables import Request, Response, SentRequest, described
+from .transport import Transport
 
 if TYPE_CHECKING:
     from .sockets import Socket
@@ -41,6 +46,7 @@ T = TypeVar('T')
 
 TIMEOUT = 30.0
 REDIRECTS = 10
+GOING_AWAY = 1001  # the close code (RFC 6455 7.4.1)
 
 
 class Sender(Protocol):
@@ -62,6 +68,14 @@ class Sender(Protocol):
     async def __call__(self, table: StreamTable, /) -> Response[Stream]: ...
     @overload
     async def __call__(self, /, **fields: Unpack[StreamTable]) -> Response[Stream]: ...
+    @overload
+    async def __call__(self, table: EventsTable, /) -> Response[EventStream]: ...
+    @overload
+    async def __call__(self, /, **fields: Unpack[EventsTable]) -> Response[EventStream]: ...
+    @overload
+    async def __call__(self, table: FileTable, /) -> Response[PathLike[str]]: ...
+    @overload
+    async def __call__(self, /, **fields: Unpack[FileTable]) -> Response[PathLike[str]]: ...
     @overload
     async def __call__(
         self, table: RequestTable | None = None, /, **fields: Unpack[RequestTable]
@@ -108,6 +122,7 @@ class Client:
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines()  # of the requests under way
+        self._sockets: set[Socket] = set()  # the WebSockets that are open
         self._idle = asyncio.Event()  # set by the last of them once the client is closed
 
     async def __aenter__(self) -> Self:
@@ -117,7 +132,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close every connection.
+        """Close every connection; WebSockets with 1001, which takes at most 10 s.
 
         A request under way, and a stream that is still read, end in a ``ProtocolError``, a request
         made after that in a ``ConnectError``.
@@ -125,6 +140,7 @@ class Client:
         self.closed = True
         self._deadlines.pass_all()
         try:
+            await asyncio.gather(*(socket.close(GOING_AWAY) for socket in self._sockets))
             # aiohttp cancels, or leaves waiting for ever, who still uses what it closes.
             if self._deadlines:
                 await self._idle.wait()
@@ -146,6 +162,7 @@ class Client:
                 ProtocolError: The peer broke HTTP or hung up midway.
                 BodyTooLarge: The body passed ``max_body``.
                 StatusError: The status is one that ``check`` does not accept.
+                OSError: The file that ``into`` names cannot be written.
             """
             return await self._request(table, fields)
 
@@ -180,19 +197,42 @@ class Client:
             error.request = SentRequest(given)
             raise
         async with talk(*line) as socket:
-            yield socket
+            self._sockets.add(socket)
+            try:
+                yield socket
+            finally:
+                self._sockets.discard(socket)
+
+    async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
+        """Send on a request that a server was sent; ``relay`` is what calls this."""
+        return await self._within_total(
+            request, lambda transport: transport.pass_on(request, length)
+        )
 
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
+        supply = None
         try:
-            request = self._defaults.request(table, fields)
-            response = await self._within_total(
-                request, lambda transport: self._follow(request, transport)
-            )
+            request = asking(self._defaults.request(table, fields))
+            if supply := to_supply(request.get('body')):
+                request['body'] = supply
+            if isinstance(request.get('into'), PathLike):
+                from .downloads import download
+
+                response = await download(request, self._answer)
+            else:
+                response = await self._answer(request)
             return _accepted(response, request.get('check', False))
         except Error as error:
-            given = table if isinstance(table, Mapping) else {}
-            error.request = SentRequest({**given, **fields})
+            given = _given(table, fields)
+            error.request = SentRequest(given)
+            supply = supply or to_supply(given.get('body'))  # of a table that was refused, too
             raise
+        finally:
+            if supply:
+                await supply.close()
+
+    async def _answer(self, request: Request) -> Response[Any]:
+        return await self._within_total(request, lambda transport: self._follow(request, transport))
 
     async def _within_total(
         self, request: Request, answer: Callable[[Transport], Awaitable[T]]
@@ -220,21 +260,19 @@ class Client:
     async def _follow(self, request: Request, transport: Transport) -> Response[Any]:
         """Send a request and those that redirects ask for, up to the limit of them."""
         history: list[Response[Any]] = []
-        into = request.get('into', 'text')
-        whole = is_whole(into)
         while True:
             sent = request
             if self._trust_env:
                 sent = await asyncio.to_thread(from_environment, request)
             response = await transport.send(sent, sent=bool(history))
             following = next_request(request, response)
-            if following is None or len(history) >= request.get('redirects', REDIRECTS):
+            if len(history) >= request.get('redirects', REDIRECTS):
+                following = None
+            await land(response, request, last=following is None)
+            if following is None:
                 response['history'] = history
-                if not whole:
-                    await land(response, into, request.get('check', False))
                 return response
-            if not whole:
-                await to_page(response)
+            check_again(following.get('body'), response)
             history.append(response)
             request = following
 
@@ -250,6 +288,10 @@ class Client:
         if self._loop is not loop:
             raise ConnectError('the client belongs to another event loop; make one for each')
         return self._transport
+
+
+def _given(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(table if isinstance(table, Mapping) else {}), **fields}
 
 
 def _checked_cookies(cookies: Any) -> bool | SimpleCookie:
@@ -275,7 +317,7 @@ def _cookie_jar(cookies: bool | SimpleCookie, base: Request | None) -> AbstractC
 
 def _accepted(response: Response[Any], check: bool | list[int]) -> Response[Any]:
     status = response['status']
-    if is_accepted(status, check):
+    if isinstance(response['body'], PathLike) or is_accepted(status, check):
         return response
     target = response['url'].partition('?')[0]  # the query may be secret
     error = StatusError(f'{response["method"]} {target}: {status} {response["reason"]}')

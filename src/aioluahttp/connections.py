@@ -7,44 +7,40 @@ import contextlib
 import contextvars
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.http_writer import StreamWriter
 from aiohttp.web_server import Server as LowLevelServer
 
 from .channels import GOING_AWAY, Channel
 from .exchange import Exchange
-from .framing import Framed
-from .outgoing import Answer, plain_answer
+from .outgoing import plain_answer
+from .pacing import Paced
 
 __all__ = ['Connection', 'Connections']
 
 logger = logging.getLogger('aioluahttp')
 
-PIECE = 64 * 1024  # bytes: what asyncio lets wait for a peer that reads slowly, too
 LINGER = 10.0  # seconds for a peer to leave once it is told to, while it may be sending
 NAME = 'HTTP request'  # of each task
 # A task that runs at once saves a turn of the loop, with its look for what has come.
 EAGER: dict[str, Any] = {'eager_start': True} if sys.version_info >= (3, 12) else {}
 
 
-class Connection(Framed):
+class Connection(Paced):
     """A connection that answers its requests, one after the other, each in a task of its own.
 
-    A peer has so long for a head, from its first byte (or from connecting) to its end; to begin
-    the next one; and to read the next part of an answer, which ``expect_reading`` sees to.
+    A peer has so long for a head, from its first byte (or from connecting) to its end, and to
+    begin the next one.
     """
 
-    __slots__ = ('connections', 'deadline', 'reading_timer', 'timer')
+    __slots__ = ('deadline', 'timer')
 
     def __init__(self, connections: Connections) -> None:
-        super().__init__(connections, loop=connections.loop, **connections.settings)
-        self.connections = connections
+        super().__init__(connections)
         self.deadline = 0.0  # for the peer to say something
         self.timer: asyncio.TimerHandle | None = None  # looks whether it is past the deadline
-        self.reading_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin, unless the server was closed while the connection was being accepted."""
@@ -52,18 +48,15 @@ class Connection(Framed):
         name = self.peername
         # Who has left before it was accepted has no name either, and is no Unix socket's.
         self.peer = name[0] if isinstance(name, tuple) else '' if name is None else None
-        # An answer is in flight as long as a byte of it waits here, so close() waits for that.
-        transport.set_write_buffer_limits(high=1, low=0)
         self.connections.opened(self, transport)
         self._expect(self.connections.exchange.settings.head_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End, whichever side wanted it; a callback may run on, an answer does not."""
         super().connection_lost(exc)
-        self.is_read()
         if self.timer is not None:
             self.timer.cancel()
-        cancels = self.sending or self.connections.exchange.settings.cancel_on_disconnect
+        cancels = self.cancels or self.connections.exchange.settings.cancel_on_disconnect
         if self.busy and self.task and cancels and self.channel is None:  # which tells by itself
             self.task.cancel()
         self.connections.gone(self)
@@ -87,7 +80,7 @@ class Connection(Framed):
             and self.whole
             and self.ssl_context is None  # which has no such half
             and not self.connections.exchange.settings.cancel_on_disconnect
-            and not (self.sending and self.begun)
+            and not self.begun
         )
         return self.at_eof
 
@@ -98,18 +91,6 @@ class Connection(Framed):
             channel.shut(GOING_AWAY)
         if self.at_eof and not channel.answers and self.transport is not None:
             self.transport.close()
-
-    def pause_writing(self) -> None:
-        """Take note that the peer does not read as fast as it is sent messages."""
-        super().pause_writing()
-        if self.channel is not None:
-            self.expect_reading(self.transport)
-
-    def resume_writing(self) -> None:
-        """Take note that it has read them."""
-        super().resume_writing()
-        if self.channel is not None:
-            self.is_read()
 
     def head_began(self) -> None:
         """Set a deadline for the rest of it."""
@@ -147,7 +128,7 @@ class Connection(Framed):
             self.body.set_exception(TimeoutError('no more of the body came'))
         elif not (self.busy or self.held):  # else it is for the callback to be done, or begun
             if self.in_head and not self.ended:
-                self._say(plain_answer(408))
+                self.say(plain_answer(408))
             self.close()
 
     def taken_up(self) -> None:
@@ -171,7 +152,7 @@ class Connection(Framed):
             pass  # the client has left
         except Exception:
             logger.exception('the request from %s failed', self.peer)
-            self._say(plain_answer(500))
+            self.say(plain_answer(500))
         except (KeyboardInterrupt, SystemExit) as error:
             # Raised here it may be raised where the bytes came, and uvloop goes on after that.
             self.connections.loop.call_soon(_raise, error)
@@ -185,59 +166,27 @@ class Connection(Framed):
         """See to what follows an answer."""
         if not goes_on or self.ended or self.connections.exchange.closing:
             broken = self.body.exception() is not None
-            self._leave(sending=broken or not self.whole or bool(self.held))
+            self._leave(lingers=broken or not self.whole or bool(self.held))
         elif self.held or self.at_eof:  # in a turn of its own, for there may be many of them
             self.connections.loop.call_soon(self.data_received, b'')
         else:
             self._expect(self.connections.exchange.settings.keepalive_timeout)
 
-    async def write(self, data: bytes) -> None:
-        """Write, and wait while the peer reads; who stops reading is cut off."""
-        # asyncio's TLS does not wait for who reads, nor tell how far, within a single write.
-        whole = self.ssl_context is None or len(data) <= PIECE
-        for piece in (data,) if whole else _pieces(data):
-            transport = self.transport
-            if transport is None or transport.is_closing():
-                raise ConnectionResetError('the client has left')
-            transport.write(piece)
-            if self.writing_paused:
-                await self.drained()
-            elif not whole:
-                await asyncio.sleep(0)  # only then it tells that the peer has left
-        self.connections.bytes_out += len(data)
-
-    async def drained(self) -> None:
-        """Wait while the peer reads; who stops reading is cut off."""
-        if self.transport is not None and self.writing_paused:
-            self.expect_reading(self.transport)
-            await StreamWriter(self, self.connections.loop).drain()
-            self.is_read()
-
-    def wrote(self, size: int) -> None:
-        """Count bytes that were written without ``write``."""
-        self.connections.bytes_out += size
-
     def refused(self, error: HttpProcessingError) -> None:
         """Answer what is no request; no byte of it is repeated."""
         logger.info('bad request from %s: %s', self.peer, type(error).__name__)
         self.connections.requests_count += 1
-        self._say(plain_answer(431 if isinstance(error, LineTooLong) else 400))
-        self._leave(sending=True)
+        self.say(plain_answer(431 if isinstance(error, LineTooLong) else 400))
+        self._leave(lingers=True)
 
-    def _say(self, answer: Answer) -> None:
-        """Write a short answer, with no wait for who reads it."""
-        if self.transport is not None:
-            self.transport.write(answer.data)
-            self.connections.bytes_out += len(answer.data)
-
-    def _leave(self, *, sending: bool) -> None:
+    def _leave(self, *, lingers: bool) -> None:
         """Close, but for a peer that may be sending only at its end: RFC 9112 9.6.
 
         What is sent to a closed connection resets it, and that may destroy the answer.
         """
         self.ended, self.held = True, b''
         transport = self.transport
-        if transport is None or not sending or self.at_eof or transport.is_closing():
+        if transport is None or not lingers or self.at_eof or transport.is_closing():
             self.close()
         else:
             if transport.can_write_eof():  # in TLS it cannot
@@ -246,43 +195,9 @@ class Connection(Framed):
             self.resume_reading()  # a body that nobody wants may have filled its buffer
             self._expect(LINGER)
 
-    def close(self) -> None:
-        """Close once everything is written; who does not read that is cut off."""
-        self.ended = True
-        transport = self.connections.open.get(self)
-        if transport is not None and not transport.is_closing():
-            transport.close()
-            self.expect_reading(transport)
-
-    force_close = close  # aiohttp's word for it, when a connection is lost
-
-    def expect_reading(self, transport: Any) -> None:
-        """Cut the connection off if its peer reads nothing for ``body_timeout`` seconds."""
-        self.is_read()
-        left = transport.get_write_buffer_size()
-
-        def look() -> None:
-            if left <= transport.get_write_buffer_size():
-                transport.abort()
-            else:
-                self.expect_reading(transport)
-
-        seconds = self.connections.exchange.settings.body_timeout
-        self.reading_timer = self.connections.loop.call_later(seconds, look)
-
-    def is_read(self) -> None:
-        """Take note that the peer has read what it was sent."""
-        if self.reading_timer is not None:
-            self.reading_timer.cancel()
-            self.reading_timer = None
-
 
 def _raise(error: BaseException) -> None:
     raise error
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
 class Connections(LowLevelServer):
@@ -300,21 +215,21 @@ class Connections(LowLevelServer):
         self.bytes_in = self.bytes_out = 0
         self.loop = asyncio.get_running_loop()
         self.context = contextvars.copy_context()  # of which each request gets a copy
-        self.open: dict[Connection, Any] = {}  # with their transports
+        self.open: dict[Paced, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()
 
     def __call__(self) -> Connection:
         return Connection(self)
 
-    def opened(self, connection: Connection, transport: Any) -> None:
+    def opened(self, connection: Paced, transport: Any) -> None:
         """Take note of a connection."""
         self.open[connection] = transport
         self._none_open.clear()
         if self.exchange.closing:
             transport.abort()
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: Paced) -> None:
         """Forget a connection."""
         del self.open[connection]
         if not self.open:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from os import PathLike
 from typing import Any
 
 from . import text, url
 from .checks import (
+    GIVEN_CHECKS,
     PORTS,
     RECEIVED_CHECKS,
     REQUEST_CHECKS,
@@ -50,7 +52,8 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     The URL is taken apart: ``scheme``, ``host``, ``port``, ``path`` and ``query`` are there,
     and ``url`` is in origin-form. ``headers`` are ``Headers``; ``json``, ``form`` and
     ``multipart`` have become ``body`` and Content-Type, ``auth`` and ``bearer`` the
-    Authorization header. All other keys stay. A table in normal form comes back equal.
+    Authorization header. All other keys stay. A table in normal form comes back equal. A
+    ``Request`` may have any body that a server gives: a stream, or what its JSON says.
 
     Raises:
         TableError: A key is unknown, a value is not what the key takes, or keys exclude each
@@ -62,7 +65,10 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
         ('localhost', 8080, '/a', 'b=c', '/a?b=c')
     """
     mapping = to_mapping(table)
-    given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
+    if isinstance(table, Request) and not fields:
+        given = _checked(table, GIVEN_CHECKS)
+    else:
+        given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
     headers = given.pop('headers', None) or Headers()
     userinfo = _take_target(given)
     _take_authorization(given, headers, userinfo)
@@ -71,9 +77,21 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     given['headers'] = headers
     if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
         raise TableError.of('path', WHOLE_SERVER, 'a path; OPTIONS alone may ask the whole server')
+    if given.get('resume'):
+        _check_resume(given, headers)
     request = Request(NORMAL)  # for the order of its keys
     request.update(given)
     return request
+
+
+def _check_resume(given: dict[str, Any], headers: Headers) -> None:
+    if not isinstance(given.get('into'), PathLike):
+        raise TableError.of('resume', True, 'absent, or beside a path as into')
+    if given['method'] != 'GET':  # the one that ranges are defined for (RFC 9110 14.2)
+        raise TableError.of('resume', True, "absent beside a method other than 'GET'")
+    for name in ('Range', 'If-Range'):
+        if name in headers:
+            raise TableError.of(f'headers[{name}]', headers[name], 'absent beside resume')
 
 
 def to_mapping(table: Any) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 import yarl
@@ -31,7 +32,7 @@ class Defaults:
     def __init__(self, base_url: str | None, defaults: Mapping[str, Any]) -> None:
         self.base = None if base_url is None else to_request(url=base_url)
         self._defaults = dict(defaults)
-        to_request({'host': 'localhost', **defaults})  # raises what is wrong with them
+        to_request(_merged(defaults, {'host': 'localhost'}))  # raises what is wrong with them
         if self.base:
             headers = to_headers(defaults.get('headers'))
             self._defaults['headers'] = _replaced(self.base['headers'], headers)
@@ -86,6 +87,8 @@ def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         default_headers.popall('Authorization', None)
     if 'Authorization' in headers:
         merged = {key: value for key, value in merged.items() if key not in LOGINS}
+    if not isinstance(given.get('into', merged.get('into')), PathLike):
+        merged.pop('resume', None)  # which is for files alone
     return {**merged, **given, 'headers': _replaced(default_headers, headers)}
 
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import yarl
 
-from .channels import Channel
+from .channels import Channel, Terms
 from .checks import SOCKET_CHECKS, check_options
 from .errors import ProtocolError, TableError
 from .handshakes import agreed, asking, without_handshake
 from .headers import Headers
 from .shapes import SocketTable
 from .sockets import Socket
-from .tables import Request, Response
-from .transport import Transport, described
+from .tables import Request, Response, described
+from .transport import Transport
 
-__all__ = ['as_request', 'dial', 'talk', 'to_asking']
+__all__ = ['as_request', 'dial', 'talk', 'to_asking', 'to_channel']
 
 SCHEMES = {'ws': 'http', 'wss': 'https'}
 MISTAKE = 1011
@@ -77,15 +77,21 @@ async def dial(
                 raise ProtocolError('the server did not switch, or hung up')
         except ProtocolError as error:
             raise ProtocolError(f'{described(request)}: {error}') from error
-        channel = Channel(connection.protocol, terms, is_client=True)
-        connection.protocol.read_timeout = None  # the heartbeat takes over
-        connection.protocol.set_parser(channel, channel.queue)
+        channel = to_channel(connection.protocol, terms)
     except BaseException:
         response.close()
         raise
     table = {'status': response.status, 'reason': response.reason or '', 'headers': headers}
     answer: Response[Any] = Response({**table, 'body': '', 'url': str(response.url)})
     return channel, Socket(channel, terms.protocol, request, answer), response
+
+
+def to_channel(protocol: Any, terms: Terms) -> Channel:
+    """Make a connection of aiohttp's client that has switched a WebSocket."""
+    channel = Channel(protocol, terms, is_client=True)
+    protocol.read_timeout = None  # the heartbeat takes over
+    protocol.set_parser(channel, channel.queue)
+    return channel
 
 
 @contextlib.asynccontextmanager

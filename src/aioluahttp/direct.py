@@ -18,7 +18,7 @@ from .attempts import LostConnection, Received, final_head, peer_of, take
 from .bodies import Body, Source, Terms, read_body
 from .headers import Headers
 
-__all__ = ['ask', 'is_open']
+__all__ = ['ask', 'connect', 'is_open']
 
 BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})  # without a Content-Length of 0, too
 SHORT = 16 * 1024  # bytes of a body that a socket's buffer takes at once
@@ -64,6 +64,19 @@ def _origin(url: yarl.URL, tls: Any, server_name: str | None) -> Origin:
     return Origin(url, tls, server_name)
 
 
+async def connect(
+    session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
+) -> Any:
+    """Take a connection out of the session's pool, or make one."""
+    origin: Any = _origin(target, arguments.get('ssl', True), arguments.get('server_hostname'))
+    connector: Any = session.connector
+    try:
+        return await connector.connect(origin, [], arguments['timeout'])
+    except TimeoutError as error:
+        what = f'Connection timeout to host {target}'
+        raise aiohttp.ConnectionTimeoutError(what) from error
+
+
 async def ask(
     session: aiohttp.ClientSession,
     method: str,
@@ -74,13 +87,7 @@ async def ask(
 ) -> Received:
     """Send a request, and read the answer; the arguments are those of ``attempts.ask``."""
     timeout = arguments['timeout']
-    origin: Any = _origin(target, arguments.get('ssl', True), arguments.get('server_hostname'))
-    connector: Any = session.connector
-    try:
-        connection = await connector.connect(origin, [], timeout)
-    except TimeoutError as error:
-        what = f'Connection timeout to host {target}'
-        raise aiohttp.ConnectionTimeoutError(what) from error
+    connection = await connect(session, target, arguments)
     try:
         protocol, transport = connection.protocol, connection.transport
         reused = take(protocol)

@@ -43,7 +43,13 @@ class Error(Exception):
 
 
 class TableError(Error, ValueError):
-    """The table is malformed; nothing was sent."""
+    """The table is malformed; nothing was sent.
+
+    Or it cannot be sent as it has to be: a body breaks off, or has to be sent again and cannot.
+    ``response`` is the redirect that asks for that, or None.
+    """
+
+    response: Response[Any] | None = None
 
     @classmethod
     def of(cls, key: str, value: object, right: str, *, secret: bool = False) -> Self:

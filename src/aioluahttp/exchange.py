@@ -10,8 +10,9 @@ from typing import Any
 
 from aiohttp.http_writer import HttpVersion11
 
-from .checks import FLOWING, STREAMS
-from .conversion import to_response, wire_body
+from .answers import taken
+from .checks import STREAMS, flows
+from .conversion import wire_body
 from .errors import Refused
 from .flowing import open_body
 from .framing import Framed
@@ -54,7 +55,7 @@ class Exchange(Handling):
             response = await self.returned(connection, request)
             answer = self._lean(connection, response)
             if answer is None:
-                response = to_response(response)
+                response = await taken(response)
                 answer = await self._answer(connection, request, target, response)
         except Exception as error:
             response = await self.failed(error, connection.head.method, target, request)
@@ -91,10 +92,10 @@ class Exchange(Handling):
         self, connection: Framed, request: Request, target: str, response: Response[Any]
     ) -> Answer:
         """Answer the way that is for every table; what writes itself has written all of it."""
-        sending = self.sending(connection, request, response)
+        sending = self.to_sending(connection, request, response)
         if sending is None:
             return self._plain(connection, response)
-        connection.sending, connection.begun = True, False
+        connection.cancels, connection.begun = True, False
         goes_on = False
         try:
             goes_on = await sending.send(connection)
@@ -113,11 +114,11 @@ class Exchange(Handling):
             if not (left or isinstance(error.__cause__, Refused)):
                 await self.mistaken(error, connection.head.method, target, request)
         finally:
-            connection.sending = connection.begun = False
+            connection.cancels = connection.begun = False
         response['status'] = sending.status
         return Answer(sending.status, b'', goes_on and not self.closing)
 
-    def sending(
+    def to_sending(
         self, connection: Framed, request: Request, response: Response[Any]
     ) -> Sending | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""
@@ -126,10 +127,10 @@ class Exchange(Handling):
         body = response['body']
         if isinstance(body, str | bytes):
             return None
-        if isinstance(body, FLOWING):
-            return Streamed(response, *self._framed(connection, response))
         if isinstance(body, PathLike):
             return FileAnswer(response, *self._framed(connection, response))
+        if flows(body):
+            return Streamed(response, *self._framed(connection, response))
         return None
 
     def _plain(self, connection: Framed, response: Response[Any]) -> Answer:

@@ -11,6 +11,7 @@ at the wrong place changes no reading (tests/test_smuggling.py).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
@@ -40,8 +41,8 @@ class Framed(RequestHandler):
         ended: Whether nothing more is read.
         at_eof: Whether the peer has closed its side, and waits for answers.
         whole: Whether all of the body has come.
-        sending: Whether an answer writes itself.
-        begun: Whether that has written a part of its head.
+        cancels: Whether its end cancels the task, as it does where an answer writes itself.
+        begun: Whether such an answer has written a part of its head.
         peer: The address of the peer; None for that of a Unix socket.
         task: The task that answers.
     """
@@ -51,6 +52,7 @@ class Framed(RequestHandler):
         'begun',
         'body',
         'busy',
+        'cancels',
         'channel',
         'ended',
         'fresh',
@@ -63,7 +65,6 @@ class Framed(RequestHandler):
         'paused',
         'peer',
         'reading',
-        'sending',
         'tail',
         'task',
         'upgrade',
@@ -81,7 +82,7 @@ class Framed(RequestHandler):
         self.peer: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.busy = self.in_head = self.ended = self.at_eof = False
-        self.sending = self.begun = self.upgrade = False
+        self.cancels = self.begun = self.upgrade = False
         self.reading = False  # somebody waits for more of the body
         self.fresh = False  # a head has just come, and nobody was told
         self.paused = False  # until the body is read
@@ -105,6 +106,9 @@ class Framed(RequestHandler):
 
     async def drained(self) -> None:
         """Wait while the peer reads what was written."""
+
+    async def unread(self, read: Awaitable[Any]) -> None:
+        """Wait for what comes once the peer reads."""
 
     def wrote(self, size: int) -> None:
         """Count bytes of an answer that were written without ``write``."""

@@ -200,7 +200,14 @@ def granted(options: Mapping[str, Any], request: Request) -> tuple[Terms, list[s
     if options.get('compress', True):
         offered = ', '.join(headers.getall('Sec-WebSocket-Extensions', ()))
         window, resets = ws_ext_parse(offered, isserver=True)
-    if window:
-        chosen = ws_ext_gen(window, isserver=True, server_notakeover=resets)
-        fields.append(f'Sec-WebSocket-Extensions: {chosen}')
+        if window:
+            fields.append(f'Sec-WebSocket-Extensions: {_chosen(offered, window, resets=resets)}')
     return terms(options, protocol, window, resets), fields
+
+
+def _chosen(offered: str, window: int, *, resets: bool) -> str:
+    chosen = ws_ext_gen(window, isserver=True, server_notakeover=resets)
+    if window == WINDOW and 'server_max_window_bits' in offered:
+        # aiohttp leaves out the largest, which declines it (RFC 7692 7.1.2.1).
+        chosen += f'; server_max_window_bits={WINDOW}'
+    return chosen

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from functools import cache, partial
 from os import PathLike
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
@@ -25,7 +25,9 @@ from .server import Server
 from .tables import Handler
 from .tls import TlsLike, server_context
 
-__all__ = ['Listening', 'listen', 'run']
+__all__ = ['Listening', 'listen', 'run', 'run_in_loop']
+
+T = TypeVar('T')
 
 logger = logging.getLogger('aioluahttp')
 
@@ -171,12 +173,13 @@ def run(
     run_in_loop(_until_signal(listen(host, port, callback, on_error, **options)))
 
 
-def run_in_loop(main: Coroutine[Any, Any, None]) -> None:
+def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a loop of its own: uvloop's where that is installed, else asyncio's."""
-    runs: Callable[..., object] = asyncio.run
-    with contextlib.suppress(ImportError):
-        from uvloop import run as runs  # here, for an app with a loop needs none
-    runs(main)
+    try:
+        from uvloop import run as uvloop_run  # here, for an app with a loop needs none
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop_run(main)
 
 
 async def _until_signal(listening: Listening) -> None:

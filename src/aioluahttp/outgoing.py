@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
 from typing import Any
 
 from .dates import format_date
-from .errors import TableError
-from .headers import ONE_HOP, Headers
+from .headers import ONE_HOP, Headers, given_length
 
 __all__ = [
     'NO_BODY',
     'PHRASES',
     'Answer',
-    'Measure',
     'date_line',
     'encode',
     'encode_head',
     'framing_of',
-    'given_length',
     'is_silent',
     'length_of',
     'plain_answer',
@@ -112,38 +108,6 @@ def is_silent(method: str, status: int) -> bool:
 def framing_of(length: int | None) -> str | None:
     """Write the line that tells a length."""
     return None if length is None else f'Content-Length: {length}'
-
-
-def given_length(headers: Headers) -> int | None:
-    """Give the length that a callback says a body has.
-
-    Raises:
-        TableError: It is no number.
-    """
-    given = headers.get('Content-Length')
-    if given is not None and not re.fullmatch('[0-9]{1,18}', given):
-        raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
-    return None if given is None else int(given)
-
-
-class Measure:
-    """Holds a body that comes in chunks to the length that the callback gave; None is any."""
-
-    def __init__(self, length: int | None) -> None:
-        self._left = length
-
-    def take(self, data: bytes) -> bytes:
-        """Count a chunk."""
-        if self._left is not None:
-            self._left -= len(data)
-            if self._left < 0:
-                raise TableError("'body' is longer than its Content-Length")
-        return data
-
-    def finish(self) -> None:
-        """Make sure that all of it has come."""
-        if self._left:
-            raise TableError("'body' is shorter than its Content-Length")
 
 
 def length_of(method: str, status: int, headers: Headers, body: bytes) -> int | None:

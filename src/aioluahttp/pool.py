@@ -11,20 +11,23 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .client import Client, Sender
+from .errors import ConnectError
 from .shapes import SocketTable
 from .tables import Request, Response
 
 if TYPE_CHECKING:
     from .sockets import Socket
 
-__all__ = ['request', 'websocket']
+__all__ = ['pass_on', 'request', 'websocket']
 
 
 class Kept:
-    """The client of a loop, and the generator with which the loop closes it."""
+    """The clients of a loop, and the generator with which the loop closes them."""
 
     def __init__(self) -> None:
         self.client = Client(cookies=False)
+        # What is sent on takes no turn from what a program sends, and a server has limits itself.
+        self.relaying = Client(cookies=False, limit=None)
         self.keeper = self._close_at_shutdown()
         self.leaving = False
         self.inherited = False
@@ -55,6 +58,7 @@ class Kept:
                 await self._idle.wait()
             if not self.inherited:
                 await self.client.close()
+                await self.relaying.close()
 
 
 _kept: dict[asyncio.AbstractEventLoop, Kept] = {}
@@ -84,6 +88,7 @@ else:
             ProtocolError: The peer broke HTTP or hung up midway.
             BodyTooLarge: The body passed ``max_body``.
             StatusError: The status is one that ``check`` does not accept.
+            OSError: The file that ``into`` names cannot be written.
         """
         loop = asyncio.get_running_loop()
         kept = _kept.get(loop) or _keep(loop)
@@ -91,6 +96,15 @@ else:
             return await kept.request(table, fields)
         async with Client(cookies=False) as client:  # the loop is shutting down
             return await client.request(table, **fields)
+
+
+async def pass_on(request: Request, length: int | None) -> Response[Any]:
+    """Send on a request that a server was sent, over connections that are for this alone."""
+    loop = asyncio.get_running_loop()
+    kept = _kept.get(loop) or _keep(loop)
+    if kept is None:
+        raise ConnectError('the event loop is shutting down')
+    return await kept.relaying.pass_on(request, length)
 
 
 @asynccontextmanager

@@ -38,8 +38,9 @@ def next_request(request: Request, response: Response[Any]) -> Request | None:
         following = to_request({'url': target})
     except TableError:
         return None
-    headers = request['headers'].copy()
-    following = request | {key: following[key] for key in TARGET} | {'headers': headers}
+    moved = {key: following[key] for key in TARGET}
+    following = request | moved | {'headers': request['headers'].copy()}
+    headers = following['headers']
     if 'unix' in request and following['scheme'] == 'https':
         return None  # no TLS is spoken on Unix sockets
     if origin_of(following) != origin_of(request):

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from .dates import format_date, parse_date
 from .headers import Headers
 
-__all__ = ['RANGE', 'Selected', 'is_there', 'select']
+__all__ = ['RANGE', 'Selected', 'select', 'tag_of']
 
 MISSING = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG})
 # One range of bytes. Whatever else is asked for may be ignored (RFC 9110 14.2).
@@ -65,7 +65,7 @@ def select(path: Any, method: str, headers: Headers, status: int) -> Selected | 
     name = fsdecode(path)
     asked = headers if status == 200 and method in ('GET', 'HEAD') else Headers()
     coding, found = _nearest(name, asked)
-    if not is_there(found):
+    if not tag_of(found):
         return None
     fields = {'Content-Type': TYPES.guess_type(name)[0] or DEFAULT}
     if coding:
@@ -97,7 +97,7 @@ def _selected(file: BinaryIO, status: int, asked: Headers) -> Selected:
     """Heed what was asked for, in the order of RFC 9110 13.2.2."""
     now = os.fstat(file.fileno())
     size, modified = now.st_size, ceil(now.st_mtime)
-    tag = f'"{now.st_mtime_ns:x}-{size:x}"'
+    tag = _tag(now)
     fields = {'ETag': tag, 'Last-Modified': format_date(modified), 'Accept-Ranges': 'bytes'}
     if (missed := _missed(asked, tag, modified)) is not None:
         return Selected(missed, {} if missed == 412 else fields)
@@ -139,21 +139,25 @@ def _is_same(validator: str | None, tag: str, modified: int) -> bool:
     return validator is None or validator == tag or parse_date(validator) == modified
 
 
-def is_there(path: str) -> bool:
-    """Tell whether there is something of that name.
+def tag_of(path: str) -> str:
+    """Give the entity tag of a file, as aiohttp makes it; ``''`` where there is none.
 
     Raises:
         OSError: It is no file, or cannot be read.
     """
     try:
-        mode = stat(path).st_mode
+        found = stat(path)
     except ValueError:  # no name of a file
-        return False
+        return ''
     except OSError as error:
         if error.errno in MISSING:
-            return False
+            return ''
         raise
-    if not S_ISREG(mode):
+    if not S_ISREG(found.st_mode):
         raise OSError(EISDIR, 'a body has to be a file', path)
     with open(path, 'rb'):
-        return True
+        return _tag(found)
+
+
+def _tag(found: os.stat_result) -> str:
+    return f'"{found.st_mtime_ns:x}-{found.st_size:x}"'

@@ -55,6 +55,12 @@ class Writer(StreamWriter):
         await super().write_headers(status_line, headers)
         self.connection.begun = True
 
+    def sent(self, size: int) -> None:
+        """Count bytes of the body that went another way."""
+        self.output_size += size
+        if self.length is not None:
+            self.length -= size
+
     async def drain(self) -> None:
         """Wait while the peer reads, as for every answer."""
         await self.connection.drained()

@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
 )
 from os import PathLike
-from typing import Any, Literal, NotRequired, TypeAlias
+from typing import Any, Literal, NotRequired, Protocol, TypeAlias
 
 import yarl
 
@@ -32,6 +32,8 @@ __all__ = [
     'CommonTable',
     'Event',
     'EventTable',
+    'EventsTable',
+    'FileTable',
     'FormFile',
     'JsonTable',
     'Part',
@@ -70,6 +72,12 @@ class FormFile(TypedDict):
     body: Any
 
 
+class BinaryFile(Protocol):
+    """What is read piece by piece, in a thread."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class EventTable(TypedDict, total=False):
     """A server-sent event as you write it; ``retry`` is in milliseconds."""
 
@@ -88,6 +96,12 @@ class Event(TypedDict):
     retry: NotRequired[int]
 
 
+Chunk: TypeAlias = bytes | bytearray | memoryview | str
+# Not Iterable, which a list is too: of that JSON is meant.
+Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | tuple[Chunk, ...] | PathLike[str]
+Content: TypeAlias = str | bytes | bytearray | memoryview | Flowing | BinaryFile
+
+
 class CommonTable(TypedDict, total=False):
     """The keys of a request table but for ``into``, on which the type of the body hangs."""
 
@@ -99,12 +113,14 @@ class CommonTable(TypedDict, total=False):
     path: str
     query: str | Query
     headers: HeadersLike | None
-    body: str | bytes | bytearray | memoryview | None
+    body: Content | None
     json: Any
     form: Query | None
     multipart: Iterable[Part] | None
     timeout: float | TimeoutTable | None
     redirects: int
+    resume: bool | None
+    on_progress: Callable[[int, int | None], object] | None
     max_body: int | None
     check: bool | Collection[int]
     auth: tuple[str, str] | str | None
@@ -119,7 +135,7 @@ class CommonTable(TypedDict, total=False):
 class RequestTable(CommonTable, total=False):
     """A request as you write it."""
 
-    into: Literal['text', 'bytes', 'json', 'stream', 'raw']
+    into: Literal['text', 'bytes', 'json', 'stream', 'raw', 'events'] | PathLike[str]
 
 
 class TextTable(CommonTable, total=False):
@@ -144,6 +160,18 @@ class StreamTable(CommonTable):
     """A request whose response body is to be read as it comes."""
 
     into: Literal['stream', 'raw']
+
+
+class EventsTable(CommonTable):
+    """A request whose response body is to be server-sent events."""
+
+    into: Literal['events']
+
+
+class FileTable(CommonTable):
+    """A request whose response body is to be written to a file."""
+
+    into: PathLike[str]
 
 
 class SocketOptions(TypedDict, total=False):
@@ -183,8 +211,6 @@ class UpgradeTable(SocketOptions):
     origins: NotRequired[Iterable[str] | None]
 
 
-Chunk: TypeAlias = bytes | bytearray | memoryview | str
-Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | PathLike[str]
 EventLike: TypeAlias = EventTable | Mapping[str, Any]
 
 

@@ -8,12 +8,12 @@ from typing import Any, Protocol, Self
 
 from aiohttp import WSMsgType
 
-from .calling import call
+from .calling import call, close
 from .channels import may_send
 from .errors import ProtocolError, TableError
 from .tables import Request, Response, SentRequest
 
-__all__ = ['End', 'Socket', 'talk']
+__all__ = ['End', 'Socket', 'dismiss', 'talk']
 
 logger = logging.getLogger('aioluahttp')
 
@@ -144,6 +144,12 @@ async def talk(callback: Any, channel: End, socket: Socket) -> None:
         logger.info('%s', error)  # the client has left, which is no mistake
     else:
         await socket.close()
+
+
+async def dismiss(callback: Any) -> None:
+    """Close a callback that holds something, as a bridge does, once it is not called any more."""
+    if hasattr(callback, 'aclose'):
+        await close(callback)
 
 
 def _encoded(message: Any) -> tuple[WSMsgType, bytes]:

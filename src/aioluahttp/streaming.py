@@ -7,12 +7,10 @@ import struct
 from contextlib import aclosing
 from typing import Any
 
-from .calling import Chunks
-from .checks import check_body
-from .conversion import wire_body
+from .answers import chunks_of
 from .framing import Framed
-from .headers import Headers
-from .outgoing import Measure, encode, encode_head, framing_of, given_length, is_silent
+from .headers import Headers, given_length
+from .outgoing import encode, encode_head, framing_of, is_silent
 from .tables import Response
 
 __all__ = ['Streamed', 'reset']
@@ -28,16 +26,12 @@ class Streamed:
     """
 
     def __init__(self, response: Response[Any], headers: Headers, keep_alive: bool) -> None:
-        headers.setdefault('Content-Type', 'application/octet-stream')
         self.status: int = response['status']
         self.reason: str | None = response.get('reason')
         self.headers = headers
         self.keep_alive = keep_alive
         self.framing: str | None = None
-        self.chunks = Chunks(response['body'], self._encoded)
-
-    def _encoded(self, chunk: Any) -> bytes:
-        return wire_body(self.headers, check_body(chunk))
+        self.chunks = chunks_of(headers, response['body'])
 
     async def send(self, connection: Framed) -> bool:
         """Send head and body; the iterator is closed whatever happens."""
@@ -56,12 +50,10 @@ class Streamed:
         until_close = length is None and not chunked
         self.keep_alive &= not until_close
         self.framing = 'Transfer-Encoding: chunked' if chunked else framing_of(length)
-        measure = Measure(length)
+        self.chunks.length = length
         try:
             async for data in self.chunks:
-                measure.take(data)
                 await self._write(connection, _chunk(data) if chunked else data)
-            measure.finish()
             await self._write(connection, b'0\r\n\r\n' if chunked else b'')
         except BaseException:
             if until_close:  # which would look like the end of the body

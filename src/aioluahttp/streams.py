@@ -22,9 +22,17 @@ class Stream:
     Args:
         chunks: Where it comes from. Is closed with the stream, if it can be closed.
         content_type: Says how ``lines`` are text.
+        decoded: Whether a content coding is undone in it.
     """
 
-    def __init__(self, chunks: AsyncIterable[bytes], content_type: str | None = None) -> None:
+    def __init__(
+        self,
+        chunks: AsyncIterable[bytes],
+        content_type: str | None = None,
+        *,
+        decoded: bool = False,
+    ) -> None:
+        self.decoded = decoded
         self._source = chunks
         self._chunks = aiter(chunks)
         self._content_type = content_type

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
 
 from . import text, url
 from .errors import BodyTooLarge, ProtocolError, Refused, TableError
 from .headers import Headers, hide, parse_cookies, parse_links, to_headers
-from .shapes import CommonTable, FormFile, ResponseTable
+from .shapes import CommonTable, FormFile, RequestTable, ResponseTable
 
 if TYPE_CHECKING:
     from multidict import MultiDict
@@ -23,7 +24,7 @@ else:
 
     Body = TypeVar('Body')
 
-__all__ = ['Handler', 'Request', 'Response', 'SentRequest']
+__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'Wrapped', 'described']
 
 STREAMED_FORM = 8 * 1024 * 1024  # bytes: as max_body is for what is held in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
@@ -56,7 +57,10 @@ class Table(dict[str, Any]):
         return f'{type(self).__name__}({super().__repr__()})'
 
     def __or__(self, other: Mapping[str, Any]) -> Self:  # type: ignore[override]
-        return type(self)({**self, **other})
+        table = type(self)({**self, **other})
+        if 'headers' in other:
+            table['headers'] = to_headers(other['headers'])
+        return table
 
     def copy(self) -> Self:
         """Copy the table; its values are shared."""
@@ -173,7 +177,9 @@ class Request(Table):
         body: Any
         version: str
         ip: str | None
-        into: str | None
+        into: Any
+        resume: bool | None
+        on_progress: Any
         timeout: Any
         redirects: int | None
         max_body: int | None
@@ -294,8 +300,27 @@ class SentRequest(Request):
         return f'Request({self._hidden()!r})'
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._hidden(),)
+        kept = {key: value for key, value in self._hidden().items() if _pickles(value)}
+        return type(self), (kept,)
+
+
+def _pickles(value: Any) -> bool:
+    """Tell whether a value may travel: an open file, a function and a TLS context may not."""
+    if isinstance(value, str | int | float | None):
+        return True
+    try:
+        pickle.dumps(value)
+    except Exception:  # any class may have its own
+        return False
+    return True
+
+
+def described(request: Request) -> str:
+    """Name a request in a message: no query, no login, for they may be secret."""
+    return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 
 
 Answer: TypeAlias = ResponseTable | Mapping[str, Any]
 Handler: TypeAlias = Callable[[Request], Awaitable[Answer] | Answer]
+# What a middleware makes of a handler: another, which is async and gives a whole ``Response``.
+Wrapped: TypeAlias = Callable[[RequestTable | Request], Coroutine[Any, Any, Response[Any]]]

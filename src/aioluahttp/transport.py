@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakSet
 
 import aiohttp
@@ -14,10 +13,11 @@ import yarl
 from aiohttp.abc import AbstractCookieJar
 from aiohttp.http import HttpProcessingError
 
-from . import attempts, direct, text, url
+from . import attempts, direct, passing, text, url
 from .attempts import (
     Answer,
     LostConnection,
+    Received,
     Sending,
     StaleConnection,
     Switching,
@@ -25,24 +25,36 @@ from .attempts import (
     reason,
 )
 from .bodies import Body, Terms
-from .checks import check_userinfo
+from .checks import EVENTS, check_body, check_userinfo
 from .codings import ACCEPT_ENCODING
-from .conversion import body_into, wire_body
-from .errors import BodyTooLarge, ConnectError, Error, ProtocolError, TableError, TimedOut
-from .headers import ONE_HOP, Headers, is_secret
-from .landing import is_whole
+from .conversion import wire_body
+from .delivery import Delivery
+from .errors import (
+    BodyTooLarge,
+    ConnectError,
+    Error,
+    ProtocolError,
+    Refused,
+    TableError,
+    TimedOut,
+)
+from .headers import ONE_HOP, Headers, given_length, is_secret
+from .landing import PAGES, flows, is_whole, to_body
 from .streams import Stream
-from .tables import Request, Response, SentRequest
+from .supply import PIECE, Supply
+from .tables import Request, Response, SentRequest, described
 from .tls import client_context
 
-__all__ = ['Transport', 'described']
+__all__ = ['Transport']
 
 MAX_BODY = 64 * 1024 * 1024
 READ = 30.0  # seconds for one read of a body that comes as it is read
-LARGE = 1024 * 1024  # bytes from which aiohttp wants a body as a file, so as not to block
+LARGE = 1024 * 1024  # bytes from which a body goes out piece by piece, so as not to block
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
 QUERY = re.compile(r'\?\S*')  # of the URL that some of aiohttp's messages repeat
+
+Exchange: TypeAlias = Callable[[Request], Awaitable[Response[Any]]]
 
 # aiohttp's exceptions and ours, the first match counts.
 TRANSLATIONS: tuple[
@@ -58,16 +70,14 @@ TRANSLATIONS: tuple[
 )
 
 
-def described(request: Request) -> str:
-    """Name a request in a message: no query, no login, for they may be secret."""
-    return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
-
-
 def translated(error: BaseException, request: Request, *, sent: bool) -> Error | None:
     """Give our exception for one of aiohttp's, with the request in its text; None for others.
 
-    A ``ConnectError`` says that nothing was sent, so it is none where something was before.
+    A ``ConnectError`` says that nothing was sent, so it is none where something was before. What
+    is the fault of a client whose body is sent on stays as it is.
     """
+    if isinstance(error.__cause__, Refused):
+        return None
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
             text = f'{described(request)}: {QUERY.sub("", reason(error))}'
@@ -130,12 +140,15 @@ class Transport:
         )
         return session
 
-    async def send(self, request: Request, *, sent: bool = False) -> Response[Any]:
+    async def send(
+        self, request: Request, *, sent: bool = False, exchange: Exchange | None = None
+    ) -> Response[Any]:
         """Send a request in normal form and read the whole response. Follows no redirect.
 
         Args:
             request: What to send.
             sent: Whether it follows one that was sent, as those of redirects do.
+            exchange: What sends it once; by default ``request``'s own way.
 
         Raises:
             Error: Of the kinds that say what went wrong, each from aiohttp's own.
@@ -143,11 +156,15 @@ class Transport:
         repeated = False
         while True:
             try:
-                return await self._exchange(request)
+                return await (exchange or self._exchange)(request)
             except StaleConnection:  # ends, for each takes a connection out of the pool
                 continue
             except Exception as error:
-                if isinstance(error, LostConnection) and error.repeatable and not repeated:
+                supply = _supply_of(request)
+                if supply and error is supply.error:
+                    raise
+                lost = isinstance(error, LostConnection) and error.repeatable
+                if lost and not repeated and not (supply and supply.is_spent):
                     repeated = True
                 elif ours := translated(error, request, sent=sent or repeated):
                     raise ours from error
@@ -180,30 +197,77 @@ class Transport:
             raise
 
     async def _exchange(self, request: Request) -> Response[Any]:
+        """Make one try."""
+        supply = _supply_of(request)
+        if supply is None:
+            return await self._try(request)
+        try:
+            await supply.open()
+            return await self._try(request)
+        except BaseException as error:
+            await supply.end()
+            if supply.error is None or not isinstance(error, Exception):
+                raise
+            mistake: Exception = supply.error
+        raise mistake  # here, or what it was raised from would be another
+
+    async def _try(self, request: Request) -> Response[Any]:
         method = request['method']
         target = _target(request['scheme'], request['host'], request['port'], request['url'])
         arguments = _arguments(request, target)
         session = self._session(request)
         way = direct if direct.is_open(session, method, arguments) else attempts
         limit = request.get('max_body', MAX_BODY)
-        into = request.get('into', 'text')
-        terms = None if is_whole(into) else _terms(request)
+        terms = _terms(request, limit) if flows(request) else None
         answer = await way.ask(session, method, target, arguments, limit, terms)
         if isinstance(answer.data, Body):
             self._bodies.add(answer.data)
-        return Response(
-            {
-                'status': answer.status,
-                'reason': answer.reason or '',
-                'headers': answer.headers,
-                'body': _body(into, answer.headers, answer.status, answer.data),
-                'url': str(target),
-                'method': method,
-                'version': '{}.{}'.format(*(answer.version or (1, 1))),
-                'ip': answer.peer,
-                'history': [],
-            }
-        )
+            if 'on_progress' in request and answer.status < PAGES:
+                answer.data.watch(request['on_progress'])
+        return _response(answer, _body(request, answer), str(target), method)
+
+    async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
+        """Send a request whose headers are whole, as ``passing`` does; nothing is added to it.
+
+        Args:
+            request: What to send.
+            length: Bytes of its body; None for chunks.
+
+        Returns:
+            The response; its body is a stream as it came, or with the status 101 the ``Line``.
+
+        Raises:
+            Error: As ``send`` does.
+        """
+
+        async def exchange(request: Request) -> Response[Any]:
+            origin = _target(request['scheme'], request['host'], request['port'], '/')
+            session, arguments = self._session(request), _reached(request)
+            terms = _terms(request, None)._replace(early=True)
+            answer, line = await passing.ask(session, request, length, origin, arguments, terms)
+            body: Any = line
+            if isinstance(answer.data, Body):
+                self._bodies.add(answer.data)
+                body = Stream(answer.data, answer.headers.get('Content-Type'))
+            return _response(answer, body, str(origin.origin()) + request['url'], request['method'])
+
+        return await self.send(request, exchange=exchange)
+
+
+def _response(answer: Received, body: Any, target: str, method: str) -> Response[Any]:
+    return Response(
+        {
+            'status': answer.status,
+            'reason': answer.reason or '',
+            'headers': answer.headers,
+            'body': body,
+            'url': target,
+            'method': method,
+            'version': '{}.{}'.format(*(answer.version or (1, 1))),
+            'ip': answer.peer,
+            'history': [],
+        }
+    )
 
 
 @lru_cache(256)
@@ -228,22 +292,64 @@ def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout
 
 def _arguments(request: Request, target: yarl.URL) -> dict[str, Any]:
     headers = _headers(request, target)
-    arguments: dict[str, Any] = {'headers': headers}
+    arguments: dict[str, Any] = {'headers': headers, **_reached(request)}
     if 'body' in request:
-        data = wire_body(headers, request['body'])
-        arguments['data'] = data if len(data) < LARGE else io.BytesIO(data)
+        arguments['data'] = _data(request, headers)
     for name, value in DEFAULTS.items():
         headers.setdefault(name, value)
+    if 'proxy' in request:
+        arguments |= _proxy(request, headers)
+    return arguments
+
+
+def _reached(request: Request) -> dict[str, Any]:
+    """Give what aiohttp has to know of how an origin is reached."""
+    timeout = request.get('timeout')
+    limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
+    arguments: dict[str, Any] = {'timeout': _timeout(limits.get('connect'), limits.get('read'))}
     if 'tls' in request:
         arguments['ssl'] = client_context(request['tls'])
         if isinstance(request['tls'], dict):
             arguments['server_hostname'] = request['tls'].get('server_name')
-    if 'proxy' in request:
-        arguments |= _proxy(request, headers)
-    timeout = request.get('timeout')
-    limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
-    arguments['timeout'] = _timeout(limits.get('connect'), limits.get('read'))
     return arguments
+
+
+def _supply_of(request: Request) -> Supply | None:
+    body = request.get('body')
+    return body if isinstance(body, Supply) else None
+
+
+def _data(request: Request, headers: Headers) -> bytes | Delivery:
+    """Give what goes out as the body; ``headers`` get the Content-Type that it has by default."""
+    progress = request.get('on_progress')
+    supply = _supply_of(request)
+    if supply is None:
+        data = wire_body(headers, request['body'])
+        if len(data) < LARGE:
+            return data
+        return Delivery(Supply(Slices(data)), len(data), bytes, progress)
+    headers.setdefault('Content-Type', supply.kind or 'application/octet-stream')
+    length = given_length(request['headers'])
+    if supply.length is not None and length not in (None, supply.length):
+        raise TableError.of('headers[Content-Length]', length, f'{supply.length}, as the file has')
+    # What it adds to headers comes too late.
+    encode = partial(_encoded, headers.copy())
+    return Delivery(supply, supply.length if length is None else length, encode, progress)
+
+
+def _encoded(headers: Headers, chunk: Any) -> bytes:
+    return wire_body(headers, check_body(chunk))
+
+
+class Slices:
+    """A large body in pieces, from the start each time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        data = self._data
+        return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
 def _headers(request: Request, target: yarl.URL) -> Headers:
@@ -274,26 +380,27 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     return arguments
 
 
-def _terms(request: Request) -> Terms:
-    timeout = request.get('timeout', READ)
-    seconds = timeout.get('read', READ) if isinstance(timeout, Mapping) else timeout and READ
-    raw = request['into'] == 'raw'
-    return Terms(raw, request.get('max_body'), seconds, partial(_failed, request))
+def _terms(request: Request, limit: int | None) -> Terms:
+    into, timeout = request.get('into', 'text'), request.get('timeout', READ)
+    whole = is_whole(into)
+    default = None if whole or into == EVENTS else READ
+    seconds = timeout.get('read', default) if isinstance(timeout, Mapping) else timeout and default
+    limit = limit if whole else request.get('max_body')
+    return Terms(into == 'raw', limit, seconds, partial(_failed, request))
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:
+    if supply := _supply_of(request):
+        if supply.error:
+            raise supply.error
+        request = request | {'body': supply.body}
     if ours := translated(error, request, sent=True):
         ours.request = SentRequest(request)
     return ours
 
 
-def _body(into: Any, headers: Headers, status: int, data: bytes | Body) -> Any:
+def _body(request: Request, answer: attempts.Received) -> Any:
+    headers, data = answer.headers, answer.data
     if isinstance(data, Body):
-        return Stream(data, headers.get('Content-Type'))
-    try:
-        return body_into(into, data, headers)
-    except ValueError as error:
-        if status < 300:
-            raise ProtocolError(f'the body is no JSON: {error}') from error
-        # The page of a redirect or an error, as a rule.
-        return body_into('text', data, headers)
+        return Stream(data, headers.get('Content-Type'), decoded=data.decoded)
+    return to_body(request.get('into', 'text'), answer.status, headers, data)

@@ -10,7 +10,7 @@ from .framing import Framed
 from .handshakes import granted, refusal, without_handshake
 from .headers import ONE_HOP
 from .outgoing import plain_answer
-from .sockets import Socket, talk
+from .sockets import Socket, dismiss, talk
 from .tables import Request, Response
 
 __all__ = ['Upgrade']
@@ -33,7 +33,13 @@ class Upgrade:
         self._options = response['websocket']
 
     async def send(self, connection: Framed) -> bool:
-        """Answer, and let the callback talk; the connection then closes."""
+        """Answer, and let the callback talk; the connection then closes, and the callback."""
+        try:
+            return await self._send(connection)
+        finally:
+            await dismiss(self._options['callback'])
+
+    async def _send(self, connection: Framed) -> bool:
         refused = refusal(self._options, self._request, upgrades=connection.upgrade)
         connection.begun = True
         if refused:
@@ -45,8 +51,8 @@ class Upgrade:
         await connection.write(self._head(fields))
         if connection.transport is None:
             raise ConnectionResetError('the client has left')
-        connection.sending = False  # the socket tells of a client that leaves
-        channel = Channel(connection, terms, is_client=False)
+        connection.cancels = False  # the socket tells of a client that leaves
+        channel = Channel(connection, terms, is_client=False, wrote=connection.wrote)
         connection.become(channel)
         socket = Socket(channel, terms.protocol, self._request, self._response)
         await talk(self._options['callback'], channel, socket)

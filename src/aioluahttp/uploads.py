@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from contextlib import ExitStack, aclosing
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from .errors import BodyTooLarge, ProtocolError, shown
 from .headers import Headers
 from .multipart import MultipartBody
 from .text import charset_of, from_bytes
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from .multipart import PartBody
@@ -173,19 +174,9 @@ async def _write(part: PartBody, file: SpooledTemporaryFile[bytes], spool: int) 
     async for piece in part:
         if not on_disk and file.tell() + len(piece) > spool:
             on_disk = True
-            await _in_thread(file.rollover)
+            await in_thread(file.rollover)
         if on_disk:
-            await _in_thread(file.write, piece)
+            await in_thread(file.write, piece)
         else:
             file.write(piece)
-    await _in_thread(file.seek, 0)
-
-
-async def _in_thread(function: Callable[..., object], *arguments: object) -> None:
-    """Run to the end, even if cancelled: what a thread still writes cannot be closed."""
-    work = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
+    await in_thread(file.seek, 0)

@@ -6,7 +6,16 @@ import asyncio
 from typing import Any
 
 import aioluahttp as http
-from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
+from aioluahttp import (
+    Handler,
+    Request,
+    RequestTable,
+    Response,
+    ResponseTable,
+    middleware,
+    parallel,
+    url,
+)
 
 misspelt: RequestTable = {'url': 'http://h', 'timout': 5}  # error
 of_another_type: RequestTable = {'method': 5}  # error
@@ -14,6 +23,7 @@ not_a_word: RequestTable = {'into': 'txt'}  # error
 not_a_deadline: RequestTable = {'timeout': '5'}  # error
 misspelt_deadline: RequestTable = {'timeout': {'totl': 5}}  # error
 a_list_as_body: RequestTable = {'body': ['x']}  # error
+numbers_to_send: RequestTable = {'body': iter([5])}  # error
 a_number_as_password: RequestTable = {'auth': ('user', 5)}  # error
 a_part_of_another_type: RequestTable = {'multipart': [{'name': 5}]}  # error
 a_float_as_header: RequestTable = {'headers': {'A': 1.5}}  # error
@@ -35,6 +45,22 @@ async def wrong_calls() -> None:
     await http.request({'url': 'http://h', 'port': 8.5})  # error
     await http.request(url='http://h', tls='ca.pem')  # error
     await http.request(url='http://h', check='yes')  # error
+    await http.request(url='http://h', into=5)  # error
+    await http.request(url='http://h', into=b'x')  # error
+    await http.request(url='http://h', resume='yes')  # error
+    await http.request(url='http://h', on_progress=lambda done: None)  # error
+    await http.request(url='http://h', on_progress=True)  # error
+
+
+async def wrong_middleware(table: RequestTable) -> None:
+    middleware.trace(http.request)  # error
+    middleware.trace(http.request, kind='both')  # error
+    middleware.limit(http.request, 5)  # error
+    middleware.record(http.request)  # error
+    middleware.log(lambda request: 5)  # error
+    await middleware.lint(http.request)({'url': 'http://h', 'timout': 5})  # error
+    await middleware.lint(http.request)(url='http://h')  # error
+    (await middleware.lint(http.request)(table)).statsu  # error
 
 
 async def wrong_reads(request: Request, response: Response) -> None:

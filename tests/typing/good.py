@@ -1,15 +1,28 @@
 """What type checkers must let pass. Never run: tests/typing/check.py reads it."""
 
+import io
 import logging
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, assert_type
 
 import yarl
 
 import aioluahttp as http
-from aioluahttp import Handler, Request, RequestTable, Response, ResponseTable, parallel, url
+from aioluahttp import (
+    Handler,
+    Request,
+    RequestTable,
+    Response,
+    ResponseTable,
+    middleware,
+    parallel,
+    url,
+)
+from aioluahttp.eventstreams import EventStream
 from aioluahttp.shapes import BytesTable, FormFile, JsonTable, TextTable
 from aioluahttp.streams import Stream
 
@@ -25,9 +38,25 @@ async def the_body_has_the_type_that_into_says() -> None:
     assert_type((await http.request(url='http://h', into='json')).body, Any)
     assert_type((await http.request({'url': 'http://h', 'into': 'stream'})).body, Stream)
     assert_type((await http.request(url='http://h', into='raw')).body, Stream)
+    assert_type((await http.request({'url': 'http://h', 'into': 'events'})).body, EventStream)
+    assert_type((await http.request(url='http://h', into=Path('x'))).body, PathLike[str])
+    file = await http.request({'url': 'http://h', 'into': Path('x'), 'resume': True})
+    assert_type(file.body, PathLike[str])
+    async with (await http.request(url='http://h', into='events')).body as events:
+        assert_type([event['data'] async for event in events], list[str])
+        assert_type((events.id, events.retry), tuple[str, int | None])
     async with (await http.request(url='http://h', into='stream')).body as stream:
         assert_type([chunk async for chunk in stream], list[bytes])
         assert_type([line async for line in stream.lines()], list[str])
+
+
+async def a_body_may_flow(chunks: AsyncIterator[bytes]) -> None:
+    await http.request({'url': 'http://h', 'body': chunks, 'on_progress': print})
+    await http.request(url='http://h', body=Path('x'), on_progress=lambda done, total: None)
+    await http.request(url='http://h', body=iter(['x', 'y']))
+    await http.request(url='http://h', body=('x', b'y'))
+    await http.request(url='http://h', body=io.BytesIO(b'x'))
+    await http.request(url='http://h', body=sys.stdin.buffer)
 
 
 async def a_table_in_a_variable_keeps_its_type(into: str) -> None:
@@ -65,6 +94,7 @@ async def every_key_takes_what_the_contract_says(context: ssl.SSLContext) -> Non
     await http.request(url='http://h', port=80, query='a=b', body='x', timeout=None, check=True)
     await http.request(url='http://h', query=[('a', 'b'), ('a', 'c')], json={'a': [1]}, tls=context)
     await http.request(url='http://h', headers=[('A', 'b'), ('C', ['d'])], form={'a': 'b', 'c': 5})
+    await http.request(url='http://h', on_progress=lambda done, total: print(done + 1, total))
     await http.request(url='http://h', bearer='x', auth=None, tls=False, timeout=0.5)
     await http.request(url='http://h', multipart=[{'name': 'a', 'body': b'x', 'filename': 'c'}])
 
@@ -107,6 +137,12 @@ def fields_have_types(request: Request, response: Response) -> None:
 
 async def a_table(request: Request) -> ResponseTable:
     return {'status': 200, 'headers': {'A': 'b'}, 'json': {'path': request.path}}
+
+
+async def a_relay(request: Request) -> Mapping[str, Any]:
+    http.listen(None, 0, http.proxy('http://h', headers={'A': None}, timeout={'read': 5}))
+    http.run(None, 80, http.proxy('http://h', unix=Path('/run/x'), max_message=None, bearer='x'))
+    return await http.forward(request, 'http://h', tls={'verify': False}, max_body=None)
 
 
 async def chunks() -> AsyncIterator[bytes]:
@@ -180,8 +216,23 @@ HANDLERS: list[Handler] = [
     http.request,
     http.Client().request,
     logged(a_table),
+    http.compress(plain, minimum_size=0, codings=['gzip']),
+    http.compress(http.request),
     lambda request: {'status': 200, 'body': request.url},
 ]
+
+
+async def a_middleware_gives_a_handler(request: Request, table: RequestTable) -> None:
+    get = middleware.retry(http.request, attempts=None, methods=['GET'], statuses={503}, longest=5)
+    assert_type((await get({'url': 'http://h'})).status, int)
+    assert_type(await get(table), Response[Any])
+    assert_type(await get(request), Response[Any])
+    HANDLERS.extend([get, middleware.limit(get, rate=0.5, concurrency=5, per_host=True)])
+    HANDLERS.extend([middleware.log(a_table, logging.getLogger('x')), middleware.lint(plain)])
+    HANDLERS.extend([middleware.record(http.Client().request, 'a'), middleware.replay(Path('a'))])
+    HANDLERS.append(middleware.trace(lambda request: {'status': 200}, kind='server'))
+    await http.listen('::', 80, middleware.trace(middleware.log(a_flowing_table), kind='server'))
+    await parallel.map(middleware.limit(http.request), [table])
 
 
 async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> None:
@@ -197,7 +248,7 @@ async def a_server_listens(log: Callable[[Request, Response[Any]], None]) -> Non
 
 
 async def a_client_is_like_request() -> None:
-    async with http.Client(base_url='http://h', headers={'A': 'b'}, timeout=5) as client:
+    async with http.Client(base_url='http://h', headers={'A': 'b'}, resume=True) as client:
         assert_type((await client.request(url='a')).body, str)
         assert_type((await client.request({'url': 'a', 'into': 'bytes'})).body, bytes)
 

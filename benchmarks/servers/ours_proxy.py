@@ -1,0 +1,11 @@
+"""Send everything on to an origin by ``proxy``."""
+
+from __future__ import annotations
+
+import aioluahttp as http
+
+from . import ours
+
+
+def serve(port: int, loop: str, origin: str) -> None:
+    ours.serve(port, loop, http.proxy(origin))

@@ -1,0 +1,42 @@
+"""Download a file, and go on if it broke off: ``python examples/download.py URL FILE``."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import aioluahttp as http
+
+try:
+    from rich.progress import Progress
+except ImportError:  # a line of text will do
+    Progress = None
+
+
+async def download(url, path, on_progress):
+    """Write what is at a URL to a file; give its path."""
+    table = {'url': url, 'into': path, 'resume': True, 'check': True}
+    return (await http.request(table, on_progress=on_progress)).body
+
+
+async def with_text(url, path):
+    """Tell in a line how far it is."""
+
+    def show(done, total):
+        print(f'\r{done:,} of {total or 0:,} bytes', end='', flush=True)
+
+    return await download(url, path, show)
+
+
+async def with_bar(url, path):
+    """Show a bar."""
+    with Progress() as progress:
+        task = progress.add_task(path.name, total=None)
+        update = progress.update
+        return await download(
+            url, path, lambda done, total: update(task, completed=done, total=total)
+        )
+
+
+if __name__ == '__main__':
+    show = with_bar if Progress else with_text
+    print(f'\n{asyncio.run(show(sys.argv[1], Path(sys.argv[2])))}')

@@ -1,0 +1,216 @@
+"""Files that are written beside their name, and take it once they are whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from contextlib import ExitStack, suppress
+from typing import IO, Any, NamedTuple
+
+from .ranges import is_validator
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ['Notes', 'Part', 'Sink']
+
+FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
+
+
+class Sink:
+    """A temporary file, gone unless it is kept. Its methods block.
+
+    Args:
+        path: What the file is to be called. A symbolic link of that name stays one.
+    """
+
+    def __init__(self, path: os.PathLike[str]) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._name = self._target = ''
+        self._mode: int | None = None  # of the file that is replaced
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is there, and neither kept nor dropped."""
+        return self._file is not None
+
+    def open(self) -> None:
+        """Make the file.
+
+        Raises:
+            OSError: It cannot be made, or what has the name is no file.
+        """
+        self._target = os.path.realpath(os.fsdecode(self._path))
+        self._mode = _mode(self._target)
+        folder, name = os.path.split(self._target)
+        self._name = os.path.join(folder, self._named(name))
+        self._file = self._opened()
+        if self._mode is not None:
+            os.chmod(self._name, self._mode | stat.S_IWUSR)
+
+    def _named(self, name: str) -> str:
+        return f'.{os.urandom(8).hex()}.part'
+
+    def _opened(self) -> IO[bytes]:
+        return open(self._name, 'xb')
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write at the end."""
+        assert self._file
+        self._file.write(data)
+
+    def keep(self) -> None:
+        """Give the file its name, in place of what had it."""
+        assert self._file
+        self._file.close()  # some file systems tell only now that they are full
+        if self._mode is not None:
+            os.chmod(self._name, self._mode)
+        os.replace(self._name, self._target)
+        self._file = None
+
+    def drop(self) -> None:
+        """Remove the file."""
+        assert self._file
+        with suppress(OSError):  # what a full disk has not taken
+            self._file.close()
+        self._file = None
+        self._remove()
+
+    def _remove(self) -> None:
+        _unlink(self._name)
+
+
+class Notes(NamedTuple):
+    """Of what a file is a part: from where, in which version, of how many bytes if known."""
+
+    source: str
+    validator: str
+    length: int | None
+
+
+class Part(Sink):
+    """A file that goes on where the last one of that name was left.
+
+    It is called ``.name.part``, and ``.name.part.json`` has the notes on it. Dropped it stays, if
+    one can go on with it. It is locked against other processes, but on Windows.
+
+    Args:
+        path: What the file is to be called.
+        source: Where its bytes are from; those of another are not gone on with.
+    """
+
+    def __init__(self, path: os.PathLike[str], source: str) -> None:
+        super().__init__(path)
+        self._source = source
+        self._lock: int | None = None
+        self.start = 0  # bytes that are there to go on with
+        self.notes: Notes | None = None
+
+    def _named(self, name: str) -> str:
+        return f'.{name}.part'
+
+    @property
+    def _notes_name(self) -> str:
+        return f'{self._name}.json'
+
+    def _opened(self) -> IO[bytes]:
+        with ExitStack() as stack:
+            stack.callback(self._unlock)
+            while not self._take():  # who had the lock was done with it
+                pass
+            file = open(self._name, 'ab')  # noqa: SIM115 - the sink closes it
+            self.notes = self._read_notes()
+            self.start = os.path.getsize(self._name) if self.notes else 0
+            stack.pop_all()
+        return file
+
+    def _take(self) -> bool:
+        """Lock what has the name, and make it if need be; tell whether it still has the name."""
+        number = os.open(self._name, FLAGS, 0o666)
+        with ExitStack() as stack:
+            stack.callback(os.close, number)
+            if fcntl is None:  # there nothing can be renamed that is open
+                return True
+            _lock(fcntl, number, self._name)
+            if taken := _is_at(number, self._name):
+                stack.pop_all()
+                self._lock = number
+            return taken
+
+    def _read_notes(self) -> Notes | None:
+        try:
+            with open(self._notes_name, encoding='utf-8') as file:
+                given = json.load(file)
+        except (OSError, ValueError, RecursionError):
+            return None
+        match given:
+            case {
+                'source': self._source,
+                'validator': str(validator),
+                'length': int() | None as length,
+            } if is_validator(validator):
+                return Notes(self._source, validator, length)
+        return None
+
+    def begin(self, validator: str | None, length: int | None) -> None:
+        """Start anew; without a validator nobody can go on."""
+        assert self._file
+        _unlink(self._notes_name)
+        self._file.truncate(0)
+        self.start, self.notes = 0, None
+        if validator is not None:
+            notes = Notes(self._source, validator, length)
+            with open(self._notes_name, 'x', encoding='utf-8') as file:
+                json.dump(notes._asdict(), file)
+            self.notes = notes
+
+    def keep(self) -> None:
+        super().keep()
+        _unlink(self._notes_name)
+        self._unlock()
+
+    def _remove(self) -> None:
+        if self.notes is None or not os.path.getsize(self._name):
+            _unlink(self._notes_name)
+            _unlink(self._name)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def _mode(target: str) -> int | None:
+    try:
+        found = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found):
+        number = errno.EISDIR if stat.S_ISDIR(found) else errno.EINVAL
+        raise OSError(number, os.strerror(number), target)
+    return stat.S_IMODE(found) & 0o777
+
+
+def _unlink(name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name)
+
+
+def _lock(how: Any, number: int, name: str) -> None:
+    try:
+        how.flock(number, how.LOCK_EX | how.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, 'another download writes to it', name) from error
+
+
+def _is_at(number: int, name: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(name))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,67 @@
+"""What tests need: a handler on a real socket of loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Unpack
+
+from .handling import OnError
+from .listening import Listening, Options, listen
+from .server import Server
+from .tables import Handler
+
+__all__ = ['serve', 'serve_in_thread']
+
+
+def serve(
+    handler: Handler, on_error: OnError | None = None, **options: Unpack[Options]
+) -> Listening:
+    """Serve a handler on a free port of loopback: ``async with serve(handler) as server``.
+
+    Args:
+        handler: Answers.
+        on_error: As ``listen`` has it.
+        options: Likewise.
+    """
+    return listen('127.0.0.1', 0, handler, on_error, **options)
+
+
+@contextmanager
+def serve_in_thread(
+    handler: Handler, on_error: OnError | None = None, **options: Unpack[Options]
+) -> Iterator[Server]:
+    """Serve a handler from code that is not async, in an event loop of its own in a thread.
+
+    Of the server only what can be read is for this thread: ``url``, ``host``, ``port``.
+
+    Raises:
+        TableError: As ``listen`` does.
+    """
+
+    async def run() -> None:
+        try:
+            server = await serve(handler, on_error, **options)
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with server:
+            started.set_result((server, lambda: loop.call_soon_threadsafe(ended.set)))
+            await ended.wait()
+
+    started: Future[tuple[Server, Callable[[], object]]] = Future()
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    try:
+        server, end = started.result()
+        try:
+            yield server
+        finally:
+            end()
+    finally:
+        thread.join()

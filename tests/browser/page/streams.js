@@ -1,0 +1,17 @@
+// A body of which each chunk is made when the one before has been read, and one that is left.
+export default async function () {
+  return { chunks: await read("/chunks"), left: await read("/endless", 2) };
+}
+
+async function read(path, upto = Infinity) {
+  const reader = (await fetch(path)).body.pipeThrough(new TextDecoderStream()).getReader();
+  const chunks = [];
+  while (chunks.length < upto) {
+    const { value, done } = await reader.read();
+    if (done) return chunks;
+    chunks.push(value);
+    await fetch("/read", { method: "POST" });
+  }
+  await reader.cancel();
+  return chunks;
+}

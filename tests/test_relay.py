@@ -1,0 +1,588 @@
+"""Forward and proxy: what the origin is asked, and what the client is answered."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+
+import pytest
+
+import aioluahttp as http
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+HOPS = ['Via', 'X-Forwarded-For', 'X-Forwarded-Proto', 'X-Forwarded-Host', 'Forwarded']
+
+
+@contextlib.asynccontextmanager
+async def relayed(raw_server, answer, base='', **overrides):
+    """Serve by sending all on to a raw origin; give both."""
+    async with (
+        raw_server(answer) as peer,
+        http.listen('127.0.0.1', 0, http.proxy(peer.url + base, **overrides)) as server,
+    ):
+        yield server, peer
+
+
+async def exchange(wire, server, line, *fields, body=b'', silent=False):
+    """Ask on a connection of its own; give status, headers and body."""
+    async with wire(server) as client:
+        client.ask(line, *fields, body=body)
+        return await client.answer(silent=silent)
+
+
+# The request
+
+
+async def test_the_origin_is_asked_what_the_client_asked(raw_server, wire):
+    """Its target byte for byte, its headers, and no others but for the hop."""
+    target = '/a//../%2e%2E/"<>\\^`{|}\'?x=%2C,&?@:'
+    async with relayed(raw_server, OK) as (server, peer):
+        status, _, body = await exchange(wire, server, f'GET {target}', 'X: caf\udce9', 'x:  2 ')
+        assert (200, b'ok') == (status, body)
+        asked = peer.asked[0]
+        address = f'127.0.0.1:{peer.port}'
+    assert f'GET {target} HTTP/1.1' == asked.line
+    expected = [
+        ('Host', address),
+        ('X', 'caf\udce9'),
+        ('x', '2'),
+        ('Via', '1.1 aioluahttp'),
+        ('X-Forwarded-For', '127.0.0.1'),
+        ('X-Forwarded-Proto', 'http'),
+        ('X-Forwarded-Host', 'h'),
+        ('Forwarded', 'for=127.0.0.1;proto=http;host="h"'),
+    ]
+    assert expected == asked.headers
+
+
+@pytest.mark.parametrize(
+    ('line', 'fields', 'framing', 'body'),
+    [
+        ('GET', [], [], b''),
+        ('HEAD', [], [], b''),
+        ('DELETE', [], [], b''),
+        ('POST', [], [('Content-Length', '0')], b''),
+        ('POST', ['Content-Length: 0'], [('Content-Length', '0')], b''),
+        ('GET', ['Content-Length: 03'], [('Content-Length', '3')], b'abc'),
+        (
+            'PATCH',
+            ['Connection: content-length', 'Content-Length: 3'],
+            [('Content-Length', '3')],
+            b'abc',
+        ),
+        ('PUT', ['Content-Length: 3', 'Expect: 100-continue'], [('Content-Length', '3')], b'abc'),
+    ],
+)
+async def test_the_framing_is_that_of_the_body(raw_server, wire, line, fields, framing, body):
+    """One that has none gets none."""
+    async with relayed(raw_server, OK) as (server, peer), wire(server) as client:
+        client.ask(f'{line} /', *fields, body=body)
+        assert b'HTTP/1.1 ' == await client.reader.readexactly(9)
+    asked = peer.asked[0]
+    found = [pair for pair in asked.headers if pair[0] in ('Content-Length', 'Transfer-Encoding')]
+    assert (framing, body) == (found, asked.body)
+
+
+@pytest.mark.parametrize(
+    'field',
+    [
+        'Upgrade: h2c',
+        'HTTP2-Settings: AAMAAABkAAQAAP__',
+        'TE: trailers',
+        'Keep-Alive: timeout=5',
+        'Proxy-Connection: keep-alive',
+        'Proxy-Authorization: Basic eDp5',
+        'X-Forwarded-For: 10.0.0.1',
+        'X_Forwarded_For: 10.0.0.1',
+        'Forwarded: for=10.0.0.1',
+        'X-Hop: 1',
+        'Sec-WebSocket-Protocol: chat',
+    ],
+)
+async def test_what_is_not_for_the_origin_does_not_reach_it(raw_server, wire, field):
+    """What belongs to the hop, or says what only the server knows."""
+    connection = 'Connection: upgrade, HTTP2-Settings, x-hop, sec-websocket-protocol, via, host'
+    async with relayed(raw_server, OK) as (server, peer):
+        await exchange(wire, server, 'GET /', connection, field)
+    assert ['Host', *HOPS] == [name for name, _ in peer.asked[0].headers]
+
+
+async def test_the_client_chooses_no_origin(raw_server, wire):
+    """By no form of a target, and by no Host."""
+    async with relayed(raw_server, OK, base='/base') as (server, peer):
+        for target in 'http://elsewhere.example/x', '//elsewhere.example/x', '/@elsewhere/x':
+            assert 200 == (await exchange(wire, server, f'GET {target}'))[0]
+        hosts = {asked.values('Host')[0] for asked in peer.asked}
+        assert {f'127.0.0.1:{peer.port}'} == hosts
+    assert ['GET /base/x', 'GET /base//elsewhere.example/x', 'GET /base/@elsewhere/x'] == [
+        asked.line.removesuffix(' HTTP/1.1') for asked in peer.asked
+    ]
+
+
+@pytest.mark.parametrize(
+    ('base', 'target', 'expected'),
+    [
+        ('/', '/x', '/x'),
+        ('/base/', '/x', '/base/x'),
+        ('/a%2Fb', '/?', '/a%2Fb/?'),
+        ('', '*', '*'),
+        ('/base', '*', '/base'),
+    ],
+)
+async def test_the_base_stands_in_front(raw_server, wire, base, target, expected):
+    """A slash at its end is the one that each path begins with."""
+    method = 'OPTIONS' if target == '*' else 'GET'
+    async with relayed(raw_server, OK, base=base) as (server, peer):
+        await exchange(wire, server, f'{method} {target}')
+    assert f'{method} {expected} HTTP/1.1' == peer.asked[0].line
+
+
+async def test_a_client_of_http_1_0_is_served(raw_server):
+    """Without Host; what has no length ends with the connection."""
+    chunks = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'
+    async with relayed(raw_server, chunks) as (server, peer):
+        reader, writer = await asyncio.open_connection('127.0.0.1', server.port)
+        writer.write(b'GET / HTTP/1.0\r\n\r\n')
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert ['1.0 aioluahttp'] == peer.asked[0].values('Via')
+        assert [f'127.0.0.1:{server.port}'] == peer.asked[0].values('X-Forwarded-Host')
+    assert answer.endswith(b'\r\n\r\nok')
+    assert b'Transfer-Encoding' not in answer
+
+
+async def test_headers_are_laid_over_those_of_the_client(raw_server, wire):
+    """By name, however it is spelled; None leaves one out, framing is nobody's."""
+    headers = {
+        'X-Key': 'ours',
+        'Cookie': None,
+        'Via': None,
+        'Host': 'public.example',
+        'x-forwarded-proto': 'https',
+        'Content-Length': '9',
+        'Connection': 'close',
+        'X-Two': ['a', 'b'],
+    }
+    async with relayed(raw_server, OK, headers=headers, bearer='token') as (server, peer):
+        fields = 'X_Key: theirs', 'Cookie: a=b', 'Authorization: Basic eDp5', 'Connection: x-key'
+        await exchange(wire, server, 'GET /', *fields)
+    assert [
+        ('X-Forwarded-For', '127.0.0.1'),
+        ('X-Forwarded-Host', 'h'),
+        ('Forwarded', 'for=127.0.0.1;proto=http;host="h"'),
+        ('X-Key', 'ours'),
+        ('Host', 'public.example'),
+        ('x-forwarded-proto', 'https'),
+        ('X-Two', 'a'),
+        ('X-Two', 'b'),
+        ('Authorization', 'Bearer token'),
+    ] == peer.asked[0].headers
+
+
+async def test_host_is_there_whatever_is_laid_over(raw_server, wire):
+    """HTTP/1.1 has none without it."""
+    async with relayed(raw_server, OK, headers=[('Host', None)]) as (server, peer):
+        await exchange(wire, server, 'GET /')
+        assert [f'127.0.0.1:{peer.port}'] == peer.asked[0].values('Host')
+
+
+async def test_a_request_may_go_on_changed(raw_server):
+    """What a handler puts into its table is what the origin is asked."""
+
+    async def chunks():
+        yield b'ab'
+        yield 'cd'
+
+    async with raw_server(OK) as peer:
+        url = '/new?x'
+
+        async def handler(request):
+            match request.path:
+                case '/text':
+                    changed = {'body': 'caf\u00e9', 'headers': {'Content-Type': 'text/plain'}}
+                case '/list':
+                    changed = {'headers': {'Content-Length': 4}, 'body': iter([b'ab', b'cd'])}
+                case '/none':
+                    changed = {'method': 'GET', 'body': None}
+            return await http.forward({**request, 'url': url, **changed}, peer.url)
+
+        async with http.listen('127.0.0.1', 0, handler) as server:
+            for path in '/text', '/list', '/none':
+                await http.request(url=server.url + path, method='PUT', body='x')
+    assert ['PUT /new?x', 'PUT /new?x', 'GET /new?x'] == [
+        asked.line.removesuffix(' HTTP/1.1') for asked in peer.asked
+    ]
+    assert ['caf\u00e9'.encode(), b'abcd', b''] == [asked.body for asked in peer.asked]
+
+
+async def test_a_body_of_unknown_length_goes_in_chunks():
+    """One that is empty has the length 0."""
+
+    async def chunks(count):
+        for _ in range(count):
+            yield 'ab'
+
+    def handler(request):
+        names = 'Content-Length', 'Transfer-Encoding'
+        return {'status': 200, 'json': [*map(request.headers.get, names), request.body]}
+
+    async with http.listen('127.0.0.1', 0, handler) as origin:
+        for count, expected in (0, ['0', None, '']), (2, [None, 'chunked', 'abab']):
+            table = {'method': 'POST', 'url': '/', 'body': chunks(count)}
+            answer = await http.forward(table, origin.url)
+            assert expected == http.Response(answer, body=await answer['body'].read()).json()
+
+
+@pytest.mark.parametrize(
+    ('changed', 'right'),
+    [
+        ({'url': 'http://elsewhere.example/'}, "'url'"),
+        ({'url': '/a b'}, "'url'"),
+        ({'url': None}, "'url'"),
+        ({'method': 'GET /x HTTP/1.1\r\n'}, "'method'"),
+        ({'headers': {'X': 'a\r\nb'}}, 'control'),
+        ({'headers': {'X Y': 'a'}}, 'token'),
+        ({'host': 'a"b'}, "'host'"),
+        ({'scheme': 'ftp'}, "'scheme'"),
+        ({'body': [1]}, "'body'"),
+        ({'body': iter([1])}, "'body'"),
+    ],
+)
+async def test_a_table_that_no_server_gives_is_refused(raw_server, changed, right):
+    """Nothing of it reaches the origin."""
+    table = {'method': 'PUT', 'url': '/', 'headers': {}, 'host': 'h', **changed}
+    async with raw_server(OK) as peer:
+        with pytest.raises(http.TableError, match=right):
+            await http.forward(table, peer.url)
+    assert [] == peer.asked
+
+
+async def test_credentials_of_the_url_are_for_the_origin(raw_server, wire):
+    """As an override is; those of the client stay behind."""
+    async with raw_server(OK) as peer:
+        proxy = http.proxy(peer.url.replace('//', '//u:p@'))
+        async with http.listen('127.0.0.1', 0, proxy) as server:
+            await exchange(wire, server, 'GET /', 'Authorization: Bearer theirs')
+    assert ['Basic dTpw'] == peer.asked[0].values('Authorization')
+
+
+# The answer
+
+
+async def test_the_client_is_answered_what_the_origin_answers(raw_server, wire):
+    """Status, reason, headers in their order; nothing is added, undone or followed."""
+    answer = (
+        b'HTTP/1.1 302 Gone \xe9lsewhere\r\nLocation: http://x/\r\nSet-Cookie: a=1\r\nX: \xff\r\n'
+        b'Set-Cookie: b=2\r\nDate: then\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n'
+        b'Connection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\r\nabcd'
+    )
+    expected = (
+        b'HTTP/1.1 302 Gone \xe9lsewhere\r\nLocation: http://x/\r\nSet-Cookie: a=1\r\nX: \xff\r\n'
+        b'Set-Cookie: b=2\r\nDate: then\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd'
+    )
+    async with relayed(raw_server, answer) as (server, _), wire(server) as client:
+        client.ask('GET /')
+        assert expected == await client.reader.readexactly(len(expected))
+        client.ask('GET /', 'Connection: close')
+        assert len(expected) + len(b'Connection: close\r\n') == len(await client.rest())
+
+
+@pytest.mark.parametrize('status', [200, 299, 404, 500, 599, 600, 999])
+async def test_any_status_goes_back(raw_server, wire, status):
+    """A callback's own ends at 599, but not that of an origin."""
+    answer = b'HTTP/1.1 %d \r\nContent-Length: 0\r\n\r\n' % status
+    async with relayed(raw_server, answer) as (server, _):
+        assert status == (await exchange(wire, server, 'GET /'))[0]
+
+
+@pytest.mark.parametrize(
+    ('method', 'start', 'fields'),
+    [
+        ('HEAD', '200 OK', ['Content-Length: 1000']),
+        ('HEAD', '200 OK', []),
+        ('GET', '204 No Content', []),
+        ('GET', '304 Not Modified', ['Content-Length: 1000', 'ETag: "x"']),
+        ('GET', '304 Not Modified', ['ETag: "x"']),
+    ],
+)
+async def test_an_answer_without_a_body_keeps_what_its_head_says(
+    raw_server, wire, method, start, fields
+):
+    """And its connection goes on, as that of the origin."""
+    head = '\r\n'.join((f'HTTP/1.1 {start}', 'Date: D', *fields, '\r\n')).encode()
+    async with relayed(raw_server, head) as (server, peer), wire(server) as client:
+        for _ in range(2):
+            client.ask(f'{method} /')
+            given = await client.reader.readuntil(b'\r\n\r\n')
+            assert sorted(head.lower().split(b'\r\n')) == sorted(given.lower().split(b'\r\n'))
+        # aiohttp has an answer to HEAD that says nothing of its end last to the close.
+        assert (2 if start == '200 OK' and not fields else 1) == peer.connections
+
+
+async def test_the_head_does_not_wait_for_the_body(raw_server, wire):
+    """As of a stream of events in which nothing has happened yet."""
+    head = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+
+    async def origin(line):
+        await line.request()
+        await line.send(head)
+        await seen.wait()
+        await line.send(b'2\r\nok\r\n0\r\n\r\n')
+
+    seen = asyncio.Event()
+    async with relayed(raw_server, origin) as (server, _), wire(server) as client:
+        client.ask('GET /')
+        assert b'chunked' in await client.reader.readuntil(b'\r\n\r\n')
+        seen.set()
+        assert b'2\r\nok\r\n0\r\n\r\n' == await client.reader.readexactly(12)
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [
+        b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n',
+    ],
+)
+async def test_an_answer_that_breaks_off_breaks_off(raw_server, wire, answer, caplog):
+    """Nobody takes a part of it for the whole; it is told in the log."""
+
+    async def origin(line):
+        await line.request()
+        await line.send(answer)
+
+    async with relayed(raw_server, origin) as (server, _), wire(server) as client:
+        client.ask('GET /')
+        rest = await client.rest()
+    assert b'ok' in rest
+    assert not rest.endswith(b'0\r\n\r\n')
+    assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
+
+
+async def test_a_client_that_leaves_ends_the_answer(raw_server, wire):
+    """The origin's connection is closed, in the middle of it."""
+
+    async def origin(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n')
+        closed.set_result(await line.reader.read())
+
+    closed = asyncio.get_running_loop().create_future()
+    async with relayed(raw_server, origin) as (server, _):
+        async with wire(server) as client:
+            client.ask('GET /')
+            await client.reader.readuntil(b'ok')
+        assert b'' == await closed
+
+
+@pytest.mark.parametrize(
+    ('answer', 'text'),
+    [
+        (b'garbage\r\n\r\n', 'GET http://127.0.0.1'),
+        (b'HTTP/1.1 101 Go\r\n\r\n', '101'),
+        (b'HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 0\r\n\r\n', ''),
+        (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n', 'coding'),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n', ''),
+    ],
+)
+async def test_an_answer_that_is_none_is_a_502(raw_server, wire, answer, text, caplog):
+    """Its body says no more; the log tells, without the query."""
+    async with relayed(raw_server, answer) as (server, _):
+        status, _, body = await exchange(wire, server, 'GET /x?secret')
+    assert (502, b'Bad Gateway') == (status, body)
+    [record] = caplog.records
+    assert logging.WARNING == record.levelno
+    assert text in record.getMessage()
+    assert 'secret' not in record.getMessage()
+
+
+async def test_the_client_s_own_fault_is_no_502(raw_server, wire, caplog):
+    """The server answers it as if it had read the body itself."""
+
+    async def origin(line):
+        await line.reader.read()
+
+    async with relayed(raw_server, origin) as (server, _):
+        broken = {'body': b'no chunk\r\n\r\n'}
+        assert (
+            400
+            == (await exchange(wire, server, 'PUT /', 'Transfer-Encoding: chunked', **broken))[0]
+        )
+    assert not caplog.records
+
+
+async def test_no_connection_is_a_502(wire, caplog):
+    """As where nobody listens."""
+    async with http.listen('127.0.0.1', 0, lambda request: {'status': 200}) as origin:
+        url = origin.url
+    async with http.listen('127.0.0.1', 0, http.proxy(url)) as server:
+        assert 502 == (await exchange(wire, server, 'GET /'))[0]
+
+
+async def test_an_answer_has_a_limit_where_one_is_given(raw_server, wire, caplog):
+    """A 502 where its length says so; what passes it in the middle breaks off."""
+
+    async def chunks(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+        await seen.wait()
+        await line.send(b'2\r\nok\r\n0\r\n\r\n')
+
+    seen = asyncio.Event()
+    async with relayed(raw_server, OK, max_body=1) as (server, _):
+        assert 502 == (await exchange(wire, server, 'GET /'))[0]
+    async with relayed(raw_server, OK, max_body=2) as (server, _):
+        assert 200 == (await exchange(wire, server, 'GET /'))[0]
+    async with relayed(raw_server, chunks, max_body=1) as (server, _), wire(server) as client:
+        client.ask('GET /')
+        await client.reader.readuntil(b'\r\n\r\n')
+        seen.set()
+        assert b'' == await client.rest()
+
+
+async def test_a_total_ends_all(raw_server, wire):
+    """Up to the head of the answer."""
+
+    async def origin(line):
+        await line.reader.read()
+
+    async with relayed(raw_server, origin, timeout=0.05) as (server, _):
+        assert 504 == (await exchange(wire, server, 'GET /'))[0]
+
+
+# Hops
+
+
+async def test_no_request_goes_round_for_ever(wire):
+    """A relay that sends on to itself, by whatever way, is told by Via (RFC 9110 7.6.3)."""
+    passed = 0
+
+    async def handler(request):
+        nonlocal passed
+        passed += 1
+        return await http.forward(request, server.url)
+
+    async with http.listen('127.0.0.1', 0, handler) as server:
+        assert 508 == (await exchange(wire, server, 'GET /'))[0]
+    assert 11 == passed
+
+
+async def test_trace_is_not_for_clients(raw_server, wire):
+    """It would show what is laid over their requests."""
+    async with relayed(raw_server, OK, bearer='secret') as (server, peer):
+        assert 501 == (await exchange(wire, server, 'TRACE /'))[0]
+    assert [] == peer.asked
+
+
+async def test_options_go_as_far_as_they_may(raw_server, wire):
+    """``Max-Forwards: 0`` is for the relay itself (RFC 9110 7.6.2)."""
+    async with relayed(raw_server, OK) as (server, peer):
+        assert 204 == (await exchange(wire, server, 'OPTIONS *', 'Max-Forwards: 0'))[0]
+        assert 200 == (await exchange(wire, server, 'OPTIONS *', 'Max-Forwards: 3'))[0]
+    assert [['2']] == [asked.values('Max-Forwards') for asked in peer.asked]
+
+
+# Ways to an origin
+
+
+async def test_a_middleware_may_be_around_it(raw_server):
+    """What ``listen`` reads from it is there, and an answer that flows is compressed."""
+    answer = b'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5000\r\n\r\n'
+    async with raw_server(answer + b'x' * 5000) as peer:
+        handler = http.compress(http.proxy(peer.url), codings=['gzip'])
+        assert ('raw', None) == (handler.into, handler.max_body)
+        async with http.listen('127.0.0.1', 0, handler) as server:
+            response = await http.request(url=server.url, into='raw')
+            assert 'gzip' == response.headers['Content-Encoding']
+            assert len(await response.body.read()) < 5000
+            assert 'x' * 5000 == (await http.request(url=server.url)).body
+
+
+async def test_an_origin_may_be_a_unix_socket_or_have_tls(raw_server, wire, certificates, tmp_path):
+    """By ``unix`` and ``tls``."""
+    unix = str(tmp_path / 'origin')
+    async with relayed(raw_server, OK) as (server, _):
+        pass
+    async with (
+        raw_server(OK, unix=unix) as one,
+        raw_server(OK, tls=certificates.server) as other,
+    ):
+        for peer, overrides in (one, {'unix': unix}), (other, {'tls': {'ca': certificates.ca}}):
+            proxy = http.proxy(peer.url, **overrides)
+            async with http.listen('127.0.0.1', 0, proxy) as server:
+                assert 200 == (await exchange(wire, server, 'GET /'))[0]
+                assert 1 == len(peer.asked)
+
+
+async def test_tls_in_front_is_told(raw_server, certificates):
+    """The origin learns of the scheme that the client used."""
+    async with raw_server(OK) as peer:
+        proxy = http.proxy(peer.url)
+        async with http.listen('127.0.0.1', 0, proxy, tls=certificates.server) as server:
+            trust = ssl.create_default_context(cafile=certificates.ca)
+            url = f'https://localhost:{server.port}/'
+            assert 200 == (await http.request(url=url, tls=trust)).status
+    assert ['https'] == peer.asked[0].values('X-Forwarded-Proto')
+
+
+async def test_relays_behind_each_other_tell_the_first_client(wire):
+    """Where each trusts the one before it."""
+
+    def handler(request):
+        return {'status': 200, 'json': [request.ip, request.scheme, request.host, request.port]}
+
+    trusted = {'trusted_proxies': ['127.0.0.1']}
+    async with (
+        http.listen('127.0.0.1', 0, handler, **trusted) as origin,
+        http.listen('127.0.0.1', 0, http.proxy(origin.url), **trusted) as inner,
+        http.listen('127.0.0.1', 0, http.proxy(inner.url), **trusted) as outer,
+    ):
+        said = 'X-Forwarded-For: 192.0.2.7', 'X-Forwarded-Host: public.example'
+        *_, body = await exchange(wire, outer, 'GET /', *said, 'X-Forwarded-Proto: https')
+    assert b'["192.0.2.7","https","public.example",443]' == body
+
+
+# WebSockets
+
+
+async def test_a_websocket_gets_what_both_ends_say(raw_server, frames):
+    """Headers and the subprotocol both ways, but for what the relay says for itself."""
+
+    async def chat(socket):
+        given = socket.request.headers
+        names = 'Cookie', 'Origin', 'X-Forwarded-For', 'Via', 'Accept', 'User-Agent'
+        await socket.send(repr([given.get(name) for name in names]))
+        await socket.send(repr((socket.request.url, socket.protocol)))
+
+    websocket = {'callback': chat, 'protocols': ['two', 'three'], 'origins': '*'}
+    answer = {'headers': [('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')], 'websocket': websocket}
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: answer) as origin,
+        http.listen('127.0.0.1', 0, http.proxy(origin.url + '/base')) as server,
+        http.websocket(
+            url=server.url + '/x?y',
+            protocols=['one', 'two'],
+            headers={'Cookie': 'c=d', 'Origin': 'https://page.example'},
+        ) as socket,
+    ):
+        expected = ['c=d', 'https://page.example', '127.0.0.1', '1.1 aioluahttp']
+        assert repr([*expected, '*/*', 'aioluahttp']) == await anext(socket)
+        assert repr(('/base/x?y', 'two')) == await anext(socket)
+        assert 'two' == socket.protocol
+        assert ['a=1', 'b=2'] == socket.response.headers.getall('Set-Cookie')
+
+
+@pytest.mark.parametrize(
+    ('fields', 'status', 'text'),
+    [((), 403, b'no'), (('Sec-WebSocket-Protocol: a, a',), 400, b'Bad Request')],
+)
+async def test_the_refusal_of_a_websocket_is_the_answer(
+    raw_server, wire, frames, fields, status, text
+):
+    """That of the origin goes back; what can be no request is refused before."""
+    refusal = b'HTTP/1.1 403 No\r\nContent-Length: 2\r\nX: y\r\n\r\nno'
+    async with relayed(raw_server, refusal) as (server, peer):
+        given = await exchange(wire, server, 'GET /', *frames.asking, *fields)
+        assert (status, text) == (given[0], given[2])
+        assert (status == 403) == bool(peer.asked)

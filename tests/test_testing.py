@@ -1,0 +1,83 @@
+"""What tests need."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+import urllib.request
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.testing import serve, serve_in_thread
+
+
+def where(request):
+    return {'status': 200, 'json': [threading.get_ident(), request.path]}
+
+
+async def test_a_handler_is_served_in_a_line():
+    """On a free port, with the options of ``listen``."""
+    mistakes = []
+
+    def fail(request):
+        raise ValueError('mine')
+
+    async with (
+        serve(where) as server,
+        serve(fail, on_error=lambda error, _: mistakes.append(str(error))) as failing,
+    ):
+        assert 200 == (await http.request(url=server.url)).status
+        assert 500 == (await http.request(url=failing.url)).status
+    assert ['mine'] == mistakes
+
+
+def test_a_handler_is_served_to_code_that_is_not_async():
+    """In a thread, which ends with the block."""
+    before = threading.active_count()
+    with serve_in_thread(where) as server:
+        with urllib.request.urlopen(f'{server.url}/x') as response:
+            thread, path = json.load(response)
+        assert ('/x', False) == (path, thread == threading.get_ident())
+    assert (before, 'closed') == (threading.active_count(), server.status)
+
+
+def test_an_option_that_is_wrong_is_told_here():
+    """And no thread is left."""
+    before = threading.active_count()
+    with pytest.raises(http.TableError, match='max_body'), serve_in_thread(where, max_body='x'):
+        pass
+    assert before == threading.active_count()
+
+
+def test_what_the_block_raises_passes():
+    """The server is closed all the same."""
+    with pytest.raises(KeyError), serve_in_thread(where) as server:
+        raise KeyError
+    assert 'closed' == server.status
+
+
+def test_the_fixture_serves(http_serve):
+    """As many handlers as a test needs."""
+    for server in http_serve(where), http_serve(where, server_header='tables'):
+        with urllib.request.urlopen(server.url) as response:
+            assert 200 == response.status
+    assert 'tables' == response.headers['Server']
+
+
+def test_the_plugin_imports_nothing_heavy():
+    """pytest imports it in every run, of other projects too."""
+    code = textwrap.dedent("""
+        import sys, pytest
+        before = set(sys.modules)
+        import pytest_aioluahttp
+        print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))
+    """)
+    output = subprocess.check_output([sys.executable, '-c', code], text=True)
+    assert ['pytest_aioluahttp'] == output.split()
+
+
+def test_the_plugin_is_found_by_its_entry_point(request):
+    """It needs no line in a conftest."""
+    assert request.config.pluginmanager.hasplugin('aioluahttp')
