@@ -6,7 +6,7 @@ import os
 import pytest
 
 from aioluahttp.headers import Headers
-from aioluahttp.selection import is_there, select
+from aioluahttp.selection import tag_of, select
 
 TIME = 1_000_000_000
 STAMP = 'Sun, 09 Sep 2001 01:46:40 GMT'
@@ -151,8 +151,8 @@ def test_a_file_that_is_missing_is_none(file, name):
 def test_what_is_no_file_is_an_error(file, tmp_path):
     """Nor is what leads nowhere."""
     with pytest.raises(IsADirectoryError):
-        is_there(str(tmp_path))
+        tag_of(str(tmp_path))
     loop = tmp_path / 'loop'
     loop.symlink_to(loop)
     with pytest.raises(OSError, match='loop'):
-        is_there(str(loop))
+        tag_of(str(loop))

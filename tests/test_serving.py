@@ -66,7 +66,7 @@ async def with_web(engine):
     else:
         application = web.Application(client_max_size=1)  # which is not heeded
         application.router.add_route('*', '/{tail:.*}', to_web(served.handler, **served.OPTIONS))
-    runner = web.AppRunner(application, shutdown_timeout=1)
+    runner = web.AppRunner(application, shutdown_timeout=1, lingering_time=0.1)
     await runner.setup()
     with listening() as sock:
         await web.SockSite(runner, sock).start()

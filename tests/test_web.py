@@ -15,7 +15,7 @@ from aioluahttp.web import to_application, to_web
 async def serve(application):
     """Serve an application of aiohttp's."""
     before = asyncio.all_tasks()
-    runner = web.AppRunner(application, shutdown_timeout=1)
+    runner = web.AppRunner(application, shutdown_timeout=1, lingering_time=0.1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, '127.0.0.1', 0)
