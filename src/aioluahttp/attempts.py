@@ -15,7 +15,7 @@ import aiohttp
 import yarl
 from aiohttp import ClientHandlerType
 
-from .bodies import Body, Source, Terms, read_body
+from .bodies import Body, Inflow, Terms, read_body
 from .delivery import Delivery
 from .errors import ProtocolError
 from .headers import Headers
@@ -222,7 +222,7 @@ async def _ask(
     if terms:
         answer = await request
         headers = Headers(answer.headers)
-        source = Source(answer.content, answer.protocol, answer.tls, answer, delivery)
+        source = Inflow(headers, answer.content, answer.protocol, answer.tls, answer, delivery)
         if delivery:
             delivery.answered(answer.content, flows=True)
         return _received(answer, headers, Body(headers, source, terms))
