@@ -15,14 +15,14 @@ ROWS = [
         codings encoders events forms forwarded multipart ranges selection shapes streams
         eventstreams outbox sinks uploads
         channels checks tables
-        conversion folders framing handshakes heads sockets supply taps
+        conversion folders framing handshakes heads pairs sockets supply taps
         answers delivery environment hops landing outgoing redirects scopes sending taking
-        bodies handling incoming
-        attempts
-        answering compression direct flowing lean options origins sendfile streaming
+        bodies dialing handling incoming
+        attempts handover
+        answering compression direct flowing lean options origins outbound sendfile streaming
         adapting upgrading limits linting logs passing paths recordings tracing
-        defaults exchange pacing replays transport
-        asgi dialing downloads
+        defaults exchange inprocess pacing replays transport
+        asgi downloads
         bridging
         client connections web
         acceptor display pool retrying
