@@ -122,8 +122,8 @@ class InProcess(Handling):
             request = Request({key: one for key, one in request.items() if key not in ROUTE})
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
         arguments = arguments_of(request, target)
-        if kept := self._cookies.filter_cookies(target):
-            headers = arguments['headers']
+        if len(self._cookies):
+            headers, kept = arguments['headers'], self._cookies.filter_cookies(target)
             given = parse_cookies('; '.join(headers.getall('Cookie', ())).split(';'))
             both = given | {name: one.coded_value for name, one in kept.items()}
             headers['Cookie'] = '; '.join(f'{name}={value}' for name, value in both.items())
@@ -176,7 +176,8 @@ class InProcess(Handling):
         self, request: Request, target: yarl.URL, out: Ready, source: Answered | None
     ) -> Response[Any]:
         status, reason, headers = out.head()
-        self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie', ()), target)
+        if 'Set-Cookie' in headers:
+            self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
         limit = request.get('max_body', MAX_BODY)
         data: bytes | Body
         if isinstance(out.body, bytes) and not flows(request):
