@@ -63,7 +63,7 @@ class LostConnection(aiohttp.ClientError):
 
     def __init__(self, method: str, error: Exception, *, reused: bool) -> None:
         idempotent = method in IDEMPOTENT
-        self.repeatable = reused and idempotent
+        self.repeatable: bool = reused and idempotent
         super().__init__(LOSSES[idempotent].format(method) if reused else reason(error))
 
 
@@ -109,7 +109,7 @@ def peer_of(transport: Any) -> str | None:
 class Sending(aiohttp.ClientRequest):
     """Takes a connection that is fit for it, and notes which it was."""
 
-    reused = False
+    reused: bool = False
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol, transport = conn.protocol, conn.transport

@@ -63,7 +63,7 @@ class Inflow:
         held: Any,
         delivery: Delivery | None = None,
     ) -> None:
-        self.is_empty = content is aiohttp.EMPTY_PAYLOAD
+        self.is_empty: bool = content is aiohttp.EMPTY_PAYLOAD
         self._ends_itself = _ends_itself(headers, content)
         self._content, self._protocol, self._tls = content, protocol, tls
         self._held, self._delivery = held, delivery
@@ -178,7 +178,7 @@ class Body:
         self._told: int | None = None  # of them
         self._on_progress: Progress | None = None
         self._decoder = Decoder((), terms.limit) if terms.raw else decoder_for(headers, terms.limit)
-        self.decoded = bool(self._decoder.stages) and not source.is_empty
+        self.decoded: bool = bool(self._decoder.stages) and not source.is_empty
         if self.decoded:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)

@@ -117,7 +117,7 @@ class Client:
         via: Handler | None = None,
         **defaults: Unpack[RequestTable],
     ) -> None:
-        self.closed = False
+        self.closed: bool = False
         self._defaults = Defaults(base_url, defaults)
         self._trust_env = trust_env
         self._cookies = _checked_cookies(cookies)

@@ -51,7 +51,7 @@ class Delivery(aiohttp.Payload):
         self._protocol: Any = None
         self._transport: Any = None  # unless it is TLS, which asyncio ends in time
         self.read_timeout: float | None = None  # from when all is sent
-        self.is_done = False  # all of it, and not given up
+        self.is_done: bool = False  # all of it, and not given up
 
     @property
     def autoclose(self) -> bool:

@@ -48,10 +48,11 @@ class Origin:
     def __init__(self, url: yarl.URL, tls: Any, server_name: str | None) -> None:
         secure = url.scheme == 'https'
         self.url = url
-        self.host, self.port = url.raw_host or '', url.port
+        self.host: str = url.raw_host or ''
+        self.port: int | None = url.port
         self.ssl = tls
         self.server_hostname = server_name
-        self.connection_key = ConnectionKey(
+        self.connection_key: ConnectionKey = ConnectionKey(
             self.host, self.port, secure, tls, None, None, None, server_name
         )
 
