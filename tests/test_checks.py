@@ -1,5 +1,6 @@
 """One check for each key: what it takes, what it gives back, what it refuses."""
 
+import asyncio
 import doctest
 import enum
 import http
@@ -233,6 +234,7 @@ BAD = [
     ('into', PurePosixPath('a\0'), "'a\\x00'); it must be a path without NUL"),
     ('resume', 1, 'is 1; it must be a bool'),
     ('on_progress', True, 'is True; it must be a function of (done, total)'),
+    ('on_progress', asyncio.sleep, '; it must be a function that is not async'),
     ('check', 'yes', "is 'yes'; it must be a bool, or a collection of the statuses to accept"),
     ('check', b'ab', "is b'ab'; it must be a bool, or a collection"),
     ('check', 200, 'is 200; it must be a bool, or a collection'),

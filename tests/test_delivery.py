@@ -226,6 +226,21 @@ async def test_a_body_that_breaks_off_breaks_its_answer_off(raw_server, into, er
     assert error is caught.value
 
 
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize('body', [LARGE, 'é' * len(LARGE), io.BytesIO(LARGE)], ids=type)
+@pytest.mark.parametrize('error', [ValueError('mine'), ConnectionResetError('mine')])
+async def test_what_on_progress_raises_is_raised(into, body, error):
+    """As it is, also for a body that is there whole; the connection is closed."""
+
+    def fails(done, total):
+        raise error
+
+    async with http.listen('127.0.0.1', 0, echo, into='stream', max_body=None) as server:
+        with pytest.raises(type(error)) as caught:
+            await ask(server, body=body, into=into, on_progress=fails)
+    assert error is caught.value
+
+
 async def test_a_broken_body_is_known_before_the_head_is_read(raw_server):
     """As the head came first, but nobody had looked."""
     content = aiohttp.StreamReader(None, 1024, loop=asyncio.get_running_loop())

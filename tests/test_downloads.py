@@ -374,6 +374,22 @@ async def test_a_part_that_does_not_fit_is_refused(raw_server, path, second):
     assert len(part) >= 6
 
 
+@pytest.mark.parametrize('limit', [10, 11])
+async def test_what_was_there_counts_for_the_limit(raw_server, path, limit):
+    """One that the whole passes lets nothing more be written."""
+    handler = Answering(cut(answer(200, b'one version', f'ETag: {TAG}')), rest(6, b'rsion', 11))
+    async with raw_server(handler) as peer:
+        await handler.broken(peer, path)
+        table = {'url': peer.url, 'into': path, 'resume': True, 'max_body': limit}
+        if limit < 11:
+            with pytest.raises(http.BodyTooLarge, match=f'^GET {peer.url}/: '):
+                await http.request(table)
+            assert b'one ve' == (path.parent / '.file.part').read_bytes()
+        else:
+            await http.request(table)
+            assert b'one version' == path.read_bytes()
+
+
 async def test_a_part_that_nobody_asked_for_is_refused(raw_server, path):
     """There is nothing that it would go on with."""
     async with raw_server(rest(0, b'abc', 3)) as peer:

@@ -107,6 +107,13 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         assert not sink.is_open
 
 
+def test_much_is_written_in_order(tmp_path):
+    """Also where it is no multiple of what is written at a time."""
+    data = os.urandom(sinks.WRITE * 2 + 1)
+    make(Sink(tmp_path / 'a'), data, memoryview(data)).keep()
+    assert data * 2 == (tmp_path / 'a').read_bytes()
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     """By the write, or at the end."""
     sink = make(Sink(tmp_path / 'a'))

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from aioluahttp.errors import TableError
-from aioluahttp.supply import PIECE, Supply, check_again, is_one_shot, to_supply
+from aioluahttp.supply import PIECE, Supply, Whole, check_again, is_one_shot, to_supply
 from aioluahttp.tables import Response
 
 
@@ -222,6 +222,16 @@ async def test_a_cancelled_read_is_waited_for():
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await reading
+
+
+async def test_what_is_whole_can_be_drawn_in_pieces():
+    """As often as it takes."""
+    supply = Whole('text', bytes(PIECE + 1))
+    for _ in range(2):
+        await supply.open()
+        chunks = supply.chunks(bytes)
+        assert [PIECE, 1] == [len(chunk) async for chunk in chunks]
+    assert ('text', PIECE + 1, False) == (supply.body, supply.length, supply.is_spent)
 
 
 @pytest.mark.parametrize('body', [None, '', 'a', b'a'])

@@ -15,7 +15,7 @@ import yarl
 
 import aioluahttp as http
 from aioluahttp.errors import Refused
-from aioluahttp.transport import Transport
+from aioluahttp.transport import LARGE, Transport
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -180,6 +180,14 @@ async def test_framing_is_the_library_s(sent, fields, expected):
     asked = await sent(**fields)
     framing = ('content-length', 'transfer-encoding', 'te')
     assert expected == [pair for pair in asked.headers if pair[0].lower() in framing]
+
+
+@pytest.mark.parametrize('size', [LARGE // 4, LARGE], ids=str)
+async def test_so_it_is_of_a_large_body(sent, size):
+    """Which may go out in pieces, with the type that it has anyway."""
+    asked = await sent(body='a' * size, headers={'Content-Length': 5})
+    assert (b'a' * size, [str(size)]) == (asked.body, asked.values('Content-Length'))
+    assert ['text/plain; charset=utf-8'] == asked.values('Content-Type')
 
 
 async def test_what_belongs_to_one_hop_is_not_passed_on(sent):

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aioluahttp as http
-from aioluahttp import url
+from aioluahttp import uploads, url
 from aioluahttp.errors import BodyTooLarge, ProtocolError
 from aioluahttp.forms import encode_multipart
 from aioluahttp.headers import Headers
@@ -275,6 +275,14 @@ async def test_a_large_file_is_on_disk(folder, tmp_path, spool, on_disk):
     assert [] == folder()
 
 
+async def test_a_file_is_written_batch_by_batch(monkeypatch):
+    """In order, and none of it twice."""
+    monkeypatch.setattr(uploads, 'BATCH', 100_000)
+    form = await read([upload(BIG)], spool=70_000)
+    assert BIG == form['f']['body'].read()
+    close_form(form)
+
+
 async def test_closing_a_form_without_files_does_nothing():
     """Any form can be closed, also twice."""
     form = await read([text_part('x'), upload(b'y')])
@@ -303,8 +311,9 @@ async def test_a_form_that_fails_leaves_no_file(folder, options, error):
 
 
 @on_linux
-async def test_a_form_that_is_cancelled_leaves_no_file(folder, until):
+async def test_a_form_that_is_cancelled_leaves_no_file(folder, until, monkeypatch):
     """A reader that gives up while the body still comes closes the files."""
+    monkeypatch.setattr(uploads, 'BATCH', 1)
     kind, body = encode_multipart([upload(BIG), upload(BIG)])
 
     async def hanging():

@@ -9,6 +9,7 @@ import sys
 from base64 import b64encode
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping, Set
 from functools import lru_cache
+from inspect import iscoroutinefunction
 from os import PathLike, fsdecode, fsencode
 from typing import Any
 from urllib.parse import unquote
@@ -369,6 +370,12 @@ def check_function(key: str, right: str) -> Callable[[Any], Any]:
     return check
 
 
+def check_progress(value: Any) -> Any:
+    if iscoroutinefunction(value):  # nobody would await it
+        raise TableError.of('on_progress', value, 'a function that is not async')
+    return check_function('on_progress', 'a function of (done, total)')(value)
+
+
 def as_it_is(value: Any) -> Any:
     return value
 
@@ -390,7 +397,7 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'redirects': check_count('redirects'),
     'into': check_landing,
     'resume': check_flag('resume'),
-    'on_progress': check_function('on_progress', 'a function of (done, total)'),
+    'on_progress': check_progress,
     'max_body': check_max_body,
     'check': check_check,
     'auth': check_auth,

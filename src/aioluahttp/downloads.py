@@ -9,9 +9,9 @@ from hashlib import sha256
 from mmap import mmap
 from typing import Any
 
-from .errors import ProtocolError, shown
+from .errors import BodyTooLarge, ProtocolError, shown
 from .headers import Headers
-from .ranges import parse_content_range, validator_of
+from .ranges import ContentRange, parse_content_range, validator_of
 from .sinks import Part, Sink
 from .streams import Stream
 from .tables import Request, Response, described
@@ -197,8 +197,16 @@ def _going_on(part: Part, request: Request, response: Response[Any]) -> int | No
     elif not _is_same(part, headers) or response['body'].decoded:
         what = 'the rest that came is of another version'
     else:
+        _check_last(request, found)
         return known
     raise ProtocolError(f'{described(request)}: {what}')
+
+
+def _check_last(request: Request, found: ContentRange) -> None:
+    # The transport counts what comes, and not what was there.
+    limit = request.get('max_body')
+    if limit is not None and (found.last or 0) >= limit:
+        raise BodyTooLarge(f'{described(request)}: the body passed max_body')
 
 
 def _check_length(request: Request, size: int, length: int | None) -> None:

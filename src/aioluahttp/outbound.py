@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -30,7 +30,7 @@ from .errors import (
 from .headers import ONE_HOP, Headers, given_length, is_secret
 from .landing import is_whole, to_body
 from .streams import Stream
-from .supply import PIECE, Supply
+from .supply import Supply, Whole
 from .tables import Request, Response, SentRequest, described
 from .tls import client_context
 
@@ -38,6 +38,7 @@ __all__ = [
     'MAX_BODY',
     'arguments_of',
     'body_of',
+    'in_pieces',
     'reached',
     'response_of',
     'supplied',
@@ -183,10 +184,7 @@ def _data(request: Request, headers: Headers) -> bytes | Delivery:
     progress = request.get('on_progress')
     supply = supply_of(request)
     if supply is None:
-        data = wire_body(headers, request['body'])
-        if len(data) < LARGE:
-            return data
-        return Delivery(Supply(Slices(data)), len(data), bytes, progress)
+        return wire_body(headers, request['body'])
     headers.setdefault('Content-Type', supply.kind or 'application/octet-stream')
     length = given_length(request['headers'])
     if supply.length is not None and length not in (None, supply.length):
@@ -200,15 +198,17 @@ def _encoded(headers: Headers, chunk: Any) -> bytes:
     return wire_body(headers, check_body(chunk))
 
 
-class Slices:
-    """A large body in pieces, from the start each time."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __iter__(self) -> Iterator[bytes]:
-        data = self._data
-        return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
+def in_pieces(request: Request) -> Request:
+    """Give a large body piece by piece, where it is there whole."""
+    body = request.get('body')
+    if not isinstance(body, str | bytes) or len(body) < LARGE / 4:  # bytes of a character
+        return request
+    headers = request['headers'].copy()
+    headers.popall('Content-Length', None)  # it may be wrong, as for any other that is whole
+    data = wire_body(headers, body)
+    if len(data) < LARGE:
+        return request
+    return request | {'headers': headers, 'body': Whole(body, data)}
 
 
 def _headers(request: Request, target: yarl.URL) -> Headers:

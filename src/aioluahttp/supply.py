@@ -15,7 +15,7 @@ from .checks import is_file
 from .errors import TableError
 from .tables import Response
 
-__all__ = ['PIECE', 'Supply', 'check_again', 'is_one_shot', 'to_supply']
+__all__ = ['PIECE', 'Supply', 'Whole', 'check_again', 'is_one_shot', 'to_supply']
 
 T = TypeVar('T')
 
@@ -110,6 +110,26 @@ class Supply:
         """Close an iterator that was never begun; one that was has been closed."""
         if not (self._begun or is_file(self.body)) and self._one_shot:
             await close(self.body)
+
+
+class Whole(Supply):
+    """A body that is there, to be sent in pieces.
+
+    Args:
+        body: As it was given.
+        data: Its bytes.
+    """
+
+    def __init__(self, body: str | bytes, data: bytes) -> None:
+        super().__init__(body)
+        self._data = data
+        self.length = len(data)
+
+    def chunks(self, encode: Callable[[Any], bytes]) -> Chunks:
+        """Begin to draw: slices, which are bytes already."""
+        data = self._data
+        starts = range(0, len(data), PIECE)
+        return Chunks((data[start : start + PIECE] for start in starts), bytes)
 
 
 def to_supply(body: Any) -> Supply | None:

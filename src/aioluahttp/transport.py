@@ -19,6 +19,7 @@ from .outbound import (
     MAX_BODY,
     arguments_of,
     body_of,
+    in_pieces,
     reached,
     response_of,
     supplied,
@@ -105,9 +106,11 @@ class Transport:
             Error: Of the kinds that say what went wrong, each from aiohttp's own.
         """
         repeated = False
+        if exchange is None:
+            exchange, request = partial(supplied, self._try), in_pieces(request)
         while True:
             try:
-                return await (exchange or partial(supplied, self._try))(request)
+                return await exchange(request)
             except StaleConnection:  # ends, for each takes a connection out of the pool
                 continue
             except Exception as error:

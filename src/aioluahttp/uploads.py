@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ['close_form', 'read_form']
 
 STEP = 64 * 1024  # bytes: what a body in memory is cut into, since each part may copy a piece
+BATCH = 512 * 1024  # bytes for one turn of a thread, which costs more than to write a piece
 LABEL = 64  # bytes: no charset has a longer name
 
 
@@ -170,13 +171,26 @@ async def _file(part: PartBody, filename: str, spool: int | None, opened: ExitSt
 
 async def _write(part: PartBody, file: SpooledTemporaryFile[bytes], spool: int) -> None:
     """Write a body to a file, in a thread from where it is on disk."""
-    on_disk = False
+    held: list[bytes] = []  # for the disk
+    size = 0
     async for piece in part:
-        if not on_disk and file.tell() + len(piece) > spool:
-            on_disk = True
-            await in_thread(file.rollover)
-        if on_disk:
-            await in_thread(file.write, piece)
-        else:
+        if not held and file.tell() + len(piece) <= spool:
             file.write(piece)
-    await in_thread(file.seek, 0)
+            continue
+        held.append(piece)
+        size += len(piece)
+        if size >= BATCH:
+            await in_thread(_append, file, held)
+            held, size = [], 0
+    await in_thread(_end, file, held)
+
+
+def _append(file: SpooledTemporaryFile[bytes], pieces: list[bytes]) -> None:
+    file.rollover()  # to disk
+    file.writelines(pieces)
+
+
+def _end(file: SpooledTemporaryFile[bytes], pieces: list[bytes]) -> None:
+    if pieces:
+        _append(file, pieces)
+    file.seek(0)
