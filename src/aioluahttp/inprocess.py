@@ -48,6 +48,7 @@ from .taking import Flow, open_flow, take_whole, undoing
 __all__ = ['InProcess']
 
 IP = '127.0.0.1'  # of either side
+GRACE = 10.0  # seconds for the callback of a WebSocket to see that it has ended
 ROUTE = frozenset({'proxy', 'tls', 'unix'})  # what is said of a connection
 
 
@@ -72,14 +73,16 @@ class InProcess(Handling):
         self._closed = False
 
     async def close(self) -> None:
-        """End every body that flows, and every WebSocket."""
+        """End every body that flows, and let the callbacks of WebSockets end, at most 10 s."""
         self._closed = True
         for body in list(self._bodies):
             body.close('the client was closed')
             await body.aclose()
-        for task in self._talks:
+        if talks := self._talks.copy():
+            await asyncio.wait(talks, timeout=GRACE)
+        for task in talks:
             task.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
+        await asyncio.gather(*talks, return_exceptions=True)
 
     async def send(self, request: Request, *, sent: bool = False) -> Response[Any]:
         """Have a request in normal form answered. Follows no redirect.
@@ -126,7 +129,7 @@ class InProcess(Handling):
             headers = arguments['headers']
             given = parse_cookies('; '.join(headers.getall('Cookie', ())).split(';'))
             both = given | {name: one.coded_value for name, one in kept.items()}
-            headers['Cookie'] = '; '.join(f'{name}={value}' for name, value in both.items())
+            headers['Cookie'] = '; '.join(f'{name}={one}' for name, one in sorted(both.items()))
         return target, arguments
 
     def _head(self, request: Request, headers: Headers) -> Request:
@@ -247,11 +250,12 @@ class InProcess(Handling):
 
         async def run() -> None:
             try:
-                await talk(callback, end, Socket(end, protocol, table, response))
+                try:
+                    await talk(callback, end, Socket(end, protocol, table, response))
+                finally:
+                    await dismiss(callback)
             except Exception as error:
                 await self.mistaken(error, 'GET', target, table)
-            finally:
-                await dismiss(callback)
 
         task = asyncio.create_task(run(), name='WebSocket')
         self._talks.add(task)
