@@ -446,6 +446,8 @@ def test_what_flows_is_taken_as_it_is():
     chunks = iter(['x'])
     assert chunks is RESPONSE_CHECKS['body'](chunks)
     assert isinstance(RESPONSE_CHECKS['events'](iter([{'data': 'x'}])), AsyncIterator)
+    with pytest.raises(TableError, match="'events' is 5; it must be an iterator of tables"):
+        RESPONSE_CHECKS['events'](5)
 
 
 def test_what_flows_is_told_from_what_is_whole():
