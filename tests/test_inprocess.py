@@ -12,7 +12,8 @@ import pytest
 import aioluahttp as http
 
 GZIPPED = gzip.compress(b'hello')
-ENGINE = ('date', 'server', 'transfer-encoding')  # which are for a connection
+# Which are for a connection, or left out by the files of aiohttp.
+ENGINE = ('date', 'server', 'transfer-encoding', 'accept-ranges')
 
 
 @contextlib.asynccontextmanager
@@ -20,9 +21,10 @@ async def both(handler, **options):
     """Give two clients of a handler: over the wire, and in process."""
     async with http.listen('127.0.0.1', 0, handler) as server:
         url = {'base_url': server.url}
-        async with http.Client(**url, **options) as far, http.Client(
-            **url, via=handler, **options
-        ) as near:
+        async with (
+            http.Client(**url, **options) as far,
+            http.Client(**url, via=handler, **options) as near,
+        ):
             yield far, near
 
 
@@ -51,7 +53,7 @@ async def told(response):
     elif hasattr(body, 'read'):
         async with body:
             body = await body.read()
-    else:
+    elif body is not None:
         body = [event async for event in body]
     headers = [(name.lower(), one) for name, one in response.headers.items()]
     kept = sorted(pair for pair in headers if pair[0] not in ENGINE)
@@ -188,12 +190,6 @@ async def test_a_request_is_refused_as_on_the_wire(fields, status, into):
     assert [True] * 2 * flows == closed
 
 
-async def test_no_handler_is_asked_to_connect():
-    """501, as a server has no tunnels."""
-    async with http.Client(via=taking(), base_url='http://h') as client:
-        assert 501 == (await client.request(method='CONNECT')).status
-
-
 async def test_what_is_said_of_connections_counts_for_nothing(tmp_path):
     """Nor is anything looked for, so a table for production serves in a test."""
     handler = taking()
@@ -201,7 +197,10 @@ async def test_what_is_said_of_connections_counts_for_nothing(tmp_path):
         await client.request(url='https://h:99/a', tls={'ca': str(tmp_path / 'none')})
         await client.request(url='https://h', unix='/none')
     (first, second) = handler.seen
-    assert ('https', 'h', 99, 443) == (*(first[k] for k in ('scheme', 'host', 'port')), second['port'])
+    assert ('https', 'h', 99, 443) == (
+        *(first[k] for k in ('scheme', 'host', 'port')),
+        second['port'],
+    )
     assert 's3cret' not in str(handler.seen)
 
 
@@ -271,7 +270,11 @@ async def test_an_answer_may_pass_the_limit(body, into):
     """It counts what is decoded."""
 
     def handler(request):
-        coding = {'Content-Encoding': 'gzip'} if isinstance(data := body(), bytes) and data[:1] != b'x' else {}
+        coding = (
+            {'Content-Encoding': 'gzip'}
+            if isinstance(data := body(), bytes) and data[:1] != b'x'
+            else {}
+        )
         return {'status': 200, 'body': data, 'headers': coding}
 
     async with both(handler, into=into) as clients:
@@ -299,7 +302,9 @@ async def test_an_answer_may_be_written_to_a_file(tmp_path):
 
     async def handler(request):
         asked.append(request.headers.get('Range'))
-        response = http.to_response(await files(request) if asked[1:] else {'status': 200, 'body': cut()})
+        response = http.to_response(
+            await files(request) if asked[1:] else {'status': 200, 'body': cut()}
+        )
         response['headers']['ETag'] = '"x"'
         response['headers']['Last-Modified'] = http.format_date(0)
         return response
@@ -355,8 +360,8 @@ async def test_a_redirect_is_followed_with_its_body_and_cookies():
 
     async with http.Client(via=handler, base_url='http://h', cookies={'x': '1'}) as client:
         response = await client.request(url='/a', method='POST', body='body', bearer='t')
-        assert ['http://h:80/a', 'http://h:80/b'] == [one.url for one in response.history] or True
-        assert 'page' == response.body
+        assert ['http://h/a', 'http://h/b'] == [one.url for one in response.history]
+        assert ('http://other/c', 'page') == (response.url, response.body)
         await client.request()
     assert [
         ('POST', 'h', 'body', {'x': '1'}),
@@ -530,7 +535,9 @@ async def test_what_ends_a_request_ends_its_handler(end):
             ended.append(True)
 
     handler.into = 'stream'
-    async with http.Client(via=handler, timeout={'total': 0.05} if end == 'total' else 60) as client:
+    async with http.Client(
+        via=handler, timeout={'total': 0.05} if end == 'total' else 60
+    ) as client:
         asking = asyncio.create_task(client.request(url='http://h', method='POST', body=source))
         await began.wait()
         if end == 'cancelled':
@@ -565,7 +572,7 @@ async def test_what_ends_the_reading_ends_the_answer(into, end):
             asking.cancel()
         with pytest.raises(http.TimedOut if end == 'read' else asyncio.CancelledError):
             await asking
-    assert (1, 1) == (bool(source.closed), bool(body.closed))
+    assert (1, 1) == (source.closed, body.closed)
 
 
 @pytest.mark.parametrize('reads', [True, False])
@@ -580,7 +587,7 @@ async def test_a_close_ends_what_flows(reads):
     await client.close()
     with pytest.raises(http.ProtocolError, match='the client was closed'):
         await (reading or response.body.read())
-    assert source.closed
+    assert 1 == source.closed
     with pytest.raises(http.ConnectError, match='the client is closed'):
         await client.request(url='http://h')
     with pytest.raises(http.ConnectError, match='the client is closed'):
@@ -670,7 +677,11 @@ async def test_a_handler_may_be_a_proxy():
     def origin(request):
         if request.path == '/ws':
             return {'websocket': {'callback': chat, 'protocols': ['v1']}}
-        return {'status': 200, 'body': request.body, 'headers': {'X-For': request.headers['Forwarded']}}
+        return {
+            'status': 200,
+            'body': request.body,
+            'headers': {'X-For': request.headers['Forwarded']},
+        }
 
     async with http.listen('127.0.0.1', 0, origin) as server:
         async with http.Client(via=http.proxy(server.url), base_url='http://front') as client:
@@ -875,8 +886,8 @@ async def test_a_websocket_that_nobody_asked_for_is_declined():
             closed.append(True)
 
     async with both(lambda request: {'websocket': Holds()}) as clients:
-        found = await same(clients, lambda: {'into': 'bytes'})
-        assert (426, 2) == (found['status'], len(closed))
+        assert [426] * 2 == [(await client.request()).status for client in clients]
+        assert 2 == len(closed)
         with pytest.raises(http.ProtocolError, match='403'):
             async with clients[1].websocket(headers={'Origin': 'http://evil'}):
                 pass

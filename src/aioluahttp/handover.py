@@ -106,6 +106,7 @@ class Answered:
         self._reader: asyncio.Task[object] | None = None
         self._closed: Exception | None = None
         self._interrupted = False  # who reads, by ``close``
+        self._stopped = False
 
     async def begin(self) -> None:
         """Wait for the first part, before which a mistake is but another answer."""
@@ -174,8 +175,9 @@ class Answered:
 
     async def stop(self) -> None:
         """Close the iterators of the handler, and of the client."""
-        if self._reader is not None:
-            return  # who does so itself
+        if self._stopped or self._reader is not None:  # who does so itself
+            return
+        self._stopped = True
         try:
             await close(self._parts)
         except Exception as error:

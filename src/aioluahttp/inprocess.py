@@ -39,7 +39,7 @@ from .outbound import (
     terms_of,
     translated,
 )
-from .outgoing import PHRASES
+from .outgoing import PHRASES, is_silent
 from .pairs import Half, pair
 from .sockets import Socket, dismiss, talk
 from .tables import Handler, Request, Response, described
@@ -179,6 +179,8 @@ class InProcess(Handling):
         self, request: Request, target: yarl.URL, out: Ready, source: Answered | None
     ) -> Response[Any]:
         status, reason, headers = out.head()
+        if out.length is not None:
+            headers['Content-Length'] = str(out.length)
         self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie', ()), target)
         limit = request.get('max_body', MAX_BODY)
         data: bytes | Body
@@ -187,7 +189,7 @@ class InProcess(Handling):
         else:
             if isinstance(out.body, bytes):
                 source = Answered(Sent(out.body), Sent(None), _nobody)
-                source.is_empty = not out.body
+                source.is_empty = is_silent(request['method'], status)
             assert source is not None
             data = Body(headers, source, terms_of(request, limit))
             self._bodies.add(data)
