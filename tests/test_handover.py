@@ -171,7 +171,7 @@ async def test_an_answer_is_read_part_by_part():
     assert [b'a', b'b', b'', b''] == [await source.read(None) for _ in range(4)]
     source.finish()
     source.release()
-    assert not (source.is_empty or source.is_waited_for)
+    assert [False, False] == [source.is_empty, source.is_waited_for]
     await source.stop()
     assert 1 == parts.closed
 
