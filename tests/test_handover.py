@@ -218,6 +218,22 @@ async def test_an_iterator_that_cannot_be_closed_is_the_mistake_of_the_handler(c
     assert 1 == body.closed
 
 
+async def test_a_cancelled_stop_closes_what_was_sent():
+    """Though the iterator of the handler takes its time to be closed."""
+
+    class Slow(Parts):
+        async def aclose(self):
+            await asyncio.Event().wait()
+
+    body = Parts()
+    stopping = asyncio.create_task(answering(Slow(), sending(body)).stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert 1 == body.closed
+
+
 async def test_the_mistake_of_who_sent_the_request_is_not_lost():
     """Though the handler makes nothing of it, and goes on."""
     sent = sending(Parts(ValueError('mine')))

@@ -182,4 +182,5 @@ class Answered:
             await close(self._parts)
         except Exception as error:
             await self._broke(error)
-        await self._sent.aclose()
+        finally:
+            await self._sent.aclose()
