@@ -80,7 +80,8 @@ class Ready(NamedTuple):
         kept = Headers([pair for pair in headers.items() if pair[0].lower() not in ONE_HOP])
         if 'close' in ','.join(headers.getall('Connection', ())).lower():
             kept['Connection'] = 'close'
-        if self.length is not None:
+        # That of what is not sent engines leave out of a 304, or take for a mistake.
+        if self.length is not None and self.status != 304:
             kept['Content-Length'] = str(self.length)
         return self.status, self.reason, kept
 
@@ -114,8 +115,7 @@ async def ready(method: str, asked: Headers, response: Response[Any]) -> Ready:
 
 
 def _whole(method: str, status: int, reason: str | None, headers: Headers, data: bytes) -> Ready:
-    # The length of what is not sent engines leave out of a 304, or take for a mistake.
-    length = None if status == 304 else length_of(method, status, headers, data)
+    length = length_of(method, status, headers, data)
     return Ready(status, reason, headers, length, b'' if is_silent(method, status) else data)
 
 

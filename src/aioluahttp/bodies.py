@@ -211,7 +211,7 @@ class Body:
             raise StopAsyncIteration
         piece = await self._next()
         if self._on_progress and self._came != self._told:
-            self._tell(self._on_progress)
+            await self._tell(self._on_progress)
         if piece is None:
             raise StopAsyncIteration
         return piece
@@ -237,12 +237,13 @@ class Body:
             await self._source.stop()
         return piece
 
-    def _tell(self, on_progress: Progress) -> None:
+    async def _tell(self, on_progress: Progress) -> None:
         self._told = self._came
         try:
             on_progress(self._came, self._length)
         except BaseException as error:
             self.close('on_progress failed before')
+            await self._source.stop()
             if isinstance(error, StopAsyncIteration):  # who reads would take it for the end
                 raise RuntimeError('on_progress raised StopAsyncIteration') from error
             raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from .calling import Chunks, close
 from .delivery import Delivery
@@ -23,16 +24,25 @@ class Sent:
     """
 
     def __init__(self, data: bytes | Delivery | None) -> None:
-        self._data = data or b''
-        self._chunks: Chunks | None = None
+        self._data = data
+        self._chunks = self._begun(data) if isinstance(data, Delivery) else None
         self._sent = 0
+
+    def _begun(self, delivery: Delivery) -> Chunks:
+        """Begin before it is read, from when on it is for this to close."""
+        try:
+            return delivery.chunks()
+        except Exception as error:
+            delivery.supply.error = error
+            raise
 
     def frame(self, method: str, headers: Headers) -> None:
         """Add the field that says how long it is (RFC 9112 6)."""
-        length = self._data.size if isinstance(self._data, Delivery) else len(self._data)
+        data = self._data
+        length = data.size if isinstance(data, Delivery) else len(data or b'')
         if length is None:
             headers['Transfer-Encoding'] = 'chunked'
-        elif length or method not in BODILESS:
+        elif data is not None or method not in BODILESS:
             headers['Content-Length'] = str(length)
 
     @property
@@ -46,18 +56,17 @@ class Sent:
     async def __anext__(self) -> bytes:
         data = self._data
         if isinstance(data, Delivery):
-            data = await self._drawn(data)
+            assert self._chunks is not None
+            data = await self._drawn(data, self._chunks)
         else:
-            self._data = b''
+            self._data = None
         if not data:
             raise StopAsyncIteration
         return data
 
-    async def _drawn(self, delivery: Delivery) -> bytes:
-        if self._chunks is None:
-            self._chunks = delivery.chunks()
+    async def _drawn(self, delivery: Delivery, chunks: Chunks) -> bytes | None:
         try:
-            while not (data := await anext(self._chunks, None)) and data is not None:
+            while (data := await anext(chunks, None)) == b'':
                 pass
             if data:
                 self._sent += len(data)
@@ -65,7 +74,7 @@ class Sent:
         except Exception as error:
             delivery.supply.error = error  # which is the client's to see
             raise ProtocolError('the body broke off') from error
-        return data or b''
+        return data
 
     async def aclose(self) -> None:
         """Draw no more."""
@@ -96,6 +105,8 @@ class Answered:
         self._next: bytes | None = b''
         self._reader: asyncio.Task[object] | None = None
         self._closed: Exception | None = None
+        self._interrupted = False  # who reads, by ``close``
+        self._stopped = False
 
     async def begin(self) -> None:
         """Wait for the first part, before which a mistake is but another answer."""
@@ -107,28 +118,44 @@ class Answered:
 
     async def read(self, seconds: float | None) -> bytes:
         """Wait for the next part, for a time; nothing at the end."""
-        if self._closed:
-            raise self._closed
+        self._check()
+        if self._reader is not None:
+            raise RuntimeError('another task reads this body')
         deadline = asyncio.timeout(seconds)
-        self._reader = asyncio.current_task()
-        try:
-            async with deadline:
-                while self._next == b'':
-                    self._next = await anext(self._parts, None)
-        except asyncio.CancelledError:
-            if self._closed is None:
-                raise
-            self._reader.uncancel()  # type: ignore[union-attr]
-            raise self._closed from None
-        except Exception as error:
-            if deadline.expired():
-                raise TimedOut(f'nothing more of the body came within {seconds} s') from error
-            await self._broke(error)
-            raise ProtocolError('the handler broke off its answer') from error
-        finally:
-            self._reader = None
+        with self._interruptible():
+            try:
+                async with deadline:
+                    while self._next == b'':
+                        self._next = await anext(self._parts, None)
+            except Exception as error:
+                if deadline.expired():
+                    raise TimedOut(f'nothing more of the body came within {seconds} s') from error
+                await self._broke(error)
+                raise ProtocolError('the handler broke off its answer') from error
+        self._check()
         data, self._next = self._next, self._next and b''
         return data or b''
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let ``close`` cancel what is within, whatever that makes of it."""
+        self._reader = task = asyncio.current_task()
+        assert task is not None
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._interrupted or task.cancelling() > 1:
+                raise
+        finally:
+            self._reader = None
+            if self._interrupted:
+                task.uncancel()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise self._closed
+        if error := self._sent.error:  # though the handler may make nothing of it
+            raise ProtocolError('the body that was sent broke off') from error
 
     async def _broke(self, error: Exception) -> None:
         if not isinstance(error.__cause__, Refused):  # the fault of who sent the request
@@ -144,14 +171,16 @@ class Answered:
         """Interrupt who reads, for good."""
         self._closed = error
         if self._reader is not None and self._reader is not asyncio.current_task():
-            self._reader.cancel()
+            self._interrupted = self._reader.cancel()
 
     async def stop(self) -> None:
         """Close the iterators of the handler, and of the client."""
-        if self._reader is not None:
-            return  # who does so itself
+        if self._stopped or self._reader is not None:  # who does so itself
+            return
+        self._stopped = True
         try:
             await close(self._parts)
         except Exception as error:
             await self._broke(error)
-        await self._sent.aclose()
+        finally:
+            await self._sent.aclose()

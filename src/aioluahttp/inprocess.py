@@ -33,13 +33,14 @@ from .outbound import (
     MAX_BODY,
     arguments_of,
     body_of,
+    in_pieces,
     response_of,
     supplied,
     target_of,
     terms_of,
     translated,
 )
-from .outgoing import PHRASES
+from .outgoing import PHRASES, is_silent
 from .pairs import Half, pair
 from .sockets import Socket, dismiss, talk
 from .tables import Handler, Request, Response, described
@@ -48,6 +49,7 @@ from .taking import Flow, open_flow, take_whole, undoing
 __all__ = ['InProcess']
 
 IP = '127.0.0.1'  # of either side
+GRACE = 10.0  # seconds for the callback of a WebSocket to see that it has ended
 ROUTE = frozenset({'proxy', 'tls', 'unix'})  # what is said of a connection
 
 
@@ -72,14 +74,16 @@ class InProcess(Handling):
         self._closed = False
 
     async def close(self) -> None:
-        """End every body that flows, and every WebSocket."""
+        """End every body that flows, and let the callbacks of WebSockets end, at most 10 s."""
         self._closed = True
         for body in list(self._bodies):
             body.close('the client was closed')
             await body.aclose()
-        for task in self._talks:
+        if talks := self._talks.copy():
+            await asyncio.wait(talks, timeout=GRACE)
+        for task in talks:
             task.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
+        await asyncio.gather(*talks, return_exceptions=True)
 
     async def send(self, request: Request, *, sent: bool = False) -> Response[Any]:
         """Have a request in normal form answered. Follows no redirect.
@@ -89,7 +93,7 @@ class InProcess(Handling):
         """
         self._check_open()
         try:
-            return await supplied(self._exchange, request)
+            return await supplied(self._exchange, in_pieces(request))
         except Exception as error:
             if ours := translated(error, request, sent=sent):
                 raise ours from error
@@ -122,11 +126,11 @@ class InProcess(Handling):
             request = Request({key: one for key, one in request.items() if key not in ROUTE})
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
         arguments = arguments_of(request, target)
-        if len(self._cookies):
-            headers, kept = arguments['headers'], self._cookies.filter_cookies(target)
+        if len(self._cookies) and (kept := self._cookies.filter_cookies(target)):
+            headers = arguments['headers']
             given = parse_cookies('; '.join(headers.getall('Cookie', ())).split(';'))
             both = given | {name: one.coded_value for name, one in kept.items()}
-            headers['Cookie'] = '; '.join(f'{name}={value}' for name, value in both.items())
+            headers['Cookie'] = '; '.join(f'{name}={one}' for name, one in sorted(both.items()))
         return target, arguments
 
     def _head(self, request: Request, headers: Headers) -> Request:
@@ -176,6 +180,8 @@ class InProcess(Handling):
         self, request: Request, target: yarl.URL, out: Ready, source: Answered | None
     ) -> Response[Any]:
         status, reason, headers = out.head()
+        if out.length is not None:
+            headers['Content-Length'] = str(out.length)
         if 'Set-Cookie' in headers:
             self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
         limit = request.get('max_body', MAX_BODY)
@@ -185,7 +191,7 @@ class InProcess(Handling):
         else:
             if isinstance(out.body, bytes):
                 source = Answered(Sent(out.body), Sent(None), _nobody)
-                source.is_empty = not out.body
+                source.is_empty = is_silent(request['method'], status)
             assert source is not None
             data = Body(headers, source, terms_of(request, limit))
             self._bodies.add(data)
@@ -248,11 +254,12 @@ class InProcess(Handling):
 
         async def run() -> None:
             try:
-                await talk(callback, end, Socket(end, protocol, table, response))
+                try:
+                    await talk(callback, end, Socket(end, protocol, table, response))
+                finally:
+                    await dismiss(callback)
             except Exception as error:
                 await self.mistaken(error, 'GET', target, table)
-            finally:
-                await dismiss(callback)
 
         task = asyncio.create_task(run(), name='WebSocket')
         self._talks.add(task)

@@ -28,6 +28,7 @@ class Half:
         self._is_over = False
         self._came: deque[str | bytes] = deque()
         self._changed = asyncio.Event()  # what has come, or whether it is over
+        self._sending = asyncio.Lock()  # who waits first sends first
 
     async def read(self) -> str | bytes | None:
         """Wait for a message; None where there will be none any more."""
@@ -46,8 +47,9 @@ class Half:
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
         """Send a message; give whether that was possible."""
         peer = self.peer
-        while len(peer._came) >= ROOM and not self._is_over:
-            await peer._change()
+        async with self._sending:
+            while len(peer._came) >= ROOM and not self._is_over:
+                await peer._change()
         if self._is_over:
             return False
         if peer._limit is not None and len(message) > peer._limit:
