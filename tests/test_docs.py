@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import inspect
+import os
 import re
 import shlex
 import subprocess
@@ -44,13 +45,13 @@ def test_an_example_runs(page, source):
 
 @pytest.fixture
 def application(tmp_path, monkeypatch):
-    """The files of the tutorial, in the folder in which one is."""
+    """The files of the tutorial, in a folder from which Python imports."""
     text = (ROOT / 'docs/tutorial.md').read_text(encoding='utf-8')
     for source in FENCE.findall(text):
         if name := FILE.match(source):
             (tmp_path / name[1]).write_text(source, encoding='utf-8')
-    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(sys.path))
     yield tmp_path
     for path in tmp_path.glob('*.py'):
         sys.modules.pop(path.stem, None)
@@ -67,11 +68,11 @@ def python(*arguments):
 
 def test_the_application_of_the_tutorial_works(application):
     """Its test passes, its client reads what it wrote, and an engine would find it."""
-    assert '2 passed' in python('-m', 'pytest', '-p', 'no:cacheprovider', 'test_notes.py')
+    assert '2 passed' in python('-m', 'pytest', '-p', 'no:cacheprovider', application / 'test_notes.py')
     from notes import handler
 
     with serve_in_thread(handler) as server:
-        assert "['bread', 'milk', 'tea']\n" == python('client.py', server.url)
+        assert "['bread', 'milk', 'tea']\n" == python(application / 'client.py', server.url)
     assert 'application' == python('-c', 'import main; print(main.app.__name__)').strip()
 
 
