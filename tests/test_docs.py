@@ -68,7 +68,9 @@ def python(*arguments):
 
 def test_the_application_of_the_tutorial_works(application):
     """Its test passes, its client reads what it wrote, and an engine would find it."""
-    assert '2 passed' in python('-m', 'pytest', '-p', 'no:cacheprovider', application / 'test_notes.py')
+    assert '2 passed' in python(
+        '-m', 'pytest', '-p', 'no:cacheprovider', application / 'test_notes.py'
+    )
     from notes import handler
 
     with serve_in_thread(handler) as server:
