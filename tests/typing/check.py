@@ -1,15 +1,29 @@
 """Hold the types to their promises: ``python tests/typing/check.py`` in the types session.
 
-Both checkers must let good.py pass, and in bad.py refuse exactly the lines marked ``# error``.
+Both checkers must let good.py and the examples of the page on types pass, and in bad.py refuse
+exactly the lines marked ``# error``.
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).parent
 GOOD, BAD = HERE / 'good.py', HERE / 'bad.py'
+PAGE = HERE.parents[1] / 'docs/how-to/typing.md'
+FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def examples(folder: str) -> list[str]:
+    """Write each example of the page to a file, and name the files."""
+    paths = []
+    for number, source in enumerate(FENCE.findall(PAGE.read_text('utf-8'))):
+        paths.append(Path(folder, f'typing_{number}.py'))
+        paths[-1].write_text(source, 'utf-8')
+    return [str(path) for path in paths]
 
 
 def run(*command: str) -> str:
@@ -20,21 +34,19 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def mypy() -> list[tuple[str, int, str]]:
+def mypy(*files: str) -> list[tuple[str, int, str]]:
     """Give the file, line and text of each error that mypy finds."""
-    lines = run(
-        *(sys.executable, '-m', 'mypy', '--strict', '--output=json', str(GOOD), str(BAD))
-    ).splitlines()
+    lines = run(*(sys.executable, '-m', 'mypy', '--strict', '--output=json', *files)).splitlines()
     found = [json.loads(line) for line in lines if line.startswith('{')]
     return [
         (one['file'], one['line'], one['message']) for one in found if one['severity'] == 'error'
     ]
 
 
-def basedpyright() -> list[tuple[str, int, str]]:
+def basedpyright(*files: str) -> list[tuple[str, int, str]]:
     """Give the file, line and text of each error that basedpyright finds."""
     program = str(Path(sys.executable).with_name('basedpyright'))
-    output = run(program, '--pythonpath', sys.executable, '--outputjson', str(GOOD), str(BAD))
+    output = run(program, '--pythonpath', sys.executable, '--outputjson', *files)
     found = json.loads(output)['generalDiagnostics']
     return [
         (one['file'], one['range']['start']['line'] + 1, one['message'])
@@ -59,11 +71,13 @@ def wrong(found: list[tuple[str, int, str]]) -> list[str]:
 
 def main() -> int:
     """Run both checkers; the exit code is the number of faults, at most 1."""
-    faults = [
-        f'{checker.__name__}: {fault}'
-        for checker in (mypy, basedpyright)
-        for fault in wrong(checker())
-    ]
+    with TemporaryDirectory() as folder:
+        files = [str(GOOD), str(BAD), *examples(folder)]
+        faults = [
+            f'{checker.__name__}: {fault}'
+            for checker in (mypy, basedpyright)
+            for fault in wrong(checker(*files))
+        ]
     print(*faults or ['the types hold: good.py passes, bad.py is refused where it says'], sep='\n')
     return bool(faults)
 
