@@ -43,6 +43,11 @@ def test_an_example_runs(page, source):
         asyncio.run(result)
 
 
+def test_the_readme_is_short():
+    """It says what there is, and where more is."""
+    assert len(PAGES[0].read_text(encoding='utf-8').splitlines()) <= 100
+
+
 @pytest.fixture
 def application(tmp_path, monkeypatch):
     """The files of the tutorial, in a folder from which Python imports."""
