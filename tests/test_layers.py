@@ -37,7 +37,16 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'channels', 'framing', 'handshakes', 'messages', 'multipart', 'outbox', 'sockets'}
+WITH_AIOHTTP = {
+    'channels',
+    'framing',
+    'handshakes',
+    'messages',
+    'multipart',
+    'outbox',
+    'pairs',
+    'sockets',
+}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | set(
     """
     adapting answering answers asgi defaults environment handling landing limits linting logs

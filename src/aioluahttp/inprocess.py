@@ -125,7 +125,7 @@ class InProcess(Handling):
             request = Request({key: one for key, one in request.items() if key not in ROUTE})
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
         arguments = arguments_of(request, target)
-        if kept := self._cookies.filter_cookies(target):
+        if len(self._cookies) and (kept := self._cookies.filter_cookies(target)):
             headers = arguments['headers']
             given = parse_cookies('; '.join(headers.getall('Cookie', ())).split(';'))
             both = given | {name: one.coded_value for name, one in kept.items()}
@@ -181,7 +181,8 @@ class InProcess(Handling):
         status, reason, headers = out.head()
         if out.length is not None:
             headers['Content-Length'] = str(out.length)
-        self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie', ()), target)
+        if 'Set-Cookie' in headers:
+            self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
         limit = request.get('max_body', MAX_BODY)
         data: bytes | Body
         if isinstance(out.body, bytes) and not flows(request):
