@@ -16,10 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from aioluahttp import Client, TableError
-
 from .plot import plot
-from .rows import GROUPS, LATER, LOOPS, PEERS, ROWS, Row
+from .rows import GROUPS, LOOPS, PEERS, ROWS, Row
 
 __all__ = ['save', 'section', 'surroundings', 'write']
 
@@ -112,9 +110,6 @@ def _lines(results: Results) -> Iterator[str]:
     for row in ROWS:
         cells = ' | '.join(_ratio(results, row, loop) for loop in LOOPS)
         yield f'| {row.title} | {row.against or "–"} | {cells} | ≤ {row.target:g} |'
-    yield '\nNot measured:\n'
-    for title, options in LATER.items():
-        yield f'- {title}: {_later(options)}.'
     for name, group in GROUPS.items():
         yield f'\n### {name[0].upper()}{name[1:]}, {group.unit}\n'
         yield f'| subject | {" | ".join(group.loops)} |'
@@ -154,14 +149,6 @@ def _spread(figures: list[float]) -> str:
         for n in (min(figures), median(figures), max(figures))
     )
     return f'{middle} ({low}–{high})'
-
-
-def _later(options: dict[str, Any]) -> str:
-    try:
-        Client(**options)
-    except TableError:
-        return 'the feature is not there'
-    return 'the feature is there now, but subjects for it are not'
 
 
 if __name__ == '__main__':

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from .check import ECHO, JSON
 from .meters import Client, Import, Memory, Meter, Moving, Relay, Server
 
-__all__ = ['GROUPS', 'LATER', 'LOOPS', 'PEERS', 'ROWS', 'Group', 'Row']
+__all__ = ['GROUPS', 'LOOPS', 'PEERS', 'ROWS', 'Group', 'Row']
 
 LOOPS = ('asyncio', 'uvloop')
 
@@ -58,6 +57,7 @@ FETCH = 'client, 16 at a time'
 OPEN = 'open connections'
 IDLE = 'memory of an idle connection'
 IMPORT = 'import'
+VIA = 'GET hello in process'
 MOVE = 'a body of 1 GiB'
 GROWTH = 'memory of a body of 1 GiB'
 RELAY = 'GET hello through a proxy'
@@ -96,6 +96,12 @@ GROUPS: dict[str, Group] = {
             'httpx2': Client('httpx2'),
             'niquests': Client('niquests'),
             'pyreqwest': Client('pyreqwest'),
+        }
+    ),
+    VIA: Group(
+        {
+            'ours': Client('ours_via'),
+            'httpx2, ASGITransport': Client('httpx2_asgi'),
         }
     ),
     OPEN: Group(
@@ -169,6 +175,7 @@ ROWS = (
     Row(REQUEST, FETCH, 'ours', 'aiohttp.request', 0.35),
     Row(REQUEST, FETCH, 'ours', 'httpx2', 0.2),
     Row(REQUEST, FETCH, 'ours', 'niquests', 0.2),
+    Row('`Client(via=handler)`, in process', VIA, 'ours', 'httpx2, ASGITransport', 0.1),
     Row('idle keep-alive connection, memory', IDLE, 'ours', 'aiohttp web.Server', 1.1),
     Row("`into='stream'`, 1 GiB", MOVE, 'ours, stream', 'aiohttp, iter_chunked', 1.05),
     Row(
@@ -202,8 +209,3 @@ ROWS = (
     Row(CONNECTIONS.format('1 000'), OPEN, '1 000', '32', 1.3),
     Row(CONNECTIONS.format('10 000'), OPEN, '10 000', '32', 1.3),
 )
-
-# Rows of features that are not there yet, each with options of a client that it needs.
-LATER: dict[str, dict[str, Any]] = {
-    "`Client(via=handler)`, in process, against httpx2's ASGI transport": {'via': print},
-}

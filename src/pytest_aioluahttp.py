@@ -1,4 +1,4 @@
-"""Fixtures for pytest: a handler on a real socket, for tests that are not async.
+"""Fixtures for pytest, for tests that are not async: a handler on a real socket, or in process.
 
 A module of its own, for pytest imports it in every run, and ``aioluahttp`` brings aiohttp with it.
 """
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from aioluahttp import Server
+    from aioluahttp import Response, Server
 
-__all__ = ['http_serve']
+__all__ = ['http_serve', 'http_via']
 
 
 @pytest.fixture
@@ -31,3 +31,32 @@ def http_serve() -> Iterator[Callable[..., Server]]:
 
     with ExitStack() as servers:
         yield serve
+
+
+@pytest.fixture
+def http_via() -> Iterator[Callable[..., Callable[..., Response[Any]]]]:
+    """Ask handlers in process: ``http_via(handler)`` gives a function that sends a table.
+
+    That is ``Client.request``, without the ``await``; the client is closed after the test. Its
+    options are those of ``Client``; ``base_url`` is ``http://localhost``, where none is given.
+    """
+    import asyncio
+
+    from aioluahttp import Client
+
+    def via(
+        handler: Any, *, base_url: str = 'http://localhost', **options: Any
+    ) -> Callable[..., Response[Any]]:
+        client = Client(via=handler, base_url=base_url, **options)
+        clients.append(client)
+
+        def request(table: Any = None, /, **fields: Any) -> Response[Any]:
+            return runner.run(client.request(table, **fields))
+
+        return request
+
+    clients: list[Client] = []
+    with asyncio.Runner() as runner:
+        yield via
+        for client in clients:
+            runner.run(client.close())

@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 from aioluahttp.conversion import to_response
 from aioluahttp.exchange import Exchange, Settings
 from aioluahttp.listening import Listening
+from aioluahttp.server import Server
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -216,7 +217,7 @@ def self_sent() -> Any:
 
         table = to_response({'status': 200})
         exchange = Sends(lambda request: table, Settings(**settings))
-        return Listening(exchange, '127.0.0.1', 0, {})
+        return Listening(functools.partial(Server.start, exchange, '127.0.0.1', 0, {}))
 
     return opened
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import aioluahttp as http
-from aioluahttp.answering import answer, until_left
+from aioluahttp.answering import answer, ready, until_left
 from aioluahttp.headers import Headers
 
 
@@ -98,6 +98,31 @@ async def test_a_chunk_that_is_wrong_is_an_error(body):
             {'status': 200, 'headers': {'Content-Length': 2}, 'body': iter(body)}, line=line
         )
     assert (body == ['a'], False) == (line.begun, line.ended)
+
+
+@pytest.mark.parametrize('method', ['GET', 'HEAD'])
+async def test_an_iterator_that_is_not_read_is_closed(method):
+    """For there is to be no body, or its length is none."""
+    closed = []
+
+    class Chunks:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise AssertionError('it is not read')
+
+        async def aclose(self):
+            closed.append(True)
+
+    response = http.to_response({'status': 200, 'body': Chunks()})
+    if method == 'GET':
+        response['headers']['Content-Length'] = 'x'
+        with pytest.raises(http.TableError):
+            await ready(method, Headers(), response)
+    else:
+        assert b'' == (await ready(method, Headers(), response)).body
+    assert [True] == closed
 
 
 async def test_what_was_read_from_json_is_no_body():

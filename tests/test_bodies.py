@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 import aioluahttp as http
-from aioluahttp.bodies import Body, Source, Terms
+from aioluahttp.bodies import Body, Inflow, Terms
 from aioluahttp.streams import Stream
 
 pytestmark = pytest.mark.usefixtures('both_routes')
@@ -438,7 +438,7 @@ def test_one_that_is_forgotten_outlives_its_loop():
 
     async def make():
         content = aiohttp.StreamReader(None, 1, loop=asyncio.get_running_loop())
-        source = Source(content, Held(), None, None)
+        source = Inflow(http.Headers(), content, Held(), None, None)
         return Body(http.Headers(), source, Terms(False, None, None, lambda error: None))
 
     body = asyncio.run(make())

@@ -24,6 +24,8 @@ from aioluahttp.checks import (
     REQUEST_CHECKS,
     RESPONSE_CHECKS,
     SWITCHING_CHECKS,
+    check_handler,
+    check_userinfo,
     flows,
 )
 from aioluahttp.errors import TableError
@@ -446,11 +448,30 @@ def test_what_flows_is_taken_as_it_is():
     chunks = iter(['x'])
     assert chunks is RESPONSE_CHECKS['body'](chunks)
     assert isinstance(RESPONSE_CHECKS['events'](iter([{'data': 'x'}])), AsyncIterator)
+    with pytest.raises(TableError, match="'events' is 5; it must be an iterator of tables"):
+        RESPONSE_CHECKS['events'](5)
 
 
 def test_what_flows_is_told_from_what_is_whole():
     """An iterator does, a list does not: of that JSON is meant."""
     assert [True, False, False, False] == [flows(one) for one in (iter('x'), 'x', b'x', ['x'])]
+
+
+def test_a_handler_is_a_function():
+    """Also an object that can be called; nothing else."""
+    assert print is check_handler('via', print)
+    with pytest.raises(TableError, match="'via' is 5; it must be a function that takes a request"):
+        check_handler('via', 5)
+
+
+def test_the_path_of_the_whole_server_is_one():
+    """As OPTIONS has it (RFC 9110 9.3.7)."""
+    assert '*' == REQUEST_CHECKS['path']('*')
+
+
+def test_the_userinfo_of_a_url_is_a_login():
+    """Percent-encoded as it is, also what is no UTF-8."""
+    assert 'Basic bWU6czpjcv90' == check_userinfo('me:s%3Acr%FFt')
 
 
 def test_a_request_as_given_has_any_body():

@@ -856,3 +856,17 @@ async def test_a_path_is_where_the_body_goes(raw_server, tmp_path):
         response = await client.request(url=peer.url, check=True)
         assert b'hi' == response.body.read_bytes()
         assert 'hi' == (await client.request(url=peer.url, into='text')).body
+
+
+async def test_a_handler_may_stand_in_the_place_of_the_network():
+    """It is given the tables, the defaults of the client in them."""
+
+    def handler(request):
+        return {'status': 200, 'body': f'{request.method} {request.host} {request.url}'}
+
+    async with http.Client(via=handler, base_url='http://h/a/') as client:
+        assert 'GET h /a/b?c=d' == (await client.request(url='b', query={'c': 'd'})).body
+    with pytest.raises(http.ConnectError):
+        await client.request()
+    with pytest.raises(http.TableError, match='via'):
+        http.Client(via='http://h')

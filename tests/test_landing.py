@@ -156,7 +156,7 @@ async def test_no_content_is_no_event(raw_server):
 
 async def test_events_may_be_as_rare_as_they_like(raw_server, monkeypatch):
     """There is no deadline for one, but where it is given."""
-    monkeypatch.setattr('aioluahttp.transport.READ', 0.01)
+    monkeypatch.setattr('aioluahttp.outbound.READ', 0.01)
 
     async def handler(line):
         await line.request()

@@ -15,14 +15,14 @@ ROWS = [
         codings encoders events forms forwarded multipart ranges selection shapes streams
         eventstreams outbox sinks uploads
         channels checks tables
-        conversion folders framing handshakes heads sockets supply taps
+        conversion folders framing handshakes heads pairs sockets supply taps
         answers delivery environment hops landing outgoing redirects scopes sending taking
-        bodies handling incoming
-        attempts
-        answering compression direct flowing lean options origins sendfile streaming
+        bodies dialing handling incoming
+        attempts handover
+        answering compression direct flowing lean options origins outbound sendfile streaming
         adapting upgrading limits linting logs passing paths recordings tracing
-        defaults exchange pacing replays transport
-        asgi dialing downloads
+        defaults exchange inprocess pacing replays transport
+        asgi downloads
         bridging
         client connections web
         acceptor display pool retrying
@@ -37,7 +37,16 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 FOLDER = Path(aioluahttp.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('*.py'))
 # What does no network I/O and knows no aiohttp.
-WITH_AIOHTTP = {'channels', 'framing', 'handshakes', 'messages', 'multipart', 'outbox', 'sockets'}
+WITH_AIOHTTP = {
+    'channels',
+    'framing',
+    'handshakes',
+    'messages',
+    'multipart',
+    'outbox',
+    'pairs',
+    'sockets',
+}
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | set(
     """
     adapting answering answers asgi defaults environment handling landing limits linting logs

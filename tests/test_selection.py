@@ -6,7 +6,7 @@ import os
 import pytest
 
 from aioluahttp.headers import Headers
-from aioluahttp.selection import tag_of, select
+from aioluahttp.selection import select, tag_of
 
 TIME = 1_000_000_000
 STAMP = 'Sun, 09 Sep 2001 01:46:40 GMT'

@@ -35,8 +35,9 @@ ENGINES = (
     'uvicorn-httptools',
     'hypercorn',
     'granian',
+    'via',
 )
-OURS = {'lean', 'plain', 'route', 'application'}
+OURS = {'lean', 'plain', 'route', 'application', 'via'}
 # What an engine does not tell an application, or does in a way of its own.
 NO_LONE_QUESTION_MARK = set(ENGINES) - OURS  # ASGI has path and query apart
 NO_LENGTH_OF_304 = set(ENGINES) - {'lean', 'plain'}  # of which most could send none
@@ -135,10 +136,27 @@ def granian():
     process.wait()
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request):
-    """Name each engine."""
-    return request.param
+def pytest_generate_tests(metafunc):
+    """Ask every engine; what is asked byte for byte needs one that has a wire."""
+    if 'engine' in metafunc.fixturenames:
+        wire = 'wire' in metafunc.fixturenames
+        metafunc.parametrize('engine', [one for one in ENGINES if not (wire and one == 'via')])
+
+
+def carrying(request):
+    """Answer as the handler does, with its options as attributes, which is where ``via`` looks."""
+    return served.handler(request)
+
+
+carrying.into, carrying.max_body = served.OPTIONS['into'], served.OPTIONS['max_body']
+
+
+async def check_told(server, engine, caplog, error, path):
+    """Check that a mistake was told of once: to ``on_error``, for which ``via`` has the log."""
+    if engine == 'via':
+        assert [error] == [record.exc_info[0].__name__ for record in caplog.records]
+    else:
+        assert '1' == (await server.ask(url='/count', query=f'{error}:{path}')).body
 
 
 @pytest.fixture
@@ -147,6 +165,15 @@ def serve(engine, request, monkeypatch):
     served.SEEN.clear()
     if engine == 'plain':
         monkeypatch.setattr('aioluahttp.exchange.lean_bytes', lambda *table, **options: None)
+    if engine == 'via':
+
+        @contextlib.asynccontextmanager
+        async def directly():
+            url = 'http://127.0.0.1:80'
+            async with http.Client(via=carrying, base_url=url) as client:
+                yield SimpleNamespace(port=80, url=url, ask=client.request, client=client)
+
+        return directly
     if engine == 'granian':
         port = request.getfixturevalue('granian')
         opened = contextlib.nullcontext(port)
@@ -294,7 +321,7 @@ async def test_a_mistake_is_a_500(serve, engine, caplog, path, error):
         response = await server.ask(url=path)
         assert (500, 'Internal Server Error') == (response.status, response.body)
         assert 'b' not in response.headers
-        assert '1' == (await server.ask(url='/count', query=f'{error}:{path}')).body
+        await check_told(server, engine, caplog, error, path)
 
 
 async def test_a_mistake_midway_breaks_the_answer_off(serve, engine, caplog):
@@ -302,7 +329,7 @@ async def test_a_mistake_midway_breaks_the_answer_off(serve, engine, caplog):
     async with serve() as server:
         with pytest.raises(http.ProtocolError):
             await server.ask(url='/broken')
-        assert '1' == (await server.ask(url='/count', query='ValueError:/broken')).body
+        await check_told(server, engine, caplog, 'ValueError', '/broken')
 
 
 async def test_a_chunk_is_sent_before_the_next_is_made(serve, engine):

@@ -66,6 +66,16 @@ def test_the_fixture_serves(http_serve):
     assert 'tables' == response.headers['Server']
 
 
+def test_the_fixture_asks_in_process(http_via):
+    """By one client for each handler, which keeps its cookies."""
+    ask = http_via(lambda request: {'status': 200, 'body': str(request.cookies())})
+    count = http_via(lambda request: {'status': 204, 'headers': {'Set-Cookie': 'a=b'}})
+    assert 'localhost' in ask(url='/x').url
+    assert 'http://other/' == http_via(where, base_url='http://other')({}).url
+    assert 'b' == count(url='/').cookies()['a']
+    assert '{}' == ask(url='/', method='POST').body
+
+
 def test_the_plugin_imports_nothing_heavy():
     """pytest imports it in every run, of other projects too."""
     code = textwrap.dedent("""

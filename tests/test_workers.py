@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 import aioluahttp as http
-from aioluahttp.workers import reserved
+from aioluahttp.workers import reserved, run_again
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals are those of posix')
 
@@ -137,3 +137,12 @@ async def test_a_change_of_a_file_of_python_starts_it_anew(tmp_path):
     process.send_signal(signal.SIGTERM)
     await process.communicate()
     assert 0 == process.returncode
+
+
+def test_without_watchfiles_it_says_what_to_install(monkeypatch, tmp_path):
+    """In a line."""
+    monkeypatch.setitem(sys.modules, 'watchfiles', None)
+    with pytest.raises(
+        ImportError, match=r"^reload needs watchfiles: pip install 'aioluahttp\[cli\]'$"
+    ):
+        run_again(tmp_path, print)

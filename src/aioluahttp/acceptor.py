@@ -13,7 +13,7 @@ from .connections import Connections
 
 __all__ = ['Acceptor']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 BURST = 100  # connections taken before the rest of the loop gets its turn
 GONE = (BlockingIOError, ConnectionAbortedError, InterruptedError)  # before it was accepted

@@ -22,7 +22,7 @@ from .taking import Flow, open_flow, take_whole, undoing
 
 __all__ = ['Adapter', 'Line']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 
 class Line(Writes, Protocol):

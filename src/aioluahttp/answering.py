@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager
 from os import PathLike
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from .answers import chunks_of
+from .calling import Chunks
 from .checks import flows
 from .conversion import wire_body
+from .errors import TableError
 from .headers import ONE_HOP, Headers, given_length
 from .outgoing import NO_BODY, PHRASES, is_silent, length_of
 from .selection import Selected, select
 from .tables import Response
 
-__all__ = ['Writes', 'answer', 'until_left']
-
-Start = tuple[int, str | None]  # a status, and the phrase that is to go with it
+__all__ = ['Pieces', 'Ready', 'Writes', 'answer', 'ready', 'until_left']
 
 PIECE = 256 * 1024  # bytes of a file that are read at a time: each costs a turn of a thread
 
@@ -56,107 +56,150 @@ class Writes(Protocol):
         ...
 
 
-async def answer(line: Writes, method: str, asked: Headers, response: Response[Any]) -> int:
-    """Write the answer that a table is, and give its status.
+class Ready(NamedTuple):
+    """An answer that is ready to be given to an engine.
+
+    Its body is whole, or comes in parts; whoever reads these has to close them. ``length`` is in
+    bytes, None where it is not known, or not said. ``path`` is that of a file, where the body is
+    all of it.
+    """
+
+    status: int
+    reason: str | None
+    headers: Headers
+    length: int | None
+    body: bytes | Chunks | Pieces
+    path: str | None = None
+
+    def head(self) -> tuple[int, str | None, Headers]:
+        """Give status, phrase and headers as they go out, once the first part of a body is there.
+
+        What is for one hop is the engine's, but for a close.
+        """
+        headers = self.headers
+        kept = Headers([pair for pair in headers.items() if pair[0].lower() not in ONE_HOP])
+        if 'close' in ','.join(headers.getall('Connection', ())).lower():
+            kept['Connection'] = 'close'
+        # That of what is not sent engines leave out of a 304, or take for a mistake.
+        if self.length is not None and self.status != 304:
+            kept['Content-Length'] = str(self.length)
+        return self.status, self.reason, kept
+
+
+async def ready(method: str, asked: Headers, response: Response[Any]) -> Ready:
+    """Make ready the answer that a table is.
 
     Args:
+        method: Of the request.
         asked: The headers of the request.
         response: In normal form, without a ``websocket``.
     """
     headers, body = response['headers'].copy(), response['body']
-    start: Start = response['status'], response.get('reason')
+    status, reason = response['status'], response.get('reason')
     if isinstance(body, str | bytes):
-        await _whole(line, method, start, headers, wire_body(headers, body))
-    elif isinstance(body, PathLike):
-        async with until_left(line):
-            return await _path(line, method, asked, start, headers, body)
-    elif flows(body):
-        async with until_left(line):
-            await _flow(line, method, start, headers, body)
-    else:
+        return _whole(method, status, reason, headers, wire_body(headers, body))
+    if isinstance(body, PathLike):
+        return await _path(method, asked, status, reason, headers, body)
+    if not flows(body):
         wire_body(headers, body)  # raises what is to be said of it
-    return start[0]
-
-
-async def _whole(line: Writes, method: str, start: Start, headers: Headers, data: bytes) -> None:
-    status, reason = start
-    # The length of what is not sent engines leave out of a 304, or take for a mistake.
-    length = None if status == 304 else length_of(method, status, headers, data)
-    framed = _framed(headers, length)
-    await line.whole(status, reason, framed, b'' if is_silent(method, status) else data)
-
-
-def _framed(headers: Headers, length: int | None) -> Headers:
-    """Give the headers that go out: what is for one hop is the engine's, but for a close."""
-    kept = Headers([pair for pair in headers.items() if pair[0].lower() not in ONE_HOP])
-    if 'close' in ','.join(headers.getall('Connection', ())).lower():
-        kept['Connection'] = 'close'
-    if length is not None:
-        kept['Content-Length'] = str(length)
-    return kept
-
-
-async def _flow(line: Writes, method: str, start: Start, headers: Headers, body: Any) -> None:
-    """Send each chunk as it comes; the head goes with the first, so a mistake before is a 500."""
     chunks = chunks_of(headers, body)
-    async with aclosing(chunks):
-        if is_silent(method, start[0]):
-            await _whole(line, method, start, headers, b'')
-            return
-        length = given_length(headers)
-        chunks.length = length
-        async for data in chunks:
-            if not line.begun:
-                await line.start(*start, _framed(headers, length))
-            await line.write(data)
-        if not line.begun:
-            await line.start(*start, _framed(headers, length))
-        await line.end()
+    if is_silent(method, status):
+        await chunks.aclose()
+        return _whole(method, status, reason, headers, b'')
+    try:
+        chunks.length = given_length(headers)
+    except TableError:
+        await chunks.aclose()
+        raise
+    return Ready(status, reason, headers, chunks.length, chunks)
+
+
+def _whole(method: str, status: int, reason: str | None, headers: Headers, data: bytes) -> Ready:
+    length = length_of(method, status, headers, data)
+    return Ready(status, reason, headers, length, b'' if is_silent(method, status) else data)
 
 
 async def _path(
-    line: Writes, method: str, asked: Headers, start: Start, headers: Headers, path: Any
-) -> int:
-    """Send a file, or a part of it, or none as the request asks; 404 if there is no file."""
-    status, reason = start
+    method: str, asked: Headers, status: int, reason: str | None, headers: Headers, path: Any
+) -> Ready:
+    """Make ready a file, or a part of it, or none as the request asks; 404 if there is no file."""
     if status in NO_BODY:
-        await _whole(line, method, start, headers, b'')
-        return status
+        return _whole(method, status, reason, headers, b'')
     found = await _selected(path, method, asked, status)
     if found is None:
         missing = Headers({'Content-Type': 'text/plain; charset=utf-8'})
-        await _whole(line, method, (404, None), missing, PHRASES[404].encode())
-        return 404
+        return _whole(method, 404, None, missing, PHRASES[404].encode())
     fields = Headers(found.fields)
-    kept = [
-        pair
-        for pair in headers.items()
-        if pair[0] not in fields or pair[0].lower() == 'content-type'
-    ]
-    start = found.status, reason if found.status == status else None
-    headers = Headers(kept)
+    kept = Headers(
+        [
+            pair
+            for pair in headers.items()
+            if pair[0] not in fields or pair[0].lower() == 'content-type'
+        ]
+    )
     for name, value in fields.items():
-        headers.setdefault(name, value)
-    framed = _framed(headers, None if found.status == 304 else found.size)
+        kept.setdefault(name, value)
+    start = found.status, reason if found.status == status else None, kept
     if found.file is None:
-        await line.whole(*start, framed, b'')
-        return found.status
-    with closing(found.file) as file:
-        await line.start(*start, framed)
-        if found.status != status or not await line.file(found.path):
-            await _pieces(line, file, found)
-    return found.status
+        return Ready(*start, None if found.status == 304 else found.size, b'')
+    whole = found.path if found.status == status else None
+    return Ready(*start, found.size, Pieces(found.file, found), whole)
 
 
-async def _pieces(line: Writes, file: BinaryIO, found: Selected) -> None:
-    left = found.size
-    while left:
-        data = await asyncio.to_thread(file.read, min(left, PIECE))
+async def answer(line: Writes, method: str, asked: Headers, response: Response[Any]) -> int:
+    """Write the answer that a table is, and give its status; the arguments are those of ``ready``.
+
+    A client that leaves is noticed where that may take long.
+    """
+    if isinstance(response['body'], str | bytes):
+        return await _write(line, await ready(method, asked, response))
+    async with until_left(line):
+        return await _write(line, await ready(method, asked, response))
+
+
+async def _write(line: Writes, out: Ready) -> int:
+    """Write an answer. The head goes with the first part, so a mistake before it is a 500."""
+    if isinstance(out.body, bytes):
+        await line.whole(*out.head(), out.body)
+        return out.status
+    async with aclosing(out.body) as parts:
+        if out.path is not None:
+            await line.start(*out.head())
+            if await line.file(out.path):
+                return out.status
+        async for data in parts:
+            if not line.begun:
+                await line.start(*out.head())
+            await line.write(data)
+        if not line.begun:
+            await line.start(*out.head())
+        await line.end()
+    return out.status
+
+
+class Pieces:
+    """The pieces of an open file, read in a thread."""
+
+    def __init__(self, file: BinaryIO, selected: Selected) -> None:
+        self._file = file
+        self._path = selected.path
+        self._left = selected.size
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        data = await asyncio.to_thread(self._file.read, min(self._left, PIECE))
         if not data:  # the client would wait for the rest
-            raise OSError(f'{found.path} has become shorter while it was sent')
-        left -= len(data)
-        await line.write(data)
-    await line.end()
+            raise OSError(f'{self._path} has become shorter while it was sent')
+        self._left -= len(data)
+        return data
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 async def _selected(path: Any, method: str, asked: Headers, status: int) -> Selected | None:

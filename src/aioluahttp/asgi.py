@@ -16,7 +16,7 @@ from .tables import Handler
 
 __all__ = ['to_asgi']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 Hook: TypeAlias = Callable[[], Any] | None
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]

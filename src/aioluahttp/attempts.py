@@ -15,7 +15,7 @@ import aiohttp
 import yarl
 from aiohttp import ClientHandlerType
 
-from .bodies import Body, Source, Terms, read_body
+from .bodies import Body, Inflow, Terms, read_body
 from .delivery import Delivery
 from .errors import ProtocolError
 from .headers import Headers
@@ -63,7 +63,7 @@ class LostConnection(aiohttp.ClientError):
 
     def __init__(self, method: str, error: Exception, *, reused: bool) -> None:
         idempotent = method in IDEMPOTENT
-        self.repeatable = reused and idempotent
+        self.repeatable: bool = reused and idempotent
         super().__init__(LOSSES[idempotent].format(method) if reused else reason(error))
 
 
@@ -109,7 +109,7 @@ def peer_of(transport: Any) -> str | None:
 class Sending(aiohttp.ClientRequest):
     """Takes a connection that is fit for it, and notes which it was."""
 
-    reused = False
+    reused: bool = False
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol, transport = conn.protocol, conn.transport
@@ -222,7 +222,7 @@ async def _ask(
     if terms:
         answer = await request
         headers = Headers(answer.headers)
-        source = Source(answer.content, answer.protocol, answer.tls, answer, delivery)
+        source = Inflow(headers, answer.content, answer.protocol, answer.tls, answer, delivery)
         if delivery:
             delivery.answered(answer.content, flows=True)
         return _received(answer, headers, Body(headers, source, terms))

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import aiohttp
 
@@ -15,23 +15,101 @@ from .delivery import Delivery
 from .errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from .headers import Headers
 
-__all__ = ['Body', 'Progress', 'Source', 'Terms', 'read_body']
+__all__ = ['Body', 'Inflow', 'Progress', 'Source', 'Terms', 'read_body']
 
 Progress: TypeAlias = Callable[[int, int | None], object]
 
 
-class Source(NamedTuple):
-    """Where a body comes from.
+class Source(Protocol):
+    """Where the body of one answer comes from; ``is_empty`` tells whether there is none."""
+
+    is_empty: bool
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether nothing of it has come, nor its end."""
+        ...
+
+    async def read(self, seconds: float | None) -> bytes:
+        """Read what there is, or wait for it, for a time; nothing at the end."""
+        ...
+
+    def finish(self) -> None:
+        """Make sure that the end was one in good order."""
+
+    def release(self) -> None:
+        """Take note that all was read."""
+
+    def close(self, error: Exception) -> None:
+        """Give up what was not read, and raise an exception for who goes on reading."""
+
+    async def stop(self) -> None:
+        """Wait until nothing is sent any more of what this is the answer to."""
+
+
+class Inflow:
+    """What comes over a connection of aiohttp's; a ``Source``.
 
     ``held`` is what keeps the connection from others until it is released or closed: aiohttp's
     connection, or its response. ``delivery`` may still be sending what this is the answer to.
     """
 
-    content: aiohttp.StreamReader
-    protocol: Any
-    tls: ssl.SSLObject | None
-    held: Any
-    delivery: Delivery | None = None
+    def __init__(
+        self,
+        headers: Headers,
+        content: aiohttp.StreamReader,
+        protocol: Any,
+        tls: ssl.SSLObject | None,
+        held: Any,
+        delivery: Delivery | None = None,
+    ) -> None:
+        self.is_empty: bool = content is aiohttp.EMPTY_PAYLOAD
+        self._ends_itself = _ends_itself(headers, content)
+        self._content, self._protocol, self._tls = content, protocol, tls
+        self._held, self._delivery = held, delivery
+        if not content.is_eof():  # else the connection may be with another request
+            # aiohttp's own timer runs while nobody reads, too.
+            protocol.read_timeout = None
+            protocol.start_timeout()
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether nothing of it has come, nor its end."""
+        return not (self._content.total_bytes or self._content.is_eof())
+
+    async def read(self, seconds: float | None) -> bytes:
+        """Read what there is, or wait for it, for a time; nothing at the end."""
+        content, loop = self._content, asyncio.get_running_loop()
+        # Twice, for one that has broken while it was waited for may look as if it ended.
+        while not (data := content.read_nowait()) and not content.is_eof():
+            what = TimedOut(f'nothing more of the body came within {seconds} s')
+            timer = loop.call_later(seconds, content.set_exception, what) if seconds else None
+            try:
+                if data := await content.readany():
+                    break
+            finally:
+                if timer:
+                    timer.cancel()
+        return data
+
+    def finish(self) -> None:
+        """Make sure that the end was one in good order."""
+        if not self._ends_itself:
+            _check_end(self._protocol, self._tls)
+
+    def release(self) -> None:
+        """Give the connection back."""
+        self._held.release()
+
+    def close(self, error: Exception) -> None:
+        """Close the connection."""
+        self._content.set_exception(error)
+        self._held.close()
+
+    async def stop(self) -> None:
+        """Send no more, and wait until that is so."""
+        if self._delivery:
+            await self._delivery.stop()
 
 
 class Terms(NamedTuple):
@@ -88,32 +166,26 @@ async def read_body(
 class Body:
     """The decoded bytes of an answer, as they come; ``headers`` then describe them.
 
-    Read to its end it gives the connection back, and left before that it closes it, as do an
-    error and a cancellation.
+    Read to its end it releases its source, and left before that it closes it, as do an error and a
+    cancellation.
     """
 
     def __init__(self, headers: Headers, source: Source, terms: Terms) -> None:
         self._source = source
         self._terms = terms
-        self._ends_itself = _ends_itself(headers, source.content)
-        self._length = _length(headers, source.content)
+        self._length = 0 if source.is_empty else _length(headers)
         self._came = 0  # bytes off the wire
         self._told: int | None = None  # of them
         self._on_progress: Progress | None = None
         self._decoder = Decoder((), terms.limit) if terms.raw else decoder_for(headers, terms.limit)
-        self.decoded = bool(self._decoder.stages) and source.content is not aiohttp.EMPTY_PAYLOAD
+        self.decoded: bool = bool(self._decoder.stages) and not source.is_empty
         if self.decoded:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
-        waits = terms.early and not (source.content.total_bytes or source.content.is_eof())
-        self._pieces: Iterator[bytes] = iter((b'',) * waits)
+        self._pieces: Iterator[bytes] = iter((b'',) * (terms.early and source.is_waited_for))
         self._loop = asyncio.get_running_loop()
-        self._done = False  # with the connection
+        self._done = False  # with the source
         self._ended = False
-        if not source.content.is_eof():  # else the connection may be with another request
-            # aiohttp's own timer runs while nobody reads, too.
-            source.protocol.read_timeout = None
-            source.protocol.start_timeout()
 
     def __del__(self) -> None:
         if not self._done:
@@ -139,7 +211,7 @@ class Body:
             raise StopAsyncIteration
         piece = await self._next()
         if self._on_progress and self._came != self._told:
-            self._tell(self._on_progress)
+            await self._tell(self._on_progress)
         if piece is None:
             raise StopAsyncIteration
         return piece
@@ -147,68 +219,45 @@ class Body:
     async def _next(self) -> bytes | None:
         try:
             while (piece := next(self._pieces, None)) is None:
-                if not (data := await self._read()):
-                    self._finish()
+                if not (data := await self._source.read(self._terms.seconds)):
+                    self._decoder.finish()
+                    self._source.finish()
                     break
                 self._came += len(data)
                 self._pieces = self._decoder.feed(data)
         except BaseException as error:
             self.close('reading it failed before')
-            await self._stop()
+            await self._source.stop()
             if ours := self._terms.failed(error):
                 raise ours from error
             raise
         if piece is None:
             self._ended = self._done = True
-            self._source.held.release()
-            await self._stop()
+            self._source.release()
+            await self._source.stop()
         return piece
 
-    def _tell(self, on_progress: Progress) -> None:
+    async def _tell(self, on_progress: Progress) -> None:
         self._told = self._came
         try:
             on_progress(self._came, self._length)
         except BaseException as error:
             self.close('on_progress failed before')
+            await self._source.stop()
             if isinstance(error, StopAsyncIteration):  # who reads would take it for the end
                 raise RuntimeError('on_progress raised StopAsyncIteration') from error
             raise
 
-    async def _read(self) -> bytes:
-        """Read what there is, or wait for it; nothing at the end."""
-        content, seconds = self._source.content, self._terms.seconds
-        # Twice, for one that has broken while it was waited for may look as if it ended.
-        while not (data := content.read_nowait()) and not content.is_eof():
-            what = TimedOut(f'nothing more of the body came within {seconds} s')
-            timer = self._loop.call_later(seconds, content.set_exception, what) if seconds else None
-            try:
-                if data := await content.readany():
-                    break
-            finally:
-                if timer:
-                    timer.cancel()
-        return data
-
-    def _finish(self) -> None:
-        self._decoder.finish()
-        if not self._ends_itself:
-            _check_end(self._source.protocol, self._source.tls)
-
     def close(self, why: str = 'it was closed') -> None:
-        """Close the connection, unless the end was read. Who reads on gets a ProtocolError."""
+        """Close the source, unless the end was read. Who reads on gets a ProtocolError."""
         if not self._done:
             self._done = True
             self._pieces = iter(())
-            self._source.content.set_exception(ProtocolError(f'the body is gone: {why}'))
-            self._source.held.close()
+            self._source.close(ProtocolError(f'the body is gone: {why}'))
 
     async def aclose(self) -> None:
         self.close()
-        await self._stop()
-
-    async def _stop(self) -> None:
-        if self._source.delivery:
-            await self._source.delivery.stop()
+        await self._source.stop()
 
 
 def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:
@@ -218,9 +267,7 @@ def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:
     return codings.rpartition(',')[2].strip().lower() == 'chunked'
 
 
-def _length(headers: Headers, content: aiohttp.StreamReader) -> int | None:
-    if content is aiohttp.EMPTY_PAYLOAD:
-        return 0
+def _length(headers: Headers) -> int | None:
     length = headers.get('Content-Length')
     return None if length is None or 'Transfer-Encoding' in headers else int(length)
 

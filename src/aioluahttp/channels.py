@@ -83,7 +83,6 @@ class Channel:
         fault: What broke it; None where it ended in good order.
         raised: The error that told of it last.
         gone: Set once there is no connection any more.
-        send: ``Outbox.send``, which gives whether a message was sent.
     """
 
     def __init__(
@@ -94,19 +93,19 @@ class Channel:
         is_client: bool,
         wrote: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.code: int | None = None
-        self.reason = ''
+        self.reason: str = ''
         self.fault: str | None = None
         self.raised: Exception | None = None
-        self.gone = asyncio.Event()
+        self.gone: asyncio.Event = asyncio.Event()
         self._is_client = is_client
         self._deaf = False  # nobody wants the messages that still come
         self._heard = True
         self._heartbeat = terms.heartbeat
         self._limit = terms.max_message
         self._transport: asyncio.Transport = protocol.transport
-        self.queue = Messages(self, protocol)
+        self.queue: Messages = Messages(self, protocol)
         # aiohttp takes a message up to its limit if it was compressed, else below it.
         limit = 0 if self._limit is None else min(self._limit + 1, MOST)
         compressed = terms.window > 0
@@ -120,10 +119,13 @@ class Channel:
             wrote=wrote,
             closed=self._leave,
         )
-        self.send = self._outbox.send
         self._timer: asyncio.TimerHandle | None = None
         if self._heartbeat is not None:
             self._timer = self.loop.call_later(self._heartbeat, self._beat, self._heartbeat)
+
+    async def send(self, message: bytes, kind: WSMsgType) -> bool:
+        """Send a message, as ``Outbox.send`` does; give whether it was sent."""
+        return await self._outbox.send(message, kind)
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Read what came; aiohttp's client calls this as it would its reader's."""

@@ -197,6 +197,12 @@ def check_limit(key: str, limit: Any) -> Any:
     return limit
 
 
+def check_handler(key: str, handler: Any) -> Any:
+    if not callable(handler):
+        raise TableError.of(key, handler, 'a function that takes a request table')
+    return handler
+
+
 def check_max_body(limit: Any) -> int | None:
     return None if limit is None else check_count('max_body')(limit)
 

@@ -13,7 +13,7 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
-from .checks import check_limit
+from .checks import check_handler, check_limit
 from .conversion import to_mapping
 from .deadlines import Deadlines
 from .defaults import Defaults
@@ -34,10 +34,11 @@ from .shapes import (
 )
 from .streams import Stream
 from .supply import check_again, to_supply
-from .tables import Request, Response, SentRequest, described
+from .tables import Handler, Request, Response, SentRequest, described
 from .transport import Transport
 
 if TYPE_CHECKING:
+    from .inprocess import InProcess
     from .sockets import Socket
 
 __all__ = ['Client', 'Sender']
@@ -96,6 +97,9 @@ class Client:
         limit: Connections at once; ``None`` is no limit.
         limit_per_host: Likewise to one origin.
         trust_env: Whether to read ``HTTP_PROXY``, ``NO_PROXY`` and netrc.
+        via: A handler that answers in this process, in the place of a network: its tables, checks
+            and errors are those of a server, and its mistakes a 500. It runs in the task of the
+            request. What is said of connections counts for nothing.
         defaults: Keys of the request table. Headers are merged by name.
 
     Raises:
@@ -110,16 +114,18 @@ class Client:
         limit: int | None = 100,
         limit_per_host: int | None = None,
         trust_env: bool = False,
+        via: Handler | None = None,
         **defaults: Unpack[RequestTable],
     ) -> None:
-        self.closed = False
+        self.closed: bool = False
         self._defaults = Defaults(base_url, defaults)
         self._trust_env = trust_env
         self._cookies = _checked_cookies(cookies)
         check_limit('limit', limit)
         check_limit('limit_per_host', limit_per_host)
         self._limits = (limit, limit_per_host)
-        self._transport: Transport | None = None
+        self._via = None if via is None else check_handler('via', via)
+        self._way: Transport | InProcess | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines()  # of the requests under way
         self._sockets: set[Socket] = set()  # the WebSockets that are open
@@ -145,8 +151,8 @@ class Client:
             if self._deadlines:
                 await self._idle.wait()
         finally:
-            if self._transport:
-                await self._transport.close()
+            if self._way:
+                await self._way.close()
 
     if TYPE_CHECKING:
         request: Sender
@@ -182,7 +188,7 @@ class Client:
             TimedOut: A deadline passed before it was open; no other is set by ``timeout``.
             ProtocolError: The server declined, or broke HTTP; the text has the status.
         """
-        from .dialing import as_request, dial, talk, to_asking
+        from .dialing import as_request, talk, to_asking
 
         given = {**to_mapping(table), **fields}
         try:
@@ -190,9 +196,7 @@ class Client:
             request = as_request(self._defaults.request(asked, {}))
             if self._trust_env:
                 request = await asyncio.to_thread(from_environment, request)
-            line = await self._within_total(
-                request, lambda transport: dial(transport, request, options)
-            )
+            line = await self._within_total(request, lambda way: way.dial(request, options))
         except Error as error:
             error.request = SentRequest(given)
             raise
@@ -205,9 +209,7 @@ class Client:
 
     async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
         """Send on a request that a server was sent; ``relay`` is what calls this."""
-        return await self._within_total(
-            request, lambda transport: transport.pass_on(request, length)
-        )
+        return await self._within_total(request, lambda way: way.pass_on(request, length))
 
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
         supply = None
@@ -232,19 +234,17 @@ class Client:
                 await supply.close()
 
     async def _answer(self, request: Request) -> Response[Any]:
-        return await self._within_total(request, lambda transport: self._follow(request, transport))
+        return await self._within_total(request, lambda way: self._follow(request, way))
 
-    async def _within_total(
-        self, request: Request, answer: Callable[[Transport], Awaitable[T]]
-    ) -> T:
+    async def _within_total(self, request: Request, answer: Callable[[Any], Awaitable[T]]) -> T:
         timeout = request.get('timeout', TIMEOUT)
         total = timeout.get('total', TIMEOUT) if isinstance(timeout, Mapping) else timeout
-        transport = self._open()
+        way = self._open()
         deadline = asyncio.timeout(None)
         try:
             async with deadline:
                 self._deadlines.add(deadline, total)
-                return await answer(transport)
+                return await answer(way)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -257,14 +257,14 @@ class Client:
             if self.closed and not self._deadlines:
                 self._idle.set()
 
-    async def _follow(self, request: Request, transport: Transport) -> Response[Any]:
+    async def _follow(self, request: Request, way: Transport | InProcess) -> Response[Any]:
         """Send a request and those that redirects ask for, up to the limit of them."""
         history: list[Response[Any]] = []
         while True:
             sent = request
             if self._trust_env:
                 sent = await asyncio.to_thread(from_environment, request)
-            response = await transport.send(sent, sent=bool(history))
+            response = await way.send(sent, sent=bool(history))
             following = next_request(request, response)
             if len(history) >= request.get('redirects', REDIRECTS):
                 following = None
@@ -276,18 +276,23 @@ class Client:
             history.append(response)
             request = following
 
-    def _open(self) -> Transport:
+    def _open(self) -> Transport | InProcess:
         loop = asyncio.get_running_loop()
-        if self._transport is None:
+        if self._way is None:
             if self.closed:
                 raise ConnectError('the client is closed')
             self._loop = loop
-            self._transport = Transport(
-                *self._limits, _cookie_jar(self._cookies, self._defaults.base)
-            )
+            self._way = self._made(_cookie_jar(self._cookies, self._defaults.base))
         if self._loop is not loop:
             raise ConnectError('the client belongs to another event loop; make one for each')
-        return self._transport
+        return self._way
+
+    def _made(self, cookies: AbstractCookieJar) -> Transport | InProcess:
+        if self._via is None:
+            return Transport(*self._limits, cookies)
+        from .inprocess import InProcess
+
+        return InProcess(self._via, cookies)
 
 
 def _given(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:

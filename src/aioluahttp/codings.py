@@ -64,7 +64,9 @@ class Decoder:
     def __init__(self, codings: list[str] | tuple[()], limit: int | None) -> None:
         self.left = math.inf if limit is None else limit
         # What decodes to nothing takes time all the same. No honest stream is twice its text.
-        self.stages = [_Stage(coding, 2 * self.left + STEP) for coding in reversed(codings)]
+        self.stages: list[_Stage] = [
+            _Stage(coding, 2 * self.left + STEP) for coding in reversed(codings)
+        ]
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decode the next bytes off the wire, in pieces of bounded size; without codings in one.

@@ -20,7 +20,7 @@ from .pacing import Paced
 
 __all__ = ['Connection', 'Connections']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 LINGER = 10.0  # seconds for a peer to leave once it is told to, while it may be sending
 NAME = 'HTTP request'  # of each task
@@ -39,7 +39,7 @@ class Connection(Paced):
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections)
-        self.deadline = 0.0  # for the peer to say something
+        self.deadline: float = 0.0  # for the peer to say something
         self.timer: asyncio.TimerHandle | None = None  # looks whether it is past the deadline
 
     def connection_made(self, transport: Any) -> None:
@@ -47,7 +47,8 @@ class Connection(Paced):
         super().connection_made(transport)
         name = self.peername
         # Who has left before it was accepted has no name either, and is no Unix socket's.
-        self.peer = name[0] if isinstance(name, tuple) else '' if name is None else None
+        unix = None if name is not None else ''
+        self.peer: str | None = name[0] if isinstance(name, tuple) else unix
         self.connections.opened(self, transport)
         self._expect(self.connections.exchange.settings.head_timeout)
 
@@ -75,7 +76,7 @@ class Connection(Paced):
         """
         if self.channel is not None:
             return self.channel.answers
-        self.at_eof = (
+        self.at_eof: bool = (
             (self.busy or bool(self.held))
             and self.whole
             and self.ssl_context is None  # which has no such half
@@ -184,7 +185,8 @@ class Connection(Paced):
 
         What is sent to a closed connection resets it, and that may destroy the answer.
         """
-        self.ended, self.held = True, b''
+        self.ended: bool = True
+        self.held: bytes = b''
         transport = self.transport
         if transport is None or not lingers or self.at_eof or transport.is_closing():
             self.close()
@@ -213,8 +215,9 @@ class Connections(LowLevelServer):
         }
         self.on_gone: Callable[[], None] = lambda: None
         self.bytes_in = self.bytes_out = 0
-        self.loop = asyncio.get_running_loop()
-        self.context = contextvars.copy_context()  # of which each request gets a copy
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        # Of which each request gets a copy.
+        self.context: contextvars.Context = contextvars.copy_context()
         self.open: dict[Paced, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()

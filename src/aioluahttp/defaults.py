@@ -30,7 +30,7 @@ class Defaults:
     """
 
     def __init__(self, base_url: str | None, defaults: Mapping[str, Any]) -> None:
-        self.base = None if base_url is None else to_request(url=base_url)
+        self.base: Request | None = None if base_url is None else to_request(url=base_url)
         self._defaults = dict(defaults)
         to_request(_merged(defaults, {'host': 'localhost'}))  # raises what is wrong with them
         if self.base:

@@ -43,7 +43,7 @@ class Delivery(aiohttp.Payload):
     ) -> None:
         super().__init__(supply)
         self._length = length
-        self._supply = supply
+        self.supply = supply
         self._encode = encode
         self._progress = progress
         self._content: aiohttp.StreamReader | None = None
@@ -51,7 +51,7 @@ class Delivery(aiohttp.Payload):
         self._protocol: Any = None
         self._transport: Any = None  # unless it is TLS, which asyncio ends in time
         self.read_timeout: float | None = None  # from when all is sent
-        self.is_done = False  # all of it, and not given up
+        self.is_done: bool = False  # all of it, and not given up
 
     @property
     def autoclose(self) -> bool:
@@ -69,10 +69,14 @@ class Delivery(aiohttp.Payload):
 
     async def write(self, writer: Any) -> None:
         """Write the body, without its end; the iterator is closed whatever happens."""
-        chunks = self._supply.chunks(self._encode)
-        chunks.length = self._length
-        async with contextlib.aclosing(chunks):
+        async with contextlib.aclosing(self.chunks()) as chunks:
             await self._write(chunks, writer)
+
+    def chunks(self) -> Chunks:
+        """Begin to draw it."""
+        chunks = self.supply.chunks(self._encode)
+        chunks.length = self._length
+        return chunks
 
     async def _write(self, chunks: Chunks, writer: Any) -> None:
         sent = since = 0
@@ -83,8 +87,12 @@ class Delivery(aiohttp.Payload):
             if since >= TURN:
                 since = 0
                 await asyncio.sleep(0)
-            if self._progress:
-                self._progress(sent, self._length)
+            self.tell(sent)
+
+    def tell(self, sent: int) -> None:
+        """Tell who watches how many bytes were sent."""
+        if self._progress:
+            self._progress(sent, self._length)
 
     def take(self, protocol: Any, transport: Any) -> None:
         """Take a connection, and lose no answer of a peer that closes it while it is written to."""
@@ -117,11 +125,11 @@ class Delivery(aiohttp.Payload):
             protocol.read_timeout = self.read_timeout
             protocol.start_timeout()
         finally:
-            await self._supply.end()
+            await self.supply.end()
 
     def _break(self, protocol: Any, error: Exception) -> None:
         """Tell those who wait for the answer."""
-        self._supply.error = error
+        self.supply.error = error
         for waiting in (protocol, self._content):
             if waiting is not None:
                 waiting.set_exception(Broken())
@@ -134,7 +142,7 @@ class Delivery(aiohttp.Payload):
             flows: Whether who reads it sees to the time that takes.
         """
         self._content = content
-        if self._supply.error:
+        if self.supply.error:
             content.set_exception(Broken())
         if flows:
             self.read_timeout = None
@@ -144,7 +152,7 @@ class Delivery(aiohttp.Payload):
         if self._task and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
-        await self._supply.end()
+        await self.supply.end()
         transport = self._transport
         if transport and transport.is_closing() and transport.get_write_buffer_size():
             transport.abort()  # what is left may wait for ever

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
 import yarl
 
@@ -15,11 +15,12 @@ from .errors import ProtocolError, TableError
 from .handshakes import agreed, asking, without_handshake
 from .headers import Headers
 from .shapes import SocketTable
-from .sockets import Socket
+from .sockets import End, Socket
 from .tables import Request, Response, described
-from .transport import Transport
 
-__all__ = ['as_request', 'dial', 'talk', 'to_asking', 'to_channel']
+__all__ = ['Dialed', 'as_request', 'dial', 'talk', 'to_asking', 'to_channel']
+
+Dialed: TypeAlias = tuple[End, Socket, Callable[[], object]]
 
 SCHEMES = {'ws': 'http', 'wss': 'https'}
 MISTAKE = 1011
@@ -56,18 +57,23 @@ def as_request(request: Request) -> Request:
 
 
 async def dial(
-    transport: Transport, request: Request, options: Mapping[str, Any]
-) -> tuple[Channel, Socket, Any]:
+    switch: Callable[..., Awaitable[Any]], request: Request, options: Mapping[str, Any]
+) -> Dialed:
     """Open a WebSocket.
 
+    Args:
+        switch: ``Transport.switch``.
+        request: In normal form.
+        options: Of the WebSocket.
+
     Returns:
-        Its inner end, its outer one, and aiohttp's response, which is to be closed.
+        Its inner end, its outer one, and what closes its connection.
 
     Raises:
         Error: Of the kinds that say what went wrong.
     """
     asked = asking(options)
-    response = await transport.switch(request, asked)
+    response = await switch(request, asked)
     try:
         headers = Headers(response.headers)
         try:
@@ -83,7 +89,7 @@ async def dial(
         raise
     table = {'status': response.status, 'reason': response.reason or '', 'headers': headers}
     answer: Response[Any] = Response({**table, 'body': '', 'url': str(response.url)})
-    return channel, Socket(channel, terms.protocol, request, answer), response
+    return channel, Socket(channel, terms.protocol, request, answer), response.close
 
 
 def to_channel(protocol: Any, terms: Terms) -> Channel:
@@ -95,7 +101,7 @@ def to_channel(protocol: Any, terms: Terms) -> Channel:
 
 
 @contextlib.asynccontextmanager
-async def talk(channel: Channel, socket: Socket, response: Any) -> AsyncIterator[Socket]:
+async def talk(channel: End, socket: Socket, close: Callable[[], object]) -> AsyncIterator[Socket]:
     """Give a WebSocket, and close it after that."""
     try:
         yield socket
@@ -108,4 +114,4 @@ async def talk(channel: Channel, socket: Socket, response: Any) -> AsyncIterator
     else:
         await socket.close()
     finally:
-        response.close()
+        close()

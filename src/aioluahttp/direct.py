@@ -15,7 +15,7 @@ import yarl
 from aiohttp.client_reqrep import ConnectionKey
 
 from .attempts import LostConnection, Received, final_head, peer_of, take
-from .bodies import Body, Source, Terms, read_body
+from .bodies import Body, Inflow, Terms, read_body
 from .headers import Headers
 
 __all__ = ['ask', 'connect', 'is_open']
@@ -48,10 +48,11 @@ class Origin:
     def __init__(self, url: yarl.URL, tls: Any, server_name: str | None) -> None:
         secure = url.scheme == 'https'
         self.url = url
-        self.host, self.port = url.raw_host or '', url.port
+        self.host: str = url.raw_host or ''
+        self.port: int | None = url.port
         self.ssl = tls
         self.server_hostname = server_name
-        self.connection_key = ConnectionKey(
+        self.connection_key: ConnectionKey = ConnectionKey(
             self.host, self.port, secure, tls, None, None, None, server_name
         )
 
@@ -106,7 +107,7 @@ async def ask(
         headers = Headers(head.headers)
         peer, tls = peer_of(transport), transport.get_extra_info('ssl_object')
         if terms:
-            body = Body(headers, Source(content, protocol, tls, connection), terms)
+            body = Body(headers, Inflow(headers, content, protocol, tls, connection), terms)
             return Received(head.code, head.reason, head.version, headers, body, peer)
         data = await read_body(content, headers, protocol, tls, limit)
     except BaseException:

@@ -80,7 +80,7 @@ class Batches:
     """
 
     def __init__(self, sink: Sink) -> None:
-        self.came = 0
+        self.came: int = 0
         self._sink = sink
         self._filled, self._other = (memoryview(mmap(-1, BATCH)) for _ in range(2))
         self._size = 0

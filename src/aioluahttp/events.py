@@ -61,7 +61,7 @@ class EventParser:
     """
 
     def __init__(self, limit: int | None = LIMIT) -> None:
-        self.id = ''
+        self.id: str = ''
         self.retry: int | None = None
         self._limit = limit
         self._line = bytearray()

@@ -29,7 +29,7 @@ from .upgrading import Upgrade
 
 __all__ = ['Exchange']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 
 class Exchange(Handling):

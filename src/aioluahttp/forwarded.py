@@ -30,7 +30,7 @@ class Proxies:
     """The proxies that are believed: networks, and whoever reaches a Unix socket."""
 
     def __init__(self, networks: Iterable[Any] = (), *, unix: bool = False) -> None:
-        self.networks = tuple(networks)
+        self.networks: tuple[Any, ...] = tuple(networks)
         self.unix = unix
 
     def trust(self, ip: str | None) -> bool:

@@ -81,16 +81,21 @@ class Framed(RequestHandler):
         self.channel: Channel | None = None
         self.peer: str | None = None
         self.task: asyncio.Task[None] | None = None
-        self.busy = self.in_head = self.ended = self.at_eof = False
-        self.cancels = self.begun = self.upgrade = False
-        self.reading = False  # somebody waits for more of the body
-        self.fresh = False  # a head has just come, and nobody was told
-        self.paused = False  # until the body is read
-        self.full = False  # until what is held is read
-        self.whole = True
-        self.left = 0  # bytes of a body that are yet to come; 0, too, if it is in chunks
-        self.held = b''  # what the parser is yet to get
-        self.tail = b''  # the last bytes that it got of what is not at its end
+        self.busy: bool = False
+        self.in_head: bool = False
+        self.ended: bool = False
+        self.at_eof: bool = False
+        self.cancels: bool = False
+        self.begun: bool = False
+        self.upgrade: bool = False
+        self.reading: bool = False  # somebody waits for more of the body
+        self.fresh: bool = False  # a head has just come, and nobody was told
+        self.paused: bool = False  # until the body is read
+        self.full: bool = False  # until what is held is read
+        self.whole: bool = True
+        self.left: int = 0  # bytes of a body that are yet to come; 0, too, if it is in chunks
+        self.held: bytes = b''  # what the parser is yet to get
+        self.tail: bytes = b''  # the last bytes that it got of what is not at its end
 
     async def start(self) -> None:
         """Do nothing. Here aiohttp would wait for requests, and handle one after the other."""

@@ -19,7 +19,7 @@ from .tables import Handler, Request, Response
 
 __all__ = ['AccessLog', 'Handling', 'OnError', 'Settings', 'refusal']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 OnError = Callable[[BaseException, Request], Any]
 AccessLog = logging.Logger | Callable[[Request, Response[Any]], Any]
@@ -53,8 +53,8 @@ class Handling:
     def __init__(self, handler: Handler, settings: Settings) -> None:
         self.handler = handler
         self.settings = settings
-        self.handling = 0  # callbacks that run
-        self.errors = 0  # mistakes of the callback so far
+        self.handling: int = 0  # callbacks that run
+        self.errors: int = 0  # mistakes of the callback so far
 
     async def take_body(self, source: Any, request: Request, into: str, limit: int | None) -> None:
         """Read the body of a request into its table, or open the stream that it is to be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Mapping
 from functools import wraps
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 
 from .answers import discard
 from .calling import call
@@ -25,8 +25,13 @@ def is_answer(body: Any) -> bool:
 
 
 # What the body of a response is to be, by the ``into`` of its request, and in words.
-STREAM = (lambda body: isinstance(body, str | AsyncIterable), 'a stream, or the text of a page')
-KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+Kind: TypeAlias = tuple[Callable[[Any], bool], str]
+
+STREAM: Kind = (
+    lambda body: isinstance(body, str | AsyncIterable),
+    'a stream, or the text of a page',
+)
+KINDS: dict[Any, Kind] = {
     'text': (lambda body: isinstance(body, str), 'a str'),
     'bytes': (lambda body: isinstance(body, bytes), 'bytes'),
     **dict.fromkeys(STREAMS, STREAM),

@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import warnings
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator
 from functools import cache, partial
 from os import PathLike
 from typing import Any, TypeVar, Unpack
@@ -29,7 +29,7 @@ __all__ = ['Listening', 'listen', 'run', 'run_in_loop']
 
 T = TypeVar('T')
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 TIMEOUTS = ('head', 'keepalive', 'shutdown')
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -77,17 +77,14 @@ OPTIONS: dict[str, Callable[[Any], Any]] = EXCHANGE_OPTIONS | {
 class Listening:
     """What ``listen`` gives: ``await`` it, or enter it with ``async with``, for a ``Server``."""
 
-    def __init__(
-        self, exchange: Exchange, host: str | None, port: int | None, options: Mapping[str, Any]
-    ) -> None:
-        self._arguments = exchange, host, port, options
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, Server]]) -> None:
+        self._start = start
         self._used = False
         self._server: Server
 
     def __await__(self) -> Generator[Any, Any, Server]:
         self._used = True
-        exchange, host, port, options = self._arguments
-        return Server.start(exchange, host, port, options).__await__()
+        return self._start().__await__()
 
     async def __aenter__(self) -> Server:
         self._server = await self
@@ -148,7 +145,7 @@ def listen(
     settings = to_settings(made, on_error)
     _check_parser()
     exchange = Exchange(callback, settings)
-    return Listening(exchange, host, port, made)
+    return Listening(partial(Server.start, exchange, host, port, made))
 
 
 @cache

@@ -29,7 +29,7 @@ class Messages:
         limit: int | None,
     ) -> None:
         self.code: int | None = None
-        self.reason = ''
+        self.reason: str = ''
         self.fault: str | None = None
         self.raised: Exception | None = None
         self._receive, self._say, self._limit = receive, send, limit

@@ -90,7 +90,7 @@ class PartBody:
 
     def __init__(self, body: BodyPartReader) -> None:
         self._body = body
-        self.content_type = body.headers.get('Content-Type')
+        self.content_type: str | None = body.headers.get('Content-Type')
         for encoding in body.headers.getall('Content-Transfer-Encoding', ()):
             if encoding.lower() not in AS_IT_IS:  # no browser sends one (RFC 7578 4.7)
                 raise ProtocolError('a part of a form must not be encoded (RFC 7578 4.7)')
@@ -102,7 +102,7 @@ class PartBody:
         if name is None:
             raise ProtocolError('a part of a form has to have a name (RFC 7578 4.2)')
         self.name = name
-        self.filename = _name(parameters, 'filename')
+        self.filename: str | None = _name(parameters, 'filename')
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from .checks import check_into, check_limit, check_max_body, check_seconds
+from .checks import check_handler, check_into, check_limit, check_max_body, check_seconds
 from .errors import TableError
 from .forwarded import check_trusted_proxies
 from .handling import AccessLog, Settings
@@ -75,8 +75,7 @@ def checked(
     Raises:
         TableError: One is unknown, or its value is not what it takes; or that is no callback.
     """
-    if not callable(callback):
-        raise TableError.of('callback', callback, 'a function that takes a request table')
+    check_handler('callback', callback)
     carried = {key: getattr(callback, key) for key in CARRIED if hasattr(callback, key)}
     made: dict[str, Any] = {}
     for name, value in (carried | dict(options)).items():

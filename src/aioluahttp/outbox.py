@@ -42,11 +42,11 @@ class Outbox:
         wrote: Callable[[int], None],
         closed: Callable[[], None],
     ) -> None:
-        self.ends = False
+        self.ends: bool = False
         self._loop = asyncio.get_running_loop()
         self._protocol = protocol
         self._transport: asyncio.Transport = protocol.transport
-        self.is_closing = self._transport.is_closing
+        self.is_closing: Callable[[], bool] = self._transport.is_closing
         self._wrote, self._closed = wrote, closed
         self._drain = StreamWriter(protocol, self._loop).drain
         self._writer = WebSocketWriter(

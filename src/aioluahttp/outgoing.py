@@ -33,9 +33,9 @@ class Answer:
     __slots__ = ('data', 'keep_alive', 'status')
 
     def __init__(self, status: int, data: bytes, keep_alive: bool) -> None:
-        self.status = status
-        self.data = data
-        self.keep_alive = keep_alive
+        self.status: int = status
+        self.data: bytes = data
+        self.keep_alive: bool = keep_alive
 
 
 def plain_answer(status: int, method: str = 'GET', *fields: str) -> Answer:

@@ -26,7 +26,7 @@ class Paced(Framed):
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections, loop=connections.loop, **connections.settings)
-        self.connections = connections
+        self.connections: Connections = connections
         self.reading_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:

@@ -17,7 +17,7 @@ import yarl
 from aiohttp.http_writer import StreamWriter
 
 from .attempts import LostConnection, Received, final_head, peer_of, take
-from .bodies import Body, Source, Terms
+from .bodies import Body, Inflow, Terms
 from .calling import close
 from .direct import connect
 from .errors import TableError, TimedOut
@@ -177,7 +177,7 @@ async def ask(
     data: Any = b''
     if head.code != 101:
         line.content = content
-        data = Body(headers, Source(content, protocol, tls, line), terms)
+        data = Body(headers, Inflow(headers, content, protocol, tls, line), terms)
     return Received(head.code, head.reason, head.version, headers, data, peer), line
 
 

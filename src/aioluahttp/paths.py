@@ -28,11 +28,11 @@ class FileAnswer:
     """An answer whose body is a file, sent as the peer reads it."""
 
     def __init__(self, response: Response[Any], headers: Headers, keep_alive: bool) -> None:
-        self.path = fsdecode(response['body'])
+        self.path: str = fsdecode(response['body'])
         self.status: int = response['status']
         self.reason: str | None = response.get('reason')
         self.headers = headers
-        self.keep_alive = keep_alive
+        self.keep_alive: bool = keep_alive
 
     async def send(self, connection: Framed) -> bool:
         """Send the file, or a part of it, or none as the request asks; 404 if there is no file."""

@@ -25,11 +25,11 @@ class Kept:
     """The clients of a loop, and the generator with which the loop closes them."""
 
     def __init__(self) -> None:
-        self.client = Client(cookies=False)
+        self.client: Client = Client(cookies=False)
         # What is sent on takes no turn from what a program sends, and a server has limits itself.
-        self.relaying = Client(cookies=False, limit=None)
-        self.keeper = self._close_at_shutdown()
-        self.leaving = False
+        self.relaying: Client = Client(cookies=False, limit=None)
+        self.keeper: AsyncGenerator[None, None] = self._close_at_shutdown()
+        self.leaving: bool = False
         self.inherited = False
         self._busy = 0
         self._idle = asyncio.Event()

@@ -28,7 +28,7 @@ from .tables import Request, Response
 
 __all__ = ['Proxy', 'forward', 'proxy']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 MOST_RELAYS = 10  # behind each other: a request that has passed so many goes round in a circle
 
@@ -82,8 +82,8 @@ class Proxy:
 
     def __init__(self, to: str | yarl.URL, overrides: Mapping[str, Any]) -> None:
         self._origin = check_origin(to, overrides)
-        self.into = 'raw'  # not of the class, where functools.wraps would not find them
-        self.max_body = None
+        self.into: str = 'raw'  # not of the class, where functools.wraps would not find them
+        self.max_body: int | None = None
 
     async def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         request = checked(request)

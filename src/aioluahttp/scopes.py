@@ -40,10 +40,12 @@ class ScopeLine:
         self._unread = asyncio.Event()  # not set as long as somebody may read the body
         self._unread.set()
         self.method: str = scope.get('method', 'GET')
-        self.begun = self.gone = self.announced = self._ended = False
+        self.begun: bool = False
+        self.gone: bool = False
+        self.announced: bool = False
+        self._ended = False
         server = scope.get('server')
-        has_port = server is not None and server[1] is not None
-        self.sockname = tuple(server) if server is not None and has_port else None
+        self.sockname: tuple[Any, ...] | None = tuple(server) if server and server[1] else None
 
     async def head(self, proxies: Proxies) -> Request:
         """Make the table of the request, but for its body."""

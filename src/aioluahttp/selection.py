@@ -26,14 +26,11 @@ CODED = {'br': '.br', 'gzip': '.gz'}  # what may lie beside a file, the smaller 
 DEFAULT = 'application/octet-stream'
 TYPES = MimeTypes()
 TYPES.encodings_map.clear()  # a file is sent as it is
-for kind, ending in (
-    ('application/gzip', '.gz'),
-    ('application/x-brotli', '.br'),
-    ('application/x-bzip2', '.bz2'),
-    ('application/x-compress', '.Z'),
-    ('application/x-xz', '.xz'),
-):
-    TYPES.add_type(kind, ending)
+TYPES.add_type('application/gzip', '.gz')
+TYPES.add_type('application/x-brotli', '.br')
+TYPES.add_type('application/x-bzip2', '.bz2')
+TYPES.add_type('application/x-compress', '.Z')
+TYPES.add_type('application/x-xz', '.xz')
 
 
 class Selected(NamedTuple):

@@ -44,6 +44,9 @@ class Sending(Protocol):
 class Writer(StreamWriter):
     """What aiohttp's responses write with, which makes no mention of aiohttp."""
 
+    output_size: int
+    length: int | None
+
     def __init__(self, connection: Framed, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(connection, loop)
         self.connection = connection

@@ -32,12 +32,12 @@ class Server:
         status: ``'listening'``, ``'paused'``, ``'closing'`` or ``'closed'``.
     """
 
-    def __init__(self, exchange: Exchange, options: Mapping[str, Any]) -> None:
+    def __init__(self, exchange: Any, options: Mapping[str, Any]) -> None:
         self.host: str | None = None
         self.port: int | None = None
-        self.url = ''
-        self.status = 'starting'
-        self._exchange = exchange
+        self.url: str = ''
+        self.status: str = 'starting'
+        self._exchange: Exchange = exchange
         self._options = options
         self._connections = Connections(exchange)
         self._grace: float | None = options.get('shutdown_timeout', GRACE)
@@ -48,7 +48,7 @@ class Server:
 
     @classmethod
     async def start(
-        cls, exchange: Exchange, host: str | None, port: int | None, options: Mapping[str, Any]
+        cls, exchange: Any, host: str | None, port: int | None, options: Mapping[str, Any]
     ) -> Self:
         """Make a server and let it listen. ``listen`` is what calls this."""
         server = cls(exchange, options)

@@ -114,7 +114,7 @@ class Part(Sink):
         super().__init__(path)
         self._source = source
         self._lock: int | None = None
-        self.start = 0  # bytes that are there to go on with
+        self.start: int = 0  # bytes that are there to go on with
         self.notes: Notes | None = None
 
     def _named(self, name: str) -> str:

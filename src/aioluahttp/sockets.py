@@ -15,7 +15,7 @@ from .tables import Request, Response, SentRequest
 
 __all__ = ['End', 'Socket', 'dismiss', 'talk']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 LONGEST = 123  # bytes: what a close frame has room for (RFC 6455 5.5)
 MISTAKE = 1011  # the close code for what a 500 is elsewhere

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from .answers import chunks_of
+from .calling import Chunks
 from .framing import Framed
 from .headers import Headers, given_length
 from .outgoing import encode, encode_head, framing_of, is_silent
@@ -29,9 +30,9 @@ class Streamed:
         self.status: int = response['status']
         self.reason: str | None = response.get('reason')
         self.headers = headers
-        self.keep_alive = keep_alive
+        self.keep_alive: bool = keep_alive
         self.framing: str | None = None
-        self.chunks = chunks_of(headers, response['body'])
+        self.chunks: Chunks = chunks_of(headers, response['body'])
 
     async def send(self, connection: Framed) -> bool:
         """Send head and body; the iterator is closed whatever happens."""

@@ -15,7 +15,7 @@ from .tables import Request, Response
 
 __all__ = ['Upgrade']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 
 class Upgrade:
@@ -27,7 +27,7 @@ class Upgrade:
     """
 
     def __init__(self, request: Request, response: Response[Any]) -> None:
-        self.status = 101
+        self.status: int = 101
         self._request = request
         self._response = response
         self._options = response['websocket']

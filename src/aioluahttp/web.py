@@ -137,8 +137,10 @@ class WebLine:
     def __init__(self, request: web.Request, channels: set[Channel], *, decompressed: bool) -> None:
         self._request, self._channels = request, channels
         self._decompressed = decompressed
-        self.method = request.method
-        self.begun = self.gone = self.announced = False
+        self.method: str = request.method
+        self.begun: bool = False
+        self.gone: bool = False
+        self.announced: bool = False
         self.response: web.StreamResponse = web.Response(status=500)
         self.opened: list[Channel] = []
 

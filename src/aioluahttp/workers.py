@@ -16,7 +16,7 @@ from typing import Any
 
 __all__ = ['reserved', 'run_again', 'run_many']
 
-logger = logging.getLogger('aioluahttp')
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -103,7 +103,9 @@ def run_again(folder: Path, serve: Callable[..., None], *arguments: Any) -> int:
     Raises:
         ImportError: watchfiles is not installed.
     """
-    from watchfiles import PythonFilter, run_process
-
+    try:
+        from watchfiles import PythonFilter, run_process
+    except ImportError as error:
+        raise ImportError("reload needs watchfiles: pip install 'aioluahttp[cli]'") from error
     run_process(folder, target=serve, args=arguments, watch_filter=PythonFilter())
     return 0
