@@ -350,6 +350,20 @@ async def test_progress_that_fails_ends_an_answer():
     assert 1 == source.closed
 
 
+async def test_what_on_progress_raises_of_a_large_body_is_raised():
+    """As it is, though that is what a connection raises, too."""
+    error = ConnectionResetError('mine')
+
+    def fails(done, total):
+        raise error
+
+    async with both(taking('stream')) as clients:
+        for client in clients:
+            with pytest.raises(ConnectionResetError) as caught:
+                await client.request(method='PUT', body=bytes(2_000_000), on_progress=fails)
+            assert error is caught.value
+
+
 # Redirects and cookies
 
 

@@ -92,8 +92,9 @@ class InProcess(Handling):
             Error: As ``Transport.send`` does. What the handler raises is a 500.
         """
         self._check_open()
+        request = in_pieces(request)
         try:
-            return await supplied(self._exchange, in_pieces(request))
+            return await supplied(self._exchange, request)
         except Exception as error:
             if ours := translated(error, request, sent=sent):
                 raise ours from error
