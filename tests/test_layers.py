@@ -22,7 +22,7 @@ ROWS = [
         answering compression direct flowing lean options origins outbound sendfile streaming
         adapting handover upgrading limits linting logs passing paths recordings tracing
         defaults exchange inprocess pacing replays transport
-        asgi downloads
+        asgi downloads lending
         bridging
         client connections web
         acceptor display pool retrying
