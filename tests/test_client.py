@@ -865,6 +865,14 @@ def test_a_session_is_one_of_aiohttps():
         http.Client(session=object())
 
 
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # aiohttp's, for its auth
+async def test_a_login_is_the_client_s_and_not_the_session_s():
+    """Which would send it to wherever a redirect leads."""
+    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth('me', 's3cret')) as session:
+        with pytest.raises(http.TableError, match=r"^'session.auth' is \*\*\*; it must"):
+            http.Client(session=session)
+
+
 @pytest.mark.parametrize(
     'beside',
     [

@@ -550,3 +550,12 @@ async def test_nginx_gives_the_rest(path, tmp_path_factory, until):
 
 
 TEMPORARY = ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi')
+
+
+async def test_head_has_nothing_to_write(tmp_path):
+    """So what stands under the name is left as it is."""
+    path = tmp_path / 'a'
+    path.write_bytes(b'there')
+    with pytest.raises(http.TableError, match=r"'into' is .*'text' for HEAD"):
+        await http.request(method='HEAD', url='http://127.0.0.1:1', into=path)
+    assert b'there' == path.read_bytes()

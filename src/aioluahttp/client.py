@@ -313,6 +313,8 @@ def _given(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
 def _check_session(session: Any, *, alone: bool) -> None:
     if not isinstance(session, aiohttp.ClientSession):
         raise TableError.of('session', session, 'an aiohttp.ClientSession')
+    if session.auth is not None:  # aiohttp would send it to where redirects lead, too
+        raise TableError.of('session.auth', session.auth, 'the auth of the Client', secret=True)
     if not alone:
         right = 'without cookies, limit, limit_per_host and via: it has its own'
         raise TableError.of('session', session, right)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from mmap import mmap
 from typing import Any
 
-from .errors import BodyTooLarge, ProtocolError, shown
+from .errors import BodyTooLarge, ProtocolError, TableError, shown
 from .headers import Headers
 from .ranges import ContentRange, parse_content_range, validator_of
 from .sinks import Part, Sink
@@ -34,10 +34,13 @@ async def download(request: Request, ask: Ask) -> Response[Any]:
         ask: Sends it; the body of what it gives is a stream where it is to be written.
 
     Raises:
+        TableError: Of a HEAD request, by whose answer nothing is to be written; nothing was sent.
         OSError: The file cannot be written; where it cannot be made, nothing was sent.
         Error: Of the kinds that say what went wrong.
     """
     path = request['into']
+    if request['method'] == 'HEAD':
+        raise TableError.of('into', path, "'text' for HEAD, whose answer has no body")
     part = Part(path, _source(request)) if request.get('resume') else None
     sink = part or Sink(path)
     try:

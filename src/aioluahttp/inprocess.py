@@ -196,7 +196,7 @@ class InProcess(Handling):
             )
             self._bodies.add(data)
             if 'on_progress' in request and status < PAGES:
-                data.watch(request['on_progress'])
+                data.watch(request['on_progress'], 0 if 'body' in request else None)
         phrase = PHRASES.get(status) if reason is None else reason
         received = Received(status, phrase, (1, 1), headers, data, IP)
         return response_of(received, body_of(request, received), str(target), request['method'])

@@ -164,7 +164,7 @@ class Transport:
         if isinstance(answer.data, Body):
             self._bodies.add(answer.data)
             if 'on_progress' in request and answer.status < PAGES:
-                answer.data.watch(request['on_progress'])
+                answer.data.watch(request['on_progress'], 0 if 'body' in request else None)
         return response_of(answer, body_of(request, answer), str(target), method)
 
     async def _ask(
