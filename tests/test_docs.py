@@ -1,16 +1,25 @@
-"""Every Python example in the README and the docs runs."""
+"""Every Python example in the README and the docs runs, and every command line is one."""
 
 import ast
 import asyncio
 import inspect
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from aioluahttp.cli import make_parser
+from aioluahttp.testing import serve_in_thread
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FILE = re.compile(r'# (\w+\.py)\n')  # begins a block that is a file beside others
+COMMAND = re.compile(r'^ {4}aioluahttp (.+?)(?: +#.*)?$', re.MULTILINE)
 
 
 def blocks():
@@ -18,6 +27,8 @@ def blocks():
     for page in PAGES:
         text = page.read_text(encoding='utf-8')
         for found in FENCE.finditer(text):
+            if FILE.match(found[1]):
+                continue
             line = text.count('\n', 0, found.start(1))
             name = f'{page.relative_to(ROOT)}:{line + 1}'
             yield pytest.param(page, '\n' * line + found[1], id=name)
@@ -30,3 +41,47 @@ def test_an_example_runs(page, source):
     result = eval(code, {'__name__': '__main__'})
     if inspect.iscoroutine(result):
         asyncio.run(result)
+
+
+@pytest.fixture
+def application(tmp_path, monkeypatch):
+    """The files of the tutorial, in a folder from which Python imports."""
+    text = (ROOT / 'docs/tutorial.md').read_text(encoding='utf-8')
+    for source in FENCE.findall(text):
+        if name := FILE.match(source):
+            (tmp_path / name[1]).write_text(source, encoding='utf-8')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(sys.path))
+    yield tmp_path
+    for path in tmp_path.glob('*.py'):
+        sys.modules.pop(path.stem, None)
+
+
+def python(*arguments):
+    """Run Python, and give what it wrote."""
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_application_of_the_tutorial_works(application):
+    """Its test passes, its client reads what it wrote, and an engine would find it."""
+    assert '2 passed' in python(
+        '-m', 'pytest', '-p', 'no:cacheprovider', application / 'test_notes.py'
+    )
+    from notes import handler
+
+    with serve_in_thread(handler) as server:
+        assert "['bread', 'milk', 'tea']\n" == python(application / 'client.py', server.url)
+    assert 'application' == python('-c', 'import main; print(main.app.__name__)').strip()
+
+
+@pytest.mark.parametrize(
+    'line',
+    sorted({line for page in PAGES for line in COMMAND.findall(page.read_text(encoding='utf-8'))}),
+)
+def test_a_command_line_is_one(line):
+    """The parser takes each that a page tells to type."""
+    make_parser().parse_args(shlex.split(line))

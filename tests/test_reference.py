@@ -1,16 +1,22 @@
-"""The reference page names each key, option and error, and nothing else."""
+"""The reference names each key, option, error and command, and nothing else."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 import aioluahttp
-from aioluahttp import errors
+from aioluahttp import errors, middleware, shapes
+from aioluahttp.asgi import to_asgi
 from aioluahttp.checks import REQUEST_CHECKS, RESPONSE_CHECKS, UPGRADE_CHECKS
+from aioluahttp.cli import COMMANDS
 from aioluahttp.listening import OPTIONS
+from aioluahttp.options import EXCHANGE_OPTIONS
 from aioluahttp.shapes import RequestTable, ResponseTable, UpgradeTable
 from aioluahttp.tables import Request, Response
+from aioluahttp.tls import TLS_KEYS
+from aioluahttp.web import to_application, to_web
 
 DOCS = Path(__file__).parent.parent / 'docs/reference'
 PAGE = (DOCS / 'tables.md').read_text()
@@ -19,10 +25,20 @@ PAGE = (DOCS / 'tables.md').read_text()
 GIVEN = set('method url scheme host port path query headers body version ip'.split())
 
 
+def section_of(title: str, page: str = PAGE) -> str:
+    """Give what stands below a heading."""
+    return page.split(f'\n## {title}\n')[1].partition('\n## ')[0]
+
+
 def rows(title: str) -> list[str]:
     """Give the first column of the table below a heading."""
-    section = PAGE.split(f'\n## {title}\n')[1].split('\n## ')[0]
-    return re.findall(r'^\| `(\w+)`', section, re.MULTILINE)
+    return re.findall(r'^\| `(\w+)`', section_of(title), re.MULTILINE)
+
+
+def named(function: object) -> list[str]:
+    """Give the parameters that have a name and a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.default is not one.empty]
 
 
 @pytest.mark.parametrize(
@@ -38,12 +54,41 @@ def rows(title: str) -> list[str]:
         ('WebSocket', UPGRADE_CHECKS),
         ('Errors', errors.__all__),
         ('Options of `listen`', {*OPTIONS, 'on_error'}),
+        ('Arguments of `Client`', named(aioluahttp.Client)),
     ],
     ids=str,
 )
 def test_the_page_names_what_there_is(title, names):
     """A table of the page has a row for each name of the code."""
     assert sorted(names) == sorted(rows(title))
+
+
+@pytest.mark.parametrize('function', [to_asgi, to_web, to_application])
+def test_the_page_names_what_an_adapter_takes(function):
+    """Rows say whether they are of all, or of which."""
+    section = section_of('Options under other engines')
+    told = re.findall(
+        rf'^\| `(\w+)` \| (?:all|.*`{function.__name__}`.*?) \|', section, re.MULTILINE
+    )
+    assert sorted({*EXCHANGE_OPTIONS, *named(function)}) == sorted(told)
+
+
+@pytest.mark.parametrize(
+    ('table', 'names'),
+    [
+        ('`timeout`', shapes.TimeoutTable.__annotations__),
+        ('`tls`', TLS_KEYS),
+        ('part of `multipart`', shapes.Part.__annotations__),
+        ('file of `.form()`', shapes.FormFile.__annotations__),
+        ('event, as you write it', shapes.EventTable.__annotations__),
+        ('event, as you are given it', shapes.Event.__annotations__),
+        ('`Server.stats`', shapes.StatsTable.__annotations__),
+    ],
+)
+def test_the_page_names_the_keys_of_a_table_in_a_table(table, names):
+    """A row has those of the code, and no other."""
+    row = section_of('Tables in tables').split(f'\n| {table} | ')[1].partition(' |\n')[0]
+    assert sorted(names) == sorted({*re.findall(r'`(\w+)`', row)} - {'None'})
 
 
 def test_the_fields_of_a_table_given_are_the_keys_of_one_written():
@@ -57,6 +102,22 @@ def test_the_functions_page_names_every_public_name(name):
     """Each name of the root is documented."""
     page = (DOCS / 'functions.md').read_text()
     assert f':: aioluahttp.{name}\n' in page
+
+
+@pytest.mark.parametrize('name', middleware.__all__)
+def test_the_middleware_page_names_every_middleware(name):
+    """Each has its docstring there; ``compress`` is of the root."""
+    page = 'functions' if name in aioluahttp.__all__ else 'middleware'
+    assert re.search(rf':: aioluahttp\.(middleware\.)?{name}\n', (DOCS / f'{page}.md').read_text())
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_the_command_line_page_names_every_option(name):
+    """What ``test_cli`` compares word by word on one Python, names apart."""
+    section = section_of(f'`{name}`', (DOCS / 'command-line.md').read_text())
+    for names, options in COMMANDS[name].arguments:
+        for one in names if names[0].startswith('-') else [options.get('metavar', names[0])]:
+            assert re.search(rf'(?<![\w-]){re.escape(one)}(?![\w-])', section), one
 
 
 SECURITY = (DOCS.parent / 'explanation/security.md').read_text(encoding='utf-8')
