@@ -347,6 +347,39 @@ def raw_server() -> Callable[..., contextlib.AbstractAsyncContextManager[Peer]]:
     return serve_raw
 
 
+async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Write all that is read, and the end."""
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
+
+
+@pytest.fixture(scope='session')
+def socks_proxy() -> Any:
+    """Be a SOCKS5 proxy (RFC 1928) to this machine, whatever the name it is asked for.
+
+    Its peer's ``asked`` are names and ports. It reaches none that ends in ``.invalid``.
+    """
+
+    async def handler(line: Line) -> None:
+        read = line.reader.readexactly
+        await read((await read(2))[1])
+        await line.send(b'\5\0')  # nobody has to log in
+        *_, kind = await read(4)
+        name = (await read((await read(1))[0])).decode() if kind == 3 else (await read(4)).hex()
+        line.peer.asked.append((name, port := int.from_bytes(await read(2))))
+        if name.endswith('.invalid'):
+            return await line.send(b'\5\4\0\1' + bytes(6))  # host unreachable
+        far_reader, far_writer = await asyncio.open_connection('127.0.0.1', port)
+        await line.send(b'\5\0\0\1' + bytes(6))
+        try:
+            await asyncio.gather(pour(line.reader, far_writer), pour(far_reader, line.writer))
+        finally:
+            far_writer.close()
+
+    return functools.partial(serve_raw, handler)
+
+
 @pytest.fixture(scope='session')
 def curl() -> Callable[..., Awaitable[tuple[int | None, bytes]]]:
     """Run curl, with what it is to read; give its exit code and what it printed."""

@@ -8,6 +8,7 @@ import socket
 import warnings
 from base64 import b64encode
 
+import aiohttp
 import pytest
 import yarl
 
@@ -856,6 +857,46 @@ async def test_a_path_is_where_the_body_goes(raw_server, tmp_path):
         response = await client.request(url=peer.url, check=True)
         assert b'hi' == response.body.read_bytes()
         assert 'hi' == (await client.request(url=peer.url, into='text')).body
+
+
+def test_a_session_is_one_of_aiohttps():
+    """Whatever else it is, the error says what would be right."""
+    with pytest.raises(http.TableError, match='ClientSession'):
+        http.Client(session=object())
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # aiohttp's, for its auth
+async def test_a_login_is_the_client_s_and_not_the_session_s():
+    """Which would send it to wherever a redirect leads."""
+    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth('me', 's3cret')) as session:
+        with pytest.raises(http.TableError, match=r"^'session.auth' is \*\*\*; it must"):
+            http.Client(session=session)
+
+
+@pytest.mark.parametrize(
+    'beside',
+    [
+        {'cookies': False},
+        {'cookies': {'a': 'b'}},
+        {'limit': 5},
+        {'limit_per_host': 5},
+        {'via': str},
+    ],
+)
+async def test_what_a_session_has_is_not_given_beside_it(beside):
+    """It would count for nothing."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(http.TableError, match='it has its own'):
+            http.Client(session=session, **beside)
+
+
+async def test_a_session_is_asked_and_stays_open(raw_server):
+    """What it has of its own goes out; who made it closes it."""
+    async with raw_server(OK) as peer, aiohttp.ClientSession(headers={'A': 'b'}) as session:
+        async with http.Client(session=session) as client:
+            assert 200 == (await client.request(url=peer.url)).status
+        assert not session.closed
+    assert ['b'] == peer.asked[0].values('A')
 
 
 async def test_a_handler_may_stand_in_the_place_of_the_network():

@@ -8,6 +8,7 @@ import yarl
 
 from aioluahttp import TableError, defaults, to_request
 from aioluahttp.defaults import Defaults
+from aioluahttp.headers import Headers
 
 BASE = 'http://user:pw@base:8080/v1/?k=v'
 
@@ -140,3 +141,19 @@ def test_nothing_that_is_passed_in_is_changed():
     before = dict(own), dict(table)
     Defaults('http://base/', own).request(table, {})
     assert before == (own, table)
+
+
+def test_live_headers_stand_below_the_defaults():
+    """They are read at each request; a login of the defaults or the table replaces theirs."""
+    live = Headers({'A': '1', 'B': '1', 'Authorization': 'x'})
+    defaults = Defaults(None, {'headers': {'B': '2'}}, live)
+    live['C'] = '3'
+    assert {'A': '1', 'B': '2', 'C': '3', 'Authorization': 'x'} == (
+        defaults.request({'host': 'h'}, {}).headers
+    )
+    assert (
+        'Bearer t'
+        == (Defaults('http://h', {'bearer': 't'}, live).request({}, {}).headers['Authorization'])
+    )
+    elsewhere = Defaults('http://h', {}, live).request({'url': 'http://other'}, {})
+    assert {'A': '1', 'B': '1', 'C': '3'} == elsewhere.headers

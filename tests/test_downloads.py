@@ -474,6 +474,30 @@ async def test_another_url_starts_anew(raw_server, path):
     assert b'another' == path.read_bytes()
 
 
+@pytest.mark.parametrize('status', [206, 416])
+async def test_a_redirect_that_leads_elsewhere_starts_anew(raw_server, path, status):
+    """The tags of two resources may be the same; a query may change, as a signed one does."""
+    places = '/1?a', '/1?b', '/2'
+    to = [answer(302, b'', f'Location: {place}', 'Connection: close') for place in places]
+    other = {
+        206: rest(8, b'---', 11, f'ETag: {TAG}'),
+        416: answer(416, b'', 'Content-Range: bytes */8', f'ETag: {TAG}'),
+    }
+    handler = Answering(
+        *(to[0], cut(answer(200, b'one version', f'ETag: {TAG}'))),
+        *(to[1], cut(rest(6, b'rsion', 11, f'ETag: {TAG}'), 3)),
+        *(to[2], other[status], to[2], answer(200, b'another', f'ETag: {TAG}')),
+    )
+    async with raw_server(handler) as peer:
+        await handler.broken(peer, path)
+        await handler.broken(peer, path)
+        assert b'one vers' == (path.parent / '.file.part').read_bytes()
+        response = await http.request(url=peer.url, into=path, resume=True)
+    assert (200, b'another') == (response.status, path.read_bytes())
+    assert ['bytes=6-'] == peer.asked[3].values('Range')
+    assert [] == peer.asked[7].values('Range')
+
+
 async def test_two_resumed_at_once_do_not_mix(raw_server, path):
     """The second one is told; the first one goes on."""
     go_on = asyncio.Event()
@@ -526,3 +550,12 @@ async def test_nginx_gives_the_rest(path, tmp_path_factory, until):
 
 
 TEMPORARY = ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi')
+
+
+async def test_head_has_nothing_to_write(tmp_path):
+    """So what stands under the name is left as it is."""
+    path = tmp_path / 'a'
+    path.write_bytes(b'there')
+    with pytest.raises(http.TableError, match=r"'into' is .*'text' for HEAD"):
+        await http.request(method='HEAD', url='http://127.0.0.1:1', into=path)
+    assert b'there' == path.read_bytes()

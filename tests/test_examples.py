@@ -2,12 +2,14 @@
 
 import importlib.util
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import aioluahttp as http
 
+TRACED = float(version('opentelemetry-instrumentation-aiohttp-server').partition('b')[0])
 FOLDER = Path(__file__).parent.parent / 'examples'
 
 
@@ -114,3 +116,35 @@ async def test_static_site_shows_what_is_there(tmp_path):
         assert (404, True) == (missing.status, '<h1>Not here</h1>' in missing.body)
         (tmp_path / 'index.html').write_text('<h1>Mine</h1>')
         assert '<h1>Mine</h1>' == (await http.request(url=server.url)).body
+
+
+async def test_socks_goes_by_way_of_the_proxy(socks_proxy):
+    """The proxy is asked for the host, by its name."""
+    ask = load('socks').ask
+    async with socks_proxy() as proxy, http.listen('127.0.0.1', 0, lambda _: {'status': 200}) as to:
+        response = await ask(f'socks5://127.0.0.1:{proxy.port}', f'http://name.test:{to.port}/')
+    assert 200 == response.status
+    assert [('name.test', to.port)] == proxy.asked
+
+
+async def test_traced_app_names_spans_by_routes(monkeypatch):
+    """Each request to a handler at a route is a span; the instrumentation ends with the test."""
+    spans = []
+    console = 'opentelemetry.sdk.trace.export.ConsoleSpanExporter.export'
+    monkeypatch.setattr(console, lambda exporter, batch: spans.extend(batch))
+    traced = load('traced_app')
+    runner = traced.web.AppRunner(traced.app)
+    try:
+        await runner.setup()
+        await traced.web.TCPSite(runner, '127.0.0.1', 0).start()
+        async with http.Client() as client:
+            port = runner.addresses[0][1]
+            response = await client.request(url=f'http://127.0.0.1:{port}/users/5')
+        assert '5' == response.body
+    finally:
+        await runner.cleanup()
+        traced.AioHttpServerInstrumentor().uninstrument()
+        traced.provider.shutdown()
+    if not spans and TRACED < 0.6:
+        pytest.skip(f'the instrumentation {TRACED} heeds no provider that is given')
+    assert ['GET /users/{id}'] == [span.name for span in spans]

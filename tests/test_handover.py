@@ -7,7 +7,7 @@ import pytest
 import aioluahttp as http
 from aioluahttp.delivery import Delivery
 from aioluahttp.errors import Refused
-from aioluahttp.handover import Answered, Sent
+from aioluahttp.handover import Answered, AtHand, Sent
 from aioluahttp.headers import Headers
 from aioluahttp.supply import Supply
 
@@ -172,7 +172,8 @@ async def test_an_answer_is_read_part_by_part():
     source.finish()
     source.release()
     assert [False, False] == [source.is_empty, source.is_waited_for]
-    await source.stop()
+    for _ in range(2):
+        await source.stop()
     assert 1 == parts.closed
 
 
@@ -186,13 +187,38 @@ async def test_an_answer_may_begin_with_nothing():
     assert b'' == await source.read(None)
 
 
-@pytest.mark.parametrize('error', [ValueError('first'), asyncio.CancelledError()])
-async def test_a_first_part_that_fails_is_no_part(error):
+async def test_a_first_part_that_fails_is_no_part():
     """What is raised comes out, and the iterator is closed."""
-    parts = Parts(error)
-    with pytest.raises(type(error)):
+    parts = Parts(ValueError('first'))
+    with pytest.raises(ValueError, match='first'):
         await answering(parts).begin()
     assert 1 == parts.closed
+
+
+async def test_a_first_part_need_not_be_waited_for():
+    """Who gives up ends the handler's iterator, too."""
+    parts = Parts(None)
+    beginning = asyncio.create_task(answering(parts).begin())
+    await asyncio.sleep(0)
+    beginning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    assert 1 == parts.closed
+
+
+async def test_one_task_asks_for_all_parts():
+    """So what an iterator has around them, such as a deadline, is not left to who reads."""
+
+    async def parts():
+        async with asyncio.timeout(0.01):
+            yield b'a'
+            await asyncio.Event().wait()
+
+    source = answering(parts(), told=[])
+    assert b'a' == await source.read(None)
+    with pytest.raises(http.ProtocolError, match='broke off') as caught:
+        await source.read(None)
+    assert isinstance(caught.value.__cause__, TimeoutError)
 
 
 @pytest.mark.parametrize('cause', [None, Refused(400)])
@@ -200,7 +226,8 @@ async def test_an_answer_that_breaks_is_the_mistake_of_the_handler(cause):
     """Unless who sent the request is at fault; for who reads it is broken either way."""
     error, told = ValueError('midway'), []
     error.__cause__ = cause
-    source = answering(Parts(error), told=told)
+    source = answering(Parts(b'a', error), told=told)
+    assert b'a' == await source.read(None)
     with pytest.raises(http.ProtocolError, match='the handler broke off its answer') as caught:
         await source.read(None)
     assert caught.value.__cause__ is error
@@ -212,7 +239,8 @@ async def test_an_iterator_that_cannot_be_closed_is_the_mistake_of_the_handler(c
     """What was sent is closed all the same."""
     error, told, body = ValueError('closing'), [], Parts()
     error.__cause__ = cause
-    source = answering(Parts(fails=error), sending(body), told)
+    source = answering(Parts(b'a', fails=error), sending(body), told)
+    assert [b'a', b''] == [await source.read(None) for _ in range(2)]
     await source.stop()
     assert ([] if cause else [error]) == told
     assert 1 == body.closed
@@ -249,6 +277,7 @@ async def test_the_mistake_of_who_sent_the_request_is_not_lost():
         with pytest.raises(http.ProtocolError, match='sent broke off') as caught:
             await source.read(None)
         assert 'mine' == str(caught.value.__cause__)
+    await source.stop()
 
 
 async def test_a_part_may_not_come_in_time():
@@ -256,6 +285,7 @@ async def test_a_part_may_not_come_in_time():
     source = answering(Parts(None))
     with pytest.raises(http.TimedOut, match=r'within 0.01 s'):
         await source.read(0.01)
+    await source.stop()
     with pytest.raises(http.ProtocolError, match='the handler broke off'):
         await answering(Parts(TimeoutError()), told=[]).read(60)
 
@@ -290,8 +320,12 @@ async def test_a_close_holds_whatever_the_handler_makes_of_it(parts):
     """One that goes on is not listened to, one that fails has made a mistake."""
     told = []
 
+    begun = asyncio.Event()
+
     async def stubborn():
+        yield b'x'
         try:
+            begun.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             if parts == 'fails':
@@ -300,17 +334,14 @@ async def test_a_close_holds_whatever_the_handler_makes_of_it(parts):
 
     source = answering(stubborn(), told=told)
 
-    async def read():
-        with pytest.raises(http.ProtocolError):
-            await source.read(None)
-        return asyncio.current_task().cancelling()
-
-    task = asyncio.create_task(read())
-    await asyncio.sleep(0)
+    assert b'x' == await source.read(None)
+    task = await reads(source)
+    await begun.wait()
     source.close(GONE)
-    assert 0 == await task
-    assert ('fails' == parts) == bool(told)
+    with pytest.raises(http.ProtocolError, match='gone'):
+        await task
     await source.stop()
+    assert ('fails' == parts) == bool(told)
 
 
 async def test_a_cancellation_is_one_though_it_is_closed_just_then():
@@ -346,3 +377,31 @@ async def test_one_task_reads():
         await source.read(None)
     task.cancel()
     await asyncio.wait([task])
+    await source.stop()
+
+
+async def test_an_iterator_may_stop_what_reads_it():
+    """As one does that closes the response it is the body of; it waits not for itself."""
+
+    async def parts():
+        yield b'a'
+        await source.stop()
+        yield b'b'
+
+    source = answering(parts())
+    assert b'a' == await source.read(None)
+    with pytest.raises(http.ProtocolError, match='the body is closed'):
+        await source.read(None)
+
+
+async def test_an_answer_at_hand_is_read_at_once():
+    """And no more of it once it is closed."""
+    source = AtHand(b'ab', is_empty=False)
+    assert [False, False] == [source.is_empty, source.is_waited_for]
+    assert [b'ab', b''] == [await source.read(None) for _ in range(2)]
+    source.finish()
+    source.release()
+    source.close(GONE)
+    await source.stop()
+    with pytest.raises(http.ProtocolError, match='gone'):
+        await source.read(None)

@@ -18,11 +18,11 @@ ROWS = [
         conversion folders framing handshakes heads pairs sockets supply taps
         answers delivery environment hops landing outgoing redirects scopes sending taking
         bodies dialing handling incoming
-        attempts handover
+        attempts
         answering compression direct flowing lean options origins outbound sendfile streaming
-        adapting upgrading limits linting logs passing paths recordings tracing
+        adapting handover upgrading limits linting logs passing paths recordings tracing
         defaults exchange inprocess pacing replays transport
-        asgi downloads
+        asgi downloads lending
         bridging
         client connections web
         acceptor display pool retrying

@@ -10,7 +10,7 @@ import pytest
 from aioluahttp import sinks
 from aioluahttp.sinks import Part, Sink
 
-SOURCE, TAG = 'somewhere', '"v1"'
+SOURCE, TARGET, TAG = 'somewhere', 'elsewhere', '"v1"'
 
 
 @pytest.fixture(params=[True, False], ids=['locks', 'none'], autouse=True)
@@ -133,10 +133,10 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
 def test_a_part_is_gone_on_with(tmp_path):
     """From where it was left, with the notes on it."""
     path = tmp_path / 'a'
-    make(Part(path, SOURCE), b'ab', begin=(TAG, 3)).drop()
+    make(Part(path, SOURCE), b'ab', begin=(TARGET, TAG, 3)).drop()
     assert {'.a.part', '.a.part.json'} == set(os.listdir(tmp_path))
     part = make(Part(path, SOURCE))
-    assert (2, (SOURCE, TAG, 3)) == (part.start, part.notes)
+    assert (2, (SOURCE, TARGET, TAG, 3)) == (part.start, part.notes)
     part.write(b'c')
     part.keep()
     assert (b'abc', [path]) == (path.read_bytes(), list(tmp_path.iterdir()))
@@ -152,6 +152,7 @@ def test_a_part_is_gone_on_with(tmp_path):
         b'[]',
         {'source': 'elsewhere'},
         {'validator': 'W/"v1"'},
+        {'target': 5},
         {'validator': 5},
         {'length': 'x'},
     ],
@@ -160,7 +161,7 @@ def test_a_part_is_gone_on_with(tmp_path):
 def test_a_part_of_which_too_little_is_known_is_begun_anew(tmp_path, notes):
     """So is one that is of something else."""
     path, file = tmp_path / 'a', tmp_path / '.a.part.json'
-    make(Part(path, SOURCE), b'ab', begin=(TAG, None)).drop()
+    make(Part(path, SOURCE), b'ab', begin=(TARGET, TAG, None)).drop()
     if isinstance(notes, dict):
         file.write_text(json.dumps(json.loads(file.read_text()) | notes))
     elif notes is None:
@@ -169,13 +170,13 @@ def test_a_part_of_which_too_little_is_known_is_begun_anew(tmp_path, notes):
         file.write_bytes(notes)
     part = make(Part(path, SOURCE))
     assert (0, None) == (part.start, part.notes)
-    part.begin(TAG, None)
+    part.begin(TARGET, TAG, None)
     part.write(b'x')
     part.keep()
     assert (b'x', [path]) == (path.read_bytes(), list(tmp_path.iterdir()))
 
 
-@pytest.mark.parametrize('begin', [(), (None, 2), (TAG, 2)])
+@pytest.mark.parametrize('begin', [(), (TARGET, None, 2), (TARGET, TAG, 2)])
 def test_a_part_that_nobody_can_go_on_with_is_gone(tmp_path, begin):
     """Without a validator, or without a byte."""
     make(Part(tmp_path / 'a', SOURCE), *([b'x'] if TAG not in begin else []), begin=begin).drop()

@@ -1018,3 +1018,18 @@ async def test_a_websocket_is_dialled():
         await ws.close()
         close()
     await transport.close()
+
+
+@pytest.mark.parametrize('sends', [True, False])
+async def test_an_upload_is_not_told_of_an_empty_answer(raw_server, sends):
+    """A bar that is full does not jump back."""
+    seen = []
+
+    async def handler(line):
+        await line.reader.readuntil(b'0\r\n\r\n' if sends else b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+
+    fields = {'body': iter([b'ab'])} if sends else {}
+    async with raw_server(handler) as peer:
+        await http.request(url=peer.url, on_progress=lambda *one: seen.append(one), **fields)
+    assert [(2, None) if sends else (0, 0)] == seen

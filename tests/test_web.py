@@ -308,3 +308,15 @@ def test_a_wrong_option_is_an_error():
             made(echo, max_bdy=1)
     with pytest.raises(http.TableError, match='on_shutdown'):
         to_application(echo, on_shutdown=1)
+
+
+async def test_a_body_that_a_middleware_has_read_is_there():
+    """aiohttp keeps it, and it is given to the handler as if nobody had."""
+
+    @web.middleware
+    async def reads(request, handler):
+        assert 'text' == await request.text()
+        return await handler(request)
+
+    async with serve(at_route(echo, [reads])) as server, http.Client() as client:
+        assert 'text' == (await client.request(url=server.url, method='POST', body='text')).body

@@ -198,13 +198,16 @@ class Body:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
-    def watch(self, on_progress: Progress) -> None:
+    def watch(self, on_progress: Progress, told: int | None = None) -> None:
         """Call a function with the bytes that came off the wire, and those that are to come.
 
         That is before they are given to who reads, and at the end if it was not before. What it
         raises goes to who reads.
+
+        Args:
+            told: 0 where it is not to be told of a body that is empty.
         """
-        self._on_progress = on_progress
+        self._on_progress, self._told = on_progress, told
 
     async def __anext__(self) -> bytes:
         if self._ended:  # aiohttp's response, once released, lets any other read fail

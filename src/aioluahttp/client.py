@@ -100,10 +100,12 @@ class Client:
         via: A handler that answers in this process, in the place of a network: its tables, checks
             and errors are those of a server, and its mistakes a 500. It runs in the task of the
             request. What is said of connections counts for nothing.
+        session: One of aiohttp's to send by, with its connector, cookies, headers, middlewares and
+            traces. It stays yours to close. Beside it there are no ``cookies``, limits and ``via``.
         defaults: Keys of the request table. Headers are merged by name.
 
     Raises:
-        TableError: A default is not what its key takes.
+        TableError: A default is not what its key takes, or ``session`` comes beside what it has.
     """
 
     def __init__(
@@ -115,10 +117,15 @@ class Client:
         limit_per_host: int | None = None,
         trust_env: bool = False,
         via: Handler | None = None,
+        session: aiohttp.ClientSession | None = None,
         **defaults: Unpack[RequestTable],
     ) -> None:
         self.closed: bool = False
-        self._defaults = Defaults(base_url, defaults)
+        if session is not None:
+            own = cookies is True and (limit, limit_per_host, via) == (100, None, None)
+            _check_session(session, alone=own)
+        self._session = session
+        self._defaults = Defaults(base_url, defaults, session and session.headers)
         self._trust_env = trust_env
         self._cookies = _checked_cookies(cookies)
         check_limit('limit', limit)
@@ -288,6 +295,10 @@ class Client:
         return self._way
 
     def _made(self, cookies: AbstractCookieJar) -> Transport | InProcess:
+        if self._session is not None:
+            from .lending import Lent
+
+            return Lent(self._session)
         if self._via is None:
             return Transport(*self._limits, cookies)
         from .inprocess import InProcess
@@ -297,6 +308,16 @@ class Client:
 
 def _given(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**(table if isinstance(table, Mapping) else {}), **fields}
+
+
+def _check_session(session: Any, *, alone: bool) -> None:
+    if not isinstance(session, aiohttp.ClientSession):
+        raise TableError.of('session', session, 'an aiohttp.ClientSession')
+    if session.auth is not None:  # aiohttp would send it to where redirects lead, too
+        raise TableError.of('session.auth', session.auth, 'the auth of the Client', secret=True)
+    if not alone:
+        right = 'without cookies, limit, limit_per_host and via: it has its own'
+        raise TableError.of('session', session, right)
 
 
 def _checked_cookies(cookies: Any) -> bool | SimpleCookie:

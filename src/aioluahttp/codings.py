@@ -10,11 +10,12 @@ from typing import Any
 from .errors import BodyTooLarge, ProtocolError
 from .headers import Headers
 
-__all__ = ['ACCEPT_ENCODING', 'Decoder', 'decoded', 'decoder_for']
+__all__ = ['ACCEPT_ENCODING', 'UNDONE', 'Decoder', 'decoded', 'decoder_for']
 
 ACCEPT_ENCODING = 'gzip, deflate'
 
 CODINGS = frozenset({'gzip', 'x-gzip', 'deflate'})
+UNDONE = frozenset({'gzip', 'deflate', 'br', 'zstd'})  # by aiohttp, where it may: one alone
 STEP = 64 * 1024  # bytes decoded at a time: what a bomb can cost beyond the limit
 MEMBERS = 1000  # gzip streams in one body: each costs an allocation, however short it is
 CHAIN = 2  # codings on top of each other: each multiplies what a small body can become

@@ -24,12 +24,19 @@ class Defaults:
     Args:
         base_url: Resolves what is relative; its origin alone gets credentials.
         defaults: Keys of the request table. Headers are merged by name.
+        headers: More of them, as they are at each request; those of ``defaults`` replace them.
 
     Raises:
         TableError: A default is not what its key takes.
     """
 
-    def __init__(self, base_url: str | None, defaults: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        base_url: str | None,
+        defaults: Mapping[str, Any],
+        headers: Any = None,
+    ) -> None:
+        self._headers = headers or {}
         self.base: Request | None = None if base_url is None else to_request(url=base_url)
         self._defaults = dict(defaults)
         to_request(_merged(defaults, {'host': 'localhost'}))  # raises what is wrong with them
@@ -39,14 +46,17 @@ class Defaults:
 
     def request(self, table: Any, fields: dict[str, Any]) -> Request:
         """Bring a table to its normal form, with what the client adds to it."""
-        if not self._defaults:
+        defaults = self._defaults
+        if self._headers:
+            defaults = _merged({'headers': list(self._headers.items())}, defaults)
+        if not defaults:
             return to_request(table, **fields)
         both = {**to_mapping(table), **fields}
         given = {key: one for key, one in both.items() if one is not None or key in NULLABLE}
         if self.base is None:
-            return to_request(_merged(self._defaults, given))
+            return to_request(_merged(defaults, given))
         given['url'] = _resolved(self.base['url'], given)
-        defaults = _origin(self.base, given) | self._defaults
+        defaults = _origin(self.base, given) | defaults
         request = to_request(_merged(defaults, given))
         if origin_of(request) != origin_of(self.base):
             return to_request(_merged(_public(defaults), given))

@@ -12,7 +12,7 @@ import aiohttp
 from .calling import Chunks
 from .supply import PIECE, Supply
 
-__all__ = ['Delivery']
+__all__ = ['Delivery', 'Gone']
 
 TURN = 256 * 1024  # bytes after which others have a turn of the loop, however fast the peer reads
 
@@ -112,7 +112,7 @@ class Delivery(aiohttp.Payload):
             await self.write(writer)
             await _through(writer.write_eof)
             self.is_done = True
-        except _Gone:
+        except Gone:
             _abort(protocol)  # it may wait for its peer to read
         except BaseException as error:
             if isinstance(error, Exception):
@@ -201,7 +201,7 @@ def _abort(protocol: Any) -> None:
         protocol.transport.abort()
 
 
-class _Gone(Exception):
+class Gone(Exception):
     """The peer does not read any more."""
 
 
@@ -209,4 +209,4 @@ async def _through(write: Callable[..., Any], *data: Any) -> None:
     try:
         await write(*data)
     except OSError as error:
-        raise _Gone from error
+        raise Gone from error

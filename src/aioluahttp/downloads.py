@@ -9,7 +9,7 @@ from hashlib import sha256
 from mmap import mmap
 from typing import Any
 
-from .errors import BodyTooLarge, ProtocolError, shown
+from .errors import BodyTooLarge, ProtocolError, TableError, shown
 from .headers import Headers
 from .ranges import ContentRange, parse_content_range, validator_of
 from .sinks import Part, Sink
@@ -34,10 +34,13 @@ async def download(request: Request, ask: Ask) -> Response[Any]:
         ask: Sends it; the body of what it gives is a stream where it is to be written.
 
     Raises:
+        TableError: Of a HEAD request, by whose answer nothing is to be written; nothing was sent.
         OSError: The file cannot be written; where it cannot be made, nothing was sent.
         Error: Of the kinds that say what went wrong.
     """
     path = request['into']
+    if request['method'] == 'HEAD':
+        raise TableError.of('into', path, "'text' for HEAD, whose answer has no body")
     part = Part(path, _source(request)) if request.get('resume') else None
     sink = part or Sink(path)
     try:
@@ -123,20 +126,33 @@ class Batches:
 async def _resumed(request: Request, part: Part, ask: Ask) -> Response[Any]:
     """Ask for what is missing, and once more for all where there is no such part."""
     response = await ask(_asking(request, part))
-    if part.start and response['status'] == NOT_SATISFIABLE:
+    if not part.start or response['status'] not in (PARTIAL, NOT_SATISFIABLE):
+        return response
+    if part.notes and part.notes.target == _target(response):
+        if response['status'] == PARTIAL:
+            return response
         if _is_all(part, response['headers']):
             if on_progress := request.get('on_progress'):
                 on_progress(part.start, part.start)
             response['body'] = request['into']
-        else:
-            part.start = 0
-            response = await ask(_asking(request, part))
-    return response
+            return response
+    if isinstance(response['body'], Stream):
+        await response['body'].close()
+    part.start = 0
+    return await ask(_asking(request, part))
 
 
 def _source(request: Request) -> str:
-    """Name what is asked for; not in clear, for the query of a URL may be secret."""
-    url = '{scheme}://{host}:{port}{url}'.format_map(request)
+    return _hashed('{scheme}://{host}:{port}{url}'.format_map(request))
+
+
+def _target(response: Response[Any]) -> str:
+    """Name what redirects led to, whose tags say nothing of another; a query may be a signature."""
+    return _hashed(response['url'].partition('?')[0])
+
+
+def _hashed(url: str) -> str:
+    """Name a URL, but not in clear: it may be secret."""
     return sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()
 
 
@@ -181,7 +197,8 @@ async def _fit(part: Part, request: Request, response: Response[Any]) -> int | N
     length = response['headers'].get('Content-Length')
     coded = response['body'].decoded  # ranges are not of what is written, then
     validator = None if coded else validator_of(response['headers'])
-    await in_thread(part.begin, validator, None if length is None else int(length))
+    known = None if length is None else int(length)
+    await in_thread(part.begin, _target(response), validator, known)
     return None  # the transport has looked
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
 
-from .calling import Chunks, close
+from .answering import Pieces
+from .calling import Chunks
 from .delivery import Delivery
 from .errors import ProtocolError, Refused, TimedOut
 from .headers import Headers
 
-__all__ = ['Answered', 'Sent']
+__all__ = ['Answered', 'AtHand', 'Sent']
 
 BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})  # without a Content-Length of 0, too
 
@@ -87,6 +89,9 @@ class Sent:
 class Answered:
     """The body of an answer, as its client reads it; a ``Source``.
 
+    A task of its own asks for each part when it is wanted, and closes: what an iterator has around
+    its parts, such as a deadline, belongs to the task that asks for them.
+
     Args:
         parts: What the handler gives.
         sent: The body of the request, which the handler may read as long as it gives.
@@ -97,69 +102,82 @@ class Answered:
 
     def __init__(
         self,
-        parts: AsyncIterator[bytes],
+        parts: Chunks | Pieces,
         sent: Sent,
         told: Callable[[Exception], Awaitable[None]],
     ) -> None:
         self._parts, self._sent, self._told = parts, sent, told
+        # A part, what was raised instead, or None at the end.
+        self._came: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        self._taken = False  # a part that another may follow once one is wanted
         self._next: bytes | None = b''
-        self._reader: asyncio.Task[object] | None = None
+        self._reading = self._ended = self._stopped = False
         self._closed: Exception | None = None
-        self._interrupted = False  # who reads, by ``close``
-        self._stopped = False
+        self._asking = asyncio.create_task(self._ask(), name='body of an answer')
+
+    async def _ask(self) -> None:
+        gave = False
+        try:
+            async with aclosing(self._parts):
+                async for part in self._parts:
+                    if self._closed:
+                        break
+                    gave = True
+                    self._came.put_nowait(part)
+                    await self._came.join()
+                gave = True
+                self._came.put_nowait(None)
+        except Exception as error:
+            self._came.put_nowait(error)
+            if gave and not isinstance(error.__cause__, Refused):  # whose sender is at fault
+                await self._told(error)
+        finally:
+            self._came.put_nowait(None)
+
+    async def _part(self) -> bytes | None:
+        if self._taken:
+            self._came.task_done()
+        self._taken = False
+        part = await self._came.get()
+        self._taken = True
+        if isinstance(part, Exception):
+            raise part
+        return part
 
     async def begin(self) -> None:
         """Wait for the first part, before which a mistake is but another answer."""
         try:
-            self._next = await anext(self._parts, None)
-        except BaseException:
-            await close(self._parts)
+            self._next = await self._part()
+        except asyncio.CancelledError:
+            await self._end()
             raise
 
     async def read(self, seconds: float | None) -> bytes:
         """Wait for the next part, for a time; nothing at the end."""
         self._check()
-        if self._reader is not None:
+        if self._reading:
             raise RuntimeError('another task reads this body')
-        deadline = asyncio.timeout(seconds)
-        with self._interruptible():
-            try:
-                async with deadline:
-                    while self._next == b'':
-                        self._next = await anext(self._parts, None)
-            except Exception as error:
-                if deadline.expired():
-                    raise TimedOut(f'nothing more of the body came within {seconds} s') from error
-                await self._broke(error)
-                raise ProtocolError('the handler broke off its answer') from error
+        self._reading, deadline = True, asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                while self._next == b'':
+                    self._next = await self._part()
+        except Exception as error:
+            if deadline.expired():
+                raise TimedOut(f'nothing more of the body came within {seconds} s') from error
+            raise ProtocolError('the handler broke off its answer') from error
+        finally:
+            self._reading = False
         self._check()
+        self._ended = self._next is None
         data, self._next = self._next, self._next and b''
         return data or b''
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Let ``close`` cancel what is within, whatever that makes of it."""
-        self._reader = task = asyncio.current_task()
-        assert task is not None
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._interrupted or task.cancelling() > 1:
-                raise
-        finally:
-            self._reader = None
-            if self._interrupted:
-                task.uncancel()
 
     def _check(self) -> None:
         if self._closed:
             raise self._closed
         if error := self._sent.error:  # though the handler may make nothing of it
             raise ProtocolError('the body that was sent broke off') from error
-
-    async def _broke(self, error: Exception) -> None:
-        if not isinstance(error.__cause__, Refused):  # the fault of who sent the request
-            await self._told(error)
 
     def finish(self) -> None:
         """Be content: what ends here has ended well."""
@@ -168,19 +186,55 @@ class Answered:
         """Be done."""
 
     def close(self, error: Exception) -> None:
-        """Interrupt who reads, for good."""
+        """Interrupt who reads, for good, and who gives."""
         self._closed = error
-        if self._reader is not None and self._reader is not asyncio.current_task():
-            self._interrupted = self._reader.cancel()
+        self._came.put_nowait(None)
+        self._asking.cancel()
 
     async def stop(self) -> None:
         """Close the iterators of the handler, and of the client."""
-        if self._stopped or self._reader is not None:  # who does so itself
+        if self._stopped:
             return
         self._stopped = True
         try:
-            await close(self._parts)
-        except Exception as error:
-            await self._broke(error)
+            await self._end()
         finally:
             await self._sent.aclose()
+
+    async def _end(self) -> None:
+        if not self._ended:
+            self._closed = self._closed or ProtocolError('the body is closed')
+            self._asking.cancel()
+        if self._asking is not asyncio.current_task():
+            await asyncio.wait([self._asking])
+
+
+class AtHand:
+    """The body of an answer that is there; a ``Source``."""
+
+    is_waited_for = False
+
+    def __init__(self, data: Any, *, is_empty: bool) -> None:
+        self.is_empty = is_empty
+        self._data: bytes = data
+        self._closed: Exception | None = None
+
+    async def read(self, seconds: float | None) -> bytes:
+        """Give all of it, and then nothing."""
+        if self._closed:
+            raise self._closed
+        data, self._data = self._data, b''
+        return data
+
+    def finish(self) -> None:
+        """Be content."""
+
+    def release(self) -> None:
+        """Be done."""
+
+    def close(self, error: Exception) -> None:
+        """Give nothing more."""
+        self._closed = error
+
+    async def stop(self) -> None:
+        """Be done: nobody gives."""

@@ -22,7 +22,7 @@ from .dialing import Dialed
 from .errors import BodyTooLarge, ConnectError, ProtocolError, Refused
 from .forwarded import Asked
 from .handling import Handling, refusal
-from .handover import Answered, Sent
+from .handover import Answered, AtHand, Sent
 from .handshakes import agreed, asking, granted, max_message, to_pairs, without_handshake
 from .handshakes import refusal as declined
 from .headers import Headers, parse_cookies
@@ -57,7 +57,7 @@ class InProcess(Handling):
     """Gives requests to a handler, in the place of a ``Transport``.
 
     The handler runs in the task of its client, so a cancellation and a deadline end it, and its
-    answer flows as the client reads it. Its WebSockets have tasks of their own.
+    answer flows as the client reads it. What flows, and a WebSocket, has a task of its own.
 
     Args:
         handler: Answers; ``into`` and ``max_body`` it may have as attributes.
@@ -92,8 +92,9 @@ class InProcess(Handling):
             Error: As ``Transport.send`` does. What the handler raises is a 500.
         """
         self._check_open()
+        request = in_pieces(request)
         try:
-            return await supplied(self._exchange, in_pieces(request))
+            return await supplied(self._exchange, request)
         except Exception as error:
             if ours := translated(error, request, sent=sent):
                 raise ours from error
@@ -189,14 +190,13 @@ class InProcess(Handling):
         if isinstance(out.body, bytes) and not flows(request):
             data = await _whole(out.body, headers, limit)
         else:
-            if isinstance(out.body, bytes):
-                source = Answered(Sent(out.body), Sent(None), _nobody)
-                source.is_empty = is_silent(request['method'], status)
-            assert source is not None
-            data = Body(headers, source, terms_of(request, limit))
+            silent = is_silent(request['method'], status)
+            data = Body(
+                headers, source or AtHand(out.body, is_empty=silent), terms_of(request, limit)
+            )
             self._bodies.add(data)
             if 'on_progress' in request and status < PAGES:
-                data.watch(request['on_progress'])
+                data.watch(request['on_progress'], 0 if 'body' in request else None)
         phrase = PHRASES.get(status) if reason is None else reason
         received = Received(status, phrase, (1, 1), headers, data, IP)
         return response_of(received, body_of(request, received), str(target), request['method'])
@@ -273,7 +273,3 @@ async def _whole(data: Any, headers: Headers, limit: int | None) -> bytes:
         raise BodyTooLarge('the body passed max_body')
     whole: bytes = data
     return whole
-
-
-async def _nobody(error: Exception) -> None:
-    """Be told of nothing: bytes that are there raise no error."""

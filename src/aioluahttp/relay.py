@@ -24,6 +24,7 @@ from .hops import (
 )
 from .origins import Overrides, check_origin, onward
 from .outgoing import PHRASES, is_silent
+from .streams import Stream
 from .tables import Request, Response
 
 __all__ = ['Proxy', 'forward', 'proxy']
@@ -189,4 +190,19 @@ async def answered(response: Response[Any], limit: int | None) -> Response[Any]:
         raise
     if silent:
         response['body'] = await response['body'].read()  # nothing, and the connection is free
+    else:
+        response['body'] = FromOrigin(response['body'])
     return response
+
+
+class FromOrigin(Stream):
+    """The body of an origin's answer. That it breaks off is no mistake of the handler."""
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await super().__anext__()
+        except (ProtocolError, BodyTooLarge, TimedOut) as error:
+            if isinstance(error.__cause__, Refused):
+                raise
+            logger.warning('%s', error)
+            raise ProtocolError(str(error)) from Refused(502)

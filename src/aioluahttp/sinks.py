@@ -88,9 +88,13 @@ class Sink:
 
 
 class Notes(NamedTuple):
-    """Of what a file is a part: from where, in which version, of how many bytes if known."""
+    """Of what a file is a part: from where, in which version, of how many bytes if known.
+
+    ``target`` is where redirects led to from its source.
+    """
 
     source: str
+    target: str
     validator: str
     length: int | None
 
@@ -153,20 +157,21 @@ class Part(Sink):
         match given:
             case {
                 'source': self._source,
+                'target': str(target),
                 'validator': str(validator),
                 'length': int() | None as length,
             } if is_validator(validator):
-                return Notes(self._source, validator, length)
+                return Notes(self._source, target, validator, length)
         return None
 
-    def begin(self, validator: str | None, length: int | None) -> None:
+    def begin(self, target: str, validator: str | None, length: int | None) -> None:
         """Start anew; without a validator nobody can go on."""
         assert self._file
         _unlink(self._notes_name)
         self._file.truncate(0)
         self.start, self.notes = 0, None
         if validator is not None:
-            notes = Notes(self._source, validator, length)
+            notes = Notes(self._source, target, validator, length)
             with open(self._notes_name, 'x', encoding='utf-8') as file:
                 json.dump(notes._asdict(), file)
             self.notes = notes

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
 import aiohttp
+import yarl
 from aiohttp.abc import AbstractCookieJar
 
 from . import attempts, direct, passing
-from .attempts import Answer, LostConnection, Sending, StaleConnection, Switching, once
-from .bodies import Body
+from .attempts import Answer, LostConnection, Received, Sending, StaleConnection, Switching, once
+from .bodies import Body, Terms
 from .errors import ConnectError, TableError
 from .landing import PAGES, flows
 from .outbound import (
@@ -48,6 +49,9 @@ class Transport:
         cookies: Where cookies are kept.
     """
 
+    _owns_connectors = True
+    _middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (once,)
+
     def __init__(
         self, limit: int | None, limit_per_host: int | None, cookies: AbstractCookieJar
     ) -> None:
@@ -75,22 +79,23 @@ class Transport:
             raise TableError.of('unix', unix, 'absent for https and beside a proxy')
         if session := self._sessions.get((unix, switches)):
             return session
-        limits = {'limit': 0, 'force_close': True} if switches else self._limits
-        connector = (
-            aiohttp.TCPConnector(**limits)
-            if unix is None
-            else aiohttp.UnixConnector(unix, **limits)
-        )
         session = self._sessions[unix, switches] = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._connector(unix, switches=switches),
+            connector_owner=self._owns_connectors,
             cookie_jar=self._cookies,
             request_class=Sending,
             response_class=Switching if switches else Answer,
-            middlewares=(once,),
+            middlewares=self._middlewares,
             auto_decompress=False,  # codings undoes it: within the limit, and up to its end
             skip_auto_headers=('Content-Type',),
         )
         return session
+
+    def _connector(self, unix: str | None, *, switches: bool) -> aiohttp.BaseConnector | None:
+        limits = {'limit': 0, 'force_close': True} if switches else self._limits
+        if unix is None:
+            return aiohttp.TCPConnector(**limits)
+        return aiohttp.UnixConnector(unix, **limits)
 
     async def send(
         self, request: Request, *, sent: bool = False, exchange: Exchange | None = None
@@ -153,16 +158,27 @@ class Transport:
         method = request['method']
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
         arguments = arguments_of(request, target)
-        session = self._session(request)
-        way = direct if direct.is_open(session, method, arguments) else attempts
         limit = request.get('max_body', MAX_BODY)
         terms = terms_of(request, limit) if flows(request) else None
-        answer = await way.ask(session, method, target, arguments, limit, terms)
+        answer = await self._ask(request, target, arguments, limit, terms)
         if isinstance(answer.data, Body):
             self._bodies.add(answer.data)
             if 'on_progress' in request and answer.status < PAGES:
-                answer.data.watch(request['on_progress'])
+                answer.data.watch(request['on_progress'], 0 if 'body' in request else None)
         return response_of(answer, body_of(request, answer), str(target), method)
+
+    async def _ask(
+        self,
+        request: Request,
+        target: yarl.URL,
+        arguments: dict[str, Any],
+        limit: int | None,
+        terms: Terms | None,
+    ) -> Received:
+        session, method = self._session(request), request['method']
+        way = direct if direct.is_open(session, method, arguments) else attempts
+        answer: Received = await way.ask(session, method, target, arguments, limit, terms)
+        return answer
 
     async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
         """Open a WebSocket.

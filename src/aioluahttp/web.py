@@ -14,6 +14,7 @@ from .adapting import Adapter
 from .asgi import Hook, check_hook
 from .calling import call
 from .channels import GOING_AWAY, Channel
+from .codings import UNDONE
 from .errors import ProtocolError
 from .forwarded import Proxies
 from .handling import OnError
@@ -26,8 +27,6 @@ from .tables import Handler, Request
 from .watching import Watched
 
 __all__ = ['to_application', 'to_web']
-
-CODINGS = frozenset({'gzip', 'deflate', 'br', 'zstd'})  # which aiohttp undoes
 
 WebHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -158,7 +157,7 @@ class WebLine:
         request = self._request
         headers = Headers(request.headers)
         coding = headers.get('Content-Encoding', '').lower()
-        if self._decompressed and coding in CODINGS and request.can_read_body:
+        if self._decompressed and coding in UNDONE and request.can_read_body:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
             self.announced = True
@@ -263,6 +262,7 @@ class _Parts:
 
     def __init__(self, request: web.Request, seconds: float) -> None:
         self._request, self._seconds = request, seconds
+        self._begun = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -274,6 +274,9 @@ class _Parts:
                 data = await content.readany()
         except RequestPayloadError as error:
             raise ProtocolError(str(error)) from error
+        if not data and not self._begun:
+            data = await self._request.read()  # what a middleware has read is kept there
+        self._begun = True
         if not data:
             raise StopAsyncIteration
         return data
