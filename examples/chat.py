@@ -5,7 +5,6 @@ import sys
 
 import aioluahttp as http
 
-HOST, PORT = '127.0.0.1', 8080
 room = set()
 
 
@@ -19,12 +18,7 @@ async def chat(socket):
         room.remove(socket)
 
 
-def callback(request):
-    """Let everybody in."""
-    return {'websocket': {'callback': chat, 'max_message': 4096}}
-
-
-async def talk(name, lines, url=f'ws://{HOST}:{PORT}/'):
+async def talk(name, lines, url='ws://127.0.0.1:8080/'):
     """Say lines as somebody, and give what is said, until there is no line more."""
     async with http.websocket(url=url) as socket:
         async for line in lines:
@@ -42,4 +36,4 @@ if __name__ == '__main__':
     if len(sys.argv) > 1:
         asyncio.run(talk(sys.argv[1], typed()))
     else:
-        http.run(HOST, PORT, callback)
+        http.run('127.0.0.1', 8080, lambda request: {'websocket': chat})

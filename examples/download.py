@@ -13,9 +13,8 @@ except ImportError:  # a line of text will do
 
 
 async def download(url, path, on_progress):
-    """Write what is at a URL to a file; give its path."""
-    table = {'url': url, 'into': path, 'resume': True, 'check': True}
-    return (await http.request(table, on_progress=on_progress)).body
+    """Write what is at a URL to a file."""
+    await http.request(url=url, into=path, resume=True, check=True, on_progress=on_progress)
 
 
 async def with_text(url, path):
@@ -24,19 +23,15 @@ async def with_text(url, path):
     def show(done, total):
         print(f'\r{done:,} of {total or 0:,} bytes', end='', flush=True)
 
-    return await download(url, path, show)
+    await download(url, path, show)
 
 
 async def with_bar(url, path):
     """Show a bar."""
-    with Progress() as progress:
-        task = progress.add_task(path.name, total=None)
-        update = progress.update
-        return await download(
-            url, path, lambda done, total: update(task, completed=done, total=total)
-        )
+    with Progress() as bars:
+        bar = bars.add_task(path.name, total=None)
+        await download(url, path, lambda done, total: bars.update(bar, completed=done, total=total))
 
 
 if __name__ == '__main__':
-    show = with_bar if Progress else with_text
-    print(f'\n{asyncio.run(show(sys.argv[1], Path(sys.argv[2])))}')
+    asyncio.run((with_bar if Progress else with_text)(sys.argv[1], Path(sys.argv[2])))

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import aioluahttp as http
 
-HOST, PORT = '127.0.0.1', 8080
-
 
 def page(status, title, content):
     """Make an answer of a title and HTML."""
@@ -38,4 +36,4 @@ def site(folder):
 
 
 if __name__ == '__main__':
-    http.run(HOST, PORT, site(sys.argv[1] if len(sys.argv) > 1 else '.'))
+    http.run('127.0.0.1', 8080, site(sys.argv[1] if len(sys.argv) > 1 else '.'))
