@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 import aioluahttp as http
-from aioluahttp.bodies import Body, Inflow, Terms
+from aioluahttp.bodies import AtHand, Body, Inflow, Terms
 from aioluahttp.streams import Stream
 
 pytestmark = pytest.mark.usefixtures('both_routes')
@@ -502,3 +502,16 @@ async def test_a_stream_that_is_left_ends_what_it_is_the_answer_to(raw_server):
             response = await http.request(url=peer.url, body=sent(), into='stream')
             await leave(response.body)
     assert [True, True] == closed
+
+
+async def test_an_answer_at_hand_is_read_at_once():
+    """And no more of it once it is closed."""
+    source = AtHand(b'ab', is_empty=False)
+    assert [False, False] == [source.is_empty, source.is_waited_for]
+    assert [b'ab', b''] == [await source.read(None) for _ in range(2)]
+    source.finish()
+    source.release()
+    source.close(http.ProtocolError('gone'))
+    await source.stop()
+    with pytest.raises(http.ProtocolError, match='gone'):
+        await source.read(None)

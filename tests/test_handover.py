@@ -7,7 +7,7 @@ import pytest
 import aioluahttp as http
 from aioluahttp.delivery import Delivery
 from aioluahttp.errors import Refused
-from aioluahttp.handover import Answered, AtHand, Sent
+from aioluahttp.handover import Answered, Sent
 from aioluahttp.headers import Headers
 from aioluahttp.supply import Supply
 
@@ -391,17 +391,4 @@ async def test_an_iterator_may_stop_what_reads_it():
     source = answering(parts())
     assert b'a' == await source.read(None)
     with pytest.raises(http.ProtocolError, match='the body is closed'):
-        await source.read(None)
-
-
-async def test_an_answer_at_hand_is_read_at_once():
-    """And no more of it once it is closed."""
-    source = AtHand(b'ab', is_empty=False)
-    assert [False, False] == [source.is_empty, source.is_waited_for]
-    assert [b'ab', b''] == [await source.read(None) for _ in range(2)]
-    source.finish()
-    source.release()
-    source.close(GONE)
-    await source.stop()
-    with pytest.raises(http.ProtocolError, match='gone'):
         await source.read(None)

@@ -15,7 +15,7 @@ from .delivery import Delivery
 from .errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from .headers import Headers
 
-__all__ = ['Body', 'Inflow', 'Progress', 'Source', 'Terms', 'read_body']
+__all__ = ['AtHand', 'Body', 'Inflow', 'Progress', 'Source', 'Terms', 'read_body']
 
 Progress: TypeAlias = Callable[[int, int | None], object]
 
@@ -110,6 +110,37 @@ class Inflow:
         """Send no more, and wait until that is so."""
         if self._delivery:
             await self._delivery.stop()
+
+
+class AtHand:
+    """The body of an answer that is there; a ``Source``."""
+
+    is_waited_for = False
+
+    def __init__(self, data: Any, *, is_empty: bool) -> None:
+        self.is_empty: bool = is_empty
+        self._data: bytes = data
+        self._closed: Exception | None = None
+
+    async def read(self, seconds: float | None) -> bytes:
+        """Give all of it, and then nothing."""
+        if self._closed:
+            raise self._closed
+        data, self._data = self._data, b''
+        return data
+
+    def finish(self) -> None:
+        """Be content."""
+
+    def release(self) -> None:
+        """Be done."""
+
+    def close(self, error: Exception) -> None:
+        """Give nothing more."""
+        self._closed = error
+
+    async def stop(self) -> None:
+        """Be done: nobody gives."""
 
 
 class Terms(NamedTuple):

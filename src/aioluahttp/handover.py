@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
 
 from .answering import Pieces
 from .calling import Chunks
@@ -13,7 +12,7 @@ from .delivery import Delivery
 from .errors import ProtocolError, Refused, TimedOut
 from .headers import Headers
 
-__all__ = ['Answered', 'AtHand', 'Sent']
+__all__ = ['Answered', 'Sent']
 
 BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})  # without a Content-Length of 0, too
 
@@ -207,34 +206,3 @@ class Answered:
             self._asking.cancel()
         if self._asking is not asyncio.current_task():
             await asyncio.wait([self._asking])
-
-
-class AtHand:
-    """The body of an answer that is there; a ``Source``."""
-
-    is_waited_for = False
-
-    def __init__(self, data: Any, *, is_empty: bool) -> None:
-        self.is_empty = is_empty
-        self._data: bytes = data
-        self._closed: Exception | None = None
-
-    async def read(self, seconds: float | None) -> bytes:
-        """Give all of it, and then nothing."""
-        if self._closed:
-            raise self._closed
-        data, self._data = self._data, b''
-        return data
-
-    def finish(self) -> None:
-        """Be content."""
-
-    def release(self) -> None:
-        """Be done."""
-
-    def close(self, error: Exception) -> None:
-        """Give nothing more."""
-        self._closed = error
-
-    async def stop(self) -> None:
-        """Be done: nobody gives."""

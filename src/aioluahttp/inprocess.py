@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractCookieJar
 from .answering import Ready, ready
 from .answers import discard, taken
 from .attempts import Received
-from .bodies import Body
+from .bodies import AtHand, Body
 from .checks import STREAMS
 from .codings import decoded
 from .conversion import to_response
@@ -22,7 +22,7 @@ from .dialing import Dialed
 from .errors import BodyTooLarge, ConnectError, ProtocolError, Refused
 from .forwarded import Asked
 from .handling import Handling, refusal
-from .handover import Answered, AtHand, Sent
+from .handover import Answered, Sent
 from .handshakes import agreed, asking, granted, max_message, to_pairs, without_handshake
 from .handshakes import refusal as declined
 from .headers import Headers, parse_cookies

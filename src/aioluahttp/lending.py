@@ -15,7 +15,7 @@ import aiohttp
 import yarl
 
 from .attempts import Received, peer_of, reason
-from .bodies import Body, Inflow, Source, Terms
+from .bodies import AtHand, Body, Inflow, Source, Terms
 from .codings import UNDONE
 from .delivery import Delivery, Gone
 from .errors import ConnectError, ProtocolError, TableError
@@ -159,28 +159,12 @@ class Borrowed(Inflow):
         await stop(self._held, self._delivery)
 
 
-class Whole:
+class Whole(AtHand):
     """A body of which all is there; a ``Source``."""
 
-    is_waited_for = False
-
     def __init__(self, data: bytes, response: Any, delivery: Delivery | None) -> None:
-        self.is_empty = not data
-        self._data, self._response, self._delivery = data, response, delivery
-
-    async def read(self, seconds: float | None) -> bytes:
-        """Give all of it, once."""
-        data, self._data = self._data, b''
-        return data
-
-    def finish(self) -> None:
-        """Take aiohttp's word for its end."""
-
-    def release(self) -> None:
-        """Have nothing to give back."""
-
-    def close(self, error: Exception) -> None:
-        """Have nothing to give up."""
+        super().__init__(data, is_empty=not data)
+        self._response, self._delivery = response, delivery
 
     async def stop(self) -> None:
         """Wait until aiohttp sends no more."""

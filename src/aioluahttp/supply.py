@@ -123,7 +123,7 @@ class Whole(Supply):
     def __init__(self, body: str | bytes, data: bytes) -> None:
         super().__init__(body)
         self._data = data
-        self.length = len(data)
+        self.length: int | None = len(data)
 
     def chunks(self, encode: Callable[[Any], bytes]) -> Chunks:
         """Begin to draw: slices, which are bytes already."""
