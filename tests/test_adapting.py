@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from aioluahttp.adapting import Adapter
-from aioluahttp.handling import Settings
+from aioluahttp.options import Settings
 from aioluahttp.scopes import ScopeLine
 
 POST = {'method': 'POST', 'headers': [(b'host', b'h'), (b'content-length', b'3')]}

@@ -15,7 +15,7 @@ import aioluahttp as http
 from aioluahttp.conversion import to_request, to_response, wire_body
 from aioluahttp.errors import TableError
 from aioluahttp.headers import ONE_HOP
-from aioluahttp.outgoing import NO_BODY, PHRASES
+from aioluahttp.semantics import NO_BODY, PHRASES
 from aioluahttp.text import is_clean
 
 MANY = settings(max_examples=250, deadline=None)

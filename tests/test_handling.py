@@ -7,7 +7,8 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.errors import Refused
-from aioluahttp.handling import Handling, Settings, refusal
+from aioluahttp.handling import Handling, refusal
+from aioluahttp.options import Settings
 
 
 class Handles(Handling):

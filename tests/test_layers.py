@@ -10,27 +10,24 @@ import aioluahttp
 ROWS = [
     set(row.split())
     for row in """
-        deadlines errors
-        binding calling dates headers hiding messages parallel text threads tls url watching workers
-        codings encoders events forms forwarded multipart ranges selection shapes streams
-        eventstreams outbox sinks uploads
-        channels checks tables
-        conversion folders framing handshakes heads pairs sockets supply taps
-        answers delivery environment hops landing outgoing redirects scopes sending taking
-        bodies dialing handling incoming
-        attempts
-        answering compression direct flowing lean options origins outbound sendfile streaming
-        adapting handover upgrading limits linting logs passing paths recordings tracing
-        defaults exchange inprocess pacing replays transport
-        asgi downloads lending
-        bridging
-        client connections web
-        acceptor display pool retrying
-        middleware relay server
-        listening
-        asking demonstration hosting testing
+        deadlines errors hiding messages outbox pairs semantics threads watching workers
+        binding calling channels dates events headers parallel text tls url
+        codings encoders forms forwarded framing multipart ranges selection shapes streams
+        checks eventstreams sendfile sending sinks uploads
+        tables
+        conversion display downloads environment folders handshakes heads options sockets supply taps
+        answers delivery dialing failures handling hops landing redirects scopes taking
+        answering bodies compression defaults incoming limits linting logs origins recordings retrying tracing
+        adapting direct flowing handover outbound outgoing replays
+        asgi attempts inprocess lean middleware pacing passing paths streaming upgrading web
+        bridging exchange transport
+        connections lending
+        acceptor client
+        pool server
+        asking listening relay
+        __init__ demonstration hosting testing
         cli
-        __init__ __main__
+        __main__
     """.strip().splitlines()
 ]
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -45,6 +42,7 @@ WITH_AIOHTTP = {
     'multipart',
     'outbox',
     'pairs',
+    'sendfile',
     'sockets',
 }
 WITHOUT_AIOHTTP = {name for row in ROWS[:6] for name in row} - WITH_AIOHTTP | set(

@@ -13,7 +13,7 @@ from aioluahttp.delivery import Delivery
 from aioluahttp.lending import Loan, Whole
 from aioluahttp.supply import Supply
 
-PACKED = gzip.compress(b'hello' * 1000)
+PACKED = gzip.compress(b'hello' * 1000, mtime=0)
 CHALLENGE = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'
 
 

@@ -5,8 +5,7 @@ import logging
 import pytest
 
 import aioluahttp as http
-from aioluahttp.handling import Settings
-from aioluahttp.options import EXCHANGE_OPTIONS, checked, to_settings
+from aioluahttp.options import EXCHANGE_OPTIONS, Settings, checked, to_settings
 
 
 def handler(request):

@@ -10,15 +10,8 @@ import yarl
 
 import aioluahttp as http
 from aioluahttp.errors import Refused
-from aioluahttp.outbound import (
-    LARGE,
-    arguments_of,
-    reached,
-    supplied,
-    target_of,
-    terms_of,
-    translated,
-)
+from aioluahttp.failures import translated
+from aioluahttp.outbound import LARGE, arguments_of, reached, supplied, target_of, terms_of
 from aioluahttp.supply import Supply
 
 pytestmark = pytest.mark.usefixtures('both_routes')

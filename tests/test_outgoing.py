@@ -8,7 +8,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.dates import parse_date
-from aioluahttp.outgoing import PHRASES
+from aioluahttp.semantics import PHRASES
 
 pytestmark = pytest.mark.usefixtures('both_ways')
 

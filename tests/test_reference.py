@@ -56,7 +56,7 @@ def named(function: object) -> list[str]:
         ('Options of `listen`', {*OPTIONS, 'on_error'}),
         ('Arguments of `Client`', named(aioluahttp.Client)),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else 'names',
 )
 def test_the_page_names_what_there_is(title, names):
     """A table of the page has a row for each name of the code."""
@@ -127,7 +127,9 @@ SECURITY = (DOCS.parent / 'explanation/security.md').read_text(encoding='utf-8')
 @pytest.mark.parametrize('name', sorted(set(re.findall(r'`(test_\w+)`', SECURITY))))
 def test_a_defence_is_shown_by_a_test(name):
     """Each test that the page on security names is there."""
-    sources = (path.read_text(encoding='utf-8') for path in Path(__file__).parent.glob('test_*.py'))
+    sources = (
+        path.read_text(encoding='utf-8') for path in Path(__file__).parent.rglob('test_*.py')
+    )
     assert any(f'def {name}(' in source for source in sources)
 
 

@@ -9,8 +9,7 @@ from stat import S_ISSOCK
 import pytest
 
 import aioluahttp as http
-from aioluahttp.sendfile import Sendfile
-from aioluahttp.sending import Writer
+from aioluahttp.sendfile import Sendfile, Writer
 
 LOOPS = {'asyncio': asyncio.new_event_loop}
 with contextlib.suppress(ImportError):  # there is none on Windows

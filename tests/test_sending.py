@@ -8,7 +8,7 @@ from aiohttp.http_writer import StreamWriter
 from aiohttp.web_request import BaseRequest
 
 from aioluahttp.connections import Connection, Connections
-from aioluahttp.sending import Writer, as_aiohttp_has_it
+from aioluahttp.sendfile import Writer, as_aiohttp_has_it
 
 
 class Aiohttps:

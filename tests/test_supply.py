@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
+from aioluahttp.checks import is_one_shot
 from aioluahttp.errors import TableError
-from aioluahttp.supply import PIECE, Supply, Whole, check_again, is_one_shot, to_supply
+from aioluahttp.supply import PIECE, Supply, Whole, check_again, to_supply
 from aioluahttp.tables import Response
 
 

@@ -161,13 +161,13 @@ def bare(data):
 @pytest.mark.parametrize(
     ('coding', 'body'),
     [
-        (['gzip'], gzip.compress(LONG)),
-        (['x-GZIP'], gzip.compress(LONG)),
+        (['gzip'], gzip.compress(LONG, mtime=0)),
+        (['x-GZIP'], gzip.compress(LONG, mtime=0)),
         (['deflate'], zlib.compress(LONG)),
         (['deflate'], bare(LONG)),
-        (['gzip, deflate'], zlib.compress(gzip.compress(LONG))),
-        (['deflate', 'gzip'], gzip.compress(zlib.compress(LONG))),
-        (['gzip'], gzip.compress(LONG[:7]) + gzip.compress(LONG[7:])),
+        (['gzip, deflate'], zlib.compress(gzip.compress(LONG, mtime=0))),
+        (['deflate', 'gzip'], gzip.compress(zlib.compress(LONG), mtime=0)),
+        (['gzip'], gzip.compress(LONG[:7], mtime=0) + gzip.compress(LONG[7:], mtime=0)),
         (['identity'], LONG),
     ],
 )
@@ -193,7 +193,7 @@ async def test_a_compressed_body_of_nothing_is_nothing(got):
     assert ('', 'gzip') == (response.body, response.headers['content-encoding'])
 
 
-PACKED = gzip.compress(LONG)
+PACKED = gzip.compress(LONG, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ BOMB = gzip.compress(bytes(1 << 20), 9)
         (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n', 4, False),
         (answer(BOMB, 'Content-Encoding: gzip'), 1 << 20, True),
         (answer(BOMB, 'Content-Encoding: gzip'), (1 << 20) - 1, False),
-        (answer(gzip.compress(BOMB), 'Content-Encoding: gzip, gzip'), 1000, False),
+        (answer(gzip.compress(BOMB, mtime=0), 'Content-Encoding: gzip, gzip'), 1000, False),
         (answer(b'12345', status='404 No'), 4, False),
         (answer(BOMB, 'Content-Encoding: gzip'), None, True),
     ],
@@ -365,7 +365,7 @@ async def test_waiting_for_a_free_connection_is_part_of_connecting(raw_server):
         (b'HTTP/1.1 200 OK\r\nX: ', b'y'),
         (b'HTTP/1.1 200 OK\r\n\r\n', b'x'),
         (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', b'1\r\nx\r\n'),
-        (b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n', gzip.compress(b'')),
+        (b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n', gzip.compress(b'', mtime=0)),
         (b'', b'HTTP/1.1 100 Continue\r\n\r\n'),
     ],
 )

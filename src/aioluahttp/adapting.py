@@ -15,7 +15,7 @@ from .forwarded import Proxies
 from .handling import Handling, refusal
 from .handshakes import to_pairs
 from .headers import Headers
-from .outgoing import PHRASES
+from .semantics import PHRASES
 from .sockets import End, Socket, dismiss, talk
 from .tables import Request, Response
 from .taking import Flow, open_flow, take_whole, undoing

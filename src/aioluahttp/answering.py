@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from os import PathLike
@@ -14,11 +16,11 @@ from .checks import flows
 from .conversion import wire_body
 from .errors import TableError
 from .headers import ONE_HOP, Headers, given_length
-from .outgoing import NO_BODY, PHRASES, is_silent, length_of
 from .selection import Selected, select
+from .semantics import NO_BODY, PHRASES, is_silent
 from .tables import Response
 
-__all__ = ['Pieces', 'Ready', 'Writes', 'answer', 'ready', 'until_left']
+__all__ = ['Pieces', 'Ready', 'Writes', 'answer', 'length_of', 'ready', 'reset', 'until_left']
 
 PIECE = 256 * 1024  # bytes of a file that are read at a time: each costs a turn of a thread
 
@@ -237,3 +239,23 @@ async def until_left(line: Writes) -> AsyncIterator[None]:
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
+
+
+def length_of(method: str, status: int, headers: Headers, body: bytes) -> int | None:
+    """Give the Content-Length of a response; None where it has none (RFC 9110 8.6)."""
+    if status in (204, 205):
+        return 0 if status == 205 else None
+    if 'Content-Length' in headers and (method == 'HEAD' or status == 304):
+        return given_length(headers)
+    return None if status == 304 or (method == 'HEAD' and not body) else len(body)
+
+
+AT_ONCE = struct.pack('ii', 1, 0)  # linger: no bytes are sent any more, but a reset
+
+
+def reset(transport: Any) -> None:
+    """End a connection so that its peer takes nothing for the end of a body."""
+    if transport is not None:
+        on_socket = transport.get_extra_info('socket')
+        on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        transport.abort()

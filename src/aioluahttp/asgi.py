@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, Unpack
+from typing import TypeAlias, Unpack
 
 from .adapting import Adapter
 from .calling import call
-from .errors import ProtocolError, TableError
-from .handling import OnError
-from .options import EXCHANGE_OPTIONS, ExchangeOptions, checked, to_settings
+from .errors import ProtocolError
+from .options import (
+    EXCHANGE_OPTIONS,
+    ExchangeOptions,
+    Hook,
+    OnError,
+    check_hook,
+    checked,
+    to_settings,
+)
 from .scopes import Receive, Scope, ScopeLine, Send
 from .tables import Handler
 
@@ -18,7 +25,6 @@ __all__ = ['to_asgi']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
-Hook: TypeAlias = Callable[[], Any] | None
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -69,13 +75,6 @@ def to_asgi(
             raise ProtocolError(f'ASGI has no scope of the type {scope["type"]!r}')
 
     return application
-
-
-def check_hook(key: str, hook: Any) -> Hook:
-    if hook is not None and not callable(hook):
-        raise TableError.of(key, hook, 'a function without arguments')
-    made: Hook = hook
-    return made
 
 
 async def _live(hooks: list[Hook], receive: Receive, send: Send) -> None:

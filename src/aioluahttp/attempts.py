@@ -8,69 +8,19 @@ answer or with an exception for which aiohttp does nothing; ``transport`` decide
 from __future__ import annotations
 
 import ssl
-from typing import Any, NamedTuple
-from weakref import WeakSet
+from typing import Any
 
 import aiohttp
 import yarl
 from aiohttp import ClientHandlerType
 
-from .bodies import Body, Inflow, Terms, read_body
+from .bodies import Body, Inflow, Received, Terms, read_body
 from .delivery import Delivery
-from .errors import ProtocolError
+from .direct import final_head, peer_of, take
+from .failures import LostConnection
 from .headers import Headers
 
-__all__ = [
-    'IDEMPOTENT',
-    'Answer',
-    'LostConnection',
-    'Received',
-    'Sending',
-    'StaleConnection',
-    'Switching',
-    'ask',
-    'final_head',
-    'once',
-    'peer_of',
-    'reason',
-    'take',
-]
-
-IDEMPOTENT = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'})  # RFC 9110 9.2.2
-INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) comes as often in over five hours
-
-REUSED = 'the peer closed the connection, a reused one, before it answered'
-LOSSES = {
-    True: REUSED,
-    False: f'{REUSED}; {{}} is not idempotent, so it was not sent again, '
-    'and the peer may or may not have acted on it',
-}
-
-_used: WeakSet[Any] = WeakSet()  # aiohttp's protocols, one for each connection
-
-
-class StaleConnection(aiohttp.ClientError):
-    """The peer has spoken or left on a pooled connection; nothing was sent on it."""
-
-
-class LostConnection(aiohttp.ClientError):
-    """The connection ended before the answer; none of those that aiohttp sends again for.
-
-    ``repeatable`` tells whether to send again: on a reused connection the peer may have closed
-    it before the request came, which does no harm where the method is idempotent (RFC 9110
-    9.2.2, RFC 9112 9.3.1).
-    """
-
-    def __init__(self, method: str, error: Exception, *, reused: bool) -> None:
-        idempotent = method in IDEMPOTENT
-        self.repeatable: bool = reused and idempotent
-        super().__init__(LOSSES[idempotent].format(method) if reused else reason(error))
-
-
-def reason(error: BaseException) -> str:
-    """Give the text of an exception, or its kind where it has none."""
-    what = getattr(error, 'message', str(error))  # half a head, where that is what came
-    return what if isinstance(what, str) and what else type(error).__name__
+__all__ = ['Answer', 'Sending', 'Switching', 'ask', 'once']
 
 
 async def once(request: Any, handler: ClientHandlerType) -> Any:
@@ -81,29 +31,6 @@ async def once(request: Any, handler: ClientHandlerType) -> Any:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise LostConnection(request.method, error, reused=request.reused) from error
-
-
-def take(protocol: Any) -> bool:
-    """Take a connection for a request; tell whether it had one before.
-
-    Raises:
-        StaleConnection: The peer has spoken on it unasked, or left.
-        ProtocolError: Likewise, on a new one.
-    """
-    reused = protocol in _used
-    if protocol.should_close and reused:
-        raise StaleConnection
-    if protocol.should_close:
-        raise ProtocolError('the peer speaks, or hangs up, before it is asked')
-    if not reused:
-        _used.add(protocol)
-    return reused
-
-
-def peer_of(transport: Any) -> str | None:
-    """Give the address of the peer; None for that of a Unix socket."""
-    peer = transport.get_extra_info('peername')
-    return peer[0] if isinstance(peer, tuple) else None
 
 
 class Sending(aiohttp.ClientRequest):
@@ -155,33 +82,6 @@ class Switching(Answer):
     """An answer to a request for another protocol, by which that begins or does not."""
 
     switches = True
-
-
-async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aiohttp.StreamReader]:
-    """Wait for the head that ends a request, with its body; 101 does where it ``switches``.
-
-    Raises:
-        ProtocolError: There is none, but a status that nobody asked for or too many interim ones.
-    """
-    for _ in range(INTERIM + 1):
-        head: tuple[Any, aiohttp.StreamReader] = await protocol.read()
-        status = head[0].code
-        if status >= 200 or (switches and status == 101):
-            return head
-        if status < 100 or status == 101:  # nobody asked for it
-            raise ProtocolError(f'the peer answered {status}, which ends no request of ours')
-    raise ProtocolError(f'the peer sent over {INTERIM} interim answers')
-
-
-class Received(NamedTuple):
-    """An answer and its body, whole or as it comes."""
-
-    status: int
-    reason: str | None
-    version: Any
-    headers: Headers
-    data: bytes | Body
-    peer: str | None
 
 
 async def ask(

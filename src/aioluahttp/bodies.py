@@ -15,7 +15,7 @@ from .delivery import Delivery
 from .errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from .headers import Headers
 
-__all__ = ['AtHand', 'Body', 'Inflow', 'Progress', 'Source', 'Terms', 'read_body']
+__all__ = ['AtHand', 'Body', 'Inflow', 'Progress', 'Received', 'Source', 'Terms', 'read_body']
 
 Progress: TypeAlias = Callable[[int, int | None], object]
 
@@ -326,3 +326,14 @@ def _is_closed(tls: ssl.SSLObject) -> bool:
         return True
     except ssl.SSLError:
         return False
+
+
+class Received(NamedTuple):
+    """An answer and its body, whole or as it comes."""
+
+    status: int
+    reason: str | None
+    version: Any
+    headers: Headers
+    data: bytes | Body
+    peer: str | None

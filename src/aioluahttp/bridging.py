@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from .channels import Channel, may_send
+from .channels import Channel, may_send, to_channel
 from .checks import SOCKET_CHECKS, check_options
-from .dialing import to_channel
 from .errors import ProtocolError
-from .handshakes import agreed, asking, listed, without_handshake
-from .headers import Headers
+from .handshakes import agreed, asking, without_handshake
+from .headers import Headers, listed
 from .hops import to_client
 from .passing import Line
 from .sockets import Socket

@@ -23,7 +23,7 @@ from aiohttp.http import WebSocketError, WebSocketReader, WSMsgType
 
 from .outbox import Outbox
 
-__all__ = ['GOING_AWAY', 'Channel', 'Terms', 'may_send']
+__all__ = ['GOING_AWAY', 'Channel', 'Terms', 'may_send', 'to_channel']
 
 NORMAL, GOING_AWAY, BROKEN, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1001, 1002, 1005, 1006, 1009
 RESERVED = frozenset({1004, NO_CODE, ABNORMAL})  # which no frame may have (RFC 6455 7.4.1)
@@ -237,3 +237,11 @@ class Channel:
         self._heard = False
         self._outbox.say(WSMsgType.PING, b'')
         self._timer = self.loop.call_later(seconds, self._beat, seconds)
+
+
+def to_channel(protocol: Any, terms: Terms) -> Channel:
+    """Make a connection of aiohttp's client that has switched a WebSocket."""
+    channel = Channel(protocol, terms, is_client=True)
+    protocol.read_timeout = None  # the heartbeat takes over
+    protocol.set_parser(channel, channel.queue)
+    return channel

@@ -7,7 +7,16 @@ import json
 import re
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Set,
+)
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from os import PathLike, fsdecode, fsencode
@@ -41,7 +50,9 @@ __all__ = [
     'check_body',
     'check_options',
     'flows',
+    'is_accepted',
     'is_file',
+    'is_one_shot',
 ]
 
 PORTS = {'http': 80, 'https': 443}
@@ -519,3 +530,21 @@ def check_switching(status: Any) -> int:
 
 # A response that makes a WebSocket of its connection.
 SWITCHING_CHECKS = RESPONSE_CHECKS | {'status': check_switching}
+
+
+TIMEOUT = 30.0
+
+
+def is_accepted(status: int, check: bool | list[int]) -> bool:
+    """Tell whether ``check`` lets a status pass."""
+    return status < 400 if check is True else check is False or status in check
+
+
+def is_one_shot(body: Any) -> bool:
+    """Tell whether a body can be sent but once.
+
+    What is iterable, and no iterator, gives a new one each time.
+    """
+    if is_file(body):
+        return not (hasattr(body, 'seekable') and body.seekable())
+    return isinstance(body, AsyncIterator | Iterator)

@@ -13,14 +13,14 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
-from .checks import check_handler, check_limit
+from .checks import TIMEOUT, check_handler, check_limit, is_accepted
 from .conversion import to_mapping
 from .deadlines import Deadlines
 from .defaults import Defaults
 from .environment import from_environment
 from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from .eventstreams import EventStream
-from .landing import asking, is_accepted, land
+from .landing import asking, land
 from .redirects import next_request
 from .shapes import (
     BytesTable,
@@ -45,7 +45,6 @@ __all__ = ['Client', 'Sender']
 
 T = TypeVar('T')
 
-TIMEOUT = 30.0
 REDIRECTS = 10
 GOING_AWAY = 1001  # the close code (RFC 6455 7.4.1)
 

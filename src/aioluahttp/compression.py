@@ -14,7 +14,7 @@ from .conversion import to_request, wire_body
 from .encoders import ENCODERS, Coded, choose, coded
 from .errors import TableError
 from .headers import Headers, given_length
-from .outgoing import NO_BODY
+from .semantics import NO_BODY
 from .tables import Handler, Request, Response
 
 __all__ = ['compress']

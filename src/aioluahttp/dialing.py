@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import yarl
 
-from .channels import Channel, Terms
+from .channels import to_channel
 from .checks import SOCKET_CHECKS, check_options
 from .errors import ProtocolError, TableError
 from .handshakes import agreed, asking, without_handshake
@@ -18,7 +18,7 @@ from .shapes import SocketTable
 from .sockets import End, Socket
 from .tables import Request, Response, described
 
-__all__ = ['Dialed', 'as_request', 'dial', 'talk', 'to_asking', 'to_channel']
+__all__ = ['Dialed', 'as_request', 'dial', 'talk', 'to_asking']
 
 Dialed: TypeAlias = tuple[End, Socket, Callable[[], object]]
 
@@ -90,14 +90,6 @@ async def dial(
     table = {'status': response.status, 'reason': response.reason or '', 'headers': headers}
     answer: Response[Any] = Response({**table, 'body': '', 'url': str(response.url)})
     return channel, Socket(channel, terms.protocol, request, answer), response.close
-
-
-def to_channel(protocol: Any, terms: Terms) -> Channel:
-    """Make a connection of aiohttp's client that has switched a WebSocket."""
-    channel = Channel(protocol, terms, is_client=True)
-    protocol.read_timeout = None  # the heartbeat takes over
-    protocol.set_parser(channel, channel.queue)
-    return channel
 
 
 @contextlib.asynccontextmanager

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 import yarl
 from aiohttp.client_reqrep import ConnectionKey
 
-from .attempts import LostConnection, Received, final_head, peer_of, take
-from .bodies import Body, Inflow, Terms, read_body
+from .bodies import Body, Inflow, Received, Terms, read_body
+from .errors import ProtocolError
+from .failures import LostConnection, StaleConnection
 from .headers import Headers
+from .semantics import BODILESS
 
-__all__ = ['ask', 'connect', 'is_open']
+__all__ = ['ask', 'connect', 'final_head', 'is_open', 'peer_of', 'take']
 
-BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})  # without a Content-Length of 0, too
 SHORT = 16 * 1024  # bytes of a body that a socket's buffer takes at once
 ALIKE = frozenset({'headers', 'data', 'ssl', 'server_hostname', 'timeout'})
 
@@ -126,3 +128,47 @@ def _bytes(method: str, target: yarl.URL, arguments: dict[str, Any]) -> bytes:
     if data is not None:
         lines.append(f'Content-Length: {len(data)}')
     return '\r\n'.join([*lines, '\r\n']).encode() + (data or b'')
+
+
+INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) comes as often in over five hours
+
+_used: WeakSet[Any] = WeakSet()  # aiohttp's protocols, one for each connection
+
+
+def take(protocol: Any) -> bool:
+    """Take a connection for a request; tell whether it had one before.
+
+    Raises:
+        StaleConnection: The peer has spoken on it unasked, or left.
+        ProtocolError: Likewise, on a new one.
+    """
+    reused = protocol in _used
+    if protocol.should_close and reused:
+        raise StaleConnection
+    if protocol.should_close:
+        raise ProtocolError('the peer speaks, or hangs up, before it is asked')
+    if not reused:
+        _used.add(protocol)
+    return reused
+
+
+def peer_of(transport: Any) -> str | None:
+    """Give the address of the peer; None for that of a Unix socket."""
+    peer = transport.get_extra_info('peername')
+    return peer[0] if isinstance(peer, tuple) else None
+
+
+async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aiohttp.StreamReader]:
+    """Wait for the head that ends a request, with its body; 101 does where it ``switches``.
+
+    Raises:
+        ProtocolError: There is none, but a status that nobody asked for or too many interim ones.
+    """
+    for _ in range(INTERIM + 1):
+        head: tuple[Any, aiohttp.StreamReader] = await protocol.read()
+        status = head[0].code
+        if status >= 200 or (switches and status == 101):
+            return head
+        if status < 100 or status == 101:  # nobody asked for it
+            raise ProtocolError(f'the peer answered {status}, which ends no request of ours')
+    raise ProtocolError(f'the peer sent over {INTERIM} interim answers')

@@ -16,10 +16,11 @@ from .conversion import wire_body
 from .errors import Refused
 from .flowing import open_body
 from .framing import Framed
-from .handling import Handling, Settings
+from .handling import Handling
 from .headers import Headers
 from .incoming import read_body, read_head
 from .lean import lean_bytes
+from .options import Settings
 from .outgoing import Answer, encode, plain_answer
 from .paths import FileAnswer
 from .sending import Sending

@@ -4,44 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from .calling import call
 from .checks import STREAMS, check_into, check_max_body
 from .conversion import to_response
 from .errors import Refused
-from .forwarded import NOBODY, Proxies
 from .heads import has_body
-from .outgoing import PHRASES
+from .options import Settings
+from .semantics import PHRASES
 from .tables import Handler, Request, Response
 
-__all__ = ['AccessLog', 'Handling', 'OnError', 'Settings', 'refusal']
+__all__ = ['Handling', 'refusal']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
-
-OnError = Callable[[BaseException, Request], Any]
-AccessLog = logging.Logger | Callable[[Request, Response[Any]], Any]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What holds for every exchange of a server: options of ``listen``."""
-
-    into: str | Callable[[Request], str] = 'text'
-    max_body: int | Callable[[Request], int | None] | None = 8 * 1024 * 1024
-    limits_streams: bool = False  # as where max_body is given
-    max_concurrent: int | None = None
-    head_timeout: float = 30.0
-    body_timeout: float = 30.0
-    handler_timeout: float | None = None
-    keepalive_timeout: float = 75.0  # above the minute of common proxies: they close first
-    cancel_on_disconnect: bool = False
-    trusted_proxies: Proxies = NOBODY
-    on_error: OnError | None = None
-    access_log: AccessLog | None = None
-    server_header: str | None = None
 
 
 class Handling:

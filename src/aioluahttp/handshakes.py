@@ -14,7 +14,7 @@ from aiohttp.http_websocket import WS_KEY, WSHandshakeError, ws_ext_gen, ws_ext_
 from .channels import Terms
 from .checks import PORTS
 from .errors import ProtocolError
-from .headers import Headers
+from .headers import Headers, listed
 from .tables import Request
 
 __all__ = [
@@ -60,12 +60,6 @@ def max_message(options: Mapping[str, Any]) -> int | None:
     """Give the limit of a message in bytes; None where there is none."""
     limit: int | None = options.get('max_message', MAX_MESSAGE)
     return limit
-
-
-def listed(headers: Headers, name: str) -> list[str]:
-    """Read a header that is a list (RFC 9110 5.6.1)."""
-    values = ','.join(headers.getall(name, ())).split(',')
-    return [value.strip() for value in values if value.strip()]
 
 
 # The client.

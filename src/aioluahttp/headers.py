@@ -198,3 +198,9 @@ def parse_links(text: str) -> dict[str, dict[str, str]]:
         for relation in link.get('rel', '').lower().split():
             links.setdefault(relation, link)
     return links
+
+
+def listed(headers: Headers, name: str) -> list[str]:
+    """Read a header that is a list (RFC 9110 5.6.1)."""
+    values = ','.join(headers.getall(name, ())).split(',')
+    return [value.strip() for value in values if value.strip()]

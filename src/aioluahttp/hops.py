@@ -10,8 +10,8 @@ from typing import Any
 
 from .checks import PORTS, WHOLE_SERVER, check_host, check_port, check_scheme
 from .errors import ProtocolError, TableError
-from .handshakes import listed, refusal
-from .headers import ONE_HOP, Headers, to_headers
+from .handshakes import refusal
+from .headers import ONE_HOP, Headers, listed, to_headers
 from .tables import Request
 
 __all__ = [

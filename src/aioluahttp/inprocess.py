@@ -13,13 +13,13 @@ from aiohttp.abc import AbstractCookieJar
 
 from .answering import Ready, ready
 from .answers import discard, taken
-from .attempts import Received
-from .bodies import AtHand, Body
+from .bodies import AtHand, Body, Received
 from .checks import STREAMS
 from .codings import decoded
 from .conversion import to_response
 from .dialing import Dialed
 from .errors import BodyTooLarge, ConnectError, ProtocolError, Refused
+from .failures import translated
 from .forwarded import Asked
 from .handling import Handling, refusal
 from .handover import Answered, Sent
@@ -38,10 +38,9 @@ from .outbound import (
     supplied,
     target_of,
     terms_of,
-    translated,
 )
-from .outgoing import PHRASES, is_silent
 from .pairs import Half, pair
+from .semantics import PHRASES, is_silent
 from .sockets import Socket, dismiss, talk
 from .tables import Handler, Request, Response, described
 from .taking import Flow, open_flow, take_whole, undoing

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from . import text
-from .checks import EVENTS, INTO, STREAMS
+from .checks import EVENTS, INTO, STREAMS, is_accepted
 from .conversion import body_into
 from .errors import Error, ProtocolError, shown
 from .eventstreams import EventStream
@@ -14,15 +14,7 @@ from .headers import Headers
 from .streams import Stream
 from .tables import Request, Response, described
 
-__all__ = [
-    'PAGES',
-    'asking',
-    'flows',
-    'is_accepted',
-    'is_whole',
-    'land',
-    'to_body',
-]
+__all__ = ['PAGES', 'asking', 'flows', 'is_whole', 'land', 'to_body']
 
 PAGE = 64 * 1024  # bytes of a page of an error or a redirect: what a person would read of it
 PAGES = 300  # from this status on an answer is a page, and not what was asked for
@@ -38,11 +30,6 @@ def is_whole(into: Any) -> bool:
 def flows(request: Request) -> bool:
     """Tell whether the body of the answer is read as it comes, and be it to tell how far it is."""
     return 'on_progress' in request or not is_whole(request.get('into', 'text'))
-
-
-def is_accepted(status: int, check: bool | list[int]) -> bool:
-    """Tell whether ``check`` lets a status pass."""
-    return status < 400 if check is True else check is False or status in check
 
 
 def asking(request: Request) -> Request:

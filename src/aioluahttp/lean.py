@@ -16,7 +16,8 @@ from .checks import RESPONSE_CHECKS
 from .conversion import take_body, wire_body
 from .errors import TableError
 from .headers import ONE_HOP, Headers
-from .outgoing import NO_BODY, PHRASES, date_line
+from .outgoing import date_line
+from .semantics import NO_BODY, PHRASES
 from .text import codec_of
 
 __all__ = ['lean_bytes']

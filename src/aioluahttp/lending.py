@@ -14,11 +14,12 @@ from typing import Any, Never
 import aiohttp
 import yarl
 
-from .attempts import Received, peer_of, reason
-from .bodies import AtHand, Body, Inflow, Source, Terms
+from .bodies import AtHand, Body, Inflow, Received, Source, Terms
 from .codings import UNDONE
 from .delivery import Delivery, Gone
+from .direct import peer_of
 from .errors import ConnectError, ProtocolError, TableError
+from .failures import reason
 from .headers import Headers, is_secret
 from .outbound import terms_of
 from .tables import Request

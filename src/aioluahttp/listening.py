@@ -18,9 +18,8 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from .checks import check_count, check_limit, check_seconds, check_unix
 from .errors import TableError
 from .exchange import Exchange
-from .handling import OnError
 from .headers import to_headers
-from .options import EXCHANGE_OPTIONS, ExchangeOptions, check_bool, checked, to_settings
+from .options import EXCHANGE_OPTIONS, ExchangeOptions, OnError, check_bool, checked, to_settings
 from .server import Server
 from .tables import Handler
 from .tls import TlsLike, server_context

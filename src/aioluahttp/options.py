@@ -4,17 +4,49 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from .checks import check_handler, check_into, check_limit, check_max_body, check_seconds
 from .errors import TableError
-from .forwarded import check_trusted_proxies
-from .handling import AccessLog, Settings
-from .tables import Request
+from .forwarded import NOBODY, Proxies, check_trusted_proxies
+from .tables import Request, Response
 
-__all__ = ['EXCHANGE_OPTIONS', 'ExchangeOptions', 'check_bool', 'checked', 'to_settings']
+__all__ = [
+    'EXCHANGE_OPTIONS',
+    'AccessLog',
+    'ExchangeOptions',
+    'OnError',
+    'Settings',
+    'check_bool',
+    'checked',
+    'to_settings',
+]
+
+
+OnError = Callable[[BaseException, Request], Any]
+AccessLog = logging.Logger | Callable[[Request, Response[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every exchange of a server: options of ``listen``."""
+
+    into: str | Callable[[Request], str] = 'text'
+    max_body: int | Callable[[Request], int | None] | None = 8 * 1024 * 1024
+    limits_streams: bool = False  # as where max_body is given
+    max_concurrent: int | None = None
+    head_timeout: float = 30.0
+    body_timeout: float = 30.0
+    handler_timeout: float | None = None
+    keepalive_timeout: float = 75.0  # above the minute of common proxies: they close first
+    cancel_on_disconnect: bool = False
+    trusted_proxies: Proxies = NOBODY
+    on_error: OnError | None = None
+    access_log: AccessLog | None = None
+    server_header: str | None = None
+
 
 Into: TypeAlias = Literal['text', 'bytes', 'json', 'stream', 'raw']
 
@@ -93,3 +125,13 @@ def to_settings(made: Mapping[str, Any], on_error: Any) -> Settings:
     settings = {name: value for name, value in made.items() if name in PER_EXCHANGE}
     limits_streams = made.get('max_body') is not None
     return Settings(on_error=on_error, limits_streams=limits_streams, **settings)
+
+
+Hook: TypeAlias = Callable[[], Any] | None
+
+
+def check_hook(key: str, hook: Any) -> Hook:
+    if hook is not None and not callable(hook):
+        raise TableError.of(key, hook, 'a function without arguments')
+    made: Hook = hook
+    return made

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
 import aiohttp
 import yarl
-from aiohttp.http import HttpProcessingError
 
 from . import text, url
-from .attempts import Received, reason
-from .bodies import Terms
+from .bodies import Received, Terms
 from .checks import EVENTS, check_body, check_userinfo
 from .codings import ACCEPT_ENCODING
 from .conversion import wire_body
 from .delivery import Delivery
 from .errors import (
-    BodyTooLarge,
-    ConnectError,
     Error,
-    ProtocolError,
-    Refused,
     TableError,
-    TimedOut,
 )
+from .failures import translated
 from .headers import ONE_HOP, Headers, given_length, is_secret
 from .landing import is_whole, to_body
 from .streams import Stream
-from .supply import Supply, Whole
-from .tables import Request, Response, SentRequest, described
+from .supply import Whole, supply_of
+from .tables import Request, Response, SentRequest
 from .tls import client_context
 
 __all__ = [
@@ -42,50 +35,14 @@ __all__ = [
     'reached',
     'response_of',
     'supplied',
-    'supply_of',
     'target_of',
     'terms_of',
-    'translated',
 ]
 
 MAX_BODY = 64 * 1024 * 1024
 READ = 30.0  # seconds for one read of a body that comes as it is read
 LARGE = 1024 * 1024  # bytes from which a body goes out piece by piece, so as not to block
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
-
-QUERY = re.compile(r'\?\S*')  # of the URL that some of aiohttp's messages repeat
-
-# aiohttp's exceptions and ours, the first match counts.
-TRANSLATIONS: tuple[
-    tuple[type[BaseException] | tuple[type[BaseException], ...], type[Error]], ...
-] = (
-    (BodyTooLarge, BodyTooLarge),
-    (TimeoutError, TimedOut),
-    (
-        (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, ConnectError),
-        ConnectError,
-    ),
-    ((aiohttp.ClientError, HttpProcessingError, OSError, ProtocolError), ProtocolError),
-)
-
-
-def translated(error: BaseException, request: Request, *, sent: bool) -> Error | None:
-    """Give our exception for one of aiohttp's, with the request in its text; None for others.
-
-    A ``ConnectError`` says that nothing was sent, so it is none where something was before. What
-    is the fault of a client whose body is sent on stays as it is, and so does what drawing a
-    body raised.
-    """
-    supply = supply_of(request)
-    if isinstance(error.__cause__, Refused) or (supply and error is supply.error):
-        return None
-    for theirs, ours in TRANSLATIONS:
-        if isinstance(error, theirs):
-            text = f'{described(request)}: {QUERY.sub("", reason(error))}'
-            if sent and ours is ConnectError:
-                return ProtocolError(f'{text}, after a request had been sent')
-            return ours(text)
-    return None
 
 
 async def supplied(
@@ -171,12 +128,6 @@ def reached(request: Request) -> dict[str, Any]:
         if isinstance(request['tls'], dict):
             arguments['server_hostname'] = request['tls'].get('server_name')
     return arguments
-
-
-def supply_of(request: Request) -> Supply | None:
-    """Give what the body of a request is drawn from; None for one that is whole, or absent."""
-    body = request.get('body')
-    return body if isinstance(body, Supply) else None
 
 
 def _data(request: Request, headers: Headers) -> bytes | Delivery:

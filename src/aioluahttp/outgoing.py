@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from http import HTTPStatus
 from time import time
 from typing import Any
 
+from .answering import length_of
 from .dates import format_date
-from .headers import ONE_HOP, Headers, given_length
+from .headers import ONE_HOP, Headers
+from .semantics import PHRASES, is_silent
 
-__all__ = [
-    'NO_BODY',
-    'PHRASES',
-    'Answer',
-    'date_line',
-    'encode',
-    'encode_head',
-    'framing_of',
-    'is_silent',
-    'length_of',
-    'plain_answer',
-]
-
-PHRASES = {int(status): status.phrase for status in HTTPStatus}
-NO_BODY = frozenset({204, 205, 304})
+__all__ = ['Answer', 'date_line', 'encode', 'encode_head', 'framing_of', 'plain_answer']
 
 
 class Answer:
@@ -100,23 +87,9 @@ def encode_head(
     return lines.encode('utf-8', 'surrogateescape')
 
 
-def is_silent(method: str, status: int) -> bool:
-    """Tell whether a response has no body, whatever its head says (RFC 9112 6.3)."""
-    return method == 'HEAD' or status in NO_BODY
-
-
 def framing_of(length: int | None) -> str | None:
     """Write the line that tells a length."""
     return None if length is None else f'Content-Length: {length}'
-
-
-def length_of(method: str, status: int, headers: Headers, body: bytes) -> int | None:
-    """Give the Content-Length of a response; None where it has none (RFC 9110 8.6)."""
-    if status in (204, 205):
-        return 0 if status == 205 else None
-    if 'Content-Length' in headers and (method == 'HEAD' or status == 304):
-        return given_length(headers)
-    return None if status == 304 or (method == 'HEAD' and not body) else len(body)
 
 
 @lru_cache(1)

@@ -16,11 +16,11 @@ import aiohttp
 import yarl
 from aiohttp.http_writer import StreamWriter
 
-from .attempts import LostConnection, Received, final_head, peer_of, take
-from .bodies import Body, Inflow, Terms
+from .bodies import Body, Inflow, Received, Terms
 from .calling import close
-from .direct import connect
+from .direct import connect, final_head, peer_of, take
 from .errors import TableError, TimedOut
+from .failures import LostConnection
 from .headers import Headers
 from .tables import Request
 

@@ -12,10 +12,10 @@ from aiohttp.web_request import BaseRequest
 
 from .framing import Framed
 from .headers import ONE_HOP, Headers
-from .outgoing import NO_BODY, PHRASES, encode, is_silent
+from .outgoing import encode
 from .selection import RANGE, tag_of
-from .sendfile import Sendfile
-from .sending import Writer, as_aiohttp_has_it
+from .semantics import NO_BODY, PHRASES, is_silent
+from .sendfile import Sendfile, Writer, as_aiohttp_has_it
 from .tables import Response
 
 __all__ = ['FileAnswer']

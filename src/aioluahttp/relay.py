@@ -23,7 +23,7 @@ from .hops import (
     to_client,
 )
 from .origins import Overrides, check_origin, onward
-from .outgoing import PHRASES, is_silent
+from .semantics import PHRASES, is_silent
 from .streams import Stream
 from .tables import Request, Response
 

@@ -11,10 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from .checks import STREAMS, check_names
+from .checks import STREAMS, check_names, is_accepted
 from .conversion import to_request, to_response
 from .errors import StatusError, TableError, shown
-from .landing import is_accepted
 from .recordings import KEPT, hidden, kept
 from .streams import Stream
 from .tables import Request, Response, Wrapped

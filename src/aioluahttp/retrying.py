@@ -12,13 +12,11 @@ from functools import wraps
 from typing import Any, NamedTuple, TypeAlias
 
 from .answers import answer_of, discard
-from .attempts import IDEMPOTENT
-from .checks import check_limit, check_names, check_seconds, is_file
-from .client import TIMEOUT
+from .checks import TIMEOUT, check_limit, check_names, check_seconds, is_file, is_one_shot
 from .conversion import to_request
 from .dates import parse_date
 from .errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
-from .supply import is_one_shot
+from .semantics import IDEMPOTENT
 from .tables import Handler, Request, Response, Wrapped
 
 __all__ = ['retry']

@@ -12,10 +12,52 @@ import asyncio
 import os
 from typing import Any
 
-from .framing import Framed
-from .sending import Writer
+from aiohttp.http import SERVER_SOFTWARE
+from aiohttp.http_writer import StreamWriter
+from aiohttp.web_request import BaseRequest
+from multidict import CIMultiDict
 
-__all__ = ['Sendfile']
+from .framing import Framed
+
+__all__ = ['Sendfile', 'Writer', 'as_aiohttp_has_it']
+
+
+class Writer(StreamWriter):
+    """What aiohttp's responses write with, which makes no mention of aiohttp."""
+
+    output_size: int
+    length: int | None
+
+    def __init__(self, connection: Framed, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(connection, loop)
+        self.connection = connection
+
+    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        """Write the head of an answer: aiohttp's word for it."""
+        if headers.get('Server') == SERVER_SOFTWARE:
+            del headers['Server']
+        await super().write_headers(status_line, headers)
+        self.connection.begun = True
+
+    def sent(self, size: int) -> None:
+        """Count bytes of the body that went another way."""
+        self.output_size += size
+        if self.length is not None:
+            self.length -= size
+
+    async def drain(self) -> None:
+        """Wait while the peer reads, as for every answer."""
+        await self.connection.drained()
+
+
+def as_aiohttp_has_it(connection: Framed, writer: Writer, loop: Any) -> BaseRequest:
+    """Make aiohttp's request of the one that was taken up, for a response of aiohttp's.
+
+    ``await response.prepare(request)`` then writes to the connection.
+    """
+    task: Any = connection.task or asyncio.current_task()  # an eager one is not noted yet
+    return BaseRequest(connection.head, connection.body, connection, writer, task, loop)
+
 
 SLICE = 256 * 1024  # bytes after which other connections get their turn
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from contextlib import aclosing
 from typing import Any
 
+from .answering import reset
 from .answers import chunks_of
 from .calling import Chunks
 from .framing import Framed
 from .headers import Headers, given_length
-from .outgoing import encode, encode_head, framing_of, is_silent
+from .outgoing import encode, encode_head, framing_of
+from .semantics import is_silent
 from .tables import Response
 
-__all__ = ['Streamed', 'reset']
-
-AT_ONCE = struct.pack('ii', 1, 0)  # linger: no bytes are sent any more, but a reset
+__all__ = ['Streamed']
 
 
 class Streamed:
@@ -71,11 +69,3 @@ class Streamed:
 
 def _chunk(data: bytes) -> bytes:
     return b'%x\r\n%b\r\n' % (len(data), data) if data else b''
-
-
-def reset(transport: Any) -> None:
-    """End a connection so that its peer takes nothing for the end of a body."""
-    if transport is not None:
-        on_socket = transport.get_extra_info('socket')
-        on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-        transport.abort()

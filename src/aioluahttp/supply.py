@@ -5,32 +5,22 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from mimetypes import guess_type
 from stat import S_ISREG
 from typing import IO, Any, TypeVar
 
 from .calling import Chunks, close
-from .checks import is_file
+from .checks import is_file, is_one_shot
 from .errors import TableError
-from .tables import Response
+from .tables import Request, Response
 
-__all__ = ['PIECE', 'Supply', 'Whole', 'check_again', 'is_one_shot', 'to_supply']
+__all__ = ['PIECE', 'Supply', 'Whole', 'check_again', 'supply_of', 'to_supply']
 
 T = TypeVar('T')
 
 COMPRESSED = {'gzip': 'application/gzip', 'bzip2': 'application/x-bzip2', 'xz': 'application/x-xz'}
 PIECE = 512 * 1024  # bytes read at a time: each costs a turn of a thread
-
-
-def is_one_shot(body: Any) -> bool:
-    """Tell whether a body can be sent but once.
-
-    What is iterable, and no iterator, gives a new one each time.
-    """
-    if is_file(body):
-        return not (hasattr(body, 'seekable') and body.seekable())
-    return isinstance(body, AsyncIterator | Iterator)
 
 
 class Supply:
@@ -210,3 +200,9 @@ def _kind_of(name: Any) -> str | None:
         return None
     kind, coding = guess_type(os.fsdecode(name))
     return kind if coding is None else COMPRESSED.get(coding)
+
+
+def supply_of(request: Request) -> Supply | None:
+    """Give what the body of a request is drawn from; None for one that is whole, or absent."""
+    body = request.get('body')
+    return body if isinstance(body, Supply) else None

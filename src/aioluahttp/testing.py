@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Unpack
 
-from .handling import OnError
 from .listening import Listening, Options, listen
+from .options import OnError
 from .server import Server
 from .tables import Handler
 

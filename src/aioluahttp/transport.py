@@ -12,9 +12,10 @@ import yarl
 from aiohttp.abc import AbstractCookieJar
 
 from . import attempts, direct, passing
-from .attempts import Answer, LostConnection, Received, Sending, StaleConnection, Switching, once
-from .bodies import Body, Terms
+from .attempts import Answer, Sending, Switching, once
+from .bodies import Body, Received, Terms
 from .errors import ConnectError, TableError
+from .failures import LostConnection, StaleConnection, translated
 from .landing import PAGES, flows
 from .outbound import (
     MAX_BODY,
@@ -24,12 +25,11 @@ from .outbound import (
     reached,
     response_of,
     supplied,
-    supply_of,
     target_of,
     terms_of,
-    translated,
 )
 from .streams import Stream
+from .supply import supply_of
 from .tables import Request, Response
 
 if TYPE_CHECKING:

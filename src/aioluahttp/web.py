@@ -11,18 +11,24 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from .adapting import Adapter
-from .asgi import Hook, check_hook
+from .answering import reset
 from .calling import call
 from .channels import GOING_AWAY, Channel
 from .codings import UNDONE
 from .errors import ProtocolError
 from .forwarded import Proxies
-from .handling import OnError
 from .handshakes import granted, refusal, to_pairs, without_handshake
 from .headers import ONE_HOP, Headers
 from .heads import asked, to_head
-from .options import EXCHANGE_OPTIONS, ExchangeOptions, checked, to_settings
-from .streaming import reset
+from .options import (
+    EXCHANGE_OPTIONS,
+    ExchangeOptions,
+    Hook,
+    OnError,
+    check_hook,
+    checked,
+    to_settings,
+)
 from .tables import Handler, Request
 from .watching import Watched
 
