@@ -20,7 +20,16 @@ PYTHONS = nox.project.python_versions(PROJECT)
 HERE = f'{sys.version_info.major}.{sys.version_info.minor}'
 # Tests of every module's import, and of what else is packed.
 WHOLE = [
-    f'tests/test_{name}.py' for name in ('cli', 'docs', 'examples', 'exports', 'layers', 'testing')
+    f'tests/{name}.py'
+    for name in (
+        'cli/test_cli',
+        'test_compatibility',
+        'test_docs',
+        'test_examples',
+        'test_exports',
+        'test_layers',
+        'test_testing',
+    )
 ]
 
 

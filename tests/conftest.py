@@ -19,10 +19,10 @@ import pytest
 import trustme
 from multidict import CIMultiDict
 
-from aioluahttp.conversion import to_response
-from aioluahttp.exchange import Exchange, Settings
-from aioluahttp.listening import Listening
-from aioluahttp.server import Server
+from aioluahttp.server.exchange import Exchange, Settings
+from aioluahttp.server.listen import Listening
+from aioluahttp.server.server import Server
+from aioluahttp.tables.conversion import to_response
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -196,14 +196,14 @@ def parameters() -> Callable[[Callable[..., Any]], list[str]]:
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test twice: with answers made the short way where that is open, and never so."""
     if request.param == 'plain':
-        monkeypatch.setattr('aioluahttp.exchange.lean_bytes', lambda *table, **options: None)
+        monkeypatch.setattr('aioluahttp.server.exchange.lean_bytes', lambda *table, **options: None)
 
 
 @pytest.fixture(params=['direct', 'session'])
 def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test twice: with requests sent the short way where that is open, and never so."""
     if request.param == 'session':
-        monkeypatch.setattr('aioluahttp.direct.is_open', lambda *request: False)
+        monkeypatch.setattr('aioluahttp.transports.direct.is_open', lambda *request: False)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aioluahttp import errors
 from aioluahttp.errors import Error, StatusError, TableError, shown
 from aioluahttp.headers import Headers
-from aioluahttp.tables import Response, SentRequest
+from aioluahttp.tables.models import Response, SentRequest
 
 KINDS = [getattr(errors, name) for name in errors.__all__]
 NO_SLASH = st.text(st.characters(codec='utf-8', exclude_characters='/?#'))

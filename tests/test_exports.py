@@ -10,9 +10,9 @@ import pytest
 import aioluahttp
 
 ROOT = {
-    'client': {'Client'},
-    'compression': {'compress'},
-    'conversion': {'to_request', 'to_response'},
+    'client.client': {'Client'},
+    'middleware.compression': {'compress'},
+    'tables.conversion': {'to_request', 'to_response'},
     'dates': {'format_date', 'parse_date'},
     'errors': {
         'BodyTooLarge',
@@ -23,14 +23,14 @@ ROOT = {
         'TableError',
         'TimedOut',
     },
-    'folders': {'files'},
+    'static': {'files'},
     'headers': {'Headers'},
-    'listening': {'listen', 'run'},
-    'pool': {'request', 'websocket'},
-    'relay': {'forward', 'proxy'},
-    'server': {'Server'},
-    'sockets': {'Socket'},
-    'shapes': {'RequestTable', 'ResponseTable'},
+    'server.listen': {'listen', 'run'},
+    'client.per_loop': {'request', 'websocket'},
+    'reverse_proxy.proxy': {'forward', 'proxy'},
+    'server.server': {'Server'},
+    'websockets.socket': {'Socket'},
+    'types': {'RequestTable', 'ResponseTable'},
     'tables': {'Handler', 'Request', 'Response'},
 }
 AS_MODULES = {'parallel', 'url'}

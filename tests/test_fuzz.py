@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aioluahttp as http
-from aioluahttp.conversion import to_request, to_response, wire_body
+from aioluahttp.bodies.text import is_clean
 from aioluahttp.errors import TableError
 from aioluahttp.headers import ONE_HOP
 from aioluahttp.semantics import NO_BODY, PHRASES
-from aioluahttp.text import is_clean
+from aioluahttp.tables.conversion import to_request, to_response, wire_body
 
 MANY = settings(max_examples=250, deadline=None)
 

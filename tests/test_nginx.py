@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import aioluahttp as http
+from aioluahttp.bodies.stream import Stream
 from aioluahttp.middleware import limit, lint, record, replay, retry, trace
-from aioluahttp.streams import Stream
 
 NGINX = shutil.which('nginx') or shutil.which('nginx', path='/usr/sbin:/usr/local/sbin')
 TEXT = 'é' * 40_000

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 import aioluahttp
-from aioluahttp import errors, middleware, shapes
+from aioluahttp import errors, middleware, types
 from aioluahttp.asgi import to_asgi
-from aioluahttp.checks import REQUEST_CHECKS, RESPONSE_CHECKS, UPGRADE_CHECKS
 from aioluahttp.cli import COMMANDS
-from aioluahttp.listening import OPTIONS
-from aioluahttp.options import EXCHANGE_OPTIONS
-from aioluahttp.shapes import RequestTable, ResponseTable, UpgradeTable
-from aioluahttp.tables import Request, Response
+from aioluahttp.exchange.options import EXCHANGE_OPTIONS
+from aioluahttp.server.listen import OPTIONS
+from aioluahttp.tables.checks import REQUEST_CHECKS, RESPONSE_CHECKS, UPGRADE_CHECKS
+from aioluahttp.tables.models import Request, Response
 from aioluahttp.tls import TLS_KEYS
+from aioluahttp.types import RequestTable, ResponseTable, UpgradeTable
 from aioluahttp.web import to_application, to_web
 
 DOCS = Path(__file__).parent.parent / 'docs/reference'
@@ -76,13 +76,13 @@ def test_the_page_names_what_an_adapter_takes(function):
 @pytest.mark.parametrize(
     ('table', 'names'),
     [
-        ('`timeout`', shapes.TimeoutTable.__annotations__),
+        ('`timeout`', types.TimeoutTable.__annotations__),
         ('`tls`', TLS_KEYS),
-        ('part of `multipart`', shapes.Part.__annotations__),
-        ('file of `.form()`', shapes.FormFile.__annotations__),
-        ('event, as you write it', shapes.EventTable.__annotations__),
-        ('event, as you are given it', shapes.Event.__annotations__),
-        ('`Server.stats`', shapes.StatsTable.__annotations__),
+        ('part of `multipart`', types.Part.__annotations__),
+        ('file of `.form()`', types.FormFile.__annotations__),
+        ('event, as you write it', types.EventTable.__annotations__),
+        ('event, as you are given it', types.Event.__annotations__),
+        ('`Server.stats`', types.StatsTable.__annotations__),
     ],
 )
 def test_the_page_names_the_keys_of_a_table_in_a_table(table, names):

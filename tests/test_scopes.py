@@ -6,7 +6,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.errors import Refused
-from aioluahttp.forwarded import NOBODY
+from aioluahttp.exchange.forwarded import NOBODY
 from aioluahttp.headers import Headers
 from aioluahttp.scopes import ScopeLine
 

@@ -8,8 +8,8 @@ import re
 import pytest
 
 import aioluahttp as http
-from aioluahttp.connections import Connections
-from aioluahttp.exchange import Exchange, Settings
+from aioluahttp.server.connection import Connections
+from aioluahttp.server.exchange import Exchange, Settings
 
 
 def ask(*fields, line='GET /1 HTTP/1.1', body=b''):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import parallel, url
-from .client import Client
-from .conversion import to_request, to_response
+from .client.client import Client
+from .client.per_loop import request, websocket
 from .dates import format_date, parse_date
 from .errors import (
     BodyTooLarge,
@@ -18,17 +19,17 @@ from .errors import (
     TimedOut,
 )
 from .headers import Headers
-from .pool import request, websocket
-from .shapes import RequestTable, ResponseTable
-from .tables import Handler, Request, Response
+from .tables.conversion import to_request, to_response
+from .tables.models import Handler, Request, Response
+from .types import RequestTable, ResponseTable
 
 if TYPE_CHECKING:
-    from .compression import compress
-    from .folders import files
-    from .listening import listen, run
-    from .relay import forward, proxy
-    from .server import Server
-    from .sockets import Socket
+    from .middleware.compression import compress
+    from .reverse_proxy.proxy import forward, proxy
+    from .server.listen import listen, run
+    from .server.server import Server
+    from .static import files
+    from .websockets.socket import Socket
 
 __version__ = '0.1.0'
 
@@ -66,28 +67,22 @@ __all__ = [
 ]
 
 
+# Loaded when they are first asked for: a client needs no server, and no WebSockets.
+LAZY = {
+    'Server': 'server.server',
+    'Socket': 'websockets.socket',
+    'compress': 'middleware.compression',
+    'files': 'static',
+    'forward': 'reverse_proxy.proxy',
+    'listen': 'server.listen',
+    'proxy': 'reverse_proxy.proxy',
+    'run': 'server.listen',
+}
+
 if not TYPE_CHECKING:  # to checkers any name of the module would be there
 
     def __getattr__(name):
-        """Load the server, and aiohttp's with it, when it is first asked for; so WebSockets."""
-        if name in ('Server', 'listen', 'run'):
-            from . import listening
-
-            return getattr(listening, name)
-        if name == 'Socket':
-            from .sockets import Socket
-
-            return Socket
-        if name in ('forward', 'proxy'):
-            from . import relay
-
-            return getattr(relay, name)
-        if name == 'files':
-            from .folders import files
-
-            return files
-        if name == 'compress':
-            from .compression import compress
-
-            return compress
+        """Load a name of ``LAZY`` from its module."""
+        if name in LAZY:
+            return getattr(import_module(f'.{LAZY[name]}', __name__), name)
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, Unpack
 
-from .adapting import Adapter
-from .calling import call
+from .bodies.chunks import call
 from .errors import ProtocolError
-from .options import (
+from .exchange.adapting import Adapter
+from .exchange.options import (
     EXCHANGE_OPTIONS,
     ExchangeOptions,
     Hook,
@@ -19,7 +19,7 @@ from .options import (
     to_settings,
 )
 from .scopes import Receive, Scope, ScopeLine, Send
-from .tables import Handler
+from .tables.models import Handler
 
 __all__ = ['to_asgi']
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from .tables import Request, Response
+    from .tables.models import Request, Response
 
 __all__ = [
     'BodyTooLarge',

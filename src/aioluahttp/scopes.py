@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from .errors import ProtocolError, Refused
-from .forwarded import Proxies
-from .handshakes import is_allowed, max_message, protocol_of, refusal, without_handshake
+from .exchange.forwarded import Proxies
+from .exchange.head import asked, has_body, to_head
 from .headers import ONE_HOP, Headers
-from .heads import asked, has_body, to_head
-from .messages import Messages
-from .tables import Request
+from .tables.models import Request
+from .websockets.asgi import Messages
+from .websockets.handshake import is_allowed, max_message, protocol_of, refusal, without_handshake
 
 __all__ = ['Receive', 'Scope', 'ScopeLine', 'Send']
 

@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Unpack
 
-from .listening import Listening, Options, listen
-from .options import OnError
-from .server import Server
-from .tables import Handler
+from .exchange.options import OnError
+from .server.listen import Listening, Options, listen
+from .server.server import Server
+from .tables.models import Handler
 
 __all__ = ['serve', 'serve_in_thread']
 

@@ -10,17 +10,13 @@ from typing import Any, TypeAlias, Unpack
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
-from .adapting import Adapter
-from .answering import reset
-from .calling import call
-from .channels import GOING_AWAY, Channel
-from .codings import UNDONE
+from .bodies.chunks import call
+from .bodies.codings import UNDONE
 from .errors import ProtocolError
-from .forwarded import Proxies
-from .handshakes import granted, refusal, to_pairs, without_handshake
-from .headers import ONE_HOP, Headers
-from .heads import asked, to_head
-from .options import (
+from .exchange.adapting import Adapter
+from .exchange.forwarded import Proxies
+from .exchange.head import asked, to_head
+from .exchange.options import (
     EXCHANGE_OPTIONS,
     ExchangeOptions,
     Hook,
@@ -29,8 +25,12 @@ from .options import (
     checked,
     to_settings,
 )
-from .tables import Handler, Request
+from .exchange.response import reset
+from .headers import ONE_HOP, Headers
+from .tables.models import Handler, Request
 from .watching import Watched
+from .websockets.connection import GOING_AWAY, Channel
+from .websockets.handshake import granted, refusal, to_pairs, without_handshake
 
 __all__ = ['to_application', 'to_web']
 

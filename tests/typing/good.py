@@ -22,9 +22,9 @@ from aioluahttp import (
     parallel,
     url,
 )
-from aioluahttp.eventstreams import EventStream
-from aioluahttp.shapes import BytesTable, FormFile, JsonTable, TextTable
-from aioluahttp.streams import Stream
+from aioluahttp.bodies.eventstreams import EventStream
+from aioluahttp.bodies.stream import Stream
+from aioluahttp.types import BytesTable, FormFile, JsonTable, TextTable
 
 
 async def the_body_has_the_type_that_into_says() -> None:

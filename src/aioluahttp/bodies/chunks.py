@@ -1,0 +1,89 @@
+"""Calls of what a user gave: plain or async, an iterator too."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from types import CoroutineType
+from typing import Any
+
+from ..errors import TableError
+
+__all__ = ['Chunks', 'call', 'close']
+
+END = object()
+
+
+async def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what a user gave, and await what it returns where that can be awaited."""
+    try:
+        result = function(*arguments)
+        awaitable = type(result) is CoroutineType or inspect.isawaitable(result)
+        return await result if awaitable else result
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # such as a cancellation of its own, or pytest.fail's
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+            raise
+        raise RuntimeError(f'{type(error).__name__} escaped from it') from error
+
+
+async def close(source: Any) -> None:
+    """Close what a user gave to be read, where it can be closed."""
+    function = getattr(source, 'aclose', None) or getattr(source, 'close', None)
+    if callable(function):
+        await call(function)
+
+
+class Chunks:
+    """What an iterator of any kind gives, each item made bytes.
+
+    Args:
+        source: Is asked for an item only when one is wanted, and closed by ``aclose``.
+        encode: Makes bytes of an item.
+    """
+
+    length: int | None = None
+    """How many bytes it has to give, where that has been announced."""
+
+    def __init__(
+        self, source: AsyncIterable[Any] | Iterable[Any], encode: Callable[[Any], bytes]
+    ) -> None:
+        self._source = source
+        self.encode = encode
+        self._items: AsyncIterator[Any] | Iterator[Any] | None = None
+        self._given = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            data = self.encode(await self._item())
+        except StopAsyncIteration:
+            if self.length is not None and self._given < self.length:
+                raise TableError("'body' is shorter than its Content-Length") from None
+            raise
+        self._given += len(data)
+        if self.length is not None and self._given > self.length:
+            raise TableError("'body' is longer than its Content-Length")
+        return data
+
+    async def _item(self) -> Any:
+        if self._items is None:
+            flows = isinstance(self._source, AsyncIterable)
+            self._items = aiter(self._source) if flows else iter(self._source)  # type: ignore[arg-type]
+        if isinstance(self._items, AsyncIterator):
+            return await call(self._items.__anext__)
+        await asyncio.sleep(0)  # it is not to keep the loop to itself
+        if (item := await call(next, self._items, END)) is END:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Close the iterator, and what gave it."""
+        if self._items is not None and self._items is not self._source:
+            await close(self._items)
+        await close(self._source)

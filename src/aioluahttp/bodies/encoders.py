@@ -1,0 +1,143 @@
+"""Content codings applied, and which of them a client takes (RFC 9110 8.4 and 12.5.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import AsyncIterable, Callable, Collection, Iterator
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from .chunks import Chunks
+
+__all__ = ['ENCODERS', 'Coded', 'choose', 'coded']
+
+# Above it a thread compresses: below, that takes less than a millisecond.
+THREADED = 64 * 1024  # bytes
+
+# For what is made anew each time: the next level takes twice as long for 3 % less (gzip).
+GZIP_LEVEL, BROTLI_LEVEL, ZSTD_LEVEL = 4, 4, 3
+
+
+class Encoder(NamedTuple):
+    """One body in one coding: ``flush`` gives what lets a peer read all up to now."""
+
+    feed: Callable[[bytes], bytes]
+    flush: Callable[[], bytes]
+    finish: Callable[[], bytes]
+
+
+def first_of(*names: str) -> Any:
+    """Import the first of these modules that is installed; None if none is."""
+    for name in names:
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    return None
+
+
+def _zlib(bits: int) -> Encoder:
+    stream = zlib.compressobj(GZIP_LEVEL, wbits=bits)
+    return Encoder(stream.compress, partial(stream.flush, zlib.Z_SYNC_FLUSH), stream.flush)
+
+
+def _brotli(library: Any) -> Encoder:
+    stream = library.Compressor(quality=BROTLI_LEVEL)
+    return Encoder(stream.process, stream.flush, stream.finish)
+
+
+def _zstd(library: Any) -> Encoder:
+    # Its window is far below the 8 MiB that a client has to take (RFC 9659 3).
+    stream = library.ZstdCompressor(ZSTD_LEVEL)
+    return Encoder(stream.compress, partial(stream.flush, stream.FLUSH_BLOCK), stream.flush)
+
+
+# The libraries are those that aiohttp takes, in its order, and so loaded already.
+MAKERS: dict[str, tuple[Callable[[Any], Encoder], Any]] = {
+    'zstd': (_zstd, first_of('compression.zstd', 'backports.zstd')),
+    'br': (_brotli, first_of('brotlicffi', 'brotli')),
+    'gzip': (_zlib, 16 + zlib.MAX_WBITS),
+    'deflate': (_zlib, zlib.MAX_WBITS),  # zlib's format (RFC 9110 8.4.1.2)
+}
+# Those that can be had here, the best first.
+ENCODERS = {
+    name: partial(make, library) for name, (make, library) in MAKERS.items() if library is not None
+}
+
+ELEMENT = re.compile(
+    r'([^\s;,]++)[ \t]*+(?:;[ \t]*+q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?', re.IGNORECASE
+)
+
+
+def choose(accepted: str, codings: Collection[str]) -> str | None:
+    """Choose the coding that a client likes best; of equals the one that stands first.
+
+    Args:
+        accepted: The client's Accept-Encoding, ``''`` where it sent none.
+        codings: Those that can be had.
+
+    Returns:
+        ``None`` where the body is to be left as it is: the client takes none of them, or would
+        rather have it so. What cannot be read is not taken.
+
+    Example:
+        >>> choose('gzip, br;q=0.5, *;q=0', ['br', 'gzip', 'deflate'])
+        'gzip'
+    """
+    weights: dict[str, float] = {}
+    for element in accepted.lower().split(','):
+        if found := ELEMENT.fullmatch(element.strip()):
+            name = 'gzip' if found[1] == 'x-gzip' else found[1]  # RFC 9110 8.4.1.3
+            weights[name] = float(found[2] or 1)
+    others = weights.get('*', 0.0)
+    best = max(codings, key=lambda name: weights.get(name, others))
+    weight = weights.get(best, others)
+    # A star says nothing of identity, but that it is not taken.
+    return best if 0 < weight >= weights.get('identity', 0.0) else None
+
+
+async def coded(data: bytes, coding: str) -> bytes:
+    """Compress a whole body."""
+    encoder = ENCODERS[coding]()
+    return await _run(lambda: encoder.feed(data) + encoder.finish(), len(data))
+
+
+async def _run(function: Callable[[], bytes], size: int) -> bytes:
+    return function() if size <= THREADED else await asyncio.to_thread(function)
+
+
+class Coded(Chunks):
+    """What an iterator gives, compressed. Each chunk can be read as it comes.
+
+    Args:
+        source: Is asked for an item only when one is wanted, and closed by ``aclose``.
+        encode: Makes bytes of an item.
+        coding: One of ``ENCODERS``.
+    """
+
+    def __init__(
+        self,
+        source: AsyncIterable[Any] | Iterator[Any],
+        encode: Callable[[Any], bytes],
+        coding: str,
+    ) -> None:
+        super().__init__(source, encode)
+        self._encoder = ENCODERS[coding]()
+        self._ended = False
+
+    async def __anext__(self) -> bytes:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            data = await super().__anext__()
+        except StopAsyncIteration:
+            self._ended = True
+            return self._encoder.finish()
+        # An empty one asks for the head alone.
+        return await _run(lambda: self._step(data), len(data)) if data else b''
+
+    def _step(self, data: bytes) -> bytes:
+        return self._encoder.feed(data) + self._encoder.flush()

@@ -1,0 +1,93 @@
+"""Forms and multipart as tables, and as the bytes of a body (RFC 7578)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import TableError
+from ..headers import CONTROL
+
+__all__ = ['encode_multipart']
+
+PART_KEYS = ('name', 'body', 'filename', 'content_type')
+
+
+def encode_multipart(parts: Iterable[Mapping[str, Any]]) -> tuple[str, bytes]:
+    """Write parts as a ``multipart/form-data`` body.
+
+    The boundary is made from the content, so that equal tables make equal bytes.
+
+    Args:
+        parts: Tables of ``name`` and ``body`` (str as UTF-8, or bytes-like), and for a file
+            ``filename`` and ``content_type``.
+
+    Returns:
+        The Content-Type and the body.
+
+    Raises:
+        TableError: A part lacks its name or body, or has a key or a value that is none.
+    """
+    if isinstance(parts, str | bytes | Mapping) or not isinstance(parts, Iterable):
+        raise TableError.of('multipart', parts, 'a list of tables with name and body')
+    heads_and_bodies = [_part(part) for part in parts]
+    digest = hashlib.sha256(b'\n'.join(piece for pair in heads_and_bodies for piece in pair))
+    boundary = digest.hexdigest()
+    pieces = [
+        b'--%b\r\n%b\r\n\r\n%b\r\n' % (boundary.encode(), head, body)
+        for head, body in heads_and_bodies
+    ]
+    return (
+        f'multipart/form-data; boundary={boundary}',
+        b''.join([*pieces, b'--%b--\r\n' % boundary.encode()]),
+    )
+
+
+def _part(part: Any) -> tuple[bytes, bytes]:
+    if not isinstance(part, Mapping):
+        raise TableError.of('multipart', part, 'a list of tables with name and body')
+    for key in part:
+        if key not in PART_KEYS:
+            raise TableError.unknown(key, PART_KEYS)
+    name, filename, kind = (
+        _text(key, part.get(key)) for key in ('name', 'filename', 'content_type')
+    )
+    if name is None:
+        raise TableError.of('multipart', part, 'tables that have a name')
+    body = part.get('body')
+    if isinstance(body, str):
+        data = _encoded(f'[{name}].body', body)
+    elif isinstance(body, bytes | bytearray | memoryview):
+        data = bytes(body)
+    else:
+        raise TableError.of(f'multipart[{name}].body', body, 'a str or bytes')
+    if filename is not None and kind is None:
+        kind = 'application/octet-stream'
+    head = f'Content-Disposition: form-data; name="{_quoted(name)}"'
+    head += '' if filename is None else f'; filename="{_quoted(filename)}"'
+    head += '' if kind is None else f'\r\nContent-Type: {kind}'
+    return head.encode('utf-8', 'surrogateescape'), data
+
+
+def _text(key: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    # In a name a line break is written as %0D or %0A; no other control character has a form.
+    kept = value if key == 'content_type' else str(value).translate({10: None, 13: None})
+    if not isinstance(value, str) or CONTROL.search(kept):
+        raise TableError.of(f'multipart.{key}', value, 'a str without control characters')
+    _encoded(f'.{key}', value)
+    return value
+
+
+def _encoded(key: str, text: str) -> bytes:
+    try:
+        return text.encode('utf-8', 'surrogateescape')
+    except UnicodeEncodeError as error:
+        raise TableError.of(f'multipart{key}', text, 'text that UTF-8 can encode') from error
+
+
+def _quoted(text: str) -> str:
+    # As browsers do (the HTML standard, multipart/form-data encoding algorithm).
+    return text.replace('"', '%22').replace('\r', '%0D').replace('\n', '%0A')

@@ -1,0 +1,85 @@
+"""A body that comes as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Self
+
+from ..errors import BodyTooLarge, ProtocolError
+from . import text
+from .chunks import close
+
+__all__ = ['Stream']
+
+LINE = 1024 * 1024  # bytes: far above any line of note, far below what a peer could fill
+
+
+class Stream:
+    """A body that comes as it is read: an async iterator of bytes, and an async context manager.
+
+    It can be read once. What is read is not kept, and what is not read waits with the peer.
+
+    Args:
+        chunks: Where it comes from. Is closed with the stream, if it can be closed.
+        content_type: Says how ``lines`` are text.
+        decoded: Whether a content coding is undone in it.
+    """
+
+    def __init__(
+        self,
+        chunks: AsyncIterable[bytes],
+        content_type: str | None = None,
+        *,
+        decoded: bool = False,
+    ) -> None:
+        self.decoded = decoded
+        self._source = chunks
+        self._chunks = aiter(chunks)
+        self._content_type = content_type
+        self._closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._closed:
+            raise ProtocolError('the stream is closed')
+        return await anext(self._chunks)
+
+    async def read(self) -> bytes:
+        """Read all that is left."""
+        return b''.join([chunk async for chunk in self])
+
+    async def lines(self, *, limit: int | None = LINE) -> AsyncIterator[str]:
+        r"""Read what is left line by line, without ``\n`` or ``\r\n``, as text by the text rule.
+
+        Args:
+            limit: Bytes of a line; ``None`` is no limit.
+
+        Raises:
+            BodyTooLarge: A line passes the limit.
+        """
+        rest = b''
+        async for chunk in self:
+            # No codec of the text rule has a byte of a line end within a character.
+            *lines, rest = (rest + chunk).split(b'\n')
+            for line in lines:
+                yield self._text(line)
+            if limit is not None and len(rest) > limit:
+                raise BodyTooLarge(f'a line has more than {limit} bytes')
+        if rest:
+            yield self._text(rest)
+
+    def _text(self, line: bytes) -> str:
+        return text.from_bytes(line.removesuffix(b'\r'), self._content_type)
+
+    async def close(self) -> None:
+        """Read no more. Who goes on reading gets a ProtocolError."""
+        self._closed = True
+        await close(self._source)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.close()

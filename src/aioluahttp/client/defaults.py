@@ -1,0 +1,120 @@
+"""What a client adds to a table: defaults, and a base that its URL is resolved against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import yarl
+
+from .. import url
+from ..headers import Headers, is_secret, to_headers
+from ..tables.checks import WHOLE_SERVER
+from ..tables.conversion import BODIES, LOGINS, NULLABLE, to_mapping, to_request
+from ..tables.models import Request
+from .redirects import TRUST, origin_of
+
+__all__ = ['Defaults']
+
+
+class Defaults:
+    """The base URL and the default keys of a client.
+
+    Args:
+        base_url: Resolves what is relative; its origin alone gets credentials.
+        defaults: Keys of the request table. Headers are merged by name.
+        headers: More of them, as they are at each request; those of ``defaults`` replace them.
+
+    Raises:
+        TableError: A default is not what its key takes.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None,
+        defaults: Mapping[str, Any],
+        headers: Any = None,
+    ) -> None:
+        self._headers = headers or {}
+        self.base: Request | None = None if base_url is None else to_request(url=base_url)
+        self._defaults = dict(defaults)
+        to_request(_merged(defaults, {'host': 'localhost'}))  # raises what is wrong with them
+        if self.base:
+            headers = to_headers(defaults.get('headers'))
+            self._defaults['headers'] = _replaced(self.base['headers'], headers)
+
+    def request(self, table: Any, fields: dict[str, Any]) -> Request:
+        """Bring a table to its normal form, with what the client adds to it."""
+        defaults = self._defaults
+        if self._headers:
+            defaults = _merged({'headers': list(self._headers.items())}, defaults)
+        if not defaults:
+            return to_request(table, **fields)
+        both = {**to_mapping(table), **fields}
+        given = {key: one for key, one in both.items() if one is not None or key in NULLABLE}
+        if self.base is None:
+            return to_request(_merged(defaults, given))
+        given['url'] = _resolved(self.base['url'], given)
+        defaults = _origin(self.base, given) | defaults
+        request = to_request(_merged(defaults, given))
+        if origin_of(request) != origin_of(self.base):
+            return to_request(_merged(_public(defaults), given))
+        return request
+
+
+def _resolved(base: str, given: Mapping[str, Any]) -> Any:
+    """Resolve the ``url`` of a table against a base, both in origin-form."""
+    reference = given.get('url')
+    if reference is None:
+        return None if given.get('path') else base
+    if isinstance(reference, yarl.URL):
+        reference = str(reference)
+    if _is_absolute(reference) or reference == WHOLE_SERVER or reference.startswith('/'):
+        return reference
+    return url.relative('//-' + base, reference).removeprefix('//-')
+
+
+def _is_absolute(reference: Any) -> bool:
+    return not isinstance(reference, str) or 'scheme' in url.split(reference)
+
+
+def _origin(base: Request, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a table takes from the origin of the base; a port belongs to scheme and host."""
+    elsewhere = {'scheme', 'host'} & given.keys() or _is_absolute(given['url'] or '')
+    return {key: base[key] for key in ('scheme', 'host', *(() if elsewhere else ('port',)))}
+
+
+def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a table over the defaults; what it has of a kind replaces all of that kind."""
+    merged = dict(defaults)
+    for kind in (BODIES, LOGINS):
+        if any(key in given for key in kind):
+            merged = {key: value for key, value in merged.items() if key not in kind}
+    headers = to_headers(given.get('headers'))
+    default_headers = to_headers(defaults.get('headers'))
+    if any(given.get(key) for key in LOGINS):
+        default_headers.popall('Authorization', None)
+    if 'Authorization' in headers:
+        merged = {key: value for key, value in merged.items() if key not in LOGINS}
+    if not isinstance(given.get('into', merged.get('into')), PathLike):
+        merged.pop('resume', None)  # which is for files alone
+    return {**merged, **given, 'headers': _replaced(default_headers, headers)}
+
+
+def _replaced(headers: Headers, by: Headers) -> Headers:
+    kept = [(name, value) for name, value in headers.items() if name not in by]
+    return Headers([*kept, *by.items()])
+
+
+def _public(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of the defaults what is for the origin of the base URL alone."""
+    kept = [
+        (name, value)
+        for name, value in to_headers(defaults.get('headers')).items()
+        if name.lower() != 'host' and not is_secret(name)
+    ]
+    public = {key: value for key, value in defaults.items() if key not in LOGINS}
+    if isinstance(tls := defaults.get('tls'), Mapping):
+        public['tls'] = {key: tls[key] for key in TRUST & tls.keys()}
+    return public | {'headers': kept}

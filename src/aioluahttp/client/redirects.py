@@ -1,0 +1,67 @@
+"""Which request follows a redirect, as a pure function (RFC 9110 15.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import url
+from ..errors import TableError
+from ..tables.conversion import to_request
+from ..tables.models import Request, Response
+
+__all__ = ['next_request', 'origin_of']
+
+FOLLOWED = frozenset({301, 302, 303, 307, 308})
+CREDENTIALS = ('Authorization', 'Cookie', 'Host')
+CONTENT = ('Content-Type', 'Content-Encoding', 'Content-Language', 'Content-Location')
+
+
+def origin_of(request: Request) -> tuple[str, str, int]:
+    """Give the scheme, host and port of a request in normal form (RFC 9110 4.3.1)."""
+    return request['scheme'], request['host'], request['port']
+
+
+def next_request(request: Request, response: Response[Any]) -> Request | None:
+    """Give the request, in normal form, that a redirect asks for; None where it is the answer.
+
+    A Location that is no HTTP URL asks for nothing. Across origins Authorization, Cookie, Host
+    and the client's certificate stay behind. POST becomes GET for 301 and 302, every method
+    but HEAD for 303, as browsers do; 307 and 308 keep method and body.
+    """
+    if response['status'] not in FOLLOWED:
+        return None
+    location = response['headers'].get('Location')
+    if not location:
+        return None
+    target = url.relative(response['url'], location)
+    try:
+        following = to_request({'url': target})
+    except TableError:
+        return None
+    moved = {key: following[key] for key in TARGET}
+    following = request | moved | {'headers': request['headers'].copy()}
+    headers = following['headers']
+    if 'unix' in request and following['scheme'] == 'https':
+        return None  # no TLS is spoken on Unix sockets
+    if origin_of(following) != origin_of(request):
+        _drop(headers, CREDENTIALS)
+        if isinstance(tls := following.get('tls'), dict):
+            following['tls'] = {key: tls[key] for key in TRUST & tls.keys()}
+    if _becomes_get(request['method'], response['status']):
+        following['method'] = 'GET'
+        following.pop('body', None)
+        _drop(headers, CONTENT)
+    return following
+
+
+TARGET = ('url', 'scheme', 'host', 'port', 'path', 'query')
+TRUST = frozenset({'verify', 'ca'})
+
+
+def _becomes_get(method: str, status: int) -> bool:
+    return method not in ('GET', 'HEAD') if status == 303 else method == 'POST' and status < 303
+
+
+def _drop(headers: Any, names: tuple[str, ...]) -> None:
+    for name in names:
+        headers.popall(name, None)

@@ -1,0 +1,1 @@
+"""One request answered by a handler, whatever the engine."""

@@ -1,0 +1,121 @@
+"""The head of a request made a table, whatever it was read with (RFC 9112 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Protocol
+
+from .. import url
+from ..errors import Refused, TableError
+from ..headers import Headers
+from ..tables.checks import PORTS, check_host, check_port
+from ..tables.models import Request
+from .forwarded import NOBODY, Asked, Proxies, asked_by
+
+__all__ = ['Head', 'asked', 'has_body', 'to_head']
+
+
+class Head(Protocol):
+    """A head as it was read: what every way of reading one has."""
+
+    @property
+    def sockname(self) -> Any:
+        """The address of this server: with a port, or none of the internet's."""
+
+
+def to_head(
+    method: str,
+    target: str,
+    version: str,
+    headers: Headers,
+    asked: Asked,
+    scheme: str,
+    read: Head,
+) -> Request:
+    """Make the table of a request, but for its body.
+
+    Args:
+        asked: What is known of the client, and what it asked for if that is known.
+        scheme: That of the connection, which is not what an absolute target says.
+
+    Raises:
+        Refused: The request line or Host is none that RFC 9112 3.2 allows.
+    """
+    if method == 'CONNECT':
+        raise Refused(501)
+    if target[:1] != '/' or '#' in target:
+        target = _origin_form(target, method, headers)
+    path, _, query = target.partition('?')
+    scheme = asked.scheme or scheme
+    host, port = _sent_to(read, asked.host or headers.get('Host'))
+    request = Request(
+        method=method,
+        url=target,
+        scheme=scheme,
+        host=host,
+        port=port or PORTS[scheme],
+        path=path,
+        query=query,
+        headers=headers,
+        version=version,
+    )
+    if asked.ip:
+        request['ip'] = asked.ip
+    return request
+
+
+def asked(peer: str | None, headers: Headers, proxies: Proxies) -> Asked:
+    """Find out who sent the request.
+
+    Raises:
+        Refused: A trusted proxy says what cannot be.
+    """
+    if proxies is NOBODY:
+        return Asked(peer)
+    try:
+        return asked_by(peer, headers, proxies)
+    except ValueError as error:
+        raise Refused(400) from error
+
+
+def _origin_form(target: str, method: str, headers: Headers) -> str:
+    """Reduce the target to path and query; an absolute one's authority becomes Host."""
+    if '#' in target:
+        raise Refused(400)
+    if target == '*' and method == 'OPTIONS':
+        return target
+    parts = url.split(target)
+    if parts.get('scheme', '').lower() not in PORTS or not parts.get('host'):
+        raise Refused(400)
+    port = f':{parts["port"]}' if parts.get('port') else ''
+    headers['Host'] = parts['host'] + port
+    return parts.get('path', '/') + (f'?{parts["query"]}' if 'query' in parts else '')
+
+
+def _sent_to(read: Head, host: str | None) -> tuple[str, int | None]:
+    """Give the host and port that the request was sent to (RFC 9112 3.2)."""
+    # That there is one, and no more, is for who read it to see; HTTP/1.0 may have none.
+    if host:
+        try:
+            return _authority(host)
+        except TableError as error:
+            raise Refused(400) from error
+    name = read.sockname
+    return name[:2] if isinstance(name, tuple) else ('localhost', None)
+
+
+@lru_cache(1024)
+def _authority(value: str) -> tuple[str, int | None]:
+    parts: Mapping[str, str] = url.split('//' + value)
+    if not parts.keys() <= {'host', 'port'}:
+        raise TableError.of('host', value, 'a host and a port')
+    port = check_port(parts['port']) if parts.get('port') else None
+    return check_host(parts['host']), port
+
+
+def has_body(request: Request) -> bool:
+    """Tell whether a body was announced, or is to be there all the same."""
+    headers = request['headers']
+    always = request['method'] == 'POST'
+    return always or 'Content-Length' in headers or 'Transfer-Encoding' in headers

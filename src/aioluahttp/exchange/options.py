@@ -1,0 +1,137 @@
+"""What may be said of all exchanges of a server, checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from ..errors import TableError
+from ..tables.checks import check_handler, check_into, check_limit, check_max_body, check_seconds
+from ..tables.models import Request, Response
+from .forwarded import NOBODY, Proxies, check_trusted_proxies
+
+__all__ = [
+    'EXCHANGE_OPTIONS',
+    'AccessLog',
+    'ExchangeOptions',
+    'OnError',
+    'Settings',
+    'check_bool',
+    'checked',
+    'to_settings',
+]
+
+
+OnError = Callable[[BaseException, Request], Any]
+AccessLog = logging.Logger | Callable[[Request, Response[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every exchange of a server: options of ``listen``."""
+
+    into: str | Callable[[Request], str] = 'text'
+    max_body: int | Callable[[Request], int | None] | None = 8 * 1024 * 1024
+    limits_streams: bool = False  # as where max_body is given
+    max_concurrent: int | None = None
+    head_timeout: float = 30.0
+    body_timeout: float = 30.0
+    handler_timeout: float | None = None
+    keepalive_timeout: float = 75.0  # above the minute of common proxies: they close first
+    cancel_on_disconnect: bool = False
+    trusted_proxies: Proxies = NOBODY
+    on_error: OnError | None = None
+    access_log: AccessLog | None = None
+    server_header: str | None = None
+
+
+Into: TypeAlias = Literal['text', 'bytes', 'json', 'stream', 'raw']
+
+
+class ExchangeOptions(TypedDict, total=False):
+    """The options of all exchanges."""
+
+    into: Into | Callable[[Request], Into]
+    max_body: int | Callable[[Request], int | None] | None
+    max_concurrent: int | None
+    body_timeout: float
+    handler_timeout: float | None
+    cancel_on_disconnect: bool
+    trusted_proxies: Iterable[str]
+    access_log: AccessLog | None
+
+
+CARRIED = ('into', 'max_body')  # which a handler may have as attributes
+NULLABLE = frozenset({'max_body', 'shutdown_timeout'})  # where None is no limit
+PER_EXCHANGE = frozenset(field.name for field in fields(Settings))
+
+
+def check_kind(key: str, kinds: Any, right: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not isinstance(value, kinds):
+            raise TableError.of(key, value, right)
+        return value
+
+    return check
+
+
+def or_function(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: value if callable(value) else check(value)
+
+
+def check_bool(key: str) -> Callable[[Any], Any]:
+    return check_kind(key, bool, 'True or False')
+
+
+EXCHANGE_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    'into': or_function(check_into),
+    'max_body': or_function(check_max_body),
+    'max_concurrent': partial(check_limit, 'max_concurrent'),
+    **{f'{key}_timeout': partial(check_seconds, f'{key}_timeout') for key in ('body', 'handler')},
+    'cancel_on_disconnect': check_bool('cancel_on_disconnect'),
+    'trusted_proxies': check_trusted_proxies,
+    'access_log': check_kind(
+        'access_log', (logging.Logger, Callable), 'a logger, or a function of request and response'
+    ),
+}
+
+
+def checked(
+    callback: Any, options: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]]
+) -> dict[str, Any]:
+    """Check options, and those that a callback carries as its attributes.
+
+    Raises:
+        TableError: One is unknown, or its value is not what it takes; or that is no callback.
+    """
+    check_handler('callback', callback)
+    carried = {key: getattr(callback, key) for key in CARRIED if hasattr(callback, key)}
+    made: dict[str, Any] = {}
+    for name, value in (carried | dict(options)).items():
+        if name not in known:
+            raise TableError.unknown(name, known)
+        if value is not None or name in NULLABLE:
+            made[name] = None if value is None else known[name](value)
+    return made
+
+
+def to_settings(made: Mapping[str, Any], on_error: Any) -> Settings:
+    """Make the settings of all exchanges of options that were checked."""
+    if on_error is not None and not callable(on_error):
+        raise TableError.of('on_error', on_error, 'a function of the exception and the request')
+    settings = {name: value for name, value in made.items() if name in PER_EXCHANGE}
+    limits_streams = made.get('max_body') is not None
+    return Settings(on_error=on_error, limits_streams=limits_streams, **settings)
+
+
+Hook: TypeAlias = Callable[[], Any] | None
+
+
+def check_hook(key: str, hook: Any) -> Hook:
+    if hook is not None and not callable(hook):
+        raise TableError.of(key, hook, 'a function without arguments')
+    made: Hook = hook
+    return made

@@ -1,0 +1,108 @@
+"""The body of a request taken off its parts: whole, or as they come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import ClassVar
+
+from ..bodies.codings import Decoder, decoded, decoder_for
+from ..bodies.stream import Stream
+from ..errors import BodyTooLarge, Error, ProtocolError, Refused, TimedOut
+from ..headers import Headers
+from ..tables.conversion import body_into
+from ..tables.models import Request
+
+__all__ = ['Flow', 'open_flow', 'refusal_of', 'take_whole', 'undoing']
+
+
+async def take_whole(
+    parts: AsyncIterator[bytes], request: Request, into: str, limit: int | None
+) -> None:
+    """Read all of a body into the table of its request; the headers then describe what is there.
+
+    Args:
+        into: ``'text'``, ``'bytes'`` or ``'json'``.
+        limit: Bytes of it, decoded; ``None`` is no limit.
+
+    Raises:
+        Refused: The body passes the limit, is broken, is no JSON, or comes too slowly.
+    """
+    headers = request['headers']
+    try:
+        # Compressed it may be longer than decoded, which is what the limit counts.
+        if 'Content-Encoding' not in headers:
+            _check_length(headers, limit)
+        data = await decoded(parts, headers, limit)
+        request['body'] = body_into(into, data, headers)
+    except (BodyTooLarge, ProtocolError, ValueError, OSError) as error:
+        raise refusal_of(error) from error
+
+
+def undoing(into: str, headers: Headers, limit: int | None) -> Decoder:
+    """Make what undoes the codings of a body that flows; ``headers`` then describe what comes.
+
+    Raises:
+        Refused: The body says that it passes the limit.
+    """
+    decoder = Decoder((), limit) if into == 'raw' else decoder_for(headers, limit)
+    if decoder.stages:
+        headers.popall('Content-Encoding')
+        headers.popall('Content-Length', None)
+    _check_length(headers, limit)
+    return decoder
+
+
+def open_flow(flow: Flow, request: Request) -> None:
+    """Put the body of a request into its table as a stream, of which nothing is read yet."""
+    request['body'] = Stream(flow, request['headers'].get('Content-Type'))
+
+
+def _check_length(headers: Headers, limit: int | None) -> None:
+    length = headers.get('Content-Length', '').lstrip('0')  # which may be thousands
+    if limit is not None and int(length or 0) > limit:
+        raise Refused(413)
+
+
+def refusal_of(error: Exception) -> Refused:
+    """Make the refusal of a body of what reading it raised."""
+    if isinstance(error, BodyTooLarge):
+        return Refused(413)
+    return Refused(408 if isinstance(error, TimeoutError) else 400)
+
+
+class Flow:
+    """The chunks of a body, decoded. Its errors say whose fault they are by their cause."""
+
+    FAULTS: ClassVar[tuple[type[Exception], ...]] = (BodyTooLarge, ProtocolError, OSError)
+
+    def __init__(self, parts: AsyncIterator[bytes], decoder: Decoder) -> None:
+        self._parts = parts
+        self._decoder = decoder
+        self._decoded: Iterator[bytes] = iter(())
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._next()
+        except self.FAULTS as error:
+            raise _told(error) from refusal_of(error)
+
+    async def _next(self) -> bytes:
+        while (piece := next(self._decoded, None)) is None:
+            try:
+                part = await anext(self._parts)
+            except StopAsyncIteration:
+                self._decoder.finish()
+                raise
+            self._decoded = self._decoder.feed(part)
+        return piece
+
+
+def _told(error: Exception) -> Error:
+    if isinstance(error, BodyTooLarge):
+        return BodyTooLarge(str(error))
+    if isinstance(error, TimeoutError):
+        return TimedOut(str(error))
+    return ProtocolError(f'the body is broken: {error}')

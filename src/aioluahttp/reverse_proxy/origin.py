@@ -1,0 +1,115 @@
+"""Where a relay sends requests on to, and what each is sent on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any, NamedTuple, TypedDict
+
+from ..errors import TableError
+from ..headers import Headers, HeadersLike, to_headers
+from ..tables.checks import SOCKET_CHECKS, check_options
+from ..tables.conversion import to_request
+from ..tables.models import Request
+from ..tls import TlsLike
+from ..types import TimeoutTable
+from .hops import HOP, as_cgi, authority, target, to_origin
+
+__all__ = ['Origin', 'Overrides', 'check_origin', 'onward']
+
+TIMEOUT: dict[str, float | None] = {'total': None, 'connect': 30.0, 'read': 30.0}
+MAX_MESSAGE = 64 * 1024 * 1024
+
+
+class Overrides(TypedDict, total=False):
+    """What a request may be sent on with: the keys of a request table that make sense here."""
+
+    headers: HeadersLike | None
+    auth: tuple[str, str] | str | None
+    bearer: str | None
+    timeout: float | TimeoutTable | None
+    max_body: int | None
+    tls: TlsLike | None
+    unix: str | PathLike[str] | None
+    max_message: int | None
+
+
+class Origin(NamedTuple):
+    """Where requests are sent on to, and with what.
+
+    Attributes:
+        table: A request in normal form for its base URL.
+        base: What stands in front of each path.
+        replaced: The names of headers that are not the client's to give.
+        options: Of WebSockets.
+    """
+
+    table: Request
+    base: str
+    replaced: frozenset[str]
+    options: dict[str, Any]
+
+
+def check_origin(to: Any, overrides: Mapping[str, Any]) -> Origin:
+    """Read where requests are to go.
+
+    Raises:
+        TableError: It is no URL of an origin, or an override is none.
+    """
+    for key in overrides:
+        if key not in Overrides.__annotations__:
+            raise TableError.unknown(key, Overrides.__annotations__)
+    if '?' in str(to) or '#' in str(to):
+        raise TableError.of('to', to, "a URL without a query, such as 'http://backend:9000'")
+    given = {key: one for key, one in overrides.items() if key not in SOCKET_CHECKS}
+    pairs = _pairs(given.get('headers'))
+    table = to_request({**given, 'url': to, 'headers': pairs, 'into': 'raw'})
+    replacing = table['headers']
+    if len(hosts := replacing.getall('Host', ())) > 1:
+        raise TableError.of('headers[Host]', hosts, 'one')
+    names = {*replacing, *(name for name, _ in pairs)}
+    table['headers'] = Headers([pair for pair in replacing.items() if as_cgi(pair[0]) not in HOP])
+    table['timeout'] = _deadlines(table.get('timeout', TIMEOUT))
+    options = {key: one for key, one in overrides.items() if key in SOCKET_CHECKS}
+    return Origin(
+        table,
+        table['path'].removesuffix('/'),
+        frozenset(map(as_cgi, names)),
+        {'max_message': MAX_MESSAGE} | check_options(options, SOCKET_CHECKS),
+    )
+
+
+def _pairs(headers: Any) -> list[Any]:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    if isinstance(pairs, Iterable):
+        return list(pairs)
+    to_headers(pairs)
+    return []
+
+
+def _deadlines(timeout: Any) -> dict[str, float | None]:
+    """Fill up deadlines: a body may take its time, both ways, as long as it goes on."""
+    if timeout is None:
+        return dict.fromkeys(TIMEOUT)
+    return TIMEOUT | (timeout if isinstance(timeout, dict) else {'total': timeout})
+
+
+def onward(request: Request, origin: Origin) -> Request:
+    """Make the request that goes to the origin, but for its body."""
+    table, url = origin.table, target(request['method'], request.get('url'), origin.base)
+    kept = [p for p in to_origin(request).items() if as_cgi(p[0]) not in origin.replaced]
+    ours = table['headers']
+    host = (
+        []
+        if 'Host' in ours
+        else [('Host', authority(table['scheme'], table['host'], table['port']))]
+    )
+    return Request(
+        table
+        | {
+            'method': request['method'],
+            'url': url,
+            'path': url.partition('?')[0],
+            'headers': Headers([*host, *kept, *ours.items()]),
+        }
+    )

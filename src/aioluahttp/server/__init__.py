@@ -1,0 +1,1 @@
+"""The server of `listen`: sockets, connections, and requests and responses on the wire."""

@@ -1,0 +1,207 @@
+"""Listen: hand each request to a handler, and send back what it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Coroutine, Generator
+from functools import cache, partial
+from os import PathLike
+from typing import Any, TypeVar, Unpack
+
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+
+from ..errors import TableError
+from ..exchange.options import (
+    EXCHANGE_OPTIONS,
+    ExchangeOptions,
+    OnError,
+    check_bool,
+    checked,
+    to_settings,
+)
+from ..headers import to_headers
+from ..tables.checks import check_count, check_limit, check_seconds, check_unix
+from ..tables.models import Handler
+from ..tls import TlsLike, server_context
+from .exchange import Exchange
+from .server import Server
+
+__all__ = ['Listening', 'listen', 'run', 'run_in_loop']
+
+T = TypeVar('T')
+
+logger: logging.Logger = logging.getLogger('aioluahttp')
+
+TIMEOUTS = ('head', 'keepalive', 'shutdown')
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Options(ExchangeOptions, total=False):
+    """The options of ``listen``."""
+
+    max_connections: int | None
+    head_timeout: float
+    keepalive_timeout: float
+    shutdown_timeout: float | None
+    tls: TlsLike
+    unix: str | PathLike[str]
+    sock: socket.socket
+    reuse_port: bool
+    backlog: int
+    server_header: str | None
+
+
+def check_sock(value: Any) -> socket.socket:
+    if not isinstance(value, socket.socket) or value.type != socket.SOCK_STREAM:
+        raise TableError.of('sock', value, 'a socket that is bound, of the type SOCK_STREAM')
+    return value
+
+
+def check_server_header(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TableError.of('server_header', value, 'a str')
+    return to_headers({'Server': value})['Server']
+
+
+OPTIONS: dict[str, Callable[[Any], Any]] = EXCHANGE_OPTIONS | {
+    'max_connections': partial(check_limit, 'max_connections'),
+    **{f'{key}_timeout': partial(check_seconds, f'{key}_timeout') for key in TIMEOUTS},
+    'tls': server_context,
+    'unix': check_unix,
+    'sock': check_sock,
+    'reuse_port': check_bool('reuse_port'),
+    'backlog': check_count('backlog'),
+    'server_header': check_server_header,
+}
+
+
+class Listening:
+    """What ``listen`` gives: ``await`` it, or enter it with ``async with``, for a ``Server``."""
+
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, Server]]) -> None:
+        self._start = start
+        self._used = False
+        self._server: Server
+
+    def __await__(self) -> Generator[Any, Any, Server]:
+        self._used = True
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Server:
+        self._server = await self
+        return self._server
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._server.__aexit__(*raised)
+
+    def __del__(self) -> None:
+        if not self._used:
+            message = 'listen(...) was neither awaited nor entered: nothing listens'
+            warnings.warn(message, RuntimeWarning, stacklevel=1, source=self)
+
+
+def listen(
+    host: str | None,
+    port: int | None,
+    callback: Handler,
+    on_error: OnError | None = None,
+    **options: Unpack[Options],
+) -> Listening:
+    """Listen for HTTP requests, and answer each with the table that a callback returns.
+
+    Each request runs the callback in an asyncio task of its own. What goes wrong in it is
+    answered with a 500, logged, and given to ``on_error``.
+
+    Args:
+        host: An address or a name; ``'0.0.0.0'`` is every IPv4 interface, ``None`` every one.
+        port: 0 (or None) picks a free one.
+        callback: A handler, ``async`` or plain: takes a ``Request``, returns a response table.
+        on_error: Called with the exception and the request, and awaited where it can be.
+        options: ``into`` (``'text'``, ``'bytes'``, ``'json'``, ``'stream'`` or ``'raw'``: what a
+            request's body becomes), ``max_body`` (8 MiB; bytes, decoded; beyond it a 413; on a
+            stream only where given), each a value or a function of the request, which else the
+            callback may have as an attribute; ``max_connections`` (None;
+            beyond it clients wait), ``max_concurrent`` (None; callbacks at once, beyond it a
+            503), ``head_timeout`` (30 s for a whole head, then a 408; likewise for TLS before
+            it), ``body_timeout`` (30 s between two reads of a body, then a 408, and between
+            two of an answer by its client), ``handler_timeout`` (None; seconds, then a 504),
+            ``keepalive_timeout`` (75 s), ``shutdown_timeout`` (15 s),
+            ``cancel_on_disconnect`` (False; cancel the callback when its client leaves),
+            ``trusted_proxies`` (none; addresses and networks whose Forwarded and X-Forwarded
+            headers are believed, ``'unix'`` for whoever reaches a Unix socket), ``tls`` (a
+            context, or a table with ``cert`` and ``key``), ``unix`` (a path, in place of host
+            and port), ``sock`` (a listening socket, likewise), ``reuse_port``, ``backlog``
+            (128), ``access_log`` (a logger, or a callable that gets request and response),
+            ``server_header`` (None: the server does not name itself).
+
+    Returns:
+        What gives a ``Server`` that accepts already: ``await`` it, or enter it with
+        ``async with``, which closes it at its end.
+
+    Raises:
+        TableError: An option is unknown, or its value is not what it takes.
+        OSError: The port is in use or privileged; the text names host and port.
+    """
+    made = checked(callback, options, OPTIONS)
+    settings = to_settings(made, on_error)
+    _check_parser()
+    exchange = Exchange(callback, settings)
+    return Listening(partial(Server.start, exchange, host, port, made))
+
+
+@cache
+def _check_parser() -> None:
+    if HttpRequestParser is HttpRequestParserPy:
+        message = 'aiohttp runs without its C parser; the one in Python takes more than HTTP allows'
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def run(
+    host: str | None,
+    port: int | None,
+    callback: Handler,
+    on_error: OnError | None = None,
+    **options: Unpack[Options],
+) -> None:
+    """Listen until SIGINT or SIGTERM, then close gracefully. A second signal ends at once.
+
+    The blocking form of ``listen``, for scripts; the arguments are the same. It runs in an event
+    loop of its own: uvloop's where that is installed, else asyncio's.
+    """
+    run_in_loop(_until_signal(listen(host, port, callback, on_error, **options)))
+
+
+def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop of its own: uvloop's where that is installed, else asyncio's."""
+    try:
+        from uvloop import run as uvloop_run  # here, for an app with a loop needs none
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop_run(main)
+
+
+async def _until_signal(listening: Listening) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def stop() -> None:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            # Not KeyboardInterrupt: in the middle of the loop it can lose a task, and so hang.
+            signal.signal(number, signal.SIG_DFL)
+        stopped.set()
+
+    async with listening as server:
+        with contextlib.suppress(NotImplementedError):  # Windows; there Ctrl-C cancels this
+            for number in SIGNALS:
+                loop.add_signal_handler(number, stop)
+        logger.info('listening on %s', server.url)
+        await stopped.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)

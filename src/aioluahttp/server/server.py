@@ -1,0 +1,171 @@
+"""A server that listens, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping
+from os import stat
+from typing import Any, Self
+
+from ..types import StatsTable
+from .binding import bind_tcp, bind_unix, unlink_unix, url_of
+from .connection import Connections
+from .exchange import Exchange
+from .sockets import Acceptor
+
+__all__ = ['GRACE', 'Server']
+
+BACKLOG = 128
+GRACE = 15.0
+LAST = 1.0  # what connections get to end once no callback runs; callbacks, between cancellations
+
+
+class Server:
+    """A server that ``listen`` has started.
+
+    Attributes:
+        host: The host it was given, or the address of its socket.
+        port: The port it listens on, also where 0 was given; None for a Unix socket.
+        url: A URL under which a client on this machine finds it, without a slash at its end.
+        status: ``'listening'``, ``'paused'``, ``'closing'`` or ``'closed'``.
+    """
+
+    def __init__(self, exchange: Any, options: Mapping[str, Any]) -> None:
+        self.host: str | None = None
+        self.port: int | None = None
+        self.url: str = ''
+        self.status: str = 'starting'
+        self._exchange: Exchange = exchange
+        self._options = options
+        self._connections = Connections(exchange)
+        self._grace: float | None = options.get('shutdown_timeout', GRACE)
+        self._sockets: list[socket.socket] = []
+        self._unix: tuple[str, int] | None = None
+        self._closer: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
+
+    @classmethod
+    async def start(
+        cls, exchange: Any, host: str | None, port: int | None, options: Mapping[str, Any]
+    ) -> Self:
+        """Make a server and let it listen. ``listen`` is what calls this."""
+        server = cls(exchange, options)
+        await server._bind(host, port)
+        server._accept(host)
+        return server
+
+    def _accept(self, host: str | None) -> None:
+        context: ssl.SSLContext | None = self._options.get('tls')
+        tls: dict[str, Any] = {}
+        if context:
+            tls['ssl'] = context
+            tls['ssl_handshake_timeout'] = self._exchange.settings.head_timeout
+            tls['ssl_shutdown_timeout'] = self._exchange.settings.body_timeout
+        limit = self._options.get('max_connections')
+        self._acceptor = Acceptor(self._sockets, self._connections, limit, tls)
+        self._acceptor.start()
+        name = self._sockets[0].getsockname()
+        if isinstance(name, tuple):
+            self.host, self.port = host or name[0], name[1]
+        self.url = url_of('https' if context else 'http', self.host, self.port)
+        self.status = 'listening'
+
+    async def _bind(self, host: str | None, port: int | None) -> None:
+        backlog = self._options.get('backlog', BACKLOG)
+        if unix := self._options.get('unix'):
+            self._sockets = [bind_unix(unix, backlog=backlog)]
+            self._unix = unix, stat(unix).st_ino
+        elif listening := self._options.get('sock'):
+            listening.setblocking(False)
+            listening.listen(backlog)
+            self._sockets = [listening]
+        else:
+            self._sockets = await bind_tcp(
+                host,
+                0 if port is None else port,
+                backlog=backlog,
+                reuse_port=self._options.get('reuse_port', False),
+            )
+
+    @property
+    def stats(self) -> StatsTable:
+        """What the server has to do, and has done, as a table of numbers.
+
+        ``connections`` are open and ``in_flight`` requests are being read, handled or answered
+        just now; ``requests``, ``errors`` (mistakes of the callback), ``bytes_in`` and
+        ``bytes_out`` (as HTTP, before TLS) are counted from the start.
+        """
+        return {
+            'connections': len(self._connections.open),
+            'requests': self._connections.requests_count,
+            'in_flight': len(self._exchange.running),
+            'errors': self._exchange.errors,
+            'bytes_in': self._connections.bytes_in,
+            'bytes_out': self._connections.bytes_out,
+        }
+
+    def pause(self) -> None:
+        """Accept no more connections. Those that there are go on; new ones wait in the kernel."""
+        if self.status == 'listening':
+            self.status = 'paused'
+            self._acceptor.stop()
+
+    def resume(self) -> None:
+        """Accept connections again."""
+        if self.status == 'paused':
+            self.status = 'listening'
+            self._acceptor.start()
+
+    async def close(self, grace: float | None = GRACE) -> None:
+        """Stop accepting, let callbacks that run come to their end, and close.
+
+        Args:
+            grace: Seconds after which the callbacks that still run are cancelled; ``None``
+                waits for them however long they take.
+
+        Called again, it waits for the first call to be done.
+        """
+        if self._closer is None:
+            self._closer = asyncio.create_task(self._close(grace))
+        await asyncio.shield(self._closer)
+
+    async def _close(self, grace: float | None) -> None:
+        self.status = 'closing'
+        self._exchange.closing = True
+        await self._acceptor.close()
+        if self._unix:
+            unlink_unix(*self._unix)
+        for _ in range(3):  # what has just come is read, so its request is taken up
+            await asyncio.sleep(0)
+        self._connections.close_idle()
+        self._connections.close_sockets()
+        late = {connection.task for connection in self._exchange.running if connection.task}
+        wait = grace
+        while late:
+            _, late = await asyncio.wait(late, timeout=wait)
+            wait = LAST  # a callback may have taken a cancellation for something else
+            for task in late:
+                task.cancel()
+        await self._connections.close_all(LAST)
+        self.status = 'closed'
+        self._closed.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.close(self._grace)
+
+    async def wait_closed(self) -> None:
+        """Wait until the server is closed."""
+        await self._closed.wait()
+
+    async def serve_forever(self) -> None:
+        """Wait until the server is closed; cancelled, close it."""
+        try:
+            await self.wait_closed()
+        except asyncio.CancelledError:
+            await self.close(self._grace)
+            raise

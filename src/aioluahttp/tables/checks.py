@@ -1,0 +1,550 @@
+"""One check for each key: what it takes, and the one form that it gives back."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from base64 import b64encode
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Set,
+)
+from functools import lru_cache
+from inspect import iscoroutinefunction
+from os import PathLike, fsdecode, fsencode
+from typing import Any
+from urllib.parse import unquote
+
+import yarl
+
+from .. import url
+from ..bodies.chunks import Chunks
+from ..bodies.events import encode_event
+from ..bodies.forms import encode_multipart
+from ..errors import TableError
+from ..headers import CONTROL, TOKEN, to_headers
+from ..tls import check_tls
+
+__all__ = [
+    'EVENTS',
+    'GIVEN_CHECKS',
+    'INTO',
+    'PORTS',
+    'RECEIVED_CHECKS',
+    'REQUEST_CHECKS',
+    'RESPONSE_CHECKS',
+    'SOCKET_CHECKS',
+    'STREAMS',
+    'SWITCHING',
+    'SWITCHING_CHECKS',
+    'UPGRADE_CHECKS',
+    'WHOLE_SERVER',
+    'check_body',
+    'check_options',
+    'flows',
+    'is_accepted',
+    'is_file',
+    'is_one_shot',
+]
+
+PORTS = {'http': 80, 'https': 443}
+INTO = ('text', 'bytes', 'json')
+STREAMS = ('stream', 'raw')
+EVENTS = 'events'
+WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
+WHOLE = (str, bytes, bytearray, memoryview)
+JSON = (list, Mapping, Set)  # what a body does not flow from: JSON is meant
+LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
+
+
+def check_method(method: Any) -> str:
+    if not isinstance(method, str) or not TOKEN.fullmatch(method):
+        raise TableError.of('method', method, "a token, such as 'GET' or 'POST'")
+    if method.upper() == 'CONNECT':
+        raise TableError.of('method', method, 'a method with a path; for a tunnel give proxy')
+    return method.upper()
+
+
+def check_scheme(scheme: Any) -> str:
+    if isinstance(scheme, str) and scheme.lower() in PORTS:
+        return scheme.lower()
+    raise TableError.of('scheme', scheme, "'http' or 'https'")
+
+
+def check_port(port: Any) -> int:
+    number = int(port) if isinstance(port, str) and re.fullmatch('[0-9]{1,5}', port) else port
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
+        raise TableError.of('port', port, 'a number from 1 to 65535')
+    return number
+
+
+HOST = re.compile(r'[A-Za-z0-9._-]+')
+IPV6 = re.compile(r'[0-9a-f.]*:[0-9a-f:.]+(?:%[A-Za-z0-9._~-]+)?')  # with its zone (RFC 6874 2)
+
+
+def check_host(host: Any) -> str:
+    """Check a host and write it as it goes out: IDNA for names, no brackets for IPv6."""
+    if not isinstance(host, str):
+        raise TableError.of('host', host, 'a str')
+    return _host(host)
+
+
+@lru_cache(1024)
+def _host(host: str) -> str:
+    bare = host[1:-1] if re.fullmatch(r'\[.*:.*\]', host) else host
+    try:
+        raw = yarl.URL.build(scheme='http', host=bare, path='/').raw_host or ''
+    except ValueError as error:
+        raise TableError.of('host', host, 'an IP address or a name') from error
+    if IPV6.fullmatch(raw):  # yarl has checked the address
+        return raw
+    labels = raw.removesuffix('.').split('.')
+    if not HOST.fullmatch(raw) or len(raw) > 253 or not all(0 < len(one) < 64 for one in labels):
+        raise TableError.of('host', host, 'an IP address or a name (labels of 1 to 63 characters)')
+    return raw
+
+
+# All that RFC 3986 lets stand in a path or a query goes out as it came; the rest is quoted.
+ILLEGAL = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
+
+
+def quoted(key: str, part: str) -> str:
+    """Quote the characters that may not stand in a path or a query, and no others."""
+    if not ILLEGAL.search(part):
+        return str.__str__(part)  # a subclass may be another text once it is looked up
+    if CONTROL.search(part) or '\t' in part:
+        raise TableError.of(key, part, 'free of control characters')
+    try:
+        return ILLEGAL.sub(_percent, part)
+    except UnicodeEncodeError as error:
+        raise TableError.of(key, part, 'text that UTF-8 can encode') from error
+
+
+def _percent(found: re.Match[str]) -> str:
+    return ''.join(f'%{byte:02X}' for byte in found[0].encode('utf-8', 'surrogateescape'))
+
+
+def check_path(path: Any) -> str:
+    if path == WHOLE_SERVER:
+        return WHOLE_SERVER
+    if not isinstance(path, str) or not path.startswith('/') or '?' in path or '#' in path:
+        raise TableError.of('path', path, "a str that begins with '/' and has no '?' or '#'")
+    return quoted('path', path)
+
+
+def check_query(query: Any) -> str:
+    if not isinstance(query, str):
+        return _encoded('query', query)
+    if '#' in query:
+        raise TableError.of('query', query, "a str without '#' (written %23), or a table")
+    return quoted('query', query)
+
+
+def _encoded(key: str, table: Any) -> str:
+    if isinstance(table, bytes | int | float):
+        raise TableError.of(key, table, 'a mapping or pairs')
+    try:
+        return url.encode(table)
+    except TableError as error:
+        raise TableError(repr(key) + str(error).removeprefix("'query'")) from error
+
+
+def _has_login(text: str) -> bool:
+    """Tell whether a login may stand where a message would not hide it: before any slashes."""
+    return '@' in text.partition('//')[0]
+
+
+ABSOLUTE = re.compile('[A-Za-z][A-Za-z0-9+.-]*://')
+
+
+def check_url(value: Any) -> str:
+    given = str(value) if isinstance(value, yarl.URL) else value
+    if not isinstance(given, str):
+        raise TableError.of('url', value, 'a str or a yarl.URL')
+    if given == WHOLE_SERVER or given.startswith('/') or ABSOLUTE.match(given):
+        return given
+    hint = '; write http:// before a host' if re.match(r'\w', given) else ''
+    right = f"'scheme://host/path' or '/path'{hint}"
+    raise TableError.of('url', value, right, secret=_has_login(given))
+
+
+def check_seconds(key: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST:
+        raise TableError.of(key, value, 'a number of seconds above 0, or None for no limit')
+    return value
+
+
+def check_timeout(timeout: Any) -> float | dict[str, float | None] | None:
+    if not isinstance(timeout, Mapping):
+        return check_seconds('timeout', timeout)
+    for key in timeout:
+        if key not in ('total', 'connect', 'read'):
+            raise TableError.unknown(key, ('total', 'connect', 'read'))
+    return {key: check_seconds(f'timeout.{key}', value) for key, value in timeout.items()}
+
+
+def check_count(key: str) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise TableError.of(key, value, 'an int of 0 or more')
+        return value
+
+    return check
+
+
+def check_limit(key: str, limit: Any) -> Any:
+    if limit is not None and check_count(key)(limit) == 0:
+        raise TableError.of(key, limit, 'an int of 1 or more, or None for no limit')
+    return limit
+
+
+def check_handler(key: str, handler: Any) -> Any:
+    if not callable(handler):
+        raise TableError.of(key, handler, 'a function that takes a request table')
+    return handler
+
+
+def check_max_body(limit: Any) -> int | None:
+    return None if limit is None else check_count('max_body')(limit)
+
+
+def check_into(into: Any, words: tuple[str, ...] = (*INTO, *STREAMS), also: str = '') -> Any:
+    for known in words:
+        if isinstance(into, str) and into == known:
+            return known
+    raise TableError.of('into', into, f'one of {", ".join(map(repr, words))}{also}')
+
+
+def check_landing(into: Any) -> Any:
+    """Check what the body of an answer becomes, which may be a file."""
+    also = ', or a path such as pathlib.Path makes'
+    if not isinstance(into, PathLike):
+        return check_into(into, (*INTO, *STREAMS, EVENTS), also)
+    if not _is_path(into):
+        raise TableError.of('into', into, 'a path without NUL')
+    return into
+
+
+def _is_path(path: Any) -> bool:
+    try:
+        data = fsencode(path)
+    except UnicodeError:
+        return False
+    return bool(data) and b'\0' not in data
+
+
+def check_check(check: Any) -> bool | list[int]:
+    if isinstance(check, bool):
+        return check
+    many = isinstance(check, Collection) and not isinstance(check, str | bytes)
+    if many and all(isinstance(status, int) for status in check):
+        return sorted({int(status) for status in check})
+    raise TableError.of('check', check, 'a bool, or a collection of the statuses to accept')
+
+
+def check_auth(auth: Any) -> str:
+    """Make the value of Authorization from a user and a password (RFC 7617)."""
+    match auth:
+        case str() if ':' in auth:
+            user, _, password = auth.partition(':')
+        case (str(user), str(password)) if ':' not in user:
+            pass
+        case _:
+            user = password = '\n'
+    try:
+        pair = f'{user}:{password}'.encode('utf-8', 'surrogateescape')
+    except UnicodeEncodeError:
+        pair = b'\n'
+    if CONTROL.search(pair.decode('latin-1')):
+        right = "(user, password) or 'user:password', the user without a colon"
+        raise TableError.of('auth', auth, right, secret=True)
+    return 'Basic ' + b64encode(pair).decode()
+
+
+def check_userinfo(userinfo: str) -> str:
+    """Make the value of Authorization from the userinfo of a URL, percent-encoded as it is."""
+    user, _, password = userinfo.partition(':')
+    return check_auth(tuple(unquote(one, errors='surrogateescape') for one in (user, password)))
+
+
+def check_bearer(token: Any) -> str:
+    if not isinstance(token, str) or not re.fullmatch('[!-~]+', token):
+        raise TableError.of('bearer', token, 'a token without blanks', secret=True)
+    return 'Bearer ' + token
+
+
+def check_proxy(proxy: Any) -> str:
+    given = str(proxy)
+    try:
+        quoted('proxy', given)  # refuses what no URL can have
+        parts = url.split(given)
+        check_scheme(parts.get('scheme'))
+        check_host(parts.get('host'))
+        check_port(parts.get('port') or PORTS['http'])
+    except TableError as error:
+        right = "a URL such as 'http://proxy:3128'"
+        raise TableError.of('proxy', proxy, right, secret=_has_login(given)) from error
+    return given
+
+
+def check_unix(path: Any) -> str:
+    if not isinstance(path, str | PathLike) or not _is_path(path):
+        raise TableError.of('unix', path, 'the path of a socket')
+    return fsdecode(path)
+
+
+def check_body(body: Any) -> str | bytes:
+    if isinstance(body, str | bytes):
+        return body
+    if isinstance(body, bytearray | memoryview):
+        return bytes(body)
+    raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
+
+
+def flows(body: Any) -> bool:
+    """Tell whether a body comes chunk by chunk."""
+    return isinstance(body, AsyncIterable | Iterable) and not isinstance(body, WHOLE + JSON)
+
+
+def check_answer(body: Any) -> Any:
+    """Check the body of a response, which may come chunk by chunk, or be a file."""
+    plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
+    return body if plain or isinstance(body, PathLike) or flows(body) else check_body(body)
+
+
+def is_file(body: Any) -> bool:
+    """Tell whether a body is an open file, which is read and not iterated."""
+    return hasattr(body, 'read') and not isinstance(body, AsyncIterable)
+
+
+def check_content(body: Any) -> Any:
+    """Check the body of a request: whole, or what gives it piece by piece as it is sent."""
+    if isinstance(body, WHOLE):
+        return check_body(body)
+    file = is_file(body)
+    if file and (isinstance(body, io.TextIOBase) or hasattr(body, 'encoding')):
+        raise TableError.of('body', body, "a file opened in binary mode ('rb'), not as text")
+    if file and getattr(body, 'closed', False):
+        raise TableError.of('body', body, 'a file that is open')
+    if None in (getattr(body, 'gi_frame', 0), getattr(body, 'ag_frame', 0)):
+        raise TableError.of('body', body, 'a generator that has not come to its end')
+    if file or isinstance(body, PathLike) or flows(body):
+        return body
+    right = 'a str, bytes, a path, a binary file or an iterable of bytes'
+    raise TableError.of('body', body, f'{right} (of anything else, give json)')
+
+
+def check_events(events: Any) -> Chunks:
+    if not isinstance(events, AsyncIterable | Iterator):
+        raise TableError.of('events', events, "an iterator of tables such as {'data': 'x'}")
+    return Chunks(events, encode_event)
+
+
+def check_json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, separators=(',', ':'))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TableError.of('json', value, f'what JSON can hold ({error})') from error
+
+
+def check_form(form: Any) -> str:
+    if isinstance(form, str):
+        raise TableError.of('form', form, 'a mapping or pairs (an encoded form is a body)')
+    return _encoded('form', form)
+
+
+def check_flag(key: str) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise TableError.of(key, value, 'a bool')
+
+    return check
+
+
+def check_function(key: str, right: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not callable(value):
+            raise TableError.of(key, value, right)
+        return value
+
+    return check
+
+
+def check_progress(value: Any) -> Any:
+    if iscoroutinefunction(value):  # nobody would await it
+        raise TableError.of('on_progress', value, 'a function that is not async')
+    return check_function('on_progress', 'a function of (done, total)')(value)
+
+
+def as_it_is(value: Any) -> Any:
+    return value
+
+
+REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
+    'method': check_method,
+    'url': check_url,
+    'scheme': check_scheme,
+    'host': check_host,
+    'port': check_port,
+    'path': check_path,
+    'query': check_query,
+    'headers': to_headers,
+    'body': check_content,
+    'json': check_json,
+    'form': check_form,
+    'multipart': encode_multipart,
+    'timeout': check_timeout,
+    'redirects': check_count('redirects'),
+    'into': check_landing,
+    'resume': check_flag('resume'),
+    'on_progress': check_progress,
+    'max_body': check_max_body,
+    'check': check_check,
+    'auth': check_auth,
+    'bearer': check_bearer,
+    'tls': check_tls,
+    'proxy': check_proxy,
+    'unix': check_unix,
+    'ip': as_it_is,
+    'version': as_it_is,
+}
+
+
+def check_given(body: Any) -> Any:
+    """Check the body of a request as given, which may be a stream, or what its JSON said."""
+    return bytes(body) if isinstance(body, bytearray | memoryview) else body
+
+
+# A request as given: a server may have made of its body what ``into`` asks for.
+GIVEN_CHECKS = REQUEST_CHECKS | {'body': check_given}
+
+
+def check_status_to(highest: int) -> Callable[[Any], int]:
+    def check(status: Any) -> int:
+        if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= highest:
+            raise TableError.of('status', status, f'an int from 200 to {highest}')
+        return int(status)
+
+    return check
+
+
+def check_reason(reason: Any) -> str:
+    if not isinstance(reason, str) or CONTROL.search(reason):
+        raise TableError.of('reason', reason, 'a str without control characters')
+    return str.__str__(reason)  # a subclass may be another text once it is written
+
+
+def check_names(key: str, names: Any) -> list[str]:
+    try:
+        listed = [] if isinstance(names, str | Mapping) else list(names)
+    except TypeError:
+        listed = []
+    if not listed or not all(isinstance(one, str) for one in listed):
+        raise TableError.of(key, names, 'a list of text')
+    return listed
+
+
+def check_protocols(protocols: Any) -> list[str]:
+    listed = check_names('protocols', protocols)
+    if len(set(listed)) < len(listed) or not all(map(TOKEN.fullmatch, listed)):
+        raise TableError.of('protocols', protocols, "different tokens, such as 'chat.v2'")
+    return listed
+
+
+ORIGIN = re.compile('null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@]+')  # RFC 6454 6.2
+
+
+def check_origins(origins: Any) -> list[str] | str:
+    if origins == '*':
+        return '*'
+    listed = check_names('origins', origins)
+    if not all(ORIGIN.fullmatch(one) for one in listed):
+        raise TableError.of('origins', origins, "'*', or origins such as 'https://example.com'")
+    return [one.lower() for one in listed]
+
+
+# What either side may say of a WebSocket.
+SOCKET_CHECKS: dict[str, Callable[[Any], Any]] = {
+    'protocols': check_protocols,
+    'heartbeat': lambda value: check_seconds('heartbeat', value),
+    'max_message': lambda value: check_limit('max_message', value),
+    'compress': check_flag('compress'),
+}
+# And what a callback may.
+UPGRADE_CHECKS = {
+    'callback': check_function('websocket', 'an async function that takes a Socket'),
+    'origins': check_origins,
+} | SOCKET_CHECKS
+
+
+def check_options(given: Mapping[str, Any], checks: Mapping[str, Any]) -> dict[str, Any]:
+    checked = {}
+    for key, value in given.items():
+        if key not in checks:
+            raise TableError.unknown(key, checks)
+        if value is not None or key in ('heartbeat', 'max_message'):
+            checked[key] = checks[key](value)
+    return checked
+
+
+def check_websocket(value: Any) -> dict[str, Any]:
+    given = value if isinstance(value, Mapping) else {'callback': value}
+    if given.get('callback') is None:
+        raise TableError("'callback' is missing in 'websocket'; give an async function")
+    return check_options(given, UPGRADE_CHECKS)
+
+
+RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
+    'status': check_status_to(599),
+    'headers': to_headers,
+    'body': check_answer,
+    'json': check_json,
+    'events': check_events,
+    'reason': check_reason,
+    'websocket': check_websocket,
+    **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), as_it_is),
+}
+
+# A response as given: a peer may have sent any status, and the body may be what JSON said.
+RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_status_to(999), 'body': as_it_is}
+
+SWITCHING = 101
+
+
+def check_switching(status: Any) -> int:
+    if status != SWITCHING or isinstance(status, bool):
+        raise TableError.of('status', status, '101 beside websocket, or absent')
+    return SWITCHING
+
+
+# A response that makes a WebSocket of its connection.
+SWITCHING_CHECKS = RESPONSE_CHECKS | {'status': check_switching}
+
+
+TIMEOUT = 30.0
+
+
+def is_accepted(status: int, check: bool | list[int]) -> bool:
+    """Tell whether ``check`` lets a status pass."""
+    return status < 400 if check is True else check is False or status in check
+
+
+def is_one_shot(body: Any) -> bool:
+    """Tell whether a body can be sent but once.
+
+    What is iterable, and no iterator, gives a new one each time.
+    """
+    if is_file(body):
+        return not (hasattr(body, 'seekable') and body.seekable())
+    return isinstance(body, AsyncIterator | Iterator)

@@ -1,0 +1,250 @@
+"""Any table brought to its normal form, in which tables are given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from os import PathLike
+from typing import Any
+
+from .. import url
+from ..bodies import text
+from ..errors import TableError
+from ..headers import Headers
+from ..types import RequestTable, ResponseTable
+from .checks import (
+    GIVEN_CHECKS,
+    PORTS,
+    RECEIVED_CHECKS,
+    REQUEST_CHECKS,
+    RESPONSE_CHECKS,
+    SWITCHING,
+    SWITCHING_CHECKS,
+    WHOLE_SERVER,
+    check_userinfo,
+)
+from .models import Request, Response
+
+__all__ = ['body_into', 'take_body', 'to_mapping', 'to_request', 'to_response', 'wire_body']
+
+NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
+LOGINS = ('auth', 'bearer')
+BODIES = ('body', 'json', 'form', 'multipart', 'events')
+TARGET = ('scheme', 'host', 'port', 'path', 'query')
+NORMAL: dict[str, Any] = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
+
+
+def _checked(
+    given: Any, checks: Mapping[str, Callable[[Any], Any]], nullable: frozenset[str] = NULLABLE
+) -> dict[str, Any]:
+    checked = {}
+    for key, value in given.items():
+        if key not in checks:
+            raise TableError.unknown(key, checks)
+        if value is not None or key in nullable:
+            checked[key] = checks[key](value)
+    return checked
+
+
+def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **fields: Any) -> Request:
+    """Check a request and bring it to the form in which a server gives one.
+
+    The URL is taken apart: ``scheme``, ``host``, ``port``, ``path`` and ``query`` are there,
+    and ``url`` is in origin-form. ``headers`` are ``Headers``; ``json``, ``form`` and
+    ``multipart`` have become ``body`` and Content-Type, ``auth`` and ``bearer`` the
+    Authorization header. All other keys stay. A table in normal form comes back equal. A
+    ``Request`` may have any body that a server gives: a stream, or what its JSON says.
+
+    Raises:
+        TableError: A key is unknown, a value is not what the key takes, or keys exclude each
+            other. The message names the key and the value and says what would be right.
+
+    Example:
+        >>> request = to_request({'url': 'http://localhost:8080/a?b=c'})
+        >>> request.host, request.port, request.path, request.query, request.url
+        ('localhost', 8080, '/a', 'b=c', '/a?b=c')
+    """
+    mapping = to_mapping(table)
+    if isinstance(table, Request) and not fields:
+        given = _checked(table, GIVEN_CHECKS)
+    else:
+        given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
+    headers = given.pop('headers', None) or Headers()
+    userinfo = _take_target(given)
+    _take_authorization(given, headers, userinfo)
+    take_body(given, headers)
+    given.setdefault('method', 'GET')
+    given['headers'] = headers
+    if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
+        raise TableError.of('path', WHOLE_SERVER, 'a path; OPTIONS alone may ask the whole server')
+    if given.get('resume'):
+        _check_resume(given, headers)
+    request = Request(NORMAL)  # for the order of its keys
+    request.update(given)
+    return request
+
+
+def _check_resume(given: dict[str, Any], headers: Headers) -> None:
+    if not isinstance(given.get('into'), PathLike):
+        raise TableError.of('resume', True, 'absent, or beside a path as into')
+    if given['method'] != 'GET':  # the one that ranges are defined for (RFC 9110 14.2)
+        raise TableError.of('resume', True, "absent beside a method other than 'GET'")
+    for name in ('Range', 'If-Range'):
+        if name in headers:
+            raise TableError.of(f'headers[{name}]', headers[name], 'absent beside resume')
+
+
+def to_mapping(table: Any) -> Mapping[str, Any]:
+    if table is None or isinstance(table, Mapping):
+        return table or {}
+    raise TableError.of('table', table, "a table such as {'url': 'http://localhost/'}")
+
+
+def _take_target(given: dict[str, Any]) -> str | None:
+    """Bring url, scheme, host, port, path and query to agree; give the URL's userinfo."""
+    parts, userinfo = _parts(str.__str__(given.pop('url', '')))
+    given |= parts
+    if 'host' not in given:
+        if 'unix' not in given:
+            raise TableError("'host' is missing; give a host, or a url that has one")
+        given['host'] = 'localhost'
+    scheme = given.setdefault('scheme', 'http')
+    given.setdefault('port', PORTS[scheme])
+    path, query = given.setdefault('path', '/'), given.setdefault('query', '')
+    # A lone question mark is part of the URL, which path and query cannot tell.
+    given['url'] = path + ('?' + query if query or 'query' in parts else '')
+    return userinfo
+
+
+@lru_cache(256)
+def _parts(written: str) -> tuple[Mapping[str, Any], str | None]:
+    """Give the keys that a URL stands for, each checked, and its userinfo."""
+    # What begins with a slash is path and query only, also with two slashes.
+    parts = url.split('http://-' + written if written.startswith('/') else written)
+    if written.startswith('/'):
+        del parts['scheme'], parts['host']
+    checked = {
+        key: REQUEST_CHECKS[key](parts[key])
+        for key in TARGET
+        if parts.get(key) or (key == 'query' and key in parts)
+    }
+    if 'host' in parts and not parts['host']:
+        raise TableError.of('url', written, 'a URL with a host')
+    return checked, parts.get('userinfo')
+
+
+def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str | None) -> None:
+    made = [given.pop(key) for key in LOGINS if key in given]
+    if userinfo:
+        made.append(check_userinfo(userinfo))
+    if len(made) + ('Authorization' in headers) > 1:
+        raise TableError(
+            'more than one of auth, bearer, credentials in the url and an Authorization header; '
+            'give one of them'
+        )
+    if made:
+        headers['Authorization'] = made[0]
+
+
+def take_body(given: dict[str, Any], headers: Headers) -> None:
+    """Make of ``json`` and the like a ``body``, and the Content-Type that it has by default."""
+    kinds = [key for key in BODIES if key in given]
+    if len(kinds) > 1:
+        raise TableError(f'{" and ".join(map(repr, kinds))} exclude each other; give one of them')
+    for kind in kinds:
+        body = given.pop(kind)
+        if kind == 'multipart':
+            if 'Content-Type' in headers:
+                raise TableError.of(
+                    'headers[Content-Type]',
+                    headers['Content-Type'],
+                    'absent beside multipart, which makes its own with the boundary',
+                )
+            headers['Content-Type'], body = body
+        elif kind == 'json':
+            headers.setdefault('Content-Type', 'application/json')
+        elif kind == 'events':
+            headers.setdefault('Content-Type', 'text/event-stream')
+            headers.setdefault('Cache-Control', 'no-cache')
+        elif kind == 'form':
+            headers.setdefault('Content-Type', 'application/x-www-form-urlencoded')
+        given['body'] = body
+
+
+def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
+    """Check a response and bring it to the form in which ``request`` gives one.
+
+    ``headers`` are ``Headers``, ``json`` and ``events`` have become ``body`` and Content-Type, and
+    ``body`` is there: ``''`` when there is none. A ``Response`` may have any status and body that
+    ``request`` gives; it is checked all the same, for it can be written to. Beside ``websocket``,
+    which has become a table, ``status`` is 101.
+
+    Raises:
+        TableError: No table, no status, an unknown key, or a value that is not what its key
+            takes. The message names the key and the value and says what would be right.
+
+    Example:
+        >>> to_response({'status': 200, 'json': [1, 2]}).body
+        '[1,2]'
+    """
+    if not isinstance(table, Mapping):
+        raise TableError.of('response', table, "a table such as {'status': 200}")
+    switches = table.get('websocket') is not None
+    if switches:
+        given = _checked(table, SWITCHING_CHECKS)
+        given.setdefault('status', SWITCHING)
+    elif isinstance(table, Response):
+        given = _checked(table, RECEIVED_CHECKS, NULLABLE | {'body'})
+    else:
+        given = _checked(table, RESPONSE_CHECKS)
+    if 'status' not in given:
+        raise TableError("'status' is missing; give one, as in {'status': 200}")
+    headers = given.pop('headers', None) or Headers()
+    take_body(given, headers)
+    given.setdefault('body', '')
+    given['headers'] = headers
+    if switches and given['body']:
+        raise TableError("'websocket' and a body exclude each other; give one of them")
+    return Response({key: given[key] for key in ('status', 'headers', 'body')} | given)
+
+
+def wire_body(headers: Headers, body: Any) -> bytes:
+    """Turn a body into its bytes, and see to the Content-Type that says what they are.
+
+    ``headers`` gets a Content-Type where there is none, and a charset where a text has none.
+
+    Raises:
+        TableError: The body is neither text nor bytes, or its charset has no bytes for it.
+    """
+    kind = headers.get('Content-Type')
+    if isinstance(body, bytes):
+        if kind is None and body:
+            headers['Content-Type'] = 'application/octet-stream'
+        return body
+    if not isinstance(body, str):
+        raise TableError.of('body', body, 'a str or bytes; what was read from JSON goes as json')
+    if body and text.is_clean(body):
+        if kind is None:
+            kind = headers['Content-Type'] = 'text/plain; charset=utf-8'
+        elif kind.lower().startswith('text/') and text.charset_of(kind) is None:
+            kind = headers['Content-Type'] = f'{kind}; charset=utf-8'
+    elif body and kind is None:
+        kind = headers['Content-Type'] = 'application/octet-stream'
+    return text.to_bytes(body, kind)
+
+
+def body_into(into: str, data: bytes, headers: Headers) -> Any:
+    """Make of the bytes of a body what ``into`` asks for; nothing is no JSON but None.
+
+    Raises:
+        ValueError: It is to be JSON, and is not.
+    """
+    if into == 'bytes':
+        return data
+    if into == 'text':
+        return text.from_bytes(data, headers.get('Content-Type'))
+    try:
+        return json.loads(data) if data else None
+    except RecursionError as error:
+        raise ValueError('it is nested too deeply') from error

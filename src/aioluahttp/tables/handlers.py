@@ -1,0 +1,54 @@
+"""What a handler answers, brought to its normal form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..bodies.chunks import Chunks, call, close
+from ..bodies.encoders import Coded
+from ..bodies.stream import Stream
+from ..headers import Headers
+from .checks import check_body, flows
+from .conversion import to_response, wire_body
+from .models import Handler, Request, Response
+
+__all__ = ['answer_of', 'chunks_of', 'discard', 'taken']
+
+
+async def answer_of(handler: Handler, request: Request) -> Response[Any]:
+    """Call a handler, plain or async, and take what it returns."""
+    return await taken(await call(handler, request))
+
+
+async def taken(table: Any) -> Response[Any]:
+    """Bring a response to its normal form; the iterators of one that is refused are closed."""
+    try:
+        return to_response(table)
+    except Exception:
+        await discard(table)
+        raise
+
+
+async def discard(table: Any) -> None:
+    """Close the iterators of a response that nobody is going to read."""
+    for key in ('body', 'events') if isinstance(table, Mapping) else ():
+        if flows(source := table.get(key)):
+            await close(source)
+
+
+def chunks_of(headers: Headers, body: Any) -> Chunks:
+    """Give what an iterator in a response gives, as it goes out; its headers say what that is.
+
+    A ``Stream`` is as its origin says.
+    """
+    if isinstance(body, Stream):
+        return Chunks(body, lambda chunk: chunk)
+    headers.setdefault('Content-Type', 'application/octet-stream')
+
+    def encode(chunk: Any) -> bytes:
+        return wire_body(headers, check_body(chunk))
+
+    if isinstance(body, Coded):  # its text may yet name its charset
+        body.encode = encode
+    return Chunks(body, encode)

@@ -1,0 +1,330 @@
+"""The tables as you are given them: dicts whose fields read as attributes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias
+
+from .. import url
+from ..bodies import text
+from ..errors import BodyTooLarge, ProtocolError, Refused, TableError
+from ..headers import Headers, hide, parse_cookies, parse_links, to_headers
+from ..types import CommonTable, FormFile, RequestTable, ResponseTable
+
+if TYPE_CHECKING:
+    from multidict import MultiDict
+    from typing_extensions import TypeVar
+
+    Body = TypeVar('Body', default=str)
+else:
+    from typing import TypeVar
+
+    Body = TypeVar('Body')
+
+__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'Wrapped', 'described']
+
+STREAMED_FORM = 8 * 1024 * 1024  # bytes: as max_body is for what is held in memory
+LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
+
+Data: TypeAlias = bytes  # the tables have a method of that name
+
+
+class Table(dict[str, Any]):
+    """What a request and a response as given share."""
+
+    __slots__ = ()
+    FIELDS: ClassVar[frozenset[str]] = frozenset()
+
+    if not TYPE_CHECKING:  # checkers see the declared fields alone
+
+        def __getattr__(self, name):
+            try:
+                return self[name]
+            except KeyError:
+                if name in self.FIELDS:
+                    return None
+            raise AttributeError(f'{type(self).__name__} has no field {name!r}')
+
+        def __setattr__(self, name, value):
+            if name not in self.FIELDS:
+                raise AttributeError(f'{type(self).__name__} has no field {name!r}')
+            self[name] = value
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({super().__repr__()})'
+
+    def __or__(self, other: Mapping[str, Any]) -> Self:  # type: ignore[override]
+        table = type(self)({**self, **other})
+        if 'headers' in other:
+            table['headers'] = to_headers(other['headers'])
+        return table
+
+    def copy(self) -> Self:
+        """Copy the table; its values are shared."""
+        return type(self)(self)
+
+    def _headers(self) -> Headers:
+        headers = self.get('headers')
+        return headers if isinstance(headers, Headers) else to_headers(headers)
+
+    def _content_type(self) -> str | None:
+        return self._headers().get('Content-Type')
+
+    def bytes(self) -> Data:
+        """Give the body as bytes: exactly those that came over the network.
+
+        Raises:
+            TableError: The body is neither text nor bytes (``into='json'``).
+        """
+        match self.get('body'):
+            case None:
+                return b''
+            case Data() as data:
+                return data
+            case str(body):
+                return text.to_bytes(body, self._content_type())
+            case body:
+                raise TableError.of('body', body, 'text or bytes to have bytes')
+
+    def text(self) -> str:
+        """Give the body as text for people to read.
+
+        Decoded by the charset that Content-Type names, UTF-8 where it names none, without a
+        byte order mark, and with replacement characters for what is not in that charset.
+        """
+        return text.readable(self.bytes(), self._content_type())
+
+    def json(self) -> Any:
+        """Give what the body says as JSON (UTF-8, UTF-16 or UTF-32).
+
+        Raises:
+            TableError: The body is no JSON.
+        """
+        data = self.bytes()
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise TableError.of('body', data, f'JSON ({error})') from error
+
+    def plain(self) -> dict[str, Any]:
+        """Copy the table in JSON's own values; ``from_plain`` undoes it.
+
+        Headers become a list of pairs. A body of text stays as it is; bytes become
+        ``{'base64': …}``, text that is not wholly text ``{'base64': …, 'text': True}``, and
+        what was read from JSON ``{'json': …}``.
+
+        Raises:
+            TableError: A value is none of JSON's, such as an ``ssl.SSLContext``.
+        """
+        return {key: self._plain(key, value) for key, value in self.items()}
+
+    def _plain(self, key: str, value: Any) -> Any:
+        if key == 'headers':
+            return [list(pair) for pair in to_headers(value).items()]
+        if key == 'history':
+            return [Response(one).plain() for one in value]
+        if key == 'body' and not (isinstance(value, str) and text.is_clean(value)):
+            if isinstance(value, str | Data):
+                coded = {'base64': b64encode(self.bytes()).decode()}
+                return coded | {'text': True} if isinstance(value, str) else coded
+            value = {'json': value}
+        try:
+            return json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise TableError.of(key, value, 'a value that JSON has') from error
+
+    @classmethod
+    def from_plain(cls, table: Mapping[str, Any]) -> Self:
+        """Make the table again of which ``plain`` was a copy."""
+        given = cls(table)
+        if 'headers' in given:
+            given['headers'] = to_headers(given['headers'])
+        if 'history' in given:
+            given['history'] = [Response.from_plain(one) for one in given['history']]
+        match given.get('body'):
+            case {'json': value}:
+                given['body'] = value
+            case {'base64': coded, 'text': True}:
+                given['body'] = text.from_bytes(b64decode(coded), given._content_type())
+            case {'base64': coded}:
+                given['body'] = b64decode(coded)
+        return given
+
+
+class Request(Table):
+    """A request as given: to a callback by a server, to a handler by a middleware.
+
+    A dict whose fields also read as attributes; a known field that is absent reads as None.
+    """
+
+    __module__ = 'aioluahttp.tables'  # the public path, and that of pickles
+    __slots__ = ()
+    FIELDS: ClassVar[frozenset[str]] = frozenset(CommonTable.__annotations__) - {'json', 'form'} | {
+        'into'
+    }
+
+    if TYPE_CHECKING:
+        method: str
+        url: str
+        scheme: str
+        host: str
+        port: int
+        path: str
+        query: str
+        headers: Headers
+        body: Any
+        version: str
+        ip: str | None
+        into: Any
+        resume: bool | None
+        on_progress: Any
+        timeout: Any
+        redirects: int | None
+        max_body: int | None
+        check: Any
+        tls: Any
+        proxy: str | None
+        unix: str | None
+
+    def cookies(self) -> dict[str, str]:
+        """Give the cookies that came with the request, by name."""
+        return parse_cookies('; '.join(self._headers().getall('Cookie', ())).split(';'))
+
+    async def form(
+        self,
+        *,
+        max_fields: int | None = 1000,
+        max_files: int | None = 100,
+        max_text: int | None = 1024 * 1024,
+        max_size: int | None = STREAMED_FORM,
+        spool: int | None = None,
+    ) -> MultiDict[str | FormFile]:
+        """Read the body as a form, urlencoded or multipart: its fields and files by name.
+
+        A field is text. A file is a table of ``filename`` (whatever the client says: no path to
+        write to), ``content_type`` and ``body``.
+
+        Args:
+            max_fields: How many fields there may be. Here and below ``None`` is no limit.
+            max_files: How many files.
+            max_text: Bytes of all fields together.
+            max_size: Bytes of a body that is a stream; another has passed ``max_body``.
+            spool: ``None`` makes the body of each file bytes. A number makes it an open file,
+                on disk where it has more bytes than that, which is gone once you close it.
+
+        Raises:
+            BodyTooLarge: The form passes a limit. A server answers this with a 413.
+            ProtocolError: The body is no form, or is broken. A server answers this with a 400.
+        """
+        from ..bodies.uploads import read_form
+
+        flows = isinstance(self.get('body'), AsyncIterable)
+        content: Any = self['body'] if flows else self.bytes()
+        limits = {'max_fields': max_fields, 'max_files': max_files, 'max_text': max_text}
+        try:
+            return await read_form(
+                self._headers(),
+                content,
+                max_size=max_size if flows else None,
+                spool=spool,
+                **limits,
+            )
+        except (BodyTooLarge, ProtocolError) as error:
+            if isinstance(error.__cause__, Refused):  # of the stream
+                raise
+            status = 413 if isinstance(error, BodyTooLarge) else 400
+            raise type(error)(str(error)) from Refused(status)
+
+
+class Response(Table, Generic[Body]):
+    """A response as given: by ``request``, by a middleware.
+
+    A dict whose fields also read as attributes; a known field that is absent reads as None.
+    """
+
+    __module__ = 'aioluahttp.tables'  # the public path, and that of pickles
+    __slots__ = ()
+    FIELDS: ClassVar[frozenset[str]] = frozenset(ResponseTable.__annotations__) - {
+        'json',
+        'events',
+    }
+
+    if TYPE_CHECKING:
+        status: int
+        headers: Headers
+        body: Body
+        reason: str
+        version: str
+        url: str
+        method: str
+        ip: str | None
+        history: list[Response[Any]]
+        websocket: Any
+
+    def cookies(self) -> dict[str, str]:
+        """Give the cookies that the response sets, by name; the headers have their attributes."""
+        values = self._headers().getall('Set-Cookie', ())
+        return parse_cookies(value.partition(';')[0] for value in values)
+
+    def links(self) -> dict[str, dict[str, str]]:
+        """Give the Link header as a table from each ``rel`` to its link, ``url`` made absolute."""
+        links = parse_links(', '.join(self._headers().getall('Link', ())))
+        base = self.get('url') or ''
+        return {
+            name: {**link, 'url': url.relative(base, link['url'])} for name, link in links.items()
+        }
+
+
+class SentRequest(Request):
+    """A request as an error carries it: its text and its pickle hide what is secret."""
+
+    __module__ = 'aioluahttp.tables'  # the public path, and that of pickles
+    __slots__ = ()
+
+    def _hidden(self) -> dict[str, Any]:
+        hidden: dict[str, Any] = dict(self)
+        for key in ('auth', 'bearer'):
+            if key in hidden:
+                hidden[key] = '***'
+        for key in ('url', 'proxy'):
+            if key in hidden:
+                hidden[key] = re.sub(LOGIN, r'\1***@', str(hidden[key]))
+        if 'headers' in hidden:
+            try:
+                hidden['headers'] = hide(to_headers(hidden['headers']))
+            except TableError:
+                hidden['headers'] = '***'
+        return hidden
+
+    def __repr__(self) -> str:
+        return f'Request({self._hidden()!r})'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kept = {key: value for key, value in self._hidden().items() if _pickles(value)}
+        return type(self), (kept,)
+
+
+def _pickles(value: Any) -> bool:
+    """Tell whether a value may travel: an open file, a function and a TLS context may not."""
+    if isinstance(value, str | int | float | None):
+        return True
+    try:
+        pickle.dumps(value)
+    except Exception:  # any class may have its own
+        return False
+    return True
+
+
+def described(request: Request) -> str:
+    """Name a request in a message: no query, no login, for they may be secret."""
+    return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
+
+
+Answer: TypeAlias = ResponseTable | Mapping[str, Any]
+Handler: TypeAlias = Callable[[Request], Awaitable[Answer] | Answer]
+# What a middleware makes of a handler: another, which is async and gives a whole ``Response``.
+Wrapped: TypeAlias = Callable[[RequestTable | Request], Coroutine[Any, Any, Response[Any]]]

@@ -1,0 +1,274 @@
+"""Requests given to a handler of this process, by the rules of the wire and without one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from weakref import WeakSet
+
+import yarl
+from aiohttp.abc import AbstractCookieJar
+
+from ..bodies.codings import decoded
+from ..errors import BodyTooLarge, ConnectError, ProtocolError, Refused
+from ..exchange.forwarded import Asked
+from ..exchange.head import to_head
+from ..exchange.options import EXCHANGE_OPTIONS, checked, to_settings
+from ..exchange.request_body import Flow, open_flow, take_whole, undoing
+from ..exchange.responder import Handling, refusal
+from ..exchange.response import Ready, ready
+from ..headers import Headers, parse_cookies
+from ..semantics import PHRASES, is_silent
+from ..tables.checks import STREAMS
+from ..tables.conversion import to_response
+from ..tables.handlers import discard, taken
+from ..tables.models import Handler, Request, Response, described
+from ..websockets.handshake import agreed, asking, granted, max_message, to_pairs, without_handshake
+from ..websockets.handshake import refusal as declined
+from ..websockets.memory import Half, pair
+from ..websockets.socket import Socket, dismiss, talk
+from .encode import (
+    MAX_BODY,
+    arguments_of,
+    body_of,
+    in_pieces,
+    response_of,
+    supplied,
+    target_of,
+    terms_of,
+)
+from .failures import translated
+from .handover import Answered, Sent
+from .into import PAGES, flows
+from .response_body import AtHand, Body, Received
+from .websocket import Dialed
+
+__all__ = ['InProcess']
+
+IP = '127.0.0.1'  # of either side
+GRACE = 10.0  # seconds for the callback of a WebSocket to see that it has ended
+ROUTE = frozenset({'proxy', 'tls', 'unix'})  # what is said of a connection
+
+
+class InProcess(Handling):
+    """Gives requests to a handler, in the place of a ``Transport``.
+
+    The handler runs in the task of its client, so a cancellation and a deadline end it, and its
+    answer flows as the client reads it. What flows, and a WebSocket, has a task of its own.
+
+    Args:
+        handler: Answers; ``into`` and ``max_body`` it may have as attributes.
+        cookies: Where cookies are kept.
+    """
+
+    sockname = None
+
+    def __init__(self, handler: Handler, cookies: AbstractCookieJar) -> None:
+        super().__init__(handler, to_settings(checked(handler, {}, EXCHANGE_OPTIONS), None))
+        self._cookies = cookies
+        self._bodies: WeakSet[Body] = WeakSet()
+        self._talks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def close(self) -> None:
+        """End every body that flows, and let the callbacks of WebSockets end, at most 10 s."""
+        self._closed = True
+        for body in list(self._bodies):
+            body.close('the client was closed')
+            await body.aclose()
+        if talks := self._talks.copy():
+            await asyncio.wait(talks, timeout=GRACE)
+        for task in talks:
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
+
+    async def send(self, request: Request, *, sent: bool = False) -> Response[Any]:
+        """Have a request in normal form answered. Follows no redirect.
+
+        Raises:
+            Error: As ``Transport.send`` does. What the handler raises is a 500.
+        """
+        self._check_open()
+        request = in_pieces(request)
+        try:
+            return await supplied(self._exchange, request)
+        except Exception as error:
+            if ours := translated(error, request, sent=sent):
+                raise ours from error
+            raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectError('the client is closed')
+
+    async def _exchange(self, request: Request) -> Response[Any]:
+        target, arguments = self._outbound(request)
+        sent = Sent(arguments.get('data'))
+        sent.frame(request['method'], arguments['headers'])
+        source = None
+        try:
+            out, source = await self._answer(request, arguments['headers'], sent)
+            if sent.error is not None:
+                raise sent.error
+            response = await self._received(request, target, out, source)
+        except BaseException:
+            await (source.stop() if source else sent.aclose())
+            raise
+        if source is None:
+            await sent.aclose()
+        return response
+
+    def _outbound(self, request: Request) -> tuple[yarl.URL, dict[str, Any]]:
+        """Make of a request what would go over the wire."""
+        if not ROUTE.isdisjoint(request):
+            request = Request({key: one for key, one in request.items() if key not in ROUTE})
+        target = target_of(request['scheme'], request['host'], request['port'], request['url'])
+        arguments = arguments_of(request, target)
+        if len(self._cookies) and (kept := self._cookies.filter_cookies(target)):
+            headers = arguments['headers']
+            given = parse_cookies('; '.join(headers.getall('Cookie', ())).split(';'))
+            both = given | {name: one.coded_value for name, one in kept.items()}
+            headers['Cookie'] = '; '.join(f'{name}={one}' for name, one in sorted(both.items()))
+        return target, arguments
+
+    def _head(self, request: Request, headers: Headers) -> Request:
+        return to_head(
+            request['method'], request['url'], '1.1', headers, Asked(IP), request['scheme'], self
+        )
+
+    async def take_body(self, source: Sent, request: Request, into: str, limit: int | None) -> None:
+        """Read the body of a request into its table, or open the stream that it is to be."""
+        if into in STREAMS:
+            open_flow(Flow(source, undoing(into, request['headers'], limit)), request)
+        else:
+            await take_whole(source, request, into, limit)
+
+    async def _answer(
+        self, request: Request, headers: Headers, sent: Sent
+    ) -> tuple[Ready, Answered | None]:
+        """Ask the handler, and wait for the first part of what it answers."""
+        method = request['method']
+        try:
+            table = self._head(request, headers)
+        except Refused as refused:
+            return await ready(method, headers, refusal(refused.status)), None
+        told = partial(self.mistaken, method=method, target=table['url'], request=table)
+        try:
+            response = await self._plain(table, await taken(await self.returned(sent, table)))
+            out = await ready(method, headers, response)
+            if isinstance(out.body, bytes):
+                return out, None
+            source = Answered(out.body, sent, told)
+            await source.begin()
+        except Exception as error:
+            response = await self.failed(error, method, table['url'], table)
+            return await ready(method, headers, response), None
+        return out, source
+
+    async def _plain(self, table: Request, response: Response[Any]) -> Response[Any]:
+        """Decline a WebSocket that nobody asked for."""
+        if 'websocket' not in response:
+            return response
+        options = response['websocket']
+        await dismiss(options['callback'])
+        status, fields = declined(options, table, upgrades=False) or (426, ())
+        return to_response({'status': status, 'headers': to_pairs(fields), 'body': PHRASES[status]})
+
+    async def _received(
+        self, request: Request, target: yarl.URL, out: Ready, source: Answered | None
+    ) -> Response[Any]:
+        status, reason, headers = out.head()
+        if out.length is not None:
+            headers['Content-Length'] = str(out.length)
+        if 'Set-Cookie' in headers:
+            self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
+        limit = request.get('max_body', MAX_BODY)
+        data: bytes | Body
+        if isinstance(out.body, bytes) and not flows(request):
+            data = await _whole(out.body, headers, limit)
+        else:
+            silent = is_silent(request['method'], status)
+            data = Body(
+                headers, source or AtHand(out.body, is_empty=silent), terms_of(request, limit)
+            )
+            self._bodies.add(data)
+            if 'on_progress' in request and status < PAGES:
+                data.watch(request['on_progress'], 0 if 'body' in request else None)
+        phrase = PHRASES.get(status) if reason is None else reason
+        received = Received(status, phrase, (1, 1), headers, data, IP)
+        return response_of(received, body_of(request, received), str(target), request['method'])
+
+    async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
+        """Open a WebSocket.
+
+        Raises:
+            Error: As ``Transport.dial`` does.
+        """
+        self._check_open()
+        target, arguments = self._outbound(request)
+        asked, headers = asking(options), arguments['headers']
+        headers.update(asked)
+        table: Request = request  # if it is none that a server takes
+        try:
+            table = self._head(request, headers)
+            response = await taken(await self.returned(Sent(None), table))
+        except Exception as error:
+            response = await self.failed(error, 'GET', request['url'], table)
+        status, fields = response['status'], response['headers']
+        if 'websocket' in response:
+            status, fields = await self._granted(table, response)
+        else:
+            await discard(response)
+        try:
+            terms = agreed(options, asked, status, fields)
+        except ProtocolError as error:
+            raise ProtocolError(f'{described(request)}: {error}') from error
+        near, far = pair(terms.max_message, max_message(response['websocket']))
+        self._begin(response['websocket']['callback'], far, terms.protocol, table, response)
+        answer = {'status': status, 'reason': PHRASES[status], 'headers': fields, 'body': ''}
+        socket = Socket(near, terms.protocol, request, Response({**answer, 'url': str(target)}))
+        return near, socket, lambda: None
+
+    async def _granted(self, table: Request, response: Response[Any]) -> tuple[int, Headers]:
+        """Refuse or open a WebSocket; give status and headers of the answer."""
+        options = response['websocket']
+        if refused := declined(options, table, upgrades=True):
+            await dismiss(options['callback'])
+            return refused[0], Headers(to_pairs(refused[1]))
+        _, fields = granted(options, table)
+        kept = without_handshake(response['headers'])
+        return 101, Headers([*to_pairs(fields), *kept.items()])
+
+    def _begin(
+        self,
+        callback: Any,
+        end: Half,
+        protocol: str | None,
+        table: Request,
+        response: Response[Any],
+    ) -> None:
+        target = table['url']
+
+        async def run() -> None:
+            try:
+                try:
+                    await talk(callback, end, Socket(end, protocol, table, response))
+                finally:
+                    await dismiss(callback)
+            except Exception as error:
+                await self.mistaken(error, 'GET', target, table)
+
+        task = asyncio.create_task(run(), name='WebSocket')
+        self._talks.add(task)
+        task.add_done_callback(self._talks.discard)
+
+
+async def _whole(data: Any, headers: Headers, limit: int | None) -> bytes:
+    if data and 'Content-Encoding' in headers:
+        return await decoded(Sent(data), headers, limit)
+    if limit is not None and len(data) > limit:
+        raise BodyTooLarge('the body passed max_body')
+    whole: bytes = data
+    return whole

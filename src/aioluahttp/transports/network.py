@@ -1,0 +1,221 @@
+"""One table sent over the network by aiohttp, and the one that came back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractCookieJar
+
+from ..bodies.stream import Stream
+from ..errors import ConnectError, TableError
+from ..tables.models import Request, Response
+from . import direct, wire
+from . import session as session_module
+from .encode import (
+    MAX_BODY,
+    arguments_of,
+    body_of,
+    in_pieces,
+    reached,
+    response_of,
+    supplied,
+    target_of,
+    terms_of,
+)
+from .failures import LostConnection, StaleConnection, translated
+from .into import PAGES, flows
+from .request_body import supply_of
+from .response_body import Body, Received, Terms
+from .session import Answer, Sending, Switching, once
+
+if TYPE_CHECKING:
+    from .websocket import Dialed
+
+__all__ = ['Transport']
+
+Exchange: TypeAlias = Callable[[Request], Awaitable[Response[Any]]]
+
+
+class Transport:
+    """A pool of connections.
+
+    Args:
+        limit: Connections at once; ``None`` is no limit.
+        limit_per_host: Likewise to one origin.
+        cookies: Where cookies are kept.
+    """
+
+    _owns_connectors = True
+    _middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (once,)
+
+    def __init__(
+        self, limit: int | None, limit_per_host: int | None, cookies: AbstractCookieJar
+    ) -> None:
+        self._limits: dict[str, Any] = {'limit': limit or 0, 'limit_per_host': limit_per_host or 0}
+        self._cookies = cookies
+        # By Unix socket; those of WebSockets apart, which would keep requests from their turn.
+        self._sessions: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
+        self._bodies: WeakSet[Body] = WeakSet()  # those that come as they are read
+        self._closed = False
+
+    async def close(self) -> None:
+        """Close every connection, and make no more."""
+        self._closed = True
+        for body in list(self._bodies):
+            body.close('the client was closed')
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            await session.close()
+
+    def _session(self, request: Request, *, switches: bool = False) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ConnectError('the client is closed')
+        unix = request.get('unix')
+        if unix and (request['scheme'] == 'https' or 'proxy' in request):
+            raise TableError.of('unix', unix, 'absent for https and beside a proxy')
+        if session := self._sessions.get((unix, switches)):
+            return session
+        session = self._sessions[unix, switches] = aiohttp.ClientSession(
+            connector=self._connector(unix, switches=switches),
+            connector_owner=self._owns_connectors,
+            cookie_jar=self._cookies,
+            request_class=Sending,
+            response_class=Switching if switches else Answer,
+            middlewares=self._middlewares,
+            auto_decompress=False,  # codings undoes it: within the limit, and up to its end
+            skip_auto_headers=('Content-Type',),
+        )
+        return session
+
+    def _connector(self, unix: str | None, *, switches: bool) -> aiohttp.BaseConnector | None:
+        limits = {'limit': 0, 'force_close': True} if switches else self._limits
+        if unix is None:
+            return aiohttp.TCPConnector(**limits)
+        return aiohttp.UnixConnector(unix, **limits)
+
+    async def send(
+        self, request: Request, *, sent: bool = False, exchange: Exchange | None = None
+    ) -> Response[Any]:
+        """Send a request in normal form and read the whole response. Follows no redirect.
+
+        Args:
+            request: What to send.
+            sent: Whether it follows one that was sent, as those of redirects do.
+            exchange: What sends it once; by default ``request``'s own way.
+
+        Raises:
+            Error: Of the kinds that say what went wrong, each from aiohttp's own.
+        """
+        repeated = False
+        if exchange is None:
+            exchange, request = partial(supplied, self._try), in_pieces(request)
+        while True:
+            try:
+                return await exchange(request)
+            except StaleConnection:  # ends, for each takes a connection out of the pool
+                continue
+            except Exception as error:
+                supply = supply_of(request)
+                lost = isinstance(error, LostConnection) and error.repeatable
+                if lost and not repeated and not (supply and supply.is_spent):
+                    repeated = True
+                elif ours := translated(error, request, sent=sent or repeated):
+                    raise ours from error
+                else:
+                    raise
+
+    async def switch(self, request: Request, fields: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Send a request in normal form that asks for another protocol, on a connection of its own.
+
+        Args:
+            request: What to send.
+            fields: Headers that ask for it.
+
+        Returns:
+            The answer, whatever it is; who calls has to close it.
+
+        Raises:
+            Error: Of the kinds that say what went wrong, each from aiohttp's own.
+        """
+        try:
+            target = target_of(request['scheme'], request['host'], request['port'], request['url'])
+            arguments = arguments_of(request, target)
+            arguments['allow_redirects'] = arguments['read_until_eof'] = False
+            arguments['headers'].update(fields)
+            session = self._session(request, switches=True)
+            return await session.get(target, **arguments)
+        except Exception as error:
+            if ours := translated(error, request, sent=False):
+                raise ours from error
+            raise
+
+    async def _try(self, request: Request) -> Response[Any]:
+        """Make one try."""
+        method = request['method']
+        target = target_of(request['scheme'], request['host'], request['port'], request['url'])
+        arguments = arguments_of(request, target)
+        limit = request.get('max_body', MAX_BODY)
+        terms = terms_of(request, limit) if flows(request) else None
+        answer = await self._ask(request, target, arguments, limit, terms)
+        if isinstance(answer.data, Body):
+            self._bodies.add(answer.data)
+            if 'on_progress' in request and answer.status < PAGES:
+                answer.data.watch(request['on_progress'], 0 if 'body' in request else None)
+        return response_of(answer, body_of(request, answer), str(target), method)
+
+    async def _ask(
+        self,
+        request: Request,
+        target: yarl.URL,
+        arguments: dict[str, Any],
+        limit: int | None,
+        terms: Terms | None,
+    ) -> Received:
+        session, method = self._session(request), request['method']
+        way = direct if direct.is_open(session, method, arguments) else session_module
+        answer: Received = await way.ask(session, method, target, arguments, limit, terms)
+        return answer
+
+    async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
+        """Open a WebSocket.
+
+        Raises:
+            Error: Of the kinds that say what went wrong.
+        """
+        from .websocket import dial
+
+        return await dial(self.switch, request, options)
+
+    async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
+        """Send a request whose headers are whole, as ``passing`` does; nothing is added to it.
+
+        Args:
+            request: What to send.
+            length: Bytes of its body; None for chunks.
+
+        Returns:
+            The response; its body is a stream as it came, or with the status 101 the ``Line``.
+
+        Raises:
+            Error: As ``send`` does.
+        """
+
+        async def exchange(request: Request) -> Response[Any]:
+            origin = target_of(request['scheme'], request['host'], request['port'], '/')
+            session, arguments = self._session(request), reached(request)
+            terms = terms_of(request, None)._replace(early=True)
+            answer, line = await wire.ask(session, request, length, origin, arguments, terms)
+            body: Any = line
+            if isinstance(answer.data, Body):
+                self._bodies.add(answer.data)
+                body = Stream(answer.data, answer.headers.get('Content-Type'))
+            return response_of(
+                answer, body, str(origin.origin()) + request['url'], request['method']
+            )
+
+        return await self.send(request, exchange=exchange)

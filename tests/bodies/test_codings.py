@@ -1,0 +1,309 @@
+"""Content codings undone: to their end, within the limit, however they come."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioluahttp.bodies.codings import CHAIN, MEMBERS, STEP, Decoder, decoded, decoder_for
+from aioluahttp.errors import BodyTooLarge, ProtocolError
+from aioluahttp.headers import Headers
+
+
+def deflated(data: bytes, wbits: int) -> bytes:
+    """Compress in the container that ``wbits`` stands for."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, wbits)
+    return coder.compress(data) + coder.flush()
+
+
+def bare(data: bytes) -> bytes:
+    """Compress without a container, as some peers do for deflate."""
+    return deflated(data, -zlib.MAX_WBITS)
+
+
+def members(data: bytes) -> bytes:
+    """Compress as two gzip members with an empty one between them."""
+    return (
+        gzip.compress(data[:7], mtime=0)
+        + gzip.compress(b'', mtime=0)
+        + gzip.compress(data[7:], mtime=0)
+    )
+
+
+def stored(data: bytes) -> bytes:
+    """Wrap in zlib's format without compressing."""
+    return zlib.compress(data, 0)
+
+
+CODERS: list[tuple[str, Callable[[bytes], bytes]]] = [
+    ('gzip', gzip.compress),
+    ('x-gzip', gzip.compress),
+    ('gzip', members),
+    ('deflate', zlib.compress),
+    ('deflate', stored),
+    ('deflate', bare),
+]
+CHAINS = st.lists(st.sampled_from(CODERS), min_size=1, max_size=CHAIN)
+DATA = st.binary(max_size=200) | st.builds(
+    bytes.__mul__, st.binary(min_size=1, max_size=9), st.integers(0, 3 * STEP // 4)
+)
+SIZES = [0, 1, STEP - 1, STEP, STEP + 1, 2 * STEP, 10 * STEP, 10 * STEP + 1]
+EMPTY_BLOCKS = bytes.fromhex('1f8b08000000000000ff') + b'\0\0\0\xff\xff' * 2_000_000
+
+each_coder = pytest.mark.parametrize(('coding', 'compress'), CODERS)
+
+
+def applied(chain: list[tuple[str, Callable[[bytes], bytes]]], data: bytes) -> bytes:
+    """Apply one coding after the other."""
+    for _, compress in chain:
+        data = compress(data)
+    return data
+
+
+def undo(codings: list[str], chunks: Iterator[bytes] | list[bytes]) -> bytes:
+    """Decode a whole body without a limit."""
+    decoder = Decoder(codings, None)
+    body = b''.join(piece for chunk in chunks for piece in decoder.feed(chunk))
+    decoder.finish()
+    return body
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    """Cut into single bytes."""
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+async def arriving(*chunks: bytes) -> AsyncIterator[bytes]:
+    """Give chunks as the network does."""
+    for chunk in chunks:
+        yield chunk
+
+
+@each_coder
+@pytest.mark.parametrize('size', SIZES)
+def test_a_coding_is_undone(coding: str, compress: Callable[[bytes], bytes], size: int) -> None:
+    """A body of any size comes back, also where its size is that of a step."""
+    data = b'a' * size
+    assert data == undo([coding], [compress(data)])
+
+
+@settings(deadline=None)
+@given(CHAINS, DATA, st.lists(st.integers(1, 300), min_size=1))
+def test_how_the_bytes_arrive_does_not_matter(
+    chain: list[tuple[str, Callable[[bytes], bytes]]], data: bytes, sizes: list[int]
+) -> None:
+    """Codings on top of each other are undone in pieces, byte by byte, and as a whole."""
+    codings, coded = [coding for coding, _ in chain], applied(chain, data)
+    chunks, at = [], 0
+    while at < len(coded):
+        size = sizes[len(chunks) % len(sizes)]
+        chunks.append(coded[at : at + size])
+        at += size
+    assert data == undo(codings, [coded])
+    assert data == undo(codings, chunks)
+    assert data == undo(codings, bytewise(coded))
+
+
+@each_coder
+def test_a_body_that_is_cut_off_is_an_error(
+    coding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    """Wherever a body ends too early, and however it arrived, that is a ProtocolError."""
+    coded = compress(b'what is to come back' * 9)
+    whole = [0, len(coded)]
+    if compress is members:  # one that ends where a member does is a whole one
+        whole += [
+            len(gzip.compress(b'what is', mtime=0)),
+            len(gzip.compress(b'what is', mtime=0) * 2),
+        ]
+        whole[-1] = whole[-2] + len(gzip.compress(b'', mtime=0))
+    for end in range(len(coded)):
+        for chunks in ([coded[:end]], bytewise(coded[:end])):
+            if end in whole:
+                undo([coding], chunks)
+                continue
+            with pytest.raises(ProtocolError, match='cut off'):
+                undo([coding], chunks)
+
+
+def test_a_cut_within_any_of_several_codings_is_an_error() -> None:
+    """An inner body that is cut off is as bad as an outer one."""
+    with pytest.raises(ProtocolError, match='cut off'):
+        undo(['deflate', 'gzip'], [gzip.compress(zlib.compress(b'text')[:-1], mtime=0)])
+
+
+@each_coder
+@pytest.mark.parametrize('garbage', [b'\0', b'x', b'garbage', b'\x78\x9c' * STEP])
+@pytest.mark.parametrize('cut', [bytewise, lambda data: [data]], ids=['bytewise', 'whole'])
+def test_what_follows_the_end_is_an_error(
+    coding: str, compress: Callable[[bytes], bytes], garbage: bytes, cut: Callable[..., list[bytes]]
+) -> None:
+    """Bytes after the end of a body are a ProtocolError."""
+    with pytest.raises(ProtocolError):
+        undo([coding], cut(compress(b'text') + garbage))
+
+
+@pytest.mark.parametrize('coding', ['deflate', 'gzip'])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'not compressed',
+        b'\x08',
+        gzip.compress(b'text', mtime=0)[:-8] + bytes(8),
+        zlib.compress(b'text')[:-4] + bytes(4),
+        zlib.compressobj(zdict=b'text').flush(),
+    ],
+    ids=['text', 'a byte', 'gzip checksum', 'zlib checksum', 'dictionary'],
+)
+def test_what_is_not_compressed_so_is_an_error(coding: str, data: bytes) -> None:
+    """Bytes that are not what the coding says are a ProtocolError."""
+    with pytest.raises(ProtocolError):
+        undo([coding], [data])
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(['gzip', 'deflate']), max_size=3), st.lists(st.binary()))
+def test_no_bytes_make_decoding_fail_otherwise(codings: list[str], chunks: list[bytes]) -> None:
+    """Whatever arrives, the body comes back, or the error is one of this library's."""
+    try:
+        body = undo(codings, chunks)
+    except ProtocolError:
+        assert codings
+    else:
+        assert codings or b''.join(chunks) == body
+
+
+@settings(deadline=None)
+@given(st.sampled_from([[], *([one] for one in CODERS), [CODERS[0], CODERS[3]]]), DATA, st.data())
+def test_the_limit_holds_on_decoded_bytes(
+    chain: list[tuple[str, Callable[[bytes], bytes]]], data: bytes, draw: st.DataObject
+) -> None:
+    """A body up to the limit comes back; of one beyond it no more than the limit is given."""
+    limit = draw.draw(st.integers(0, 2 * len(data) + 1))
+    decoder = Decoder([coding for coding, _ in chain], limit)
+    given_out = b''
+    try:
+        for piece in decoder.feed(applied(chain, data)):
+            assert 0 < len(piece) <= (STEP if chain else len(data))  # what is not coded passes
+            given_out += piece
+        decoder.finish()
+    except BodyTooLarge:
+        assert len(given_out) <= limit < len(data)
+    else:
+        assert data == given_out
+        assert len(data) <= limit
+
+
+@pytest.mark.parametrize(
+    'chain',
+    [CODERS[:1], CODERS[3:4], CODERS[5:], [CODERS[0], CODERS[3]], [CODERS[0]] * 3],
+    ids=['gzip', 'zlib', 'bare', 'gzip in zlib', 'gzip thrice'],
+)
+def test_a_bomb_costs_a_few_steps_of_memory(
+    chain: list[tuple[str, Callable[[bytes], bytes]]],
+) -> None:
+    """No more is decoded at a time than the limit and a step for each coding."""
+    bomb = applied(chain, bytes(2000 * STEP))
+    decoder = Decoder([coding for coding, _ in chain], STEP)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge):
+            for _ in decoder.feed(bomb):
+                pass
+        assert tracemalloc.get_traced_memory()[1] < len(bomb) + 10 * STEP
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize('chain', [[], ['gzip'], ['gzip', 'gzip']])
+def test_what_decodes_to_nothing_is_limited_too(chain: list[str]) -> None:
+    """Blocks that are empty pass the limit before they have cost much time."""
+    decoder = Decoder(['gzip', *chain], 0)
+    coded = EMPTY_BLOCKS
+    for _ in chain:
+        coded = gzip.compress(coded, mtime=0)
+    with pytest.raises(BodyTooLarge):
+        list(decoder.feed(coded))
+
+
+def test_a_large_body_may_come_at_once() -> None:
+    """The whole of a body that does not compress is decoded without copying it at each step."""
+    coded = stored(bytes(1000 * STEP))
+    assert 1000 * STEP == len(undo(['deflate'], [coded]))
+
+
+def test_gzip_members_are_counted() -> None:
+    """A row of members is one body, up to as many as an honest peer sends."""
+    member = gzip.compress(b'a', mtime=0)
+    assert b'a' * MEMBERS == undo(['gzip'], [member * MEMBERS])
+    with pytest.raises(ProtocolError, match='after its end'):
+        undo(['gzip'], [member * (MEMBERS + 1)])
+
+
+@pytest.mark.parametrize(
+    ('fields', 'decodes'),
+    [
+        ([], False),
+        (['identity'], False),
+        ([''], False),
+        (['gzip'], True),
+        (['GZip'], True),
+        (['x-gzip'], True),
+        (['deflate', 'gzip'], True),
+        (['deflate , identity,, gzip'], True),
+        (['gzip, gzip'], True),
+        (['gzip, gzip, gzip'], False),
+        (['gzip, gzip, gzip, gzip'], False),
+        (['br'], False),
+        (['gzip, br'], False),
+        (['gzip', 'zstd'], False),
+        (['aws-chunked'], False),
+    ],
+)
+async def test_only_codings_that_are_known_are_undone(fields: list[str], decodes: bool) -> None:
+    """Unknown codings, and too many, leave the body and the headers as they came."""
+    given_headers = Headers([('Content-Encoding', field) for field in fields])
+    given_headers['Content-Length'] = '4'
+    assert decodes is bool(decoder_for(given_headers, None).stages)
+    if not decodes:
+        before = given_headers.copy()
+        assert b'text' == await decoded(arriving(b'te', b'', b'xt'), given_headers, 4)
+        assert before == given_headers
+
+
+@pytest.mark.parametrize('data', [b'', b'text'])
+async def test_headers_describe_the_body_that_there_is(data: bytes) -> None:
+    """Where codings were undone, Content-Encoding and Content-Length are gone."""
+    fields = Headers([('Content-Encoding', 'deflate'), ('Content-Encoding', 'gzip'), ('A', 'b')])
+    fields['Content-Length'] = '99'
+    coded = gzip.compress(zlib.compress(data), mtime=0)
+    assert data == await decoded(arriving(coded[:5], coded[5:]), fields, 4)
+    assert {'A': 'b'} == fields
+
+
+async def test_headers_of_no_body_stay() -> None:
+    """The answer to HEAD has no bytes to decode, and keeps the headers of the body it lacks."""
+    fields = Headers({'Content-Encoding': 'gzip', 'Content-Length': '99'})
+    assert b'' == await decoded(arriving(), fields, 0)
+    assert {'Content-Encoding': 'gzip', 'Content-Length': '99'} == fields
+
+
+@pytest.mark.parametrize(
+    ('data', 'error'),
+    [
+        (gzip.compress(b'text', mtime=0)[:-1], ProtocolError),
+        (gzip.compress(b'too long', mtime=0), BodyTooLarge),
+    ],
+)
+async def test_a_body_that_cannot_be_decoded_is_an_error(
+    data: bytes, error: type[Exception]
+) -> None:
+    """A body that is cut off or passes the limit is not given."""
+    with pytest.raises(error):
+        await decoded(arriving(data), Headers({'Content-Encoding': 'gzip'}), 4)

@@ -1,0 +1,188 @@
+"""Codings applied: what any decoder makes of them, and which a client gets."""
+
+import asyncio
+import os
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioluahttp.bodies import encoders
+from aioluahttp.bodies.encoders import ENCODERS, Coded, choose, coded, first_of
+
+LONG = os.urandom(1024) * 65  # above what is compressed without a thread
+
+
+# Decoders that are fed the bytes as they come.
+
+
+def inflated(bits):
+    """Make one of zlib's."""
+    return zlib.decompressobj(bits).decompress
+
+
+def unbrotlied():
+    """Make one of Brotli."""
+    process = first_of('brotlicffi', 'brotli').Decompressor().process
+
+    def decode(data):
+        # What it has read it gives in pieces.
+        return b''.join([process(data), *iter(lambda: process(b''), b'')])
+
+    return decode
+
+
+def unzstandard():
+    """Make one of Zstandard, with the least window that a client has to have: 8 MiB."""
+    zstd = first_of('compression.zstd', 'backports.zstd')
+    options = {zstd.DecompressionParameter.window_log_max: 23}
+    return zstd.ZstdDecompressor(options=options).decompress
+
+
+DECODERS = {
+    'gzip': lambda: inflated(16 + zlib.MAX_WBITS),
+    'deflate': lambda: inflated(zlib.MAX_WBITS),
+    'br': unbrotlied,
+    'zstd': unzstandard,
+}
+CHOICES = {
+    '': None,
+    'gzip': 'gzip',
+    'GZIP': 'gzip',
+    'x-gzip': 'gzip',
+    'x-gzip;q=0': None,
+    'identity': None,
+    'compress': None,
+    'deflate, gzip, br, zstd': 'zstd',
+    'gzip, deflate, br': 'br',
+    'deflate, gzip': 'gzip',
+    'gzip;q=0.5, deflate;q=0.6': 'deflate',
+    'gzip;q=0.001': 'gzip',
+    'gzip ; q=1.000 ,deflate\t;\tQ=1': 'gzip',
+    'gzip;q=0': None,
+    'gzip;q=0.000, *': 'zstd',
+    '*': 'zstd',
+    '*;q=0': None,
+    '*;q=0, gzip;q=0.1': 'gzip',
+    'zstd;q=0, br;q=0, *;q=0.1': 'gzip',
+    'identity, gzip': 'gzip',
+    'identity;q=0.5, gzip;q=0.2': None,
+    'identity;q=0': None,
+    'identity;q=0, *;q=0.5': 'zstd',
+    '*;q=0.9, gzip': 'gzip',
+    ', ,gzip,': 'gzip',
+    'gzip;q=2': None,
+    'gzip;q=-1': None,
+    'gzip;q=0.1234': None,
+    'gzip;q=nan': None,
+    'gzip;q=١': None,
+    'gzip;level=9': None,
+    'gzip;q=1;q=0': None,
+    'gzip deflate': None,
+    'br' + ' ' * 8000 + 'x': None,
+}
+every_coding = pytest.mark.parametrize('coding', ENCODERS)
+
+
+@pytest.mark.parametrize(('accepted', 'expected'), CHOICES.items())
+def test_the_client_says_what_it_likes(accepted, expected):
+    """The most of it, then ours; none where it does not say that it takes one (RFC 9110 12.5.3)."""
+    assert expected == choose(accepted, ('zstd', 'br', 'gzip', 'deflate'))
+
+
+@given(st.text() | st.lists(st.sampled_from([*'*,;=.019 ', 'q', 'gzip', 'identity'])).map(''.join))
+def test_any_text_is_read(accepted):
+    """A peer may send what it likes; what is chosen can be had."""
+    assert choose(accepted, ['gzip', 'br']) in (None, 'gzip', 'br')
+
+
+def test_the_best_codings_stand_first():
+    """Those that need a library are there where that is installed."""
+    names = [name for name, (_, library) in encoders.MAKERS.items() if library]
+    assert names == list(ENCODERS)
+    assert ['gzip', 'deflate'] == names[-2:]
+
+
+def test_a_library_is_the_first_that_is_installed():
+    """And none is no error."""
+    assert zlib is first_of('aioluahttp.no_such_module', 'zlib', 'json')
+    assert first_of('aioluahttp.no_such_module') is None
+
+
+@every_coding
+@settings(deadline=None)
+@given(data=st.binary(), size=st.integers(0, len(LONG)))
+def test_no_byte_of_a_body_is_changed(coding, data, size):
+    """What is compressed decompresses to the same."""
+    data += LONG[:size]
+    assert data == DECODERS[coding]()(asyncio.run(coded(data, coding)))
+
+
+@every_coding
+async def test_a_long_body_does_not_hold_the_loop(coding):
+    """A thread compresses it; a short one is there at once."""
+    for data, done in [(LONG, False), (LONG[:1000], True)]:
+        task = asyncio.create_task(coded(data, coding))
+        await asyncio.sleep(0)
+        assert done == task.done()
+        assert data == DECODERS[coding]()(await task)
+
+
+async def each(items):
+    """Give items asynchronously."""
+    for item in items:
+        yield item
+
+
+@every_coding
+@settings(deadline=None)
+@given(sizes=st.lists(st.integers(0, 5000) | st.just(len(LONG))))
+def test_a_chunk_can_be_read_as_it_comes(coding, sizes):
+    """All of it, before the next is asked for; an empty one stays empty."""
+
+    async def read():
+        chunks = [LONG[:size] for size in sizes]
+        decode, decoded = DECODERS[coding](), []
+        stream = Coded(each(chunks), bytes, coding)
+        for chunk in chunks:
+            data = await anext(stream)
+            assert bool(chunk) == bool(data)
+            decoded.append(decode(data) if data else b'')
+        assert chunks == decoded
+        assert b'' == decode(await anext(stream))
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+    asyncio.run(read())
+
+
+@every_coding
+async def test_a_mistake_of_the_iterator_is_no_end(coding):
+    """It passes as it is, and the end of the coding never comes."""
+
+    async def failing():
+        yield b'ab'
+        raise ValueError('x')
+
+    stream = Coded(failing(), bytes, coding)
+    await anext(stream)
+    with pytest.raises(ValueError, match='x'):
+        await anext(stream)
+
+
+async def test_closing_it_closes_the_iterator():
+    """Its finally runs."""
+    ended = []
+
+    async def endless():
+        try:
+            while True:
+                yield b'ab'
+        finally:
+            ended.append(True)
+
+    stream = Coded(endless(), bytes, 'gzip')
+    await anext(stream)
+    await stream.aclose()
+    assert [True] == ended

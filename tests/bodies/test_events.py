@@ -1,0 +1,391 @@
+"""Server-sent events: read as the HTML standard says, however they arrive, and written."""
+
+from __future__ import annotations
+
+import doctest
+import tracemalloc
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioluahttp.bodies import events
+from aioluahttp.bodies.events import KEYS, EventParser, encode_event, parse_events
+from aioluahttp.errors import BodyTooLarge, TableError
+from aioluahttp.types import Event, EventTable
+
+
+def feed(parser: EventParser, *chunks: bytes) -> list[Event]:
+    """Give all the events of chunks."""
+    return [event for chunk in chunks for event in parser.feed(chunk)]
+
+
+def read(stream: bytes) -> list[Event]:
+    """Read a stream that comes in one piece."""
+    return feed(EventParser(None), stream)
+
+
+def pieces(stream: bytes, sizes: list[int]) -> list[bytes]:
+    """Cut a stream into chunks of these sizes, over and over."""
+    chunks = []
+    while stream:
+        size = sizes[len(chunks) % len(sizes)]
+        chunks.append(stream[:size])
+        stream = stream[size:]
+    return chunks
+
+
+def by_the_standard(stream: bytes) -> list[dict[str, Any]]:
+    """Read a whole stream by the steps of 9.2.6 one after the other, without a thought of speed."""
+    text = stream.decode('utf-8', 'replace')
+    text = text[1:] if text[:1] == '\ufeff' else text
+    lines = text.replace('\r\n', '\n').replace('\r', '\n').split('\n')[:-1]
+    found: list[dict[str, Any]] = []
+    data = event_type = last_id = ''
+    retry = None
+    for line in lines:
+        if line == '':
+            if data != '':
+                found.append(
+                    {'event': event_type or 'message', 'data': data[:-1], 'id': last_id}
+                    | ({} if retry is None else {'retry': retry})
+                )
+                retry = None
+            data = event_type = ''
+            continue
+        if line[0] == ':':
+            continue
+        field, value = line, ''
+        if ':' in line:
+            at = line.index(':')
+            field, value = line[:at], line[at + 1 :]
+            value = value[1:] if value[:1] == ' ' else value
+        if field == 'event':
+            event_type = value
+        elif field == 'data':
+            data += value + '\n'
+        elif field == 'id' and '\0' not in value:
+            last_id = value
+        elif field == 'retry' and value and set(value) <= set('0123456789') and len(value) < 16:
+            retry = int(value)
+    return found
+
+
+def message(data: str, **others: Any) -> dict[str, Any]:
+    """Make the table of an event."""
+    return {'event': 'message', 'data': data, 'id': '', **others}
+
+
+def test_the_examples_hold() -> None:
+    """The module's doctests pass."""
+    assert 0 == doctest.testmod(events).failed
+
+
+def test_the_shape_has_the_keys_that_are_checked() -> None:
+    """What type checkers know, what is taken and what is given are the same keys."""
+    assert set(KEYS) == set(EventTable.__annotations__) == set(Event.__annotations__)
+
+
+LONG = b'x' * 2048
+
+# The streams and what they are to give come from web-platform-tests, eventsource/format-*; its
+# server ends each with a blank line where the test says nothing else.
+FORMATS: list[tuple[str, bytes, list[dict[str, Any]]]] = [
+    (
+        'bom',
+        b'\xef\xbb\xbfdata:1\n\n\xef\xbb\xbfdata:2\n\ndata:3\n\n',
+        [message('1'), message('3')],
+    ),
+    ('bom-2', b'\xef\xbb\xbf\xef\xbb\xbfdata:1\n\ndata:2\n\n', [message('2')]),
+    (
+        'comments',
+        b'data:1\r:\0\n:\r\ndata:2\n:%b\rdata:3\n:data:fail\r:%b\ndata:4\n\n' % (LONG, LONG),
+        [message('1\n2\n3\n4')],
+    ),
+    (
+        'data-before-final-empty-line',
+        b'retry:1000\ndata:test1\n\nid:test\ndata:test2',
+        [message('test1', retry=1000)],
+    ),
+    (
+        'field-data',
+        b'data:\n\ndata\ndata\n\ndata:test\n\n',
+        [message(''), message('\n'), message('test')],
+    ),
+    (
+        'field-event',
+        b'event:test\ndata:x\n\ndata:x\n\n',
+        [message('x', event='test'), message('x')],
+    ),
+    ('field-event-empty', b'event: \ndata:data\n\n', [message('data')]),
+    ('field-id-2', 'id: …\ndata: hello\n\n'.encode(), [message('hello', id='…')]),
+    (
+        'field-id-3, persists',
+        b'id: 1\ndata: 1\n\ndata: 2\n\nid: 2\ndata: 3\n\ndata: 4\n\n',
+        [message('1', id='1'), message('2', id='1'), message('3', id='2'), message('4', id='2')],
+    ),
+    (
+        'field-id-3, resets',
+        b'id: 1\ndata: 1\n\nid:\ndata: 2\n\ndata: 3\n\n',
+        [message('1', id='1'), message('2'), message('3')],
+    ),
+    (
+        'field-id-3, resets without colon',
+        b'id: 1\ndata: 1\n\nid\ndata: 2\n\ndata: 3\n\n',
+        [message('1', id='1'), message('2'), message('3')],
+    ),
+    *(
+        ('field-id-null', b'id: %b\ndata: hello\n\n' % value, [message('hello')])
+        for value in (b'\0\0', b'x\0', b'\0x', b'x\0x', b' \0')
+    ),
+    (
+        'field-parsing',
+        b'data:\0\ndata:  2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata_5\ndata:3\rdata:\r\n'
+        b' data:32\ndata:4\n\n',
+        [message('\0\n 2\n1\n3\n\n4')],
+    ),
+    ('field-retry', b'retry:3000\ndata:x\n\n', [message('x', retry=3000)]),
+    ('field-retry-bogus', b'retry:3000\nretry:1000x\ndata:x\n\n', [message('x', retry=3000)]),
+    ('field-retry-empty', b'retry\ndata:test\n\n', [message('test')]),
+    (
+        'field-unknown',
+        b'data:test\n data\ndata\nfoobar:xxx\njustsometext\n:thisisacommentyay\ndata:test\n\n',
+        [message('test\n\ntest')],
+    ),
+    ('leading-space', b'data:\ttest\rdata: \ndata:test\n\n', [message('\ttest\n\ntest')]),
+    ('newlines', b'data:test\r\ndata\ndata:test\r\n\r', [message('test\n\ntest')]),
+    ('null-character', b'data:\0\n\n', [message('\0')]),
+    ('utf-8', b'data:ok\xe2\x80\xa6\n\n', [message('ok…')]),
+]
+
+
+@pytest.mark.parametrize(
+    ('stream', 'expected'), [case[1:] for case in FORMATS], ids=[case[0] for case in FORMATS]
+)
+def test_a_stream_is_read_as_browsers_do(stream: bytes, expected: list[dict[str, Any]]) -> None:
+    """The formats that browsers are tested with give the same events, in a piece or bytewise."""
+    assert expected == read(stream)
+    assert expected == feed(EventParser(None), *pieces(stream, [1]))
+    assert expected == by_the_standard(stream)
+
+
+@pytest.mark.parametrize(
+    ('stream', 'expected'),
+    [
+        (b'data: \xff\xe2\x82\n\n', [message('\ufffd\ufffd')]),
+        (b'retry: 5\n\n: still there\n\nid: 7\n\ndata: x\n\n', [message('x', id='7', retry=5)]),
+        (b'retry: 5\ndata: x\n\ndata: y\n\n', [message('x', retry=5), message('y')]),
+        (b'retry: 007\ndata: x\n\n', [message('x', retry=7)]),
+        ('retry: ٣\ndata: x\n\n'.encode(), [message('x')]),
+        (b'retry: %b\ndata: x\n\n' % (b'9' * 5000), [message('x')]),
+        (b'retry: -1\ndata: x\n\n', [message('x')]),
+        (b'event: a\n\ndata: x\n\n', [message('x')]),
+        (b'data: x\n', []),
+        (b'\r\r\n\n\r', []),
+        (b'', []),
+    ],
+)
+def test_the_steps_of_the_standard_hold(stream: bytes, expected: list[dict[str, Any]]) -> None:
+    """No data is no event, but its id and retry last; a retry is ASCII digits alone."""
+    assert expected == read(stream) == by_the_standard(stream)
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [b'data', b'event', b'id', b'retry', b':', b' ', b'12', b'x', b'data: x\n', b'\0', b'\n']
+    )
+    | st.sampled_from([b'\r', b'\r\n', b'\n\n', b'\xef\xbb\xbf', b'\xe2\x82\xac', b'\xe2', b'\xff'])
+    | st.binary(max_size=3)
+).map(b''.join)
+SIZES = st.lists(st.integers(1, 9), min_size=1)
+
+
+@settings(deadline=None)
+@given(LINES | st.binary(), SIZES)
+def test_any_bytes_are_read_by_the_standard_however_cut(stream: bytes, sizes: list[int]) -> None:
+    """Any bytes give what the standard's own steps give, wherever they are cut."""
+    assert by_the_standard(stream) == feed(EventParser(None), *pieces(stream, sizes))
+
+
+TEXT = st.text(st.characters(codec='utf-8'))
+TABLES = st.fixed_dictionaries(
+    {'data': TEXT},
+    optional={
+        'event': TEXT.filter(lambda text: not {'\r', '\n'} & set(text)),
+        'id': TEXT.filter(lambda text: not {'\r', '\n', '\0'} & set(text)),
+        'retry': st.integers(0, 10**15 - 1),
+    },
+) | st.sampled_from([{}, {'id': 'x'}, {'retry': 5}, {'id': '', 'retry': 0}])
+
+
+@settings(deadline=None)
+@given(st.lists(TABLES), SIZES)
+def test_what_is_written_reads_back(tables: list[dict[str, Any]], sizes: list[int]) -> None:
+    """Events come back equal, line ends as line feeds, wherever the stream is cut."""
+    stream = b''.join(encode_event(table) for table in tables)
+    expected, last, retry = [], '', None
+    for table in tables:
+        last, retry = table.get('id', last), table.get('retry', retry)
+        if 'data' in table:
+            data = table['data'].replace('\r\n', '\n').replace('\r', '\n')
+            expected.append(message(data, event=table.get('event') or 'message', id=last))
+            if retry is not None:
+                expected[-1]['retry'], retry = retry, None
+    assert expected == feed(EventParser(None), *pieces(stream, sizes))
+
+
+@pytest.mark.parametrize('chunk', [b'data: x\n', b'x', b'\n', b'\r'])
+def test_a_chunk_may_be_empty(chunk: bytes) -> None:
+    """An empty chunk between the halves of a CRLF, or of anything, changes nothing."""
+    assert [message('a\nb')] == feed(
+        EventParser(), b'data: a\r', b'', b'\ndata: b\r', b'', b'', b'\n\r\n', b''
+    )
+    assert [] == feed(EventParser(), b'', chunk, b'')
+
+
+def test_the_parser_tells_what_a_client_that_connects_again_needs() -> None:
+    """The last id holds from a blank line on, retry at once; both last beyond the events."""
+    parser = EventParser()
+    assert ('', None) == (parser.id, parser.retry)
+    assert [] == feed(parser, b'id: 1\nretry: 5\n')
+    assert ('', 5) == (parser.id, parser.retry)
+    assert [message('x', id='1', retry=5)] == feed(parser, b'\ndata: x\n\n')
+    assert [] == feed(parser, b'id: 2\n\nid: 3\n')
+    assert ('2', 5) == (parser.id, parser.retry)
+
+
+@pytest.mark.parametrize(
+    'stream',
+    [
+        b'data: ' + b'x' * 50,
+        b'data: x\n' * 8,
+        b': ' + b'x' * 50,
+        b'id: ' + b'x' * 50,
+        b'x' * 51 + b'\n',
+    ],
+)
+@pytest.mark.parametrize('size', [1, 7, 1000])
+def test_an_event_beyond_the_limit_is_an_error(stream: bytes, size: int) -> None:
+    """What would be kept is limited, wherever it is cut, and the events before it are given."""
+    parser, found = EventParser(50), []
+    chunks = pieces(b'data: before\n\n' + stream, [size])
+    with pytest.raises(BodyTooLarge, match='limit of 50 bytes'):
+        found.extend(event for chunk in chunks for event in parser.feed(chunk))
+    assert [message('before')] == found
+
+
+@pytest.mark.parametrize(
+    'stream', [b': ping\n', b'data: x\n\n', b'event: x\n', b'id: x\n', b'retry: 5\n', b'\n']
+)
+def test_a_stream_has_no_limit_itself(stream: bytes) -> None:
+    """What is not kept does not count: comments for days are no event."""
+    feed(EventParser(50), *[stream] * 1000)
+
+
+@pytest.mark.parametrize('line', [b'data: ' + b'x' * 50, b': ' + b'x' * 100])
+def test_no_limit_is_none(line: bytes) -> None:
+    """None takes whatever comes."""
+    parser = EventParser(None)
+    assert [] == feed(parser, *pieces(line * 20_000, [4096]))
+
+
+def test_a_line_costs_its_own_size_however_it_comes() -> None:
+    """A long line that comes byte by byte is kept as bytes, not as a heap of objects."""
+    parser, byte = EventParser(), b'x'
+    tracemalloc.start()
+    for _ in range(50_000):
+        for _ in parser.feed(byte):
+            pytest.fail('no event')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000
+
+
+async def arriving(*chunks: bytes) -> AsyncIterator[bytes]:
+    """Give chunks as the network does."""
+    for chunk in chunks:
+        yield chunk
+
+
+async def test_chunks_become_events_as_they_come() -> None:
+    """An event is given as soon as its blank line is there."""
+    seen: list[object] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for chunk in (b'data: 1\n\ndata', b': 2\n', b'\n', b'data: 3\n'):
+            seen.append(chunk)
+            yield chunk
+
+    async for event in parse_events(chunks()):
+        seen.append(event['data'])
+    assert [b'data: 1\n\ndata', '1', b': 2\n', b'\n', '2', b'data: 3\n'] == seen
+
+
+async def test_events_off_chunks_have_the_limit() -> None:
+    """The limit is one of each event, a mebibyte by default."""
+    line = b'data: ' + b'x' * 1000 + b'\n'
+    with pytest.raises(BodyTooLarge, match='limit of 5 bytes'):
+        _ = [event async for event in parse_events(arriving(b'data: x\n\n'), limit=5)]
+    with pytest.raises(BodyTooLarge, match='limit of 1048576 bytes'):
+        _ = [event async for event in parse_events(arriving(*[line] * 1050))]
+    short = [line] * 1000 + [b'\n']
+    assert 2 == len([event async for event in parse_events(arriving(*short, *short))])
+    assert 1 == len([e async for e in parse_events(arriving(*[line] * 1050, b'\n'), limit=None)])
+
+
+@pytest.mark.parametrize(
+    ('table', 'written'),
+    [
+        ({'data': 'x'}, b'data: x\n\n'),
+        ({'data': ''}, b'data: \n\n'),
+        ({'data': 'a\r\nb\rc\nd\n'}, b'data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n'),
+        ({'data': 'a\x0bb\u2028c\x85d'}, 'data: a\x0bb\u2028c\x85d\n\n'.encode()),
+        (
+            {'retry': 10, 'id': 'é', 'data': ' x', 'event': 'tick'},
+            'event: tick\ndata:  x\nid: é\nretry: 10\n\n'.encode(),
+        ),
+        ({'data': 'x', 'event': None, 'id': None, 'retry': None}, b'data: x\n\n'),
+        ({'data': '\udcff'}, b'data: \xff\n\n'),
+        ({'id': ''}, b'id: \n\n'),
+        ({'retry': 0}, b'retry: 0\n\n'),
+        ({'data': None}, b':\n\n'),
+        ({}, b':\n\n'),
+    ],
+)
+def test_an_event_is_written_line_by_line(table: dict[str, Any], written: bytes) -> None:
+    """Each field has its line, data as many as it has itself; None is absent."""
+    before = dict(table)
+    assert written == encode_event(table)
+    assert before == table
+
+
+@pytest.mark.parametrize(
+    ('table', 'error'),
+    [
+        ('data: x', "'events' is 'data: x'; it must be tables of event, data, id, retry"),
+        ({'dat': 'x'}, "unknown key 'dat': did you mean 'data'?"),
+        ({'comment': 'x'}, "unknown key 'comment'"),
+        ({'data': {'a': 1}}, r"'data' is {'a': 1}; it must be a str, such as json.dumps makes"),
+        ({'data': b'x'}, "'data' is b'x'; it must be a str"),
+        ({'data': 'x', 'event': 5}, "'event' is 5; it must be a str"),
+        ({'data': 'x', 'event': 'a\nb'}, "'event' is 'a.nb'; it must be a str without line ends"),
+        ({'data': 'x', 'event': 'a\r'}, 'without line ends'),
+        ({'event': 'ping'}, "'data' is None; it must be a str, '' if need be"),
+        ({'data': 'x', 'id': 5}, "'id' is 5; it must be a str"),
+        ({'data': 'x', 'id': 'a\rb'}, "'id' is 'a.rb'; it must be a str without line ends"),
+        ({'data': 'x', 'id': '\n'}, 'without line ends'),
+        ({'data': 'x', 'id': 'a\0'}, 'it must be a str without NUL'),
+        ({'data': 'x', 'retry': True}, "'retry' is True; it must be milliseconds, an int from 0"),
+        ({'data': 'x', 'retry': -1}, "'retry' is -1"),
+        ({'data': 'x', 'retry': 1.5}, "'retry' is 1.5"),
+        ({'data': 'x', 'retry': '5'}, "'retry' is '5'"),
+        ({'data': 'x', 'retry': 10**15}, "'retry' is 1000000000000000"),
+        ({'data': '\ud800'}, 'text that UTF-8 can encode'),
+    ],
+)
+def test_what_is_no_event_is_refused(table: Any, error: str) -> None:
+    """The error names the key, the value and what would be right."""
+    with pytest.raises(TableError, match=error):
+        encode_event(table)

@@ -1,0 +1,143 @@
+"""Forms and multipart as tables."""
+
+import doctest
+from email import message_from_bytes
+from email.policy import HTTP
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioluahttp.bodies import forms
+from aioluahttp.bodies.forms import encode_multipart
+from aioluahttp.errors import TableError
+
+
+def parsed(kind, body):
+    """Read a multipart body with Python's own parser, as a list of tables."""
+    message = message_from_bytes(f'Content-Type: {kind}\r\n\r\n'.encode() + body, policy=HTTP)
+    return [
+        {
+            'name': part['Content-Disposition'].params['name'],
+            'filename': part.get_filename(),
+            'content_type': part['Content-Type'],
+            'body': part.get_payload(decode=True),
+        }
+        for part in message.iter_parts()
+    ]
+
+
+def test_the_examples_hold():
+    """The module's doctests pass."""
+    assert 0 == doctest.testmod(forms).failed
+
+
+def test_parts_are_written_as_browsers_write_them():
+    """A field is a bare part, a file names itself and its type."""
+    kind, body = encode_multipart(
+        [{'name': 'a', 'body': 'é'}, {'name': 'b', 'filename': 'c.bin', 'body': b'\x00\xff'}]
+    )
+    boundary = kind.removeprefix('multipart/form-data; boundary=').encode()
+    assert (
+        b'--%(b)b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xc3\xa9\r\n'
+        b'--%(b)b\r\nContent-Disposition: form-data; name="b"; filename="c.bin"\r\n'
+        b'Content-Type: application/octet-stream\r\n\r\n\x00\xff\r\n--%(b)b--\r\n'
+    ) % {b'b': boundary} == body
+
+
+WORD = st.text('abcXYZ0189 -_.é日', min_size=1).map(str.strip).filter(bool)
+PARTS = st.lists(
+    st.fixed_dictionaries(
+        {'name': WORD, 'body': st.binary() | st.text(st.characters(codec='utf-8'))},
+        optional={'filename': WORD, 'content_type': st.sampled_from(['image/png', 'text/csv'])},
+    ),
+    min_size=1,
+)
+
+
+@settings(deadline=None)
+@given(PARTS)
+def test_parts_read_back(parts):
+    """What is written is what another parser reads, byte for byte."""
+    default = {'filename': None, 'content_type': None}
+    expected = [
+        default
+        | ({'content_type': 'application/octet-stream'} if 'filename' in part else {})
+        | part
+        | {'body': part['body'].encode() if isinstance(part['body'], str) else part['body']}
+        for part in parts
+    ]
+    assert expected == parsed(*encode_multipart(parts))
+
+
+@settings(deadline=None)
+@given(PARTS)
+def test_equal_tables_make_equal_bytes(parts):
+    """The boundary comes from the content, so that nothing differs from one time to the next."""
+    assert encode_multipart(parts) == encode_multipart(dict(part) for part in parts)
+
+
+@pytest.mark.parametrize('kind', [bytes, bytearray, memoryview])
+def test_a_body_is_any_bytes(kind):
+    """Whatever is like bytes is sent as these."""
+    assert [b'x'] == [
+        part['body'] for part in parsed(*encode_multipart([{'name': 'a', 'body': kind(b'x')}]))
+    ]
+
+
+def test_a_surrogate_escape_is_its_byte():
+    """A name or a text that came as odd bytes goes out as the same bytes."""
+    _, body = encode_multipart([{'name': 'n\udcff', 'body': '\udcfe'}])
+    assert (True, True) == (b'name="n\xff"' in body, b'\r\n\r\n\xfe\r\n' in body)
+
+
+def test_a_name_cannot_break_its_line():
+    """Quotes and line ends in a name or file name are escaped (HTML, multipart/form-data)."""
+    _, body = encode_multipart([{'name': 'a"\r\nX: y', 'filename': '\n"', 'body': ''}])
+    assert b'; name="a%22%0D%0AX: y"; filename="%0A%22"\r\n' in body
+
+
+def test_no_parts_make_an_empty_body():
+    """An empty list is a body that only ends."""
+    kind, body = encode_multipart([])
+    assert b'--%b--\r\n' % kind.rpartition('=')[2].encode() == body
+
+
+PART = {'name': 'a', 'body': 'b'}
+
+
+@pytest.mark.parametrize(
+    ('parts', 'message'),
+    [
+        ('a=b', "'multipart' is 'a=b'; it must be a list of tables"),
+        (b'a=b', "'multipart' is b'a=b'; it must be a list of tables"),
+        (PART, "'multipart' is {'name': 'a', 'body': 'b'}; it must be a list of tables"),
+        (5, "'multipart' is 5; it must be a list of tables"),
+        ([('a', 'b')], "'multipart' is ('a', 'b'); it must be a list of tables"),
+        ([PART | {'file': 'x'}], "unknown key 'file': did you mean 'filename'?"),
+        ([{'body': 'b'}], "'multipart' is {'body': 'b'}; it must be tables that have a name"),
+        ([{'name': 5, 'body': 'b'}], "'multipart.name' is 5; it must be a str"),
+        ([PART | {'filename': b'x'}], "'multipart.filename' is b'x'; it must be a str"),
+        ([PART | {'filename': '\ud800'}], "'multipart.filename' is '\\ud800'; it must be text"),
+        ([PART | {'content_type': 'a/b\r\nX: y'}], 'without control characters'),
+        (
+            [PART | {'body': '\ud800'}],
+            "'multipart[a].body' is '\\ud800'; it must be text that UTF-8",
+        ),
+        ([{'name': 'a'}], "'multipart[a].body' is None; it must be a str or bytes"),
+        ([PART | {'body': 5}], "'multipart[a].body' is 5; it must be a str or bytes"),
+    ],
+)
+def test_a_malformed_part_is_refused(parts, message):
+    """The error names the key and the value and says what would be right."""
+    with pytest.raises(TableError) as caught:
+        encode_multipart(parts)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize('key', ['name', 'filename', 'content_type'])
+@pytest.mark.parametrize('wrong', ['a\0', 'a\x1bb', '\x7f'])
+def test_a_control_character_in_a_head_is_refused(key, wrong):
+    """No control character of a part's head reaches the wire but an encoded line break."""
+    with pytest.raises(TableError, match=f"'multipart.{key}' is .*without control characters"):
+        encode_multipart([{'name': 'n', 'body': '', key: wrong}])

@@ -1,0 +1,47 @@
+"""A server and its requests, shown on loopback."""
+
+import asyncio
+import sys
+
+import pytest
+
+from aioluahttp.cli.demo import demonstrate, echo
+from aioluahttp.server.listen import run_in_loop
+from aioluahttp.tables.conversion import to_request
+
+
+async def test_every_table_is_shown(capsys):
+    """Those that go, and those that come."""
+    await demonstrate()
+    output, errors = capsys.readouterr()
+    lines = output.splitlines()
+    assert lines[0].startswith('listening on http://127.0.0.1:')
+    assert ('the server is closed', '') == (lines[-1], errors)
+    for text in "'body': '<h1>Hello</h1>'", "'body': 'a table went out'", '10 in parallel':
+        assert text in output
+    squares = [line.rpartition(' ')[2] for line in lines if '/square?' in line]
+    assert [str(n * n) for n in range(10)] == squares
+
+
+@pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
+def test_it_runs_on_uvloop_where_that_is_installed(capsys, monkeypatch, loop):
+    """Else on asyncio."""
+    if loop == 'uvloop':
+        pytest.importorskip('uvloop')
+    else:
+        monkeypatch.setitem(sys.modules, 'uvloop', None)  # as if it were not installed
+    loops = set()
+
+    async def noted(table):
+        loops.add(type(asyncio.get_running_loop()).__module__.partition('.')[0])
+        return await echo(table)
+
+    monkeypatch.setattr('aioluahttp.cli.demo.echo', noted)
+    run_in_loop(demonstrate())
+    assert {loop} == loops
+
+
+async def test_what_is_not_there_is_a_404():
+    """The server of the demonstration says what it has not found."""
+    response = await echo(to_request(url='http://h/nothing?x'))
+    assert {'status': 404, 'body': 'nothing at /nothing'} == response

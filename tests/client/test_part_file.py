@@ -1,0 +1,228 @@
+"""Files that are written beside their name, and take it once they are whole."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from aioluahttp.client import part_file
+from aioluahttp.client.part_file import Part, Sink
+
+SOURCE, TARGET, TAG = 'somewhere', 'elsewhere', '"v1"'
+
+
+@pytest.fixture(params=[True, False], ids=['locks', 'none'], autouse=True)
+def locks(request, monkeypatch):
+    """Run a test twice: with locks, and as where there are none."""
+    if not request.param:
+        monkeypatch.setattr(part_file, 'fcntl', None)
+    return request.param
+
+
+@pytest.fixture
+def umask():
+    """Set a umask of some kind for the time of a test."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def make(sink, *pieces, begin=()):
+    """Open a sink, begin a part anew, and write to it."""
+    sink.open()
+    if begin:
+        sink.begin(*begin)
+    for piece in pieces:
+        sink.write(piece)
+    return sink
+
+
+def mode(path):
+    """Give the permissions of a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize('kind', [Sink, lambda path: Part(path, SOURCE)], ids=['sink', 'part'])
+@pytest.mark.usefixtures('umask')
+def test_a_file_takes_its_name_at_the_end(tmp_path, kind):
+    """With the permissions of any file that is made."""
+    path = tmp_path / 'a'
+    sink = make(kind(path), b'ab', memoryview(b'c'))
+    assert sink.is_open
+    assert not path.exists()
+    sink.keep()
+    assert (b'abc', 0o640, [path]) == (path.read_bytes(), mode(path), list(tmp_path.iterdir()))
+    assert not sink.is_open
+
+
+@pytest.mark.parametrize('kind', [Sink, lambda path: Part(path, SOURCE)], ids=['sink', 'part'])
+@pytest.mark.parametrize('permissions', [0o600, 0o444])
+def test_it_has_the_permissions_of_what_it_replaces(tmp_path, kind, permissions):
+    """From the start, so that nobody else reads what is to be kept from them."""
+    path = tmp_path / 'a'
+    path.write_bytes(b'old')
+    path.chmod(permissions)
+    sink = make(kind(path), b'new')
+    (written,) = set(tmp_path.iterdir()) - {path}
+    assert permissions | 0o200 == mode(written)
+    assert b'old' == path.read_bytes()
+    sink.keep()
+    assert (b'new', permissions) == (path.read_bytes(), mode(path))
+
+
+def test_what_is_dropped_is_gone(tmp_path):
+    """What has its name is not touched."""
+    path = tmp_path / 'a'
+    path.write_bytes(b'old')
+    make(Sink(path), b'new').drop()
+    assert [path] == list(tmp_path.iterdir())
+    assert b'old' == path.read_bytes()
+
+
+def test_a_link_stays_one(tmp_path):
+    """What it points to is replaced, as by ``open``."""
+    (tmp_path / 'there').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'there/a')
+    make(Sink(tmp_path / 'link'), b'x').keep()
+    assert (tmp_path / 'link').is_symlink()
+    assert b'x' == (tmp_path / 'there/a').read_bytes()
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    """A directory, a device or a pipe is told before there is anything to write."""
+    with pytest.raises(IsADirectoryError):
+        Sink(tmp_path).open()
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(OSError, match='Invalid argument'):
+        Sink(tmp_path / 'pipe').open()
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    """At once."""
+    for sink in (Sink(tmp_path / 'no/a'), Part(tmp_path / 'no/a', SOURCE)):
+        with pytest.raises(FileNotFoundError):
+            sink.open()
+        assert not sink.is_open
+
+
+def test_much_is_written_in_order(tmp_path):
+    """Also where it is no multiple of what is written at a time."""
+    data = os.urandom(part_file.WRITE * 2 + 1)
+    make(Sink(tmp_path / 'a'), data, memoryview(data)).keep()
+    assert data * 2 == (tmp_path / 'a').read_bytes()
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    """By the write, or at the end."""
+    sink = make(Sink(tmp_path / 'a'))
+    full = open('/dev/full', 'wb')  # noqa: SIM115
+    sink._file.close()
+    sink._file = full
+    sink.write(b'x')
+    with pytest.raises(OSError, match='No space'):
+        sink.keep()
+    sink.drop()
+    assert [] == list(tmp_path.iterdir())
+
+
+# Parts
+
+
+def test_a_part_is_gone_on_with(tmp_path):
+    """From where it was left, with the notes on it."""
+    path = tmp_path / 'a'
+    make(Part(path, SOURCE), b'ab', begin=(TARGET, TAG, 3)).drop()
+    assert {'.a.part', '.a.part.json'} == set(os.listdir(tmp_path))
+    part = make(Part(path, SOURCE))
+    assert (2, (SOURCE, TARGET, TAG, 3)) == (part.start, part.notes)
+    part.write(b'c')
+    part.keep()
+    assert (b'abc', [path]) == (path.read_bytes(), list(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize(
+    'notes',
+    [
+        None,
+        b'',
+        b'\xff',
+        b'[' * 100_000,
+        b'[]',
+        {'source': 'elsewhere'},
+        {'validator': 'W/"v1"'},
+        {'target': 5},
+        {'validator': 5},
+        {'length': 'x'},
+    ],
+    ids=lambda notes: str(notes)[:30],
+)
+def test_a_part_of_which_too_little_is_known_is_begun_anew(tmp_path, notes):
+    """So is one that is of something else."""
+    path, file = tmp_path / 'a', tmp_path / '.a.part.json'
+    make(Part(path, SOURCE), b'ab', begin=(TARGET, TAG, None)).drop()
+    if isinstance(notes, dict):
+        file.write_text(json.dumps(json.loads(file.read_text()) | notes))
+    elif notes is None:
+        file.unlink()
+    else:
+        file.write_bytes(notes)
+    part = make(Part(path, SOURCE))
+    assert (0, None) == (part.start, part.notes)
+    part.begin(TARGET, TAG, None)
+    part.write(b'x')
+    part.keep()
+    assert (b'x', [path]) == (path.read_bytes(), list(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize('begin', [(), (TARGET, None, 2), (TARGET, TAG, 2)])
+def test_a_part_that_nobody_can_go_on_with_is_gone(tmp_path, begin):
+    """Without a validator, or without a byte."""
+    make(Part(tmp_path / 'a', SOURCE), *([b'x'] if TAG not in begin else []), begin=begin).drop()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_part_has_one_writer(tmp_path, locks):
+    """Another one, of whatever process, is told."""
+    if not locks:
+        pytest.skip('there are no locks')
+    first = make(Part(tmp_path / 'a', SOURCE), b'x')
+    second = Part(tmp_path / 'a', SOURCE)
+    with pytest.raises(BlockingIOError, match='another download writes to it'):
+        second.open()
+    assert not second.is_open
+    first.keep()
+    make(second, b'y').keep()
+    assert 'y' == (tmp_path / 'a').read_text()
+
+
+def test_a_part_that_is_done_in_the_meantime_is_not_written_to(tmp_path, locks, monkeypatch):
+    """Between opening it and locking it, who had it may give it its name."""
+    if not locks:
+        pytest.skip('there are no locks')
+    first = make(Part(tmp_path / 'a', SOURCE), b'whole')
+    lock, ends = (
+        part_file._lock,
+        [lambda: make(Part(tmp_path / 'a', SOURCE), b'x').drop(), first.keep],
+    )
+
+    def lock_late(*arguments):
+        if ends:
+            ends.pop()()
+        lock(*arguments)
+
+    monkeypatch.setattr(part_file, '_lock', lock_late)
+    second = make(Part(tmp_path / 'a', SOURCE), b'other')
+    assert b'whole' == (tmp_path / 'a').read_bytes()
+    second.keep()
+    assert b'other' == (tmp_path / 'a').read_bytes()
+
+
+def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
+    """It would be another's way to a file of ours."""
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / '.a.part').symlink_to(tmp_path / 'mine')
+    with pytest.raises(OSError, match='symbolic links'):
+        Part(Path(tmp_path / 'a'), SOURCE).open()
+    assert 'mine' == (tmp_path / 'mine').read_text()

@@ -1,0 +1,282 @@
+"""The client behind ``request``: one for each event loop, closed with it."""
+
+import asyncio
+import gc
+import importlib.util
+import os
+import sys
+import threading
+import warnings
+import weakref
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.client import per_loop
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
+
+# A program that tells of anything left open: in development mode, with warnings as errors.
+PRELUDE = """
+import asyncio, logging, os, sys, threading
+import aioluahttp as http
+
+logging.getLogger('asyncio').setLevel(logging.ERROR)  # no word of slow callbacks
+CA, *URLS = sys.argv[1:]
+
+async def ask(path='/'):
+    for url in URLS:
+        response = await http.request(url=url + path, tls={'ca': CA})
+        assert (200, 'hi') == (response.status, response.body)
+"""
+
+LATE = """
+async def asking(many):
+    try:
+        yield
+    finally:
+        for _ in range(many):
+            await ask()
+        print('late')
+
+async def leave(made):
+    if made:
+        await ask()
+    global kept
+    kept = [asking(2), asking(1)]  # still open when the loop closes its generators
+    for generator in kept:
+        await anext(generator)
+"""
+
+FORK = """
+async def main():
+    await ask()
+    child = os.fork()
+    if not child:
+        asyncio.run(ask())
+        {leave}
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    await ask()
+
+asyncio.run(main())
+"""
+
+needs_uvloop = pytest.mark.skipif(not importlib.util.find_spec('uvloop'), reason='needs uvloop')
+needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+
+
+async def outcome(program, certificates, *peers):
+    """Run a program against servers; give its exit status, output and errors."""
+    # CPython 3.11 crashes where coverage traces uvloop in debug mode.
+    mode = () if 'uvloop' in program else ('-X', 'dev')
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *mode, '-W', 'error', '-c', PRELUDE + program),
+        certificates.ca,
+        *(peer.url.replace('localhost', '127.0.0.1') for peer in peers),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode, output.decode().split(), errors.decode()
+
+
+@pytest.mark.parametrize(
+    ('program', 'output', 'connections'),
+    [
+        ('asyncio.run(ask())', [], 1),
+        ('for _ in range(3): asyncio.run(ask())', [], 3),
+        ('with asyncio.Runner() as runner:\n  for _ in range(3): runner.run(ask())', [], 1),
+        pytest.param('import uvloop; uvloop.run(ask())', [], 1, marks=needs_uvloop),
+        (
+            'async def many():\n  await asyncio.gather(*(ask() for _ in range(5)))\n'
+            'asyncio.run(many())',
+            [],
+            5,
+        ),
+        (
+            'threads = [threading.Thread(target=asyncio.run, args=[ask()]) for _ in range(4)]\n'
+            'for thread in threads: thread.start()\n'
+            'for thread in threads: thread.join()',
+            [],
+            4,
+        ),
+        # A generator that asks while the loop shuts down: the client is there, or was not made.
+        (LATE + 'asyncio.run(leave(True))', ['late'] * 2, None),
+        (LATE + 'asyncio.run(leave(False))', ['late'] * 2, None),
+        pytest.param(
+            LATE + 'import uvloop; uvloop.run(leave(True))', ['late'] * 2, None, marks=needs_uvloop
+        ),
+        pytest.param(
+            LATE + 'import uvloop; uvloop.run(leave(False))', ['late'] * 2, None, marks=needs_uvloop
+        ),
+        # Both processes go on, each over its own connection, whichever way the child leaves.
+        pytest.param(FORK.format(leave='os._exit(0)'), [], 2, marks=needs_fork),
+        pytest.param(FORK.format(leave='sys.exit(0)'), [], 2, marks=needs_fork),
+        (
+            'async def main():\n  task = asyncio.create_task(ask())\n'
+            '  await asyncio.sleep(0); raise SystemExit(0)\nasyncio.run(main())',
+            [],
+            None,
+        ),
+    ],
+)
+async def test_the_end_of_a_loop_is_silent(raw_server, certificates, program, output, connections):
+    """The loop closes its client: no warning, nothing on stderr; till then connections are kept."""
+    async with raw_server(OK) as plain, raw_server(OK, tls=certificates.server) as secure:
+        assert (0, output, '') == await outcome(program, certificates, plain, secure)
+    if connections:
+        assert (connections, connections) == (plain.connections, secure.connections)
+
+
+LEAVING = """
+async def main():
+    loop = asyncio.get_running_loop()
+    async with http.Client(base_url=URLS[0]) as control:
+        slow = [asyncio.create_task(ask('/slow')) for _ in range(2)]
+        await control.request(url='/asked')
+        closing = asyncio.create_task(loop.shutdown_asyncgens())
+        while not http.client.per_loop._kept[loop].leaving:
+            await asyncio.sleep(0)
+        await ask()
+        assert not closing.done()
+        await control.request(url='/release')
+        await asyncio.gather(*slow, closing)
+        await ask()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_request_under_way_keeps_the_client_open(raw_server, certificates):
+    """A loop that shuts down waits for it; what is asked meanwhile gets a client of its own."""
+    asked, released = asyncio.Semaphore(0), asyncio.Event()
+
+    async def handler(line):
+        while True:
+            match (await line.request()).line.split()[1]:
+                case '/slow':
+                    asked.release()
+                    await released.wait()
+                case '/asked':
+                    for _ in range(2):
+                        await asked.acquire()
+                case '/release':
+                    released.set()
+            await line.send(OK)
+
+    async with raw_server(handler) as peer:
+        program = 'import aioluahttp.client.per_loop\n' + LEAVING
+        assert (0, [], '') == await outcome(program, certificates, peer)
+    assert (6, 5) == (len(peer.asked), peer.connections)
+
+
+async def test_a_loop_has_one_client(raw_server):
+    """Requests share its connections, and keep no cookies."""
+    raw = OK.replace(b'Content', b'Set-Cookie: a=b\r\nContent', 1)
+    async with raw_server(raw) as peer:
+        await http.request({'url': peer.url})
+        await http.request({'url': peer.url}, method='POST')
+        assert 'hi' == (await http.request(http.to_request(url=peer.url))).body
+    assert (1, [[], [], []]) == (peer.connections, [one.values('Cookie') for one in peer.asked])
+
+
+async def test_an_error_leaves_the_client_as_it_was(raw_server):
+    """The next request is sent over the same connection."""
+    async with raw_server(OK) as peer:
+        await http.request(url=peer.url)
+        for wrong in ({'url': peer.url, 'check': ()}, {'timeout': 0}, {'url': 'http://a.invalid'}):
+            with pytest.raises(http.Error) as caught:
+                await http.request(wrong)
+            assert wrong == caught.value.request
+        await http.request(url=peer.url)
+    assert 1 == peer.connections
+
+
+def test_a_closed_loop_is_let_go(raw_server):
+    """The first request of the next loop frees it, though its client refers to it."""
+
+    async def main():
+        async with raw_server(OK) as peer:
+            await http.request(url=peer.url)
+        return weakref.ref(asyncio.get_running_loop())
+
+    first, second = asyncio.run(main()), asyncio.run(main())
+    gc.collect()
+    assert (True, False) == (first() is None, second() is None)
+
+
+def test_loops_in_threads_leave_the_filters_of_warnings_alone():
+    """Asking a loop whether it shuts down changes them for a moment, and for one at a time."""
+
+    async def main():
+        with pytest.raises(http.TableError):
+            await http.request()
+
+    def loops():
+        for _ in range(50):
+            asyncio.run(main())
+
+    before, interval = list(warnings.filters), sys.getswitchinterval()
+    threads = [threading.Thread(target=loops) for _ in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert before == list(warnings.filters)
+
+
+async def test_a_websocket_needs_no_client():
+    """It has a connection of its own, which is closed at the end of the block."""
+
+    async def hello(socket):
+        await socket.send('hello')
+
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: {'websocket': hello}) as server,
+        http.websocket(url=server.url) as socket,
+    ):
+        assert ['hello'] == [message async for message in socket]
+
+
+async def test_what_is_passed_on_takes_no_turn_from_requests(raw_server):
+    """It has connections of its own, as many as it takes."""
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n'  # and no end
+    async with raw_server(answer) as peer:
+        request = http.to_request(url=peer.url, into='raw', timeout=9)
+        passing = [asyncio.create_task(per_loop.pass_on(request, None)) for _ in range(101)]
+        responses = await asyncio.gather(*passing)
+        assert '' == (await http.request(url=peer.url, method='HEAD')).body
+        for response in responses:
+            await response.body.close()
+
+
+def test_nothing_is_passed_on_once_the_loop_shuts_down():
+    """There is nobody to close what would be made for it."""
+    raised = []
+
+    async def late():
+        try:
+            yield
+        finally:
+            try:
+                await per_loop.pass_on(http.to_request(url='http://127.0.0.1:1', into='raw'), None)
+            except http.ConnectError as error:
+                raised.append(str(error))
+
+    async def main():
+        generator = late()
+        await anext(generator)
+        return generator  # so that the loop closes it
+
+    with asyncio.Runner() as runner:
+        generator = runner.run(main())
+    assert ['the event loop is shutting down'] == raised
+    del generator

@@ -1,0 +1,118 @@
+"""The head of a request as a table, whatever it was read with."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from aioluahttp.errors import Refused
+from aioluahttp.exchange.forwarded import NOBODY, Asked, check_trusted_proxies
+from aioluahttp.exchange.head import asked, has_body, to_head
+from aioluahttp.headers import Headers
+from aioluahttp.tables.models import Request
+
+INTERNET = SimpleNamespace(sockname=('10.0.0.1', 8080))
+CLIENT = Asked('10.0.0.9')
+UNIX = SimpleNamespace(sockname='/run/socket')
+
+
+def head(target, *, method='GET', read=INTERNET, who=CLIENT, **headers):
+    """Make the table of a request."""
+    return to_head(method, target, '1.1', Headers(headers), who, 'http', read)
+
+
+def test_all_parts_are_in_the_table():
+    """In the order of every table."""
+    assert [
+        ('method', 'GET'),
+        ('url', '/a?b'),
+        ('scheme', 'http'),
+        ('host', 'example.org'),
+        ('port', 80),
+        ('path', '/a'),
+        ('query', 'b'),
+        ('headers', {'Host': 'example.org'}),
+        ('version', '1.1'),
+        ('ip', '10.0.0.9'),
+    ] == list(head('/a?b', Host='example.org').items())
+
+
+@pytest.mark.parametrize(
+    ('target', 'method', 'url', 'host'),
+    [
+        ('//h/x', 'GET', '//h/x', 'example.org'),
+        ('http://h/x?y', 'GET', '/x?y', 'h'),
+        ('https://h:81', 'GET', '/', 'h:81'),
+        ('*', 'OPTIONS', '*', 'example.org'),
+    ],
+)
+def test_a_target_becomes_origin_form(target, method, url, host):
+    """The authority of an absolute one becomes Host (RFC 9112 3.2.2)."""
+    table = head(target, method=method, Host='example.org')
+    assert (url, host) == (table.url, table.headers['Host'])
+    assert 'http' == table.scheme
+
+
+@pytest.mark.parametrize(
+    ('target', 'method', 'status'),
+    [
+        ('h:1', 'CONNECT', 501),
+        ('/a#b', 'GET', 400),
+        ('*', 'GET', 400),
+        ('a', 'GET', 400),
+        ('ftp://h/', 'GET', 400),
+        ('http:///', 'GET', 400),
+    ],
+)
+def test_any_other_target_is_refused(target, method, status):
+    """With what the status says."""
+    with pytest.raises(Refused) as caught:
+        head(target, method=method)
+    assert status == caught.value.status
+
+
+@pytest.mark.parametrize('host', ['a b', 'h:99999', 'u@h'])
+def test_a_bad_host_is_refused(host):
+    """It names no host and port."""
+    with pytest.raises(Refused):
+        head('/', Host=host)
+
+
+@pytest.mark.parametrize(
+    ('read', 'expected'), [(INTERNET, ('10.0.0.1', 8080)), (UNIX, ('localhost', 80))]
+)
+def test_without_a_host_it_is_that_of_the_socket(read, expected):
+    """HTTP/1.0 may have none."""
+    table = head('/', read=read)
+    assert expected == (table.host, table.port)
+
+
+def test_a_trusted_proxy_says_who_asked():
+    """For what, and by which scheme, too; others are not heard."""
+    headers = Headers({'X-Forwarded-For': '1.2.3.4', 'X-Forwarded-Proto': 'https'})
+    trusted = check_trusted_proxies(['10.0.0.0/8'])
+    who = asked('10.0.0.9', headers, trusted)
+    assert ('1.2.3.4', 'https', 443) == tuple(
+        map(head('/', who=who, Host='h').get, ('ip', 'scheme', 'port'))
+    )
+    assert Asked('10.0.0.9') == asked('10.0.0.9', headers, NOBODY)
+    with pytest.raises(Refused):
+        asked('10.0.0.9', Headers({'Forwarded': '"'}), trusted)
+
+
+def test_the_client_of_a_unix_socket_has_no_address():
+    """The key is absent then."""
+    assert 'ip' not in head('/', who=Asked(None))
+
+
+@pytest.mark.parametrize(
+    ('method', 'headers', 'expected'),
+    [
+        ('GET', {}, False),
+        ('POST', {}, True),
+        ('GET', {'Content-Length': '0'}, True),
+        ('PUT', {'Transfer-Encoding': 'chunked'}, True),
+    ],
+)
+def test_a_body_is_announced_or_that_of_a_post(method, headers, expected):
+    """By its framing."""
+    assert expected is has_body(Request(method=method, headers=Headers(headers)))

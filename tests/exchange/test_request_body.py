@@ -1,0 +1,93 @@
+"""Bodies of requests, off any parts."""
+
+import zlib
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.errors import Refused
+from aioluahttp.exchange.request_body import Flow, open_flow, take_whole, undoing
+from aioluahttp.headers import Headers
+from aioluahttp.tables.models import Request
+
+
+async def parts(*data):
+    """Give these, or raise them."""
+    for one in data:
+        if isinstance(one, Exception):
+            raise one
+        yield one
+
+
+def to_request(**headers):
+    """Make a request with these headers."""
+    return Request(headers=Headers({name.replace('_', '-'): one for name, one in headers.items()}))
+
+
+async def take(*data, into='text', limit=10, **headers):
+    """Take a body whole, or open it and read it to its end."""
+    request = to_request(**headers)
+    if into in ('text', 'json'):
+        await take_whole(parts(*data), request, into, limit)
+        return request.body
+    open_flow(Flow(parts(*data), undoing(into, request.headers, limit)), request)
+    return (await request.body.read()).decode('latin-1')
+
+
+WAYS = ('text', 'stream')
+ZIPPED = zlib.compress(b'x' * 10)
+
+
+@pytest.mark.parametrize('into', WAYS)
+async def test_a_body_is_what_its_parts_are(into):
+    """Up to the limit; without one, any."""
+    assert 'abcdef' == await take(b'abc', b'def', into=into)
+    assert 'x' * 20 == await take(b'x' * 20, into=into, limit=None, Content_Length='20')
+
+
+@pytest.mark.parametrize('into', WAYS)
+async def test_a_coding_is_undone(into):
+    """The limit is for what comes of it, not for what it says to be."""
+    headers = {'Content_Encoding': 'deflate', 'Content_Length': '9999'}
+    assert 'x' * 10 == await take(ZIPPED, into=into, **headers)
+
+
+async def test_what_is_raw_is_left_alone():
+    """And its headers, too."""
+    request = to_request(Content_Encoding='deflate')
+    open_flow(Flow(parts(ZIPPED), undoing('raw', request.headers, None)), request)
+    assert (ZIPPED, 'deflate') == (await request.body.read(), request.headers['Content-Encoding'])
+
+
+FAULTS = [
+    ((b'x' * 11,), {}, 413, http.BodyTooLarge),
+    ((TimeoutError('late'),), {}, 408, http.TimedOut),
+    ((ConnectionResetError('left'),), {}, 400, http.ProtocolError),
+    ((ZIPPED[:-1],), {'Content_Encoding': 'deflate'}, 400, http.ProtocolError),
+]
+
+
+@pytest.mark.parametrize(('data', 'headers', 'status', 'kind'), FAULTS)
+async def test_a_fault_of_the_client_has_its_status(data, headers, status, kind):
+    """As the refusal, or as the cause of what a reader gets."""
+    with pytest.raises(Refused) as caught:
+        await take(*data, **headers)
+    assert status == caught.value.status
+    with pytest.raises(kind) as caught:
+        await take(*data, into='stream', **headers)
+    assert status == caught.value.__cause__.status
+
+
+@pytest.mark.parametrize('into', WAYS)
+async def test_a_length_above_the_limit_is_not_waited_for(into):
+    """Nothing is read."""
+    with pytest.raises(Refused) as caught:
+        await take(AssertionError(), into=into, Content_Length='11')
+    assert 413 == caught.value.status
+
+
+async def test_what_is_no_json_is_refused():
+    """With a 400."""
+    assert [1] == await take(b'[1]', into='json')
+    with pytest.raises(Refused):
+        await take(b'[', into='json')

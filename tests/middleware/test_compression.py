@@ -1,0 +1,474 @@
+"""Answers compressed for those who take them so: as tables, and to real clients."""
+
+import asyncio
+import gzip
+import json
+import os
+import shutil
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.bodies.encoders import ENCODERS
+from aioluahttp.middleware.compression import describe, is_compressible, vary, weaken
+
+TEXT = 'Grüße und mehr ' * 1000
+BROWSER = 'gzip, deflate, br, zstd'  # as Chromium and Firefox send it over TLS
+HTML = {'Content-Type': 'text/html'}
+FEATURES = {
+    'gzip': b' libz',
+    'deflate': b' libz',
+    'br': b' brotli',
+    'zstd': b' zstd',
+}  # curl's words
+
+
+def asking(accepted='gzip', **fields):
+    """Make a request, as a server gives one."""
+    return http.to_request({'host': 'h', 'headers': {'Accept-Encoding': accepted}} | fields)
+
+
+async def answer_to(request, table, **options):
+    """Give what a handler that answers with a table answers once it is compressed."""
+    return await http.compress(lambda request: table, **options)(request)
+
+
+async def each(*chunks):
+    """Give chunks asynchronously."""
+    for chunk in chunks:
+        yield chunk
+
+
+# The rules
+
+
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'text/html',
+        'TEXT/Plain ; charset=utf-8',
+        'text/event-stream',
+        'application/json',
+        'application/problem+json; charset=utf-8',
+        'application/javascript',
+        'application/xhtml+xml',
+        'application/wasm',
+        'image/svg+xml',
+        'font/ttf',
+    ],
+)
+def test_text_and_what_is_like_it_is_compressed(kind):
+    """By the type that is said."""
+    assert is_compressible(200, http.Headers({'Content-Type': kind}), 10, 10)
+
+
+@pytest.mark.parametrize(
+    'kind',
+    [
+        '',
+        'text',
+        'image/png',
+        'image/jpeg',
+        'video/mp4',
+        'audio/ogg',
+        'font/woff2',
+        'application/zip',
+        'application/gzip',
+        'application/octet-stream',
+        'application/pdf',
+        'application/jsonish',
+        'multipart/form-data; boundary=text/html',
+    ],
+)
+def test_what_is_compressed_by_itself_is_left_alone(kind):
+    """So is what does not say what it is."""
+    assert not is_compressible(200, http.Headers({'Content-Type': kind}), 10, 10)
+
+
+@pytest.mark.parametrize(
+    ('status', 'headers', 'size'),
+    [
+        (200, {}, 9),
+        (204, {}, 10),
+        (205, {}, 10),
+        (206, {}, 10),
+        (416, {'Content-Range': 'bytes */10'}, 10),
+        (200, {'content-encoding': 'gzip'}, 10),
+        (200, {'Content-Encoding': 'identity'}, 10),
+        (200, {'Cache-Control': 'no-transform'}, 10),
+        (200, {'Cache-Control': ['max-age=5', 'private, No-Transform']}, 10),
+        (200, {'Content-Digest': 'sha-256=:x:'}, 10),
+        (200, {'Repr-Digest': 'sha-256=:x:'}, 10),
+    ],
+)
+def test_what_is_short_or_fixed_is_left_alone(status, headers, size):
+    """A part, a body that is coded or that may not be, and one of which there is a digest."""
+    given = http.to_response({'status': 200, 'headers': HTML | headers}).headers
+    assert not is_compressible(status, given, size, 10)
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        ([], ['Accept-Encoding']),
+        (['Cookie'], ['Cookie, Accept-Encoding']),
+        (['Cookie', 'Accept'], ['Cookie,Accept, Accept-Encoding']),
+        (['accept-encoding'], ['accept-encoding']),
+        (['Cookie', 'Accept , Accept-Encoding'], ['Cookie', 'Accept , Accept-Encoding']),
+        (['*'], ['*']),
+    ],
+)
+def test_vary_is_added_to_what_is_there(given, expected):
+    """Once, and not to a star, which says more."""
+    headers = http.Headers([('Vary', value) for value in given])
+    vary(headers)
+    assert expected == headers.getall('Vary')
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'), [('"x"', 'W/"x"'), ('W/"x"', 'W/"x"'), (None, None), ('x', 'x')]
+)
+def test_a_strong_etag_becomes_weak(given, expected):
+    """For the bytes of each coding are others (RFC 9110 8.8.3.3)."""
+    headers = http.Headers({} if given is None else {'ETag': given})
+    weaken(headers)
+    assert expected == headers.get('ETag')
+
+
+def test_the_headers_tell_of_the_coded_body():
+    """And no more of the one that was; all else stays."""
+    headers = http.Headers(
+        HTML | {'Content-Length': '9', 'Accept-Ranges': 'bytes', 'ETag': '"x"', 'A': 'b'}
+    )
+    describe(headers, 'br')
+    assert headers == HTML | {
+        'ETag': 'W/"x"',
+        'A': 'b',
+        'Content-Encoding': 'br',
+        'Vary': 'Accept-Encoding',
+    }
+
+
+# A table in, a table out
+
+
+@pytest.mark.parametrize(
+    ('table', 'kind', 'body'),
+    [
+        ({'body': TEXT}, 'text/plain; charset=utf-8', TEXT.encode()),
+        ({'body': TEXT, 'headers': HTML}, 'text/html; charset=utf-8', TEXT.encode()),
+        (
+            {'body': TEXT, 'headers': {'Content-Type': 'text/html; charset=latin1'}},
+            'text/html; charset=latin1',
+            TEXT.encode('latin1'),
+        ),
+        ({'body': b'\xff' * 2000, 'headers': HTML}, 'text/html', b'\xff' * 2000),
+        ({'json': [TEXT]}, 'application/json', json.dumps([TEXT]).encode()),
+    ],
+)
+async def test_a_body_is_compressed_as_it_would_be_sent(table, kind, body):
+    """Text by the text rule, which also says the type. The handler's table stays as it was."""
+    table = {'status': 201, **table}
+    before = table | {'headers': dict(table.get('headers', {}))}
+    response = await answer_to(asking(BROWSER, method='POST'), table, codings=['gzip'])
+    assert before == table | {'headers': dict(table.get('headers', {}))}
+    assert isinstance(response, http.Response)
+    assert (201, body) == (response.status, gzip.decompress(response.body))
+    assert response.headers == {
+        'Content-Type': kind,
+        'Content-Encoding': 'gzip',
+        'Vary': 'Accept-Encoding',
+    }
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        {'body': 'x' * 1023},
+        {'body': ''},
+        {'body': os.urandom(9999)},
+        {'body': Path('a.txt'), 'headers': HTML},
+        {'body': each(b'x')},
+        {'body': each(b'x'), 'headers': HTML | {'Content-Length': 1023}},
+        {'body': each(b'x'), 'headers': HTML | {'Content-Length': 'what the server refuses'}},
+        {'body': TEXT, 'headers': {'Content-Encoding': 'br'}},
+        {'status': 101, 'websocket': print},
+        http.Response(status=200, headers=http.Headers(HTML), body={'a': 'JSON that was read'}),
+    ],
+    ids=lambda table: str(table)[:50],
+)
+@pytest.mark.parametrize('method', ['GET', 'HEAD'])
+async def test_what_is_left_alone_is_only_normalised(table, method):
+    """Nothing is added to it either."""
+    table = table if isinstance(table, http.Response) else {'status': 200, **table}
+    response = await answer_to(asking(method=method), table)
+    assert http.to_response(table) == response
+
+
+@pytest.mark.parametrize('accepted', ['', 'identity', 'gzip;q=0', 'compress'])
+async def test_who_does_not_take_it_gets_it_as_it_is(accepted):
+    """Caches hear that others may."""
+    table = {'status': 200, 'body': TEXT, 'headers': HTML | {'ETag': '"x"'}}
+    response = await answer_to(asking(accepted), table)
+    assert TEXT == response.body
+    assert response.headers == HTML | {'ETag': '"x"', 'Vary': 'Accept-Encoding'}
+
+
+@pytest.mark.parametrize(('accepted', 'etag'), [('gzip', 'W/"x"'), ('', '"x"')])
+async def test_not_modified_says_what_the_answer_said(accepted, etag):
+    """The ETag and Vary that came with what the client has (RFC 9110 15.4.5)."""
+    response = await answer_to(asking(accepted), {'status': 304, 'headers': {'ETag': '"x"'}})
+    assert {'ETag': etag, 'Vary': 'Accept-Encoding'} == response.headers
+
+
+@pytest.mark.parametrize(
+    ('table', 'coding'),
+    [
+        ({'body': TEXT}, 'gzip'),
+        ({'headers': HTML | {'Content-Length': 1024}}, 'gzip'),
+        ({'headers': HTML | {'Content-Length': 1023}}, None),
+        ({'headers': HTML}, None),
+        ({'headers': HTML, 'body': each()}, 'gzip'),
+    ],
+)
+async def test_head_says_what_get_would_but_the_length(wire, table, coding):
+    """That would only be known if it were compressed (RFC 9110 9.3.2)."""
+    handler = http.compress(lambda request: {'status': 200, **table})
+    async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
+        client.ask('HEAD /', 'Accept-Encoding: gzip')
+        status, headers, _ = await client.answer(silent=True)
+        assert (200, coding) == (status, headers.get('Content-Encoding'))
+        assert ('Content-Length' in headers) == ('1023' in str(table))
+        assert (coding is not None) == ('Vary' in headers)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'minimum_size': -1}, "'minimum_size' is -1; it must be an int of 0 or more"),
+        ({'minimum_size': None}, "'minimum_size' is None"),
+        ({'codings': 'gzip'}, "'codings' is 'gzip'; it must be a list of text"),
+        ({'codings': []}, "'codings' is "),
+        ({'codings': ['gzip', 'lzma']}, "'codings' is .*; it must be some of .*gzip, deflate"),
+    ],
+)
+def test_an_option_is_looked_at_when_the_handler_is_made(options, message):
+    """The message says what would be right."""
+    with pytest.raises(http.TableError, match=message):
+        http.compress(print, **options)
+
+
+async def test_any_size_may_be_the_least():
+    """But an empty body stays one."""
+    for body, coding in [('x', 'gzip'), ('', None)]:
+        response = await answer_to(asking(), {'status': 200, 'body': body}, minimum_size=0)
+        assert coding == response.headers.get('Content-Encoding')
+
+
+async def test_the_codings_are_those_given_and_the_first_is_the_best():
+    """Where the client likes them as much."""
+    response = await answer_to(
+        asking(BROWSER), {'status': 200, 'body': TEXT}, codings=('deflate', 'gzip')
+    )
+    assert TEXT.encode() == zlib.decompress(response.body)
+
+
+async def test_listen_reads_what_the_handler_carries():
+    """Such as what becomes of the bodies of requests."""
+
+    async def handler(request):
+        return {'status': 200, 'body': type(request.body).__name__}
+
+    handler.into = 'bytes'
+    async with http.listen('127.0.0.1', 0, http.compress(handler)) as server:
+        assert 'bytes' == (await http.request(method='POST', url=server.url, body='x')).body
+
+
+# Real clients
+
+
+async def curl(*arguments):
+    """Run curl; give its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        'curl', '-s', *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return process.returncode, out
+
+
+@pytest.mark.skipif(not shutil.which('curl'), reason='there is no curl here')
+@pytest.mark.parametrize('coding', ENCODERS)
+@pytest.mark.parametrize('flows', [False, True])
+async def test_curl_reads_it(coding, flows):
+    """Each coding, whole and in chunks, and what it would ask for by itself."""
+    if FEATURES[coding] not in (await curl('--version'))[1]:
+        pytest.skip(f'this curl has no {coding}')
+
+    def handler(request):
+        headers = {'Content-Type': 'text/plain'}
+        return {'status': 200, 'headers': headers, 'body': each(TEXT, '', TEXT) if flows else TEXT}
+
+    expected = TEXT.encode() * (2 if flows else 1)
+    async with http.listen('127.0.0.1', 0, http.compress(handler)) as server:
+        asked = ('-H', f'Accept-Encoding: {coding}', '--compressed')
+        assert (0, expected) == await curl(*asked, server.url)
+        head = (await curl(*asked, '-o', os.devnull, '-D', '-', server.url))[1]
+        assert f'\r\nContent-Encoding: {coding}\r\n'.encode() in head
+        assert b'\r\nContent-Type: text/plain; charset=utf-8\r\n' in head
+        assert (0, expected) == await curl('--compressed', server.url)
+        assert (0, expected) == await curl('--compressed', '--http1.0', server.url)
+        assert (0, expected) == await curl(server.url)
+
+
+async def test_a_browser_gets_the_best():
+    """And our client, which takes gzip, what it can read."""
+    handler = http.compress(lambda request: {'status': 200, 'json': [TEXT]})
+    async with http.listen('127.0.0.1', 0, handler) as server:
+        headers = {'Accept-Encoding': BROWSER}
+        response = await http.request(url=server.url, headers=headers, into='raw')
+        async with response.body:
+            assert next(iter(ENCODERS)) == response.headers['Content-Encoding']
+        response = await http.request(url=server.url, into='json')
+        assert [TEXT] == response.body
+
+
+async def test_events_come_one_by_one():
+    """Compressed, and each is there before the next is asked for."""
+    events = asyncio.Queue()
+
+    async def told():
+        while (event := await events.get()) is not None:
+            yield event
+
+    handler = http.compress(lambda request: {'status': 200, 'events': told()})
+    async with http.listen('127.0.0.1', 0, handler) as server:
+        events.put_nowait({})
+        response = await http.request(asking('gzip', url=server.url, into='raw'))
+        assert 'gzip' == response.headers['Content-Encoding']
+        decode = zlib.decompressobj(31).decompress
+        async with response.body as stream:
+            text = decode(await anext(stream))
+            for number in '012':
+                events.put_nowait({'data': number})
+                while not text.endswith(b'\n\n') or number.encode() not in text:
+                    text += decode(await anext(stream))
+            assert b':\n\ndata: 0\n\ndata: 1\n\ndata: 2\n\n' == text
+            events.put_nowait(None)
+            assert b'' == b''.join([decode(chunk) async for chunk in stream])
+
+
+async def noise(closed, sizes):
+    """Give without end what no coding makes shorter, and note its sizes and its own end."""
+    try:
+        while True:
+            sizes.append(65536)
+            yield os.urandom(65536)
+    finally:
+        closed.set()
+
+
+def noisy():
+    """Make a handler of it, and what it notes."""
+    closed, sizes = asyncio.Event(), []
+    table = {'status': 200, 'headers': HTML, 'body': noise(closed, sizes)}
+    return http.compress(lambda request: table), closed, sizes
+
+
+@pytest.mark.parametrize('coding', ENCODERS)
+async def test_who_does_not_read_is_given_no_more_and_cut_off(wire, coding):
+    """What waits is what the sockets hold; then the iterator is closed, and that is no mistake."""
+    handler, closed, sizes = noisy()
+    async with http.listen('127.0.0.1', 0, handler, body_timeout=0.2) as server:
+        async with wire(server) as client:
+            client.ask('GET /', f'Accept-Encoding: {coding}')
+            await closed.wait()
+        assert sum(sizes) < 20_000_000
+        assert 0 == server.stats['errors']
+
+
+async def test_memory_stays_flat(wire):
+    """However long the body is."""
+    async with http.listen('127.0.0.1', 0, noisy()[0]) as server, wire(server) as client:
+        client.ask('GET /', 'Accept-Encoding: gzip')
+        await client.reader.readexactly(1 << 20)
+        tracemalloc.start()
+        try:
+            for _ in range(32):
+                await client.reader.readexactly(1 << 20)
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
+
+
+async def test_who_leaves_closes_the_iterator(wire):
+    """Where it waits; a thread that still compresses for it comes to its end."""
+    handler, closed, _ = noisy()
+    async with http.listen('127.0.0.1', 0, handler) as server:
+        async with wire(server) as client:
+            client.ask('GET /', 'Accept-Encoding: gzip')
+            await client.reader.readuntil(b'\r\n\r\n')
+        await closed.wait()
+        assert 0 == server.stats['errors']
+
+
+@pytest.mark.parametrize(('chunks', 'outcome'), [((), 500), (('ab',), http.ProtocolError)])
+async def test_a_mistake_of_the_iterator_is_told_as_ever(caplog, chunks, outcome):
+    """Before the first chunk it is a plain 500; after it nobody takes half a body for a whole."""
+
+    async def failing():
+        for chunk in chunks:
+            yield chunk
+        raise ValueError('x')
+
+    told = []
+    handler = http.compress(lambda request: {'status': 200, 'headers': HTML, 'body': failing()})
+    async with http.listen(
+        '127.0.0.1', 0, handler, lambda error, request: told.append(error)
+    ) as server:
+        if outcome == 500:
+            response = await http.request(url=server.url)
+            assert 500 == response.status
+            assert 'Content-Encoding' not in response.headers
+        else:
+            with pytest.raises(outcome):
+                await http.request(url=server.url)
+    assert [ValueError] == list(map(type, told))
+    assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
+
+
+# On the other side
+
+
+async def test_what_a_relay_streams_is_compressed():
+    """Though a length was given with it; what comes compressed goes on as it is."""
+
+    def backend(request):
+        return {'status': 200, 'headers': HTML | {'Content-Length': 2000}, 'body': each('x' * 2000)}
+
+    async with http.listen('127.0.0.1', 0, backend) as behind:
+
+        async def relay(request):
+            return await http.request(url=behind.url, into='stream')
+
+        async with (
+            http.listen('127.0.0.1', 0, http.compress(relay)) as front,
+            http.listen('127.0.0.1', 0, http.compress(http.compress(relay))) as twice,
+        ):
+            for server in (front, twice):
+                response = await http.request(url=server.url, into='raw')
+                assert ['gzip'] == response.headers.getall('Content-Encoding')
+                assert 'Content-Length' not in response.headers
+                assert b'x' * 2000 == gzip.decompress(await response.body.read())
+
+
+async def test_around_request_it_does_what_the_table_asks():
+    """Any table will do. One that asks for nothing gets what came."""
+    send = http.compress(http.request)
+    async with http.listen('127.0.0.1', 0, lambda request: {'status': 200, 'body': TEXT}) as server:
+        response = await send({'url': server.url})
+        assert (TEXT, 'Accept-Encoding') == (response.body, response.headers['Vary'])
+        response = await send(asking(url=server.url))
+        assert TEXT.encode() == gzip.decompress(response.body)

@@ -1,0 +1,245 @@
+"""The contract of tables as code."""
+
+import doctest
+from pathlib import Path
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.bodies.stream import Stream
+from aioluahttp.middleware import linting
+from aioluahttp.middleware.linting import lint
+
+NORMAL = http.to_request(url='http://h:8080/a?b=c', headers={'A': 'b'})
+
+
+async def chunks():
+    """Give a chunk."""
+    yield b'x'
+
+
+def given(status=200, body='', **fields):
+    """Make a response in normal form."""
+    return http.Response(status=status, headers=http.Headers(), body=body, **fields)
+
+
+def test_the_example_holds():
+    """The module's doctests pass."""
+    assert 0 == doctest.testmod(linting, optionflags=doctest.ELLIPSIS).failed
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        ({'method': 'get'}, "'method' is 'get'; it must be 'GET', in normal form"),
+        ({'port': '8080'}, "'port' is '8080'; it must be 8080, in normal form"),
+        ({'url': 'http://h:8080/a?b=c'}, "'url' is 'http://h:8080/a?b=c'; it must be '/a?b=c'"),
+        ({'url': '/x?b=c'}, "'path' is '/a'; it must be '/x', in normal form"),
+        ({'headers': {'A': 'b'}}, "'headers' is ***; it must be Headers"),
+        ({'headers': [('Cookie', 'secret')]}, "'headers' is ***; it must be Headers"),
+        ({'host': None}, "'host' is missing; give a host"),
+        ({'path': None}, "'path' is None; it must be '/a', in normal form"),
+        ({'bearer': 'secret'}, "'bearer' is what is written; given are body and headers"),
+        ({'json': 5}, "'json' is what is written; given are body and headers"),
+        ({'query': {'b': 'c'}}, "'query' is {'b': 'c'}; it must be 'b=c', in normal form"),
+        ({'body': bytearray(b'x')}, "'body' is bytearray(b'x'); it must be b'x', in normal form"),
+        ({'timout': 5}, "unknown key 'timout': did you mean 'timeout'?"),
+        ({'timeout': -1}, "'timeout' is -1; it must be a number of seconds"),
+        ({'into': 'txt'}, "'into' is 'txt'; it must be one of"),
+    ],
+    ids=str,
+)
+async def test_what_a_handler_is_given_is_held_to_the_normal_form(wrong, message):
+    """The error names the handler, the key, and what would be right; it tells no secret."""
+
+    async def handler(request):
+        raise AssertionError
+
+    with pytest.raises(http.TableError) as caught:
+        await lint(handler)(http.Request({**NORMAL, **wrong}))
+    text = str(caught.value)
+    assert text.startswith(f'{handler.__qualname__} is given no request: ')
+    assert (True, False) == (message in text, 'secret' in text)
+
+
+async def test_a_key_that_every_request_has_is_missed():
+    """Though it could be made of the others."""
+    for key in ('method', 'url', 'scheme', 'port', 'path', 'query', 'headers'):
+        request = NORMAL.copy()
+        del request[key]
+        with pytest.raises(http.TableError) as caught:
+            await lint(given)(request)
+        assert "' is missing; it must be" in str(caught.value) or "'query' is 'b=c'" in str(
+            caught.value
+        )
+
+
+@pytest.mark.parametrize(
+    ('answer', 'message'),
+    [
+        ({}, "'status' is missing; give one"),
+        ({'stauts': 200}, "unknown key 'stauts': did you mean 'status'?"),
+        ({'status': '200'}, "'status' is '200'; it must be an int from 200 to 599"),
+        ({'status': 99}, "'status' is 99"),
+        ({'status': True}, "'status' is True"),
+        ({'status': 200, 'body': 5}, "'body' is 5; it must be a str or bytes"),
+        ({'status': 200, 'body': 'x', 'json': 5}, "'body' and 'json' exclude each other"),
+        ({'status': 200, 'headers': {'A': 'b\nc'}}, "'headers[A]' is 'b\\nc'; it must be free of"),
+        ('text', "'response' is 'text'; it must be a table"),
+        (None, "'response' is None"),
+        (http.Response(status=200, headers=http.Headers()), "'body' is missing; it must be ''"),
+        (http.Response(status=200, body='x'), "'headers' is missing; it must be Headers"),
+        (http.Response(status=200, headers={}, body='x'), "'headers' is ***; it must be Headers"),
+        (http.Response(status=200, json=5), "'json' is what is written; given are body and"),
+        (given(body={'a': 1}), "'body' is {'a': 1}; it must be a str, bytes, an iterator or a"),
+        (given(body=5), "'body' is 5; it must be"),
+    ],
+    ids=str,
+)
+async def test_what_a_handler_returns_is_held_to_the_contract(answer, message):
+    """Likewise, whether it is written or given."""
+
+    async def handler(request):
+        return answer
+
+    with pytest.raises(http.TableError) as caught:
+        await lint(handler)(NORMAL)
+    text = str(caught.value)
+    assert text.startswith(f'{handler.__qualname__} returns no response: ')
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ('into', 'body', 'message'),
+    [
+        ('text', b'x', "'body' is b'x'; it must be a str for into='text'"),
+        ('bytes', 'x', "'body' is 'x'; it must be bytes for into='bytes'"),
+        ('stream', b'x', "'body' is b'x'; it must be a stream, or the text of a page for into="),
+        ('raw', 5, "'body' is 5"),
+        ('text', {'a': 1}, "'body' is {'a': 1}"),
+    ],
+)
+async def test_a_body_that_into_does_not_ask_for_is_refused(into, body, message):
+    """The error names both."""
+    with pytest.raises(http.TableError) as caught:
+        await lint(lambda request: given(body=body))(NORMAL | {'into': into})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('into', 'body'),
+    [
+        (None, 'x'),
+        (None, b'x'),
+        (None, iter(())),
+        (None, Path('x')),
+        (None, Stream(chunks())),
+        ('text', 'x'),
+        ('bytes', b'x'),
+        ('json', None),
+        ('json', [1]),
+        ('stream', Stream(chunks())),
+        ('raw', Stream(chunks())),
+        ('stream', 'page'),
+    ],
+    ids=str,
+)
+async def test_what_is_right_passes(into, body):
+    """As it is, in normal form."""
+    answer = given(body=body, url='http://h/', ip=None, history=[])
+    request = NORMAL if into is None else NORMAL | {'into': into}
+    response = await lint(lambda request: answer)(request)
+    assert {key: value for key, value in answer.items() if key != 'ip'} == response
+
+
+async def test_what_is_written_may_be_any_mapping():
+    """Of the keys of a request or a response as they are written."""
+    seen = []
+
+    def handler(request):
+        seen.append(request)
+        return {'status': 201, 'json': [1]}
+
+    table = {'url': 'http://h/', 'method': 'post', 'json': {'a': 1}, 'auth': 'u:p', 'timeout': None}
+    response = await lint(handler)(table)
+    assert ([http.to_request(table)], http.to_response({'status': 201, 'json': [1]})) == (
+        seen,
+        response,
+    )
+
+
+async def test_any_request_in_normal_form_passes():
+    """With all keys that one can have."""
+    written = {
+        'url': 'https://u:p@é.example/a b?c#d',
+        'method': 'put',
+        'json': {'a': 1},
+        'timeout': {'read': 5},
+        'redirects': 0,
+        'into': 'json',
+        'max_body': None,
+        'check': {404, 200},
+        'tls': {'verify': False},
+        'proxy': 'http://proxy:3128',
+        'ip': '::1',
+        'version': '1.1',
+    }
+    response = await lint(lambda request: {'status': 200})(http.to_request(written))
+    assert 200 == response.status
+
+
+async def test_what_serves_passes_on_both_sides():
+    """What a server gives, what a client gives, streams, forms, WebSockets and JSON."""
+
+    async def echo(request):
+        if request.path == '/chat':
+            return {'websocket': lambda socket: socket.send('hello')}
+        if request.path == '/stream':
+            return {'status': 200, 'body': request.body if request.body else chunks()}
+        return {'status': 200, 'json': {'path': request.path}}
+
+    async with http.listen('127.0.0.1', 0, lint(echo), into=by_path) as server:
+        ask = lint(lint(http.request))
+        for into, path in (
+            ('text', '/a?b'),
+            ('json', '/j'),
+            ('bytes', '/x'),
+            ('stream', '/stream'),
+        ):
+            response = await ask(
+                {'url': server.url + path, 'into': into, 'method': 'POST', 'body': '5'}
+            )
+            assert 200 == response.status
+            if into == 'stream':
+                assert b'5' == await response.body.read()
+        async with http.websocket(url=server.url.replace('http', 'ws') + '/chat') as socket:
+            assert 'hello' == await anext(socket)
+
+
+def by_path(request):
+    """Have the body of a request as one way or another."""
+    return {'/stream': 'stream', '/j': 'json', '/x': 'bytes'}.get(request.path, 'text')
+
+
+async def test_a_stream_that_is_refused_is_closed():
+    """Nobody gets to read it."""
+    closed = []
+
+    class Watched(Stream):
+        async def close(self):
+            closed.append(self)
+
+    body = Watched(chunks())
+    with pytest.raises(http.TableError, match=r"'body' is .* for into='text'"):
+        await lint(lambda request: given(body=body))(NORMAL | {'into': 'text'})
+    assert [body] == closed
+
+
+@pytest.mark.parametrize('target', ['/{a}|"b"?c=<d>', '/%zz%?%', '//a/b?c?d', '/?', '/a\\^`'])
+async def test_a_target_that_is_not_quoted_is_no_mistake_of_the_server(wire, target):
+    """It gives the bytes that came; what it gives to is none the wiser but for the quoting."""
+    handler = lint(lambda request: {'status': 200, 'body': request.url})
+    async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
+        client.ask(f'GET {target}', 'X: \xff')
+        status, _, body = await client.answer()
+        assert (200, http.to_request(host='h', url=target).url) == (status, body.decode())

@@ -1,0 +1,525 @@
+"""Bytes cut into heads and bodies, however they come, and what of aiohttp's inside that needs."""
+
+import asyncio
+import contextlib
+import logging
+from types import SimpleNamespace
+
+import pytest
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.web_server import Server as LowLevelServer
+
+import aioluahttp as http
+from aioluahttp.server.framing import ROOM, UPGRADES, Framed
+
+HEAD = b'GET / HTTP/1.1\r\nHost: h\r\n\r\n'
+
+
+class Answering(Framed):
+    """A connection that answers what was asked, but only when it may."""
+
+    __slots__ = ('server',)
+
+    def __init__(self, server):
+        super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=0)
+        self.server = server
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.server.made.put_nowait(self)
+
+    def taken_up(self):
+        self.task = asyncio.create_task(self.answer())
+
+    async def answer(self):
+        self.server.called.set()
+        await self.server.may_answer.wait()
+        status = 200
+        try:
+            text = f'{self.head.method} {self.head.path} {len(await self.body.read())}'
+        except RequestPayloadError as error:
+            status, text = 400, str(error)
+        self.say(status, text)
+        self.answered()
+        if status != 200 and self.transport is not None:
+            self.transport.close()
+        asyncio.get_running_loop().call_soon(self.data_received, b'')
+
+    def say(self, status, text):
+        option = '' if status == 200 else 'Connection: close\r\n'
+        head = f'HTTP/1.1 {status} X\r\n{option}Content-Length: {len(text)}\r\n\r\n'
+        if self.transport is not None:
+            self.transport.write((head + text).encode())
+
+    def refused(self, error):
+        self.say(400, '')
+        self.transport.close()
+
+
+class Server(LowLevelServer):
+    """A server of framed connections."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.made = asyncio.Queue()
+        self.called, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    def __call__(self):
+        return Answering(self)
+
+
+@pytest.fixture
+def framed(wire, until):
+    """Connect a raw client: ``async with framed() as (server, connection, client)``.
+
+    Args:
+        answers: Whether the server answers at once, or waits for ``may_answer``.
+    """
+
+    @contextlib.asynccontextmanager
+    async def connected(*, answers=True):
+        server = Server()
+        if answers:
+            server.may_answer.set()
+        listener = await asyncio.get_running_loop().create_server(server, '127.0.0.1', 0)
+        address = SimpleNamespace(port=listener.sockets[0].getsockname()[1])
+        try:
+            async with wire(address) as client:
+                connection = await server.made.get()
+                yield server, connection, client
+        finally:
+            listener.close()
+            server.may_answer.set()
+            connection.force_close()
+            await until(lambda: not server.connections)
+            await listener.wait_closed()
+            await asyncio.gather(*([connection.task] if connection.task else []))
+
+    return connected
+
+
+# What aiohttp must go on to do
+
+
+@pytest.mark.parametrize(
+    ('function', 'expected'),
+    [
+        (RequestHandler.start, ['self']),
+        (RequestHandler.connection_lost, ['self', 'exc']),
+        (RequestHandler.data_received, ['self', 'data']),
+        (RequestHandler.pause_reading, ['self']),
+        (RequestHandler.pause_writing, ['self']),
+        (RequestHandler.resume_writing, ['self']),
+        (RequestHandler.resume_reading, ['self', 'resume_parser']),
+        (StreamReader.set_exception, ['self', 'exc', 'exc_cause']),
+        (StreamReader.exception, ['self']),
+        (StreamReader.feed_eof, ['self']),
+        (StreamReader.is_eof, ['self']),
+    ],
+    ids=lambda value: getattr(value, '__qualname__', ''),
+)
+def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
+    """What is overridden or called has the parameters that it had."""
+    name = function.__qualname__
+    assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
+
+
+async def test_aiohttp_has_the_same_inner_parts(framed):
+    """The private names, ``_parser`` and ``_upgraded``, and what else no page tells of."""
+    async with framed() as (_, connection, _):
+        parser = getattr(connection, '_parser', None)
+        assert parser is not None, 'BaseProtocol._parser is the parser no more'
+        assert connection._upgraded is False, 'BaseProtocol._upgraded is no more'
+        found = parser.feed_data(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
+        assert 3 == len(found), 'feed_data gives no messages, upgrade and tail any more'
+        ((message, payload),) = found[0]
+        assert isinstance(payload, StreamReader), 'a message comes with no StreamReader any more'
+        assert (False, False) == (message.chunked, message.upgrade), (
+            'a message no longer says whether it is chunked, or asks for an upgrade'
+        )
+        assert ('POST', '/', False) == (message.method, message.path, message.should_close), (
+            'a message has no method, path or should_close any more'
+        )
+        assert '2' == message.headers['Content-Length'], 'a message has no headers any more'
+        assert not payload.is_eof(), 'a body is at its end before it has come'
+        assert [] == list(parser.feed_data(b'a')[0]), 'a part of a body is a message now'
+        parser.feed_data(b'b')
+        assert payload.is_eof(), 'a body that has come is not at its end'
+        ((_, payload),) = parser.feed_data(HEAD)[0]
+        assert EMPTY_PAYLOAD is payload, 'a request without a body comes with another reader now'
+        with pytest.raises(HttpProcessingError):
+            parser.feed_data(b'bad\r\n\r\n')
+    assert EMPTY_PAYLOAD.is_eof(), 'EMPTY_PAYLOAD is not at its end'
+    fields = {'upgrade', 'chunked', 'headers', 'method', 'path', 'version', 'should_close'}
+    assert fields <= set(dir(RawRequestMessage))
+
+
+async def test_aiohttp_parses_no_more_than_is_consumed(framed):
+    """So what is taken up is told to be, or a connection would stop after some requests."""
+    async with framed() as (_, connection, _):
+        found = 0
+        for _ in range(100):
+            messages = connection._parser.feed_data(HEAD)[0]
+            found += len(messages)
+            for _ in messages:
+                connection._parser.message_consumed()
+    assert 100 == found, 'message_consumed does not make room any more'
+
+
+@pytest.mark.parametrize('upgrade', [*UPGRADES, 'tcp', 'h2c', 'TLS/1.0'])
+async def test_aiohttp_keeps_what_follows_these_upgrades(framed, upgrade):
+    """And no others: what it keeps to itself, nobody else sees."""
+    async with framed() as (_, connection, _):
+        head = f'GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\n\r\n'
+        _, upgraded, _ = connection._parser.feed_data(head.encode())
+    assert (upgrade in UPGRADES) is upgraded, 'aiohttp keeps what follows other upgrades now'
+
+
+async def test_aiohttp_goes_on_after_a_pause_with_no_bytes(framed):
+    """So what was held is read on, though the peer may have nothing more to say."""
+    came = []
+
+    class Watched(Answering):
+        def data_received(self, data):
+            came.append(data)
+
+    async with framed() as (server, _, _):
+        connection = Watched(server)
+        connection.resume_reading()
+        assert [] == came, 'there was no pause'
+        connection.paused = True
+        connection.resume_reading()
+        assert [b''] == came, 'resume_reading does not call data_received any more'
+        connection.paused = True
+        connection.resume_reading(resume_parser=False)
+        assert [b''] == came, 'resume_reading calls data_received at the end of a body, too'
+
+
+# Heads
+
+
+@pytest.mark.parametrize('step', [1, 5, len(HEAD)])
+async def test_it_is_known_whether_a_head_has_begun(framed, step):
+    """From its first byte to its last, also behind other requests."""
+    async with framed() as (_, connection, client):
+        assert not connection.in_head
+        for start in range(0, len(HEAD), step):
+            connection.data_received(HEAD[start : start + step])
+            assert connection.in_head is (start + step < len(HEAD))
+        assert b'GET / 0' == (await client.answer())[2]
+        connection.data_received(HEAD + HEAD[:step])
+        for _ in range(1 if step < len(HEAD) else 2):
+            assert b'GET / 0' == (await client.answer())[2]
+        assert connection.in_head is (step < len(HEAD))
+        connection.data_received(HEAD[step:])
+        assert not connection.in_head
+
+
+@pytest.mark.parametrize('cut', range(1, 4))
+async def test_the_end_of_a_head_may_come_in_parts(framed, cut):
+    """With the next one behind it, which has begun then."""
+    async with framed(answers=False) as (_, connection, _):
+        connection.data_received(HEAD[:-cut])
+        assert (False, True) == (connection.busy, connection.in_head)
+        connection.data_received(HEAD[-cut:] + b'G')
+        assert (True, b'G') == (connection.busy, connection.held)
+
+
+async def test_a_body_is_no_part_of_a_head(framed):
+    """Nor is what ends one, and what comes behind it waits for the answer."""
+    async with framed(answers=False) as (_, connection, _):
+        connection.data_received(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
+        for piece, held in [(b'a', b''), (b'b', b''), (b'G', b'G')]:
+            connection.data_received(piece)
+            assert (False, held) == (connection.in_head, connection.held)
+
+
+async def test_many_requests_at_once_are_answered_in_order(wire):
+    """More than may wait, with a bad one at the end."""
+    asked = [f'/{number}' for number in range(500)]
+    async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
+        for path in asked:
+            client.ask(f'GET {path}')
+        client.send(b'bad\r\n\r\n')
+        found = [(await client.answer())[2].decode().split()[1] for _ in asked]
+        assert (asked, 400) == (found, (await client.answer())[0])
+
+
+async def test_no_more_is_read_than_may_wait(framed):
+    """What comes behind a request is held as it came, and reading stops until it is answered."""
+    count = ROOM // len(HEAD) + 2
+    async with framed(answers=False) as (server, connection, client):
+        connection.data_received(HEAD * 2)
+        assert (HEAD, True) == (connection.held, connection.transport.is_reading())
+        connection.data_received(HEAD * (count - 2))
+        assert (HEAD * (count - 1), False) == (connection.held, connection.transport.is_reading())
+        server.may_answer.set()
+        for _ in range(count):
+            assert b'GET / 0' == (await client.answer())[2]
+        assert (b'', True) == (connection.held, connection.transport.is_reading())
+
+
+async def test_nothing_is_read_behind_the_last_request(framed):
+    """Nor kept, be it bytes or the nothing that follows a pause."""
+    async with framed() as (_, connection, _):
+        connection.ended = True
+        for data in HEAD, b'':
+            connection.data_received(data)
+        assert (False, b'', False) == (connection.busy, connection.held, connection.in_head)
+
+
+# Bodies
+
+
+@pytest.mark.parametrize('chunks', [False, True])
+async def test_a_body_waits_until_it_is_wanted(framed, until, chunks):
+    """No more of it is read than fits the buffers; what follows it comes after it."""
+    size = 3_000_000
+    body = b'\r\n\r\n' * (size // 4)
+    async with framed(answers=False) as (server, connection, client):
+        if chunks:
+            body = b'%x\r\n%b\r\n0\r\n\r\n' % (size, body)
+            client.ask('POST /1', 'Transfer-Encoding: chunked', body=body)
+        else:
+            client.ask('POST /1', f'Content-Length: {size}', body=body)
+        client.ask('GET /2')
+        await until(lambda: connection.paused)
+        assert not connection.transport.is_reading()
+        assert connection.body.total_bytes + len(connection.held) < 1_500_000
+        server.may_answer.set()
+        found = [(await client.answer())[2].decode() for _ in range(2)]
+        assert not connection.paused
+    assert [f'POST /1 {size}', 'GET /2 0'] == found
+
+
+@pytest.mark.parametrize('behind', [b'', HEAD])
+async def test_what_comes_behind_a_body_that_waits_is_held(framed, behind):
+    """It is read when the body is, which ends though nothing more comes."""
+    size = 600_000  # more than aiohttp buffers
+    async with framed(answers=False) as (server, connection, client):
+        connection.data_received(f'POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: {size}'.encode())
+        connection.data_received(b'\r\n\r\n' + b'x' * size + behind)
+        assert (True, behind, True) == (connection.paused, connection.held, connection.busy)
+        server.may_answer.set()
+        assert b'POST /1 %d' % size == (await client.answer())[2]
+        if behind:
+            assert b'GET / 0' == (await client.answer())[2]
+
+
+async def test_a_length_may_begin_with_many_zeros(framed):
+    """More digits than int takes are no matter, if the parser has no objection."""
+    async with framed() as (_, connection, client):
+        length = '0' * 5000 + '2'
+        connection.data_received(f'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}'.encode())
+        connection.data_received(b'\r\n\r\nab' + HEAD)
+        assert b'POST / 2' == (await client.answer())[2]
+        assert b'GET / 0' == (await client.answer())[2]
+
+
+async def test_what_comes_with_the_end_of_a_body_is_not_forgotten(framed, until):
+    """Also on a connection that has had many bodies: there aiohttp keeps it to itself."""
+    async with framed() as (_, connection, client):
+        for number in range(40):
+            connection.data_received(
+                f'POST /{number} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n'.encode()
+            )
+            connection.data_received(b'ab' + HEAD)
+            found = [(await client.answer())[2] for _ in range(2)]
+            assert [b'POST /%d 2' % number, b'GET / 0'] == found
+
+
+@pytest.mark.parametrize(
+    'behind',
+    [
+        b'',
+        HEAD,
+        HEAD * 100,
+        b'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
+        b'bad\r\n\r\n',
+    ],
+)
+@pytest.mark.parametrize('fields', [[], ['Connection: upgrade', 'Upgrade: h2c']])
+async def test_trailers_are_no_headers_of_the_next_request(wire, behind, fields):
+    """The request that has them is the last of its connection, and its answer says so."""
+    seen = []
+
+    def handler(request):
+        seen.append((request.url, list(request.headers)))
+        return {'status': 200}
+
+    async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
+        client.ask(
+            'POST /1',
+            'Transfer-Encoding: chunked',
+            *fields,
+            body=b'1\r\na\r\n0\r\nX-Admin: yes\r\n\r\n' + behind,
+        )
+        status, headers, _ = await client.answer()
+        assert (200, 'close', b'') == (status, headers['Connection'], await client.rest())
+    names = ['Host', 'Transfer-Encoding', *(field.partition(':')[0] for field in fields)]
+    assert [('/1', names)] == seen
+
+
+@pytest.mark.parametrize('more', [b'', b'GET /2 HTTP/1.1\r\nHost: h\r\n\r\n'])
+@pytest.mark.parametrize(
+    ('upgrade', 'option', 'closes'),
+    [
+        ('websocket', 'upgrade', True),
+        ('WebSocket', 'Upgrade', True),
+        ('websocket', 'keep-alive', False),  # this asks for none
+        ('h2c', 'upgrade', False),
+    ],
+)
+async def test_a_websocket_that_is_declined_is_the_last_of_its_connection(
+    wire, upgrade, option, closes, more
+):
+    """What comes behind it, aiohttp would read unseen. Another upgrade is no matter."""
+    async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
+        fields = f'Connection: {option}', f'Upgrade: {upgrade}', 'Content-Length: 2'
+        client.ask('POST /1', *fields, 'Expect: 100-continue', body=b'a')
+        await client.reader.readuntil(b'\r\n\r\n')  # it is taken up
+        client.send(b'b' + more)
+        status, headers, body = await client.answer()
+        expected = 200, 'close' if closes else None, b'POST /1 2'
+        assert expected == (status, headers.get('Connection'), body)
+        with contextlib.suppress(OSError):  # it may be closed already
+            client.writer.write_eof()
+        assert (b'GET /2 0' in await client.rest()) is (bool(more) and not closes)
+
+
+def echo(request):
+    """Say what was asked."""
+    return {'status': 200, 'body': f'{request.method} {request.url} {len(request.body or "")}'}
+
+
+# Bodies that break
+
+
+@pytest.mark.parametrize('options', [{'max_body': 1}, {'max_concurrent': 1}])
+async def test_what_breaks_behind_a_refusal_is_read_by_nobody(wire, caplog, options):
+    """A body that is broken after its request was refused costs no line of the log."""
+    called, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def handler(request):
+        called.set()
+        await may_answer.wait()
+        return {'status': 200}
+
+    async with (
+        http.listen('127.0.0.1', 0, handler, **options) as server,
+        wire(server) as other,
+        wire(server) as client,
+    ):
+        other.ask('GET /')
+        await called.wait()
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'5\r\nhello\r\n')
+        status, headers, _ = await client.answer()
+        client.send(b'no size\r\n')
+        assert ('close', b'') == (headers['Connection'], await client.rest())
+        may_answer.set()
+        await other.answer()
+    assert status == (413 if 'max_body' in options else 503)
+    assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_a_body_that_breaks_is_a_400(framed, until, caplog):
+    """Who reads it is told, though the parser does not say so to the body."""
+    async with framed(answers=False) as (server, connection, client):
+        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'5\r\nhello\r\n')
+        await until(lambda: connection.busy)
+        client.send(b'no size\r\n')
+        await until(connection.body.is_eof)
+        assert isinstance(connection.body.exception(), RequestPayloadError)
+        server.may_answer.set()
+        status, headers, _ = await client.answer()
+        assert (400, 'close', b'') == (status, headers['Connection'], await client.rest())
+    assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_a_request_that_is_none_is_refused(framed):
+    """And it is the last of its connection."""
+    async with framed() as (_, connection, client):
+        connection.data_received(b'bad\r\n\r\n' + HEAD)
+        assert 400 == (await client.answer())[0]
+        assert (True, False, b'') == (connection.ended, connection.busy, connection.held)
+
+
+async def test_who_reads_a_body_is_told_that_the_connection_is_lost(framed, until):
+    """With what ended it, or for want of that with a ConnectionResetError."""
+    async with framed(answers=False) as (_, connection, client):
+        client.ask('POST /', 'Content-Length: 9', body=b'x')
+        await until(lambda: connection.busy)
+        client.writer.write_eof()
+        await until(connection.body.exception)
+        assert isinstance(connection.body.exception(), ConnectionResetError)
+        connection.body.set_exception(RequestPayloadError('to end the answer'))
+
+
+# WebSockets
+
+
+class Reading:
+    """What a connection becomes, as far as it is of interest here."""
+
+    def __init__(self):
+        self.got, self.ended = b'', False
+
+    def feed_data(self, data):
+        self.got += data
+
+    def feed_eof(self):
+        self.ended = True
+
+
+ASKING = b'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+
+
+@pytest.mark.parametrize('body', [b'', b'abc'])
+@pytest.mark.parametrize('step', [1, 7, 1000])
+async def test_what_follows_an_upgrade_is_held_for_it(framed, until, body, step):
+    """However the bytes are cut, before the answer or after it; not a byte is lost."""
+    length = b'Content-Length: %d\r\n' % len(body) if body else b''
+    frames = bytes(range(256)) * 2
+    sent = ASKING + length + b'\r\n' + body + frames
+    async with framed(answers=False) as (server, connection, client):
+        for start in range(0, len(sent), step):
+            client.send(sent[start : start + step])
+            await asyncio.sleep(0)
+        await server.called.wait()
+        await until(lambda: frames == connection.held)
+        assert connection.upgrade
+        channel = Reading()
+        connection.become(channel)
+        client.send(b'more')
+        await until(lambda: frames + b'more' == channel.got)
+        client.writer.write_eof()
+        await until(lambda: channel.ended)
+
+
+async def test_no_more_is_held_for_an_upgrade_than_may_wait(framed, until):
+    """Reading stops, and goes on once the connection has become a WebSocket."""
+    frames = b'x' * 10_000_000
+    async with framed(answers=False) as (_, connection, client):
+        client.send(ASKING + b'\r\n' + frames)
+        await until(lambda: connection.full)
+        held = len(connection.held)
+        assert ROOM < held < 2**20
+        channel = Reading()
+        connection.become(channel)
+        assert held <= len(channel.got)
+        await until(lambda: len(frames) == len(channel.got))
+
+
+async def test_aiohttp_pauses_the_transport_alone_for_a_websocket(framed, until):
+    """Its parser refuses to pause between two requests."""
+    async with framed(answers=False) as (_, connection, client):
+        client.send(ASKING + b'\r\n')
+        await until(lambda: connection.upgrade)
+        connection.become(Reading())
+        connection.pause_reading()
+        assert not connection.transport.is_reading()
+        connection.resume_reading()
+        assert connection.transport.is_reading()

@@ -1,0 +1,380 @@
+"""Listen: hand each request to a handler, and send back what it returns."""
+
+import asyncio
+import contextlib
+import gc
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import sys
+import textwrap
+import warnings
+from collections import UserDict
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.errors import TableError
+from aioluahttp.server.listen import OPTIONS, Options, listen
+
+
+def hello(request):
+    """Answer at once."""
+    return {'status': 200, 'body': 'hello'}
+
+
+async def test_await_gives_a_server_that_accepts():
+    """It is for the caller to close."""
+    server = await listen('127.0.0.1', 0, hello)
+    assert 'hello' == (await http.request(url=server.url)).body
+    await server.close()
+
+
+async def test_async_with_closes_in_the_end():
+    """Also where its body fails."""
+    with contextlib.suppress(ZeroDivisionError):
+        async with listen('127.0.0.1', 0, hello) as server:
+            assert 'hello' == (await http.request(url=server.url)).body
+            assert 'listening' == server.status
+            raise ZeroDivisionError
+    assert 'closed' == server.status
+
+
+async def test_async_with_closes_within_the_shutdown_timeout(wire):
+    """Callbacks that still run after it are cancelled."""
+    called, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def late(request):
+        called.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    listening = listen('127.0.0.1', 0, late, shutdown_timeout=0.01)
+    async with wire(await listening.__aenter__()) as client:
+        client.ask('GET /')
+        await called.wait()
+        await listening.__aexit__(None, None, None)
+        assert (b'', True) == (await client.rest(), cancelled.is_set())
+
+
+@pytest.mark.parametrize('timeout', [{}, {'shutdown_timeout': None}])
+async def test_async_with_waits_for_callbacks_that_run(wire, timeout):
+    """Up to the ``shutdown_timeout`` (15 s); with None, for ever."""
+    called, release = asyncio.Event(), asyncio.Event()
+
+    async def held(request):
+        called.set()
+        await release.wait()
+        return {'status': 204}
+
+    async def serve(started):
+        async with listen('127.0.0.1', 0, held, **timeout) as server:
+            started.set_result(server)
+            await called.wait()
+
+    started = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve(started))
+    server = await started
+    async with wire(server) as idle, wire(server) as client:
+        client.ask('GET /')
+        assert b'' == await idle.rest()  # the server closes
+        release.set()
+        assert 204 == (await client.answer())[0]
+    await task
+
+
+def test_who_forgets_to_await_is_told():
+    """What was neither awaited nor entered warns when it is dropped; nothing listened."""
+    with pytest.warns(RuntimeWarning, match='neither awaited nor entered'):
+        listen('127.0.0.1', 0, hello)  # nobody has it, so it is gone
+
+
+async def test_who_awaits_is_not_told():
+    """Also where the server could not start."""
+    with warnings.catch_warnings(record=True) as caught:
+        async with listen('127.0.0.1', 0, hello) as server:
+            with pytest.raises(OSError, match='cannot listen'):
+                await listen('127.0.0.1', server.port, hello)
+        gc.collect()
+    assert [] == caught
+
+
+def test_the_options_are_those_of_the_type():
+    """What a type checker allows is what is checked, and the docstring names each."""
+    assert Options.__annotations__.keys() == OPTIONS.keys()
+    assert [] == [name for name in OPTIONS if f'``{name}``' not in listen.__doc__]
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ({'max_bdy': 1}, "unknown key 'max_bdy': did you mean 'max_body'?"),
+        ({'url': 'x'}, "unknown key 'url'"),
+        ({'into': 'xml'}, "'into' is 'xml'; it must be one of"),
+        ({'max_body': -1}, "'max_body' is -1; it must be an int of 0 or more"),
+        ({'max_body': '1'}, "'max_body' is '1'; it must be"),
+        ({'max_connections': 0}, "'max_connections' is 0; it must be an int of 1 or more"),
+        ({'max_connections': True}, "'max_connections' is True; it must be"),
+        ({'max_concurrent': 0}, "'max_concurrent' is 0; it must be an int of 1 or more"),
+        ({'max_concurrent': '1'}, "'max_concurrent' is '1'; it must be"),
+        ({'head_timeout': 0}, "'head_timeout' is 0; it must be a number of seconds"),
+        ({'body_timeout': float('nan')}, "'body_timeout' is nan; it must be"),
+        ({'cancel_on_disconnect': 1}, "'cancel_on_disconnect' is 1; it must be True or False"),
+        ({'trusted_proxies': '::1'}, "'trusted_proxies' is '::1'; it must be a list of addresses"),
+        ({'trusted_proxies': ['::1', 5]}, "'trusted_proxies' is 5; it must be addresses"),
+        ({'trusted_proxies': ['10.0.0.1/8']}, "'trusted_proxies' is '10.0.0.1/8'; it must be"),
+        ({'handler_timeout': 0}, "'handler_timeout' is 0; it must be a number of seconds"),
+        ({'keepalive_timeout': '1'}, "'keepalive_timeout' is '1'; it must be"),
+        ({'shutdown_timeout': -1}, "'shutdown_timeout' is -1; it must be"),
+        ({'tls': True}, "'tls' is True; it must be"),
+        ({'tls': {'crt': 'x'}}, "unknown key 'crt': did you mean 'cert'?"),
+        ({'unix': 5}, "'unix' is 5; it must be the path of a socket"),
+        ({'sock': 5}, "'sock' is 5; it must be a socket that is bound"),
+        ({'reuse_port': 'yes'}, "'reuse_port' is 'yes'; it must be True or False"),
+        ({'backlog': True}, "'backlog' is True; it must be an int"),
+        ({'access_log': 'x'}, "'access_log' is 'x'; it must be a logger, or a function"),
+        ({'server_header': 5}, "'server_header' is 5; it must be a str"),
+        ({'server_header': 'a\r\nb: c'}, 'free of control characters'),
+        ({'on_error': 'x'}, "'on_error' is 'x'; it must be a function of the exception"),
+        ({'callback': None}, "'callback' is None; it must be a function that takes a request"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_a_table_error(option, message):
+    """It names the option and says what would be right, before anything listens."""
+    with pytest.raises(TableError) as caught:
+        listen('127.0.0.1', 0, **{'callback': hello, **option})
+    assert message in str(caught.value)
+
+
+def test_a_socket_of_datagrams_is_no_socket_to_listen_on():
+    """It stays open, for its owner to close."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        with pytest.raises(TableError, match=r"'sock' is .* of the type SOCK_STREAM"):
+            listen(None, None, hello, sock=datagrams)
+        assert datagrams.fileno() >= 0
+
+
+async def test_a_socket_need_only_be_bound():
+    """That it listens, and does not block, is seen to."""
+    bound = socket.socket()
+    bound.bind(('127.0.0.1', 0))
+    async with listen(None, None, hello, sock=bound) as server:
+        assert bound.getsockname() == (server.host, server.port)
+        assert 200 == (await http.request(url=server.url)).status
+
+
+async def test_an_option_of_none_is_as_good_as_absent(wire):
+    """But for ``max_body`` and ``shutdown_timeout``, where it is no limit."""
+    options = dict.fromkeys(OPTIONS)
+    async with listen('127.0.0.1', 0, hello, None, **options) as server, wire(server) as client:
+        body = b'0' * (8 * 1024 * 1024 + 1)
+        client.ask('POST /', f'Content-Length: {len(body)}', body=body)
+        assert (200, b'hello') == (await client.answer())[::2]
+
+
+async def test_every_option_is_taken(wire, tmp_path):
+    """One server with all that do not exclude each other."""
+    seen = []
+    options = {
+        'into': 'json',
+        'max_body': 3,
+        'max_connections': 3,
+        'max_concurrent': 2,
+        'head_timeout': 60,
+        'body_timeout': 60,
+        'handler_timeout': 60,
+        'keepalive_timeout': 60.5,
+        'shutdown_timeout': 1,
+        'cancel_on_disconnect': True,
+        'trusted_proxies': ['127.0.0.1'],
+        'reuse_port': hasattr(socket, 'SO_REUSEPORT'),
+        'backlog': 5,
+        'access_log': lambda request, response: seen.append((request.body, response.status)),
+        'server_header': 'we',
+    }
+    async with listen('127.0.0.1', None, hello, **options) as server, wire(server) as client:
+        client.ask('POST /', 'Content-Length: 3', body=b'[1]')
+        assert 'we' == (await client.answer())[1]['Server']
+        client.ask('POST /', 'Content-Length: 4', body=b'[10]')
+        assert 413 == (await client.answer())[0]
+    assert [([1], 200), (None, 413)] == seen
+
+
+@pytest.mark.parametrize('table', [{'status': 200}, UserDict(status=200)])
+async def test_any_mapping_is_an_answer(table):
+    """It need be no dict."""
+    async with listen('127.0.0.1', 0, lambda request: table) as server:
+        assert 200 == (await http.request(url=server.url)).status
+
+
+@pytest.mark.skipif(not shutil.which('curl'), reason='there is no curl here')
+async def test_curl_is_content():
+    """A client of another make: a form, an upload that is waited for, a kept connection."""
+
+    def callback(request):
+        kind = request.headers.get('Content-Type')
+        return {'status': 200, 'body': f'{request.method} {request.url} {kind} {request.body}\n'}
+
+    async with listen('127.0.0.1', 0, callback) as server:
+        curl = await asyncio.create_subprocess_exec(
+            *('curl', '--silent', '--show-error', '--globoff', '--path-as-is'),
+            *(
+                '--data',
+                'a=b',
+                '-H',
+                'Expect: 100-continue',
+                server.url + '/a/../%7e?[x]',
+                '--next',
+            ),
+            *('--silent', server.url, '--next', '--silent', '--head', server.url),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await curl.communicate()
+    form, plain, head = out.decode().split('\n', 2)
+    assert 'POST /a/../%7e?[x] application/x-www-form-urlencoded a=b' == form
+    assert 'GET / None None' == plain
+    assert head.startswith('HTTP/1.1 200 OK\r\n')
+    assert (0, b'') == (curl.returncode, err)
+
+
+SCRIPT = textwrap.dedent("""
+    import asyncio, logging, signal, sys
+    import aioluahttp as http
+
+    logging.basicConfig(stream=sys.stdout, format='%(message)s')
+    logging.getLogger('aioluahttp').setLevel(logging.INFO)
+    logging.getLogger('asyncio').setLevel(logging.ERROR)  # -X dev times what runs
+
+    async def held(request):
+        loop = type(asyncio.get_running_loop()).__module__.partition('.')[0]
+        print('called on', loop, flush=True)
+        if request.path == '/for-ever':
+            await asyncio.Event().wait()
+        await asyncio.to_thread(sys.stdin.readline)
+        return {'status': 200, 'body': 'done'}
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    http.run('127.0.0.1', 0, held, None, server_header='script')
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    print('ended', before == after)
+""")
+
+LOOPS = {'asyncio': 'import sys; sys.modules["uvloop"] = None'}  # as if it were not installed
+if importlib.util.find_spec('uvloop'):
+    LOOPS['uvloop'] = ''
+
+
+class Script:
+    """A script that serves, in a process of its own."""
+
+    def __init__(self, process, port):
+        self.process, self.port = process, port
+
+    @classmethod
+    async def start(cls, loop):
+        """Start it and wait until it listens."""
+        # CPython 3.11 crashes where coverage traces uvloop in debug mode.
+        mode = () if loop == 'uvloop' else ('-X', 'dev')
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *mode, '-W', 'error', '-c', LOOPS[loop] + SCRIPT),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        line = (await process.stdout.readline()).decode()
+        assert line.startswith('listening on http://127.0.0.1:')
+        return cls(process, int(line.rpartition(':')[2]))
+
+    async def signal(self, number):
+        """Send a signal, and wait until nobody listens any more."""
+        self.process.send_signal(number)
+        while True:
+            try:
+                _, writer = await asyncio.open_connection('127.0.0.1', self.port)
+            except OSError:
+                return
+            writer.close()
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals are those of posix')
+@pytest.mark.parametrize('loop', LOOPS)
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+async def test_run_ends_well_with_a_signal(wire, loop, number):
+    """The request that runs is answered; the script goes on, and has its signals back."""
+    script = await Script.start(loop)
+    async with wire(script) as client:
+        client.ask('GET /')
+        assert f'called on {loop}\n'.encode() == await script.process.stdout.readline()
+        await script.signal(number)
+        script.process.stdin.write(b'\n')
+        status, headers, body = await client.answer()
+        assert (200, 'close', b'done') == (status, headers['Connection'], body)
+        assert 'script' == headers['Server']
+    assert (b'ended True\n', b'') == await script.process.communicate()
+    assert 0 == script.process.returncode
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals are those of posix')
+@pytest.mark.parametrize('loop', LOOPS)
+@pytest.mark.parametrize('first', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('second', [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_run_at_once(wire, loop, first, second):
+    """It does what it does to any other process."""
+    script = await Script.start(loop)
+    async with wire(script) as client:
+        client.ask('GET /for-ever')
+        assert f'called on {loop}\n'.encode() == await script.process.stdout.readline()
+        await script.signal(first)
+        script.process.send_signal(second)
+        out, _ = await script.process.communicate()
+    assert (-second, b'') == (script.process.returncode, out)
+
+
+def test_run_takes_what_listen_takes():
+    """A mistake in the arguments is raised before anything listens."""
+    with pytest.raises(TableError, match='did you mean'):
+        http.run('127.0.0.1', 0, hello, max_bdy=1)
+    with (
+        socket.create_server(('127.0.0.1', 0)) as taken,
+        pytest.raises(OSError, match='cannot listen on 127'),
+    ):
+        http.run(*taken.getsockname(), hello)
+
+
+WITHOUT_C = textwrap.dedent("""
+    import asyncio, warnings
+    import aioluahttp as http
+
+    async def main():
+        for _ in range(2):
+            async with http.listen('127.0.0.1', 0, lambda request: {'status': 204}) as server:
+                print((await http.request(url=server.url)).status)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        asyncio.run(main())
+    print([(one.category.__name__, str(one.message), one.filename) for one in caught])
+""")
+
+
+@pytest.mark.parametrize('extensions', [True, False])
+async def test_who_has_no_c_parser_is_told_once(extensions):
+    """A RuntimeWarning that points at the call of ``listen``, the first one alone."""
+    environment = os.environ | ({} if extensions else {'AIOHTTP_NO_EXTENSIONS': '1'})
+    script = await asyncio.create_subprocess_exec(
+        *(sys.executable, '-c', WITHOUT_C),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await script.communicate()
+    message = 'aiohttp runs without its C parser; the one in Python takes more than HTTP allows'
+    expected = [] if extensions else [('RuntimeWarning', message, '<string>')]
+    assert (f'204\n204\n{expected}\n', '') == (out.decode(), err.decode())

@@ -1,0 +1,790 @@
+"""A server that listens, and its end."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+
+import pytest
+import trustme
+
+import aioluahttp as http
+
+BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
+
+
+@pytest.fixture(scope='module')
+def authority():
+    """Give an authority to trust."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority):
+    """Give a context for a server on loopback, and one for its client."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert('127.0.0.1').configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+class Held:
+    """A callback that answers when it is told to."""
+
+    def __init__(self):
+        self.called, self.release, self.cancelled = asyncio.Event(), asyncio.Event(), []
+
+    async def __call__(self, request):
+        self.called.set()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(request.path)
+            raise
+        return {'status': 200, 'body': request.path}
+
+
+def hello(request):
+    """Answer at once."""
+    return {'status': 200, 'body': 'hello'}
+
+
+@contextlib.asynccontextmanager
+async def closed_in_the_end(*arguments, **options):
+    """Give a server that was awaited."""
+    server = await http.listen('127.0.0.1', 0, *arguments, **options)
+    try:
+        yield server
+    finally:
+        await server.close(grace=0)
+
+
+async def refused(server):
+    """Wait until nobody accepts any more."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection('127.0.0.1', server.port)
+        except OSError:
+            return
+        writer.close()
+
+
+GARBAGE = [
+    b'\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 secret\r\n\r\n',
+    b'SECRET / HTTP/1.1\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: h\r\nsecret\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: h\r\nsecret name: x\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: h\r\nX: a\0secret\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: h\r\nContent-Length: secret\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: h\r\n' + b'X: secret\r\n' * 1000 + b'\r\n',
+]
+
+
+TOO_LONG = [
+    b'GET /' + b'secret' * 5000 + b' HTTP/1.1\r\nHost: h\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: h\r\nX: ' + b'secret' * 5000 + b'\r\n\r\n',
+]
+REFUSALS = [
+    *((data, b'400 Bad Request') for data in GARBAGE),
+    *((data, b'431 Request Header Fields Too Large') for data in TOO_LONG),
+]
+
+
+@pytest.mark.parametrize(('data', 'status'), REFUSALS, ids=range(len(REFUSALS)))
+async def test_what_is_no_http_is_answered_in_few_words(wire, caplog, data, status):
+    """The answer repeats nothing and names no version; one line is logged, below WARNING."""
+    caplog.set_level(logging.DEBUG, 'aioluahttp')
+    async with closed_in_the_end(hello) as server, wire(server) as client:
+        client.send(data)
+        answer = await client.rest()
+    head, _, body = answer.partition(b'\r\n\r\n')
+    assert (b'HTTP/1.1 ' + status, status[4:]) == (head.split(b'\r\n')[0], body)
+    names = {line.split(b':')[0] for line in head.split(b'\r\n')[1:]}
+    assert {b'Content-Type', b'Content-Length', b'Date', b'Connection'} == names
+    [record] = [record for record in caplog.records if record.name != 'asyncio']
+    assert (logging.INFO, None) == (record.levelno, record.exc_info)
+    assert record.getMessage().startswith('bad request from 127.0.0.1: ')
+    assert 'secret' not in record.getMessage().lower()
+
+
+async def test_what_is_no_http_comes_after_what_is(wire):
+    """The request before it is answered first, once the garbage comes by itself."""
+    async with closed_in_the_end(hello) as server, wire(server) as client:
+        client.ask('GET /')
+        assert 200 == (await client.answer())[0]
+        client.send(b'garbage\r\n\r\n')
+        assert 400 == (await client.answer())[0]
+        assert b'' == await client.rest()
+
+
+async def test_an_upgrade_is_declined(wire):
+    """The answer is an ordinary one, and the connection answers again."""
+    async with closed_in_the_end(hello) as server, wire(server) as client:
+        for _ in range(2):
+            client.ask('GET /', 'Connection: Upgrade', 'Upgrade: h2c')
+            assert (200, b'hello') == (await client.answer())[::2]
+
+
+async def test_a_server_says_where_it_is():
+    """Host, port, url and status, from listening to closed."""
+    server = await http.listen('127.0.0.1', 0, hello)
+    assert ('127.0.0.1', 'listening') == (server.host, server.status)
+    assert f'http://127.0.0.1:{server.port}' == server.url
+    await server.close()
+    assert 'closed' == server.status
+
+
+@pytest.mark.parametrize('host', ['0.0.0.0', 'localhost', None, ''])
+async def test_the_url_is_of_use_to_a_client(host):
+    """Also where the server listens on every interface."""
+    async with http.listen(host, 0, hello) as server:
+        assert 'hello' == (await http.request(url=server.url)).body
+        assert (host or server.host) == server.host
+
+
+async def test_the_url_of_every_ipv6_interface_is_of_use():
+    """The address has its brackets."""
+    try:
+        server = await http.listen('::', 0, hello)
+    except OSError:
+        pytest.skip('there is no IPv6 here')
+    async with closed(server):
+        assert f'http://[::1]:{server.port}' == server.url
+        response = await http.request(url=server.url)
+    assert ('hello', '::1') == (response.body, response.ip)
+
+
+@contextlib.asynccontextmanager
+async def closed(server):
+    """Close a server in the end."""
+    try:
+        yield
+    finally:
+        await server.close(grace=0)
+
+
+async def test_a_socket_that_was_opened_elsewhere_serves():
+    """Host and port are those of the socket; it is closed with the server."""
+    given = socket.create_server(('127.0.0.1', 0))
+    port = given.getsockname()[1]
+    async with http.listen(None, None, hello, sock=given) as server:
+        assert ('127.0.0.1', port) == (server.host, server.port)
+        assert 'hello' == (await http.request(url=server.url)).body
+    assert -1 == given.fileno()
+
+
+async def test_a_unix_socket_serves(tmp_path):
+    """There is a host to name, but no port; the file is removed with the server."""
+    path = tmp_path / 's'
+    async with http.listen(None, None, hello, unix=path) as server:
+        assert (None, None, 'http://localhost') == (server.host, server.port, server.url)
+        assert 'hello' == (await http.request(url=server.url, unix=path)).body
+    assert not path.exists()
+
+
+async def test_a_unix_socket_of_another_is_not_removed(tmp_path):
+    """What has come in the place of the own file stays."""
+    path = tmp_path / 's'
+    async with http.listen(None, None, hello, unix=path):
+        path.unlink()
+        path.write_text('mine')
+    assert 'mine' == path.read_text()
+
+
+async def test_a_server_that_cannot_start_leaves_nothing_open(tmp_path):
+    """Neither a socket nor the file of one."""
+    async with http.listen('127.0.0.1', 0, hello) as server:
+        with pytest.raises(OSError, match=rf'127\.0\.0\.1:{server.port}: '):
+            await http.listen('127.0.0.1', server.port, hello)
+    path = tmp_path / 's'
+    async with http.listen(None, None, hello, unix=path):
+        with pytest.raises(OSError, match=str(path)):
+            await http.listen(None, None, hello, unix=path)
+        assert path.is_socket()
+
+
+async def test_idle_connections_are_closed_at_once(wire):
+    """Those that wait for a request do not wait for the callbacks that run."""
+    held = Held()
+    async with (
+        closed_in_the_end(held) as server,
+        wire(server) as busy,
+        wire(server) as silent,
+        wire(server) as used,
+        wire(server) as partial,
+    ):
+        held.release.set()
+        used.ask('GET /')
+        await used.answer()
+        partial.send(b'GET / HTTP/1.1\r\nHo')
+        held.called.clear()
+        held.release.clear()
+        busy.ask('GET /busy')
+        await held.called.wait()
+        closing = asyncio.create_task(server.close())
+        for client in silent, used, partial:
+            assert b'' == await client.rest()
+        assert ('closing', False) == (server.status, closing.done())
+        held.release.set()
+        status, headers, body = await busy.answer()
+        assert (200, 'close', b'/busy') == (status, headers['Connection'], body)
+        assert b'' == await busy.rest()
+        await closing
+
+
+async def test_what_is_still_arriving_is_read_and_answered(wire):
+    """A request of which the body is not all there when the server closes."""
+    async with (
+        closed_in_the_end(lambda request: {'status': 200, 'body': request.body}) as server,
+        wire(server) as client,
+    ):
+        client.ask('POST /', 'Content-Length: 4', 'Expect: 100-continue')
+        await client.reader.readuntil(b'\r\n\r\n')
+        client.send(b'ab')
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        client.send(b'cd')
+        assert (200, b'abcd') == (await client.answer())[::2]
+        await closing
+
+
+async def test_callbacks_that_are_late_are_cancelled(wire, caplog):
+    """After the grace their connections close without an answer; nothing is logged."""
+    held = Held()
+    async with closed_in_the_end(held) as server, wire(server) as client:
+        client.ask('GET /late')
+        await held.called.wait()
+        await server.close(grace=0)
+        assert (b'', ['/late']) == (await client.rest(), held.cancelled)
+    assert [] == caplog.records
+
+
+async def test_a_callback_may_answer_though_it_was_cancelled(wire):
+    """What it returns then still goes out."""
+    called = asyncio.Event()
+
+    async def stubborn(request):
+        called.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return {'status': 200, 'body': 'in time'}
+
+    async with closed_in_the_end(stubborn) as server, wire(server) as client:
+        client.ask('GET /')
+        await called.wait()
+        await server.close(grace=0)
+        status, headers, body = await client.answer()
+        assert (200, 'close', b'in time') == (status, headers['Connection'], body)
+
+
+async def test_a_callback_outlives_its_client(wire):
+    """The server closes once it has run to its end."""
+    held = Held()
+    async with closed_in_the_end(held) as server:
+        async with wire(server) as client:
+            client.ask('GET /')
+            await held.called.wait()
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        assert not closing.done()
+        held.release.set()
+        await closing
+    assert [] == held.cancelled
+
+
+@pytest.mark.parametrize('turns', range(6))
+async def test_who_arrives_as_the_server_closes_is_sent_away(turns):
+    """However far a connection has come: it is closed, and nothing of it is left."""
+    held = Held()
+    async with closed_in_the_end(held) as server:
+        with socket.create_connection(('127.0.0.1', server.port)) as client:
+            client.sendall(b'G')
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.close()
+            with contextlib.suppress(ConnectionResetError):
+                assert b'' == client.recv(1)
+
+
+@pytest.mark.parametrize('turns', range(6))
+async def test_what_was_read_as_the_server_closes_is_answered_or_not_begun(wire, turns):
+    """A callback is never cut off before its time."""
+    held = Held()
+    async with closed_in_the_end(held) as server, wire(server) as client:
+        client.ask('GET /')
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        begun = held.called.is_set()
+        held.release.set()
+        assert begun is (b'HTTP/1.1 200 OK' == (await client.rest())[:15])
+        await closing
+    assert [] == held.cancelled
+
+
+async def test_pipelined_requests_end_with_the_one_that_runs(wire):
+    """Its answer says that the connection closes; those behind it are not begun."""
+    held = Held()
+    async with closed_in_the_end(held) as server, wire(server) as client:
+        client.ask('GET /1')
+        client.ask('GET /2')
+        await held.called.wait()
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        held.release.set()
+        assert b'/1' == (await client.answer())[2]
+        assert b'' == await client.rest()
+        await closing
+
+
+async def test_a_second_close_waits_for_the_first(wire):
+    """So do wait_closed and serve_forever."""
+    held = Held()
+    async with closed_in_the_end(held) as server, wire(server) as client:
+        client.ask('GET /')
+        await held.called.wait()
+        calls = [server.close(None), server.close(0), server.wait_closed(), server.serve_forever()]
+        tasks = [asyncio.create_task(call) for call in calls]
+        await refused(server)
+        assert [False] * 4 == [task.done() for task in tasks]
+        held.release.set()
+        await client.answer()
+        assert [None] * 4 == await asyncio.gather(*tasks)
+
+
+async def test_a_close_that_is_cancelled_goes_on(wire):
+    """Only the waiting ends."""
+    held = Held()
+    async with closed_in_the_end(held) as server, wire(server) as client:
+        client.ask('GET /')
+        await held.called.wait()
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        held.release.set()
+        assert 200 == (await client.answer())[0]
+        await server.wait_closed()
+
+
+async def test_serve_forever_closes_when_it_is_cancelled(wire):
+    """Within the shutdown_timeout that ``listen`` was given."""
+    held = Held()
+    server = await http.listen('127.0.0.1', 0, held, shutdown_timeout=0.01)
+    forever = asyncio.create_task(server.serve_forever())
+    async with wire(server) as client:
+        client.ask('GET /')
+        await held.called.wait()
+        forever.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await forever
+        assert ('closed', ['/']) == (server.status, held.cancelled)
+
+
+async def test_a_client_that_does_not_read_holds_up_nothing(wire):
+    """Neither in the middle of an answer, nor one that was refused and still sends."""
+
+    def callback(request):
+        return {'status': 200, 'body': BIG}
+
+    async with (
+        closed_in_the_end(callback, max_body=1) as server,
+        wire(server) as client,
+        wire(server) as other,
+    ):
+        client.ask('GET /')
+        await client.reader.readuntil(b'\r\n\r\n')
+        other.ask('POST /', 'Content-Length: 9')
+        assert 413 == (await other.answer())[0]
+        await server.close(grace=0)
+        assert 'closed' == server.status
+        with pytest.raises((asyncio.IncompleteReadError, OSError)):
+            await client.reader.readexactly(len(BIG))
+
+
+async def test_a_client_that_leaves_an_answer_unread_leaves_nothing(wire, caplog):
+    """The connection ends, and nothing is logged as an error."""
+    async with closed_in_the_end(lambda request: {'status': 200, 'body': BIG}) as server:
+        async with wire(server) as client:
+            client.ask('GET /')
+            await client.reader.readuntil(b'\r\n\r\n')
+            client.writer.transport.abort()
+        await server.close()
+    assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_connection_that_waits_too_long_is_closed(wire):
+    """``keepalive_timeout`` counts from the last answer."""
+    async with (
+        closed_in_the_end(hello, keepalive_timeout=0.05) as server,
+        wire(server) as client,
+    ):
+        client.ask('GET /')
+        assert 200 == (await client.answer())[0]
+        assert b'' == await client.rest()
+
+
+async def test_tls_serves(wire, tls):
+    """The scheme is https, whatever an absolute target says; a client in clear gets nothing."""
+    seen = []
+
+    def callback(request):
+        seen.append((request.scheme, request.host, request.port))
+        return {'status': 200}
+
+    async with closed_in_the_end(callback, tls=tls[0]) as server:
+        assert f'https://127.0.0.1:{server.port}' == server.url
+        async with wire(server, ssl=tls[1]) as client:
+            for target in '/', 'http://h/', 'https://h:1/':
+                client.ask(f'GET {target}')
+                assert 200 == (await client.answer())[0]
+        async with wire(server) as client:
+            client.ask('GET /')
+            assert b'HTTP' not in await client.rest()
+    assert [('https', 'h', 443)] * 2 + [('https', 'h', 1)] == seen
+
+
+async def test_only_clients_with_a_certificate_are_let_in(wire, authority, tls, tmp_path):
+    """With ``ca`` a server asks for certificates of that authority."""
+    paths = {name: tmp_path / name for name in ('ca', 'cert', 'key')}
+    authority.cert_pem.write_to_path(paths['ca'])
+    issued = authority.issue_cert('127.0.0.1')
+    issued.cert_chain_pems[0].write_to_path(paths['cert'])
+    issued.private_key_pem.write_to_path(paths['key'])
+    async with closed_in_the_end(hello, tls=paths) as server:
+        with contextlib.suppress(OSError):  # TLS 1.3 tells a client only after its handshake
+            async with wire(server, ssl=tls[1]) as client:
+                client.ask('GET /')
+                assert b'' == await client.rest()
+        issued.configure_cert(tls[1])
+        async with wire(server, ssl=tls[1]) as client:
+            client.ask('GET /')
+            assert 200 == (await client.answer())[0]
+
+
+async def test_tls_clients_that_say_nothing_hold_up_nothing(tls):
+    """Neither one that does not take its leave, nor one that has not shaken hands.
+
+    If the latter does so after all, it is not served.
+    """
+    held = Held()
+    loop = asyncio.get_running_loop()
+    with socket.socket() as raw, socket.socket() as mute:
+        server = await http.listen('127.0.0.1', 0, held, tls=tls[0])
+        for client in raw, mute:
+            client.setblocking(False)
+            await loop.sock_connect(client, ('127.0.0.1', server.port))
+        await shaken(mute, tls[1])
+        await server.close()
+        assert 'closed' == server.status
+        with contextlib.suppress(OSError):
+            await shaken(raw, tls[1])
+            assert b'' == await loop.sock_recv(raw, 1)
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left)  # the server sees the end when the client does
+    assert not held.called.is_set()
+
+
+async def shaken(client, context):
+    """Shake hands by hand, so that nothing answers what comes later."""
+    loop = asyncio.get_running_loop()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = context.wrap_bio(incoming, outgoing, server_hostname='127.0.0.1')
+    while True:
+        try:
+            session.do_handshake()
+        except ssl.SSLWantReadError:
+            await loop.sock_sendall(client, outgoing.read())
+            data = await loop.sock_recv(client, 65536)
+            if not data:
+                raise ConnectionError('the server has left') from None
+            incoming.write(data)
+            continue
+        await loop.sock_sendall(client, outgoing.read())
+        return
+
+
+async def test_a_server_is_entered_as_well():
+    """``async with`` on a server that was awaited closes it at the end."""
+    server = await http.listen('127.0.0.1', 0, lambda request: {'status': 204})
+    async with server as entered:
+        assert entered is server
+        assert 204 == (await http.request(url=server.url)).status
+    assert 'closed' == server.status
+
+
+async def test_the_stats_are_a_table(wire):
+    """What is open and in flight just now, and what has been since the start."""
+    held = Held()
+
+    async def callback(request):
+        return None if request.path == '/ill' else await held(request)
+
+    async with closed_in_the_end(callback) as server:
+        nothing = dict.fromkeys(
+            ('connections', 'requests', 'in_flight', 'errors', 'bytes_in', 'bytes_out'), 0
+        )
+        assert nothing == server.stats
+        async with wire(server) as client, wire(server) as other:
+            other.ask('GET /ill')
+            size = len(await other.reader.readuntil(b'\r\n\r\nInternal Server Error'))
+            client.ask('POST /', 'Content-Length: 3', body=b'abc')
+            await held.called.wait()
+            expected = {
+                'connections': 2,
+                'requests': 2,
+                'in_flight': 1,
+                'errors': 1,
+                'bytes_in': len(b'GET /ill HTTP/1.1\r\nHost: h\r\n\r\n')
+                + len(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc'),
+                'bytes_out': size,
+            }
+            assert expected == server.stats
+            held.release.set()
+            size += len(await client.reader.readuntil(b'\r\n\r\n/'))
+            assert expected | {'in_flight': 0, 'bytes_out': size} == server.stats
+    assert expected | {'connections': 0, 'in_flight': 0, 'bytes_out': size} == server.stats
+
+
+async def test_accepting_can_be_paused(wire):
+    """The status says so; who comes waits, and is answered when it is resumed."""
+    async with closed_in_the_end(hello) as server:
+        server.resume()
+        assert 'listening' == server.status
+        server.pause()
+        assert 'paused' == server.status
+        async with wire(server) as client:
+            client.ask('GET /')
+            await asyncio.sleep(0)
+            assert 0 == server.stats['requests']
+            server.resume()
+            assert (200, 'listening') == ((await client.answer())[0], server.status)
+    server.pause()
+    assert 'closed' == server.status
+
+
+SMALL = 4096  # bytes of a buffer, which the kernel doubles
+
+
+@contextlib.asynccontextmanager
+async def slow(callback, **options):
+    """Give a server and a client that hold little between them."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    listening.bind(('127.0.0.1', 0))
+    server = await http.listen(None, None, callback, sock=listening, **options)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        client.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(client, ('127.0.0.1', server.port))
+            yield server, client
+        finally:
+            await server.close(grace=0)
+
+
+async def read_all(client):
+    """Read up to the end of a connection, in pieces that are small."""
+    parts = []
+    while data := await asyncio.get_running_loop().sock_recv(client, 1000):
+        parts.append(data)
+    return b''.join(parts)
+
+
+@pytest.mark.parametrize('size', [40_000, 400_000])
+async def test_a_slow_reader_gets_the_grace_of_close(monkeypatch, size):
+    """An answer is in flight until all of it is written, also its last bytes."""
+    monkeypatch.setattr('aioluahttp.server.server.LAST', 0.01)
+    answer = b'x' * size
+    loop = asyncio.get_running_loop()
+    async with slow(lambda request: {'status': 200, 'body': answer}) as (server, client):
+        await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+        head = await loop.sock_recv(client, 12)
+        assert (b'HTTP/1.1 200', 1) == (head, server.stats['in_flight'])
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        body = (await read_all(client)).partition(b'\r\n\r\n')[2]
+        await closing
+    assert answer == body
+
+
+async def test_a_slow_reader_is_cut_off_after_the_grace():
+    """What it has not read by then it does not get."""
+    loop = asyncio.get_running_loop()
+    async with slow(lambda request: {'status': 200, 'body': BIG}) as (server, client):
+        await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+        await loop.sock_recv(client, 12)
+        await server.close(grace=0)
+        with contextlib.suppress(ConnectionError):
+            assert len(BIG) > len(await read_all(client))
+    assert 0 == server.stats['in_flight']
+
+
+async def test_who_stops_reading_is_cut_off():
+    """After ``body_timeout`` seconds in which it read nothing; nothing is left of the answer."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def log(request, response):
+        asyncio.current_task().add_done_callback(lambda task: ended.set())
+
+    options = {'body_timeout': 0.05, 'access_log': log}
+    async with slow(lambda request: {'status': 200, 'body': BIG}, **options) as (server, client):
+        await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+        await ended.wait()
+        assert 0 == server.stats['in_flight']
+        with contextlib.suppress(ConnectionError):
+            assert len(BIG) > len(await read_all(client))
+
+
+async def test_a_callback_that_swallows_its_cancellation_gets_another(monkeypatch, wire):
+    """And another, up to its end: close() returns when no task is left."""
+    monkeypatch.setattr('aioluahttp.server.server.LAST', 0.01)
+    called, swallowed = asyncio.Event(), []
+
+    async def stubborn(request):
+        called.set()
+        while len(swallowed) < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                swallowed.append(error)
+        return {'status': 200}
+
+    async with closed_in_the_end(stubborn) as server, wire(server) as client:
+        client.ask('GET /')
+        await called.wait()
+        await server.close(grace=0)
+        assert (3, 'closed') == (len(swallowed), server.status)
+
+
+@pytest.mark.parametrize('turns', range(8))
+async def test_what_was_just_read_has_the_whole_grace(monkeypatch, wire, turns):
+    """Wherever between reading and calling the request is as the server closes."""
+    monkeypatch.setattr('aioluahttp.server.server.LAST', 0.001)
+    ended = []
+
+    async def callback(request):
+        ended.append(False)
+        await asyncio.sleep(0.05)
+        ended[:] = [True]
+        return {'status': 200}
+
+    async with closed_in_the_end(callback) as server, wire(server) as client:
+        client.ask('GET /')
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.close()
+        assert ended in ([], [True])
+        assert bool(ended) is (b'HTTP/1.1 200 OK' == (await client.rest())[:15])
+
+
+@pytest.mark.parametrize('context', [None, 'tls'])
+async def test_who_leaves_can_cancel_its_callback(wire, tls, context):
+    """With ``cancel_on_disconnect``, also where it only closes its own side; nothing is told."""
+    secure = context is not None
+    options = {'cancel_on_disconnect': True, **({'tls': tls[0]} if secure else {})}
+    called, cancelled, told = asyncio.Event(), asyncio.Event(), []
+
+    async def callback(request):
+        called.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with closed_in_the_end(callback, lambda *both: told.append(both), **options) as server:
+        for leave in 'close', 'abort', *([] if secure else ['write_eof']):
+            called.clear()
+            cancelled.clear()
+            async with wire(server, ssl=tls[1] if secure else None) as client:
+                client.ask('GET /')
+                await called.wait()
+                assert 1 == server.stats['in_flight']
+                transport = client.writer.transport
+                getattr(transport, leave)()
+                await cancelled.wait()
+        await server.close()
+    assert ([], 0, 0) == (told, server.stats['in_flight'], server.stats['errors'])
+
+
+@pytest.mark.parametrize('context', [None, 'tls'])
+async def test_who_leaves_cancels_nothing_by_default(wire, tls, context):
+    """The callback runs to its end, and the server waits for it."""
+    secure = context is not None
+    held = Held()
+    async with closed_in_the_end(held, **({'tls': tls[0]} if secure else {})) as server:
+        async with wire(server, ssl=tls[1] if secure else None) as client:
+            client.ask('GET /')
+            await held.called.wait()
+            client.writer.transport.abort()
+        closing = asyncio.create_task(server.close())
+        await refused(server)
+        assert (1, False) == (server.stats['in_flight'], closing.done())
+        held.release.set()
+        await closing
+    assert ([], 0) == (held.cancelled, server.stats['in_flight'])
+
+
+async def test_who_closes_its_own_side_is_answered(wire):
+    """As ``nc`` does; the connection then ends, also after requests that were pipelined."""
+    async with closed_in_the_end(hello) as server, wire(server) as client:
+        client.ask('GET /1')
+        client.ask('GET /2')
+        client.writer.write_eof()
+        answers = [await client.answer() for _ in range(2)]
+        assert [(200, b'hello')] * 2 == [answer[::2] for answer in answers]
+        assert b'' == await client.rest()
+
+
+@pytest.mark.parametrize('data', [b'GET / HTTP/1.1\r\nHost: h\r\nX', b'', b'\r\n'])
+async def test_a_head_that_takes_too_long_is_a_408(wire, data):
+    """``head_timeout``; who has sent nothing of one is only closed."""
+    async with closed_in_the_end(hello, head_timeout=0.05) as server, wire(server) as client:
+        client.send(data)
+        expected = b'HTTP/1.1 408 Request Timeout' if data else b''
+        assert expected == (await client.rest()).partition(b'\r\n')[0]
+
+
+def test_on_uvloop_a_server_comes_to_the_same_end(wire):
+    """What runs is answered, what is idle is closed, what is late is cancelled."""
+    uvloop = pytest.importorskip('uvloop')
+
+    async def bounded():
+        async with asyncio.timeout(60):
+            await close()
+
+    async def close():
+        held = Held()
+        server = await http.listen('127.0.0.1', 0, held)
+        async with wire(server) as idle, wire(server) as client, wire(server) as other:
+            client.ask('GET /1')
+            await held.called.wait()
+            held.called.clear()
+            other.ask('GET /2')
+            await held.called.wait()
+            closing = asyncio.create_task(server.close())
+            assert b'' == await idle.rest()
+            held.release.set()
+            for which, path in (client, b'/1'), (other, b'/2'):
+                status, headers, body = await which.answer()
+                assert (200, 'close', path) == (status, headers['Connection'], body)
+            await closing
+        held = Held()
+        server = await http.listen('127.0.0.1', 0, held)
+        async with wire(server) as client:
+            client.ask('GET /late')
+            await held.called.wait()
+            await server.close(grace=0)
+            assert (b'', ['/late']) == (await client.rest(), held.cancelled)
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(bounded())

@@ -1,0 +1,372 @@
+"""Listening sockets that hand over connections, on every kind of event loop."""
+
+import asyncio
+import contextlib
+import errno
+import functools
+import inspect
+import logging
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.server import sockets
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """A loop that can do no more than the one that Windows has by default."""
+
+    def add_reader(self, *arguments):
+        """Refuse, as that one does."""
+        raise NotImplementedError
+
+    def remove_reader(self, fd):
+        """Refuse; but asyncio's own sockets call this, by number, to read."""
+        if not isinstance(fd, int):
+            raise NotImplementedError
+        return super().remove_reader(fd)
+
+
+LOOPS = {'asyncio': asyncio.SelectorEventLoop, 'without readers': WithoutReaders}
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import uvloop
+
+    LOOPS['uvloop'] = uvloop.new_event_loop
+
+
+def on_every_loop(function):
+    """Run a test that is a coroutine function in a loop of each kind, and look for leaked tasks."""
+    names = inspect.signature(function).parameters
+
+    async def run(request):
+        async with asyncio.timeout(60):
+            await function(**{name: request.getfixturevalue(name) for name in names})
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    @functools.wraps(function)
+    def test(loop, request):
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            runner.run(run(request))
+
+    del test.__wrapped__  # pytest is to see these parameters: the loop, and the request
+    return pytest.mark.parametrize('loop', LOOPS)(test)
+
+
+def hello(request):
+    """Answer at once."""
+    return {'status': 200, 'body': 'hello'}
+
+
+@contextlib.contextmanager
+def clients(port, count):
+    """Give connections that the kernel has made, whether or not anybody accepts them."""
+    with contextlib.ExitStack() as opened:
+        yield [
+            opened.enter_context(socket.create_connection(('127.0.0.1', port)))
+            for _ in range(count)
+        ]
+
+
+async def answered(client):
+    """Ask on a socket, and give the first bytes of the answer."""
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n')
+    return await loop.sock_recv(client, 15)
+
+
+async def ended(client):
+    """Wait for the end of a connection that nobody answers."""
+    client.setblocking(False)
+    with contextlib.suppress(ConnectionError):
+        assert b'' == await asyncio.get_running_loop().sock_recv(client, 1)
+
+
+async def until(condition):
+    """Let the loop turn until something holds."""
+    while True:
+        if condition():
+            return
+        await asyncio.sleep(0)
+
+
+@on_every_loop
+async def test_beyond_the_limit_clients_wait(wire):
+    """They are accepted as others close, in turn; those that there are go on."""
+    async with http.listen('127.0.0.1', 0, hello, max_connections=2) as server:
+        with clients(server.port, 3) as waiting:
+            async with wire(server) as late:
+                waiting[2].sendall(b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+                for client in waiting[:2] * 2:
+                    client.setblocking(False)
+                    client.send(b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+                    answer = await asyncio.get_running_loop().sock_recv(client, 1000)
+                    assert answer.startswith(b'HTTP/1.1 200 OK')
+                    assert 2 == server.stats['connections']
+                late.ask('GET /')
+                waiting[0].close()
+                waiting[2].setblocking(False)
+                answer = await asyncio.get_running_loop().sock_recv(waiting[2], 1000)
+                assert answer.startswith(b'HTTP/1.1 200 OK')
+                assert 2 == server.stats['connections']
+                waiting[1].close()
+                assert 200 == (await late.answer())[0]
+                assert (2, 6) == (server.stats['connections'], server.stats['requests'])
+
+
+@on_every_loop
+async def test_a_limit_of_one_serves_many(wire):
+    """One connection after the other, each as the one before it closes."""
+    async with http.listen('127.0.0.1', 0, hello, max_connections=1) as server:
+        with clients(server.port, 20) as waiting:
+            answers = await asyncio.gather(*map(answered, waiting))
+            assert [b'HTTP/1.1 200 OK'] * 20 == answers
+            assert server.stats['connections'] <= 1
+
+
+@on_every_loop
+async def test_more_than_a_burst_of_clients_are_accepted():
+    """Those that are left over when the rest of the loop gets its turn are not forgotten."""
+    async with http.listen('127.0.0.1', 0, hello) as server:
+        with clients(server.port, sockets.BURST + 20) as waiting:
+            answers = await asyncio.gather(*map(answered, waiting))
+            assert [b'HTTP/1.1 200 OK'] * len(waiting) == answers
+
+
+@on_every_loop
+async def test_who_comes_in_a_pause_waits(wire):
+    """Connections that there are go on; the others are answered once accepting is resumed."""
+    async with http.listen('127.0.0.1', 0, hello) as server, wire(server) as before:
+        before.ask('GET /')
+        await before.answer()
+        for _ in range(2):
+            for _ in range(2):  # twice is as good as once
+                server.pause()
+                assert 'paused' == server.status
+            async with wire(server) as one, wire(server) as other:
+                for client in one, other:
+                    client.ask('GET /')
+                for _ in range(3):
+                    before.ask('GET /')
+                    assert 200 == (await before.answer())[0]
+                assert 1 == server.stats['connections']
+                for _ in range(2):
+                    server.resume()
+                    assert 'listening' == server.status
+                for client in one, other:
+                    assert 200 == (await client.answer())[0]
+            await until(lambda: server.stats['connections'] == 1)
+
+
+@on_every_loop
+async def test_a_pause_of_a_moment_loses_nobody(wire):
+    """However far the accepting of a connection has come when it begins."""
+    for turns in range(6):
+        async with http.listen('127.0.0.1', 0, hello) as server, wire(server) as client:
+            client.ask('GET /')
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            server.pause()
+            server.resume()
+            assert 200 == (await client.answer())[0]
+
+
+@on_every_loop
+async def test_who_waits_in_a_pause_is_sent_away_at_the_end():
+    """Also where the loop has accepted it already; the end is no pause, and is not resumed."""
+    server = await http.listen('127.0.0.1', 0, hello)
+    with clients(server.port, 1) as (before,):
+        assert b'HTTP/1.1 200 OK' == await answered(before)
+    server.pause()
+    with clients(server.port, 2) as waiting:
+        for client in waiting:
+            client.sendall(b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await server.close()
+        for client in waiting:
+            await ended(client)
+    server.resume()
+    server.pause()
+    assert ('closed', 1) == (server.status, server.stats['requests'])
+
+
+@pytest.mark.parametrize('context', [None, 'server'])
+@pytest.mark.parametrize('turns', range(8))
+@pytest.mark.parametrize('loop', LOOPS)
+def test_who_arrives_as_the_server_closes_is_sent_away(certificates, context, turns, loop):
+    """However far each has come: it is closed, and nothing of it is left."""
+    tls = {'tls': getattr(certificates, context)} if context else {}
+
+    async def close():
+        server = await http.listen('127.0.0.1', 0, hello, **tls)
+        with clients(server.port, 3) as arriving:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.close()
+            for client in arriving:
+                await ended(client)
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(close())
+
+
+@on_every_loop
+async def test_tls_handshakes_that_hang_are_dropped_at_the_end(certificates, caplog):
+    """They hold up nothing, and cost no word."""
+    server = await http.listen('127.0.0.1', 0, hello, tls=certificates.server)
+    before = len(asyncio.all_tasks())
+    with clients(server.port, 3) as hanging:
+        hanging[0].sendall(b'\x16\x03\x01')
+        await until(lambda: len(asyncio.all_tasks()) == before + 3)
+        await server.close()
+        for client in hanging:
+            await ended(client)
+    assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@on_every_loop
+async def test_handshakes_that_fail_do_not_count_for_ever(wire, certificates, caplog):
+    """Neither who speaks no TLS, nor who leaves, nor who says nothing (``head_timeout``)."""
+    listening = http.listen(
+        '127.0.0.1', 0, hello, tls=certificates.server, max_connections=1, head_timeout=0.2
+    )
+    context = ssl.create_default_context(cafile=certificates.ca)
+    async with listening as server:
+        with clients(server.port, 4) as failing:
+            failing[0].sendall(b'GET / HTTP/1.1\r\n\r\n')
+            failing[1].sendall(b'\x16\x03\x01')
+            failing[1].close()
+            failing[2].close()
+            async with wire(server, ssl=context) as client:
+                client.ask('GET /', 'Connection: close')
+                assert 200 == (await client.answer())[0]
+    assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class Tired(socket.socket):
+    """A listening socket that fails with what is in a list before it accepts."""
+
+    def __init__(self, *failures):
+        super().__init__()
+        self.failures = list(failures)
+        self.bind(('127.0.0.1', 0))
+        self.setblocking(False)
+
+    def accept(self):
+        """Fail, or accept."""
+        if self.failures:
+            raise self.failures.pop()
+        return super().accept()
+
+
+EXHAUSTED = OSError(errno.EMFILE, 'Too many open files')
+
+
+@on_every_loop
+async def test_a_machine_without_file_descriptors_recovers(monkeypatch, wire, caplog):
+    """Each failure is one record, and a while later it is tried again."""
+    monkeypatch.setattr(sockets, 'RECOVERY', 0.01)
+    tired = Tired(EXHAUSTED, EXHAUSTED)
+    async with http.listen(None, None, hello, sock=tired) as server, wire(server) as client:
+        client.ask('GET /')
+        assert 200 == (await client.answer())[0]
+    expected = 'cannot accept connections for 0.01 s: [Errno 24] Too many open files'
+    assert [(logging.ERROR, expected)] * 2 == [(r.levelno, r.getMessage()) for r in caplog.records]
+
+
+@on_every_loop
+async def test_clients_that_leave_before_they_are_accepted_cost_no_word(wire, caplog):
+    """The next one is accepted at once."""
+    tired = Tired(ConnectionAbortedError(), ConnectionAbortedError())
+    async with http.listen(None, None, hello, sock=tired) as server, wire(server) as client:
+        client.ask('GET /')
+        assert 200 == (await client.answer())[0]
+    assert [] == caplog.records
+
+
+@on_every_loop
+async def test_a_recovery_does_not_end_a_pause(monkeypatch, wire, caplog):
+    """Nor does the end of a pause end a recovery; each has to be over."""
+    monkeypatch.setattr(sockets, 'RECOVERY', 0.05)
+    tired = Tired(EXHAUSTED)
+    async with http.listen(None, None, hello, sock=tired) as server, wire(server) as client:
+        client.ask('GET /')
+        await until(lambda: caplog.records)
+        server.pause()
+        server.resume()
+        server.pause()
+        recovered = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, recovered.set)
+        await recovered.wait()
+        assert 0 == server.stats['connections']
+        server.resume()
+        assert 200 == (await client.answer())[0]
+
+
+@on_every_loop
+async def test_the_end_does_not_wait_for_a_recovery(caplog):
+    """Nothing is tried again."""
+    tired = Tired(EXHAUSTED)
+    server = await http.listen(None, None, hello, sock=tired)
+    with clients(server.port, 1) as (client,):
+        await until(lambda: caplog.records)
+        await server.close()
+        await ended(client)
+    assert (1, -1) == (len(caplog.records), tired.fileno())
+
+
+SCRIPT = textwrap.dedent("""
+    import asyncio, contextlib, logging, os, resource, socket, sys
+    import aioluahttp as http
+    from aioluahttp.server import sockets
+
+    sockets.RECOVERY = 0.01
+    told = []
+
+    class Told(logging.Handler):
+        def emit(self, record):
+            told.append(record.getMessage())
+            while spare:
+                os.close(spare.pop())
+
+    logging.getLogger('aioluahttp').addHandler(Told())
+    spare = []
+    HARD = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with http.listen('127.0.0.1', 0, lambda request: {'status': 204}) as server:
+            client = socket.socket()
+            client.setblocking(False)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, HARD))
+            with contextlib.suppress(OSError):
+                while True:
+                    spare.append(os.dup(0))
+            await loop.sock_connect(client, ('127.0.0.1', server.port))
+            await loop.sock_sendall(client, b'GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n')
+            print((await loop.sock_recv(client, 12)).decode(), told)
+            client.close()
+
+    asyncio.run(main())
+""")
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='limits are those of posix')
+def test_a_process_at_its_limit_recovers():
+    """With no file descriptor left it says so, once, and accepts again when there is one."""
+    done = subprocess.run(
+        [sys.executable, '-X', 'dev', '-W', 'error::ResourceWarning', '-c', SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told = ['cannot accept connections for 0.01 s: [Errno 24] Too many open files']
+    assert (0, '', f'HTTP/1.1 204 {told}\n') == (done.returncode, done.stderr, done.stdout)

@@ -1,0 +1,444 @@
+"""The tables as they are given: dicts whose fields also read as attributes."""
+
+import copy
+import doctest
+import json
+import math
+import pickle
+import ssl
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aioluahttp.bodies.text import from_bytes
+from aioluahttp.errors import BodyTooLarge, ProtocolError, Refused, TableError
+from aioluahttp.headers import Headers, to_headers
+from aioluahttp.tables import models
+from aioluahttp.tables.models import Request, Response, SentRequest
+
+
+def request(**fields):
+    """Make a request as a server gives one."""
+    headers = to_headers(fields.pop('headers', None))
+    return Request({'method': 'GET', 'url': '/', 'headers': headers, **fields})
+
+
+def response(**fields):
+    """Make a response as ``request`` gives one."""
+    headers = to_headers(fields.pop('headers', None))
+    return Response({'status': 200, 'headers': headers, 'body': '', **fields})
+
+
+def test_the_examples_hold():
+    """The module's doctests pass."""
+    assert 0 == doctest.testmod(models).failed
+
+
+@pytest.mark.parametrize('table', [request(body='x'), response(reason='OK')])
+def test_a_table_is_a_dict(table):
+    """``==``, ``in``, ``**`` and iteration are those of a dict."""
+    plain = {**table}
+    assert (True, dict, plain, True) == (
+        isinstance(table, dict),
+        type(plain),
+        table,
+        table == plain,
+    )
+    assert (list(plain), True, False) == (list(table), 'headers' in table, 'haeders' in table)
+
+
+def test_tables_compare_by_their_headers_too():
+    """Headers equal a plain mapping of the same names in any case."""
+    table = response(headers={'A': ['1', '2'], 'B': 'c'})
+    assert {**table, 'headers': {'b': 'c', 'a': ['1', '2']}} == table
+    assert {**table, 'headers': {'b': 'c', 'a': ['2', '1']}} != table
+
+
+def test_a_table_matches():
+    """``match`` reads a table by key, its headers included in any case, and by attribute."""
+    match response(headers={'Content-Type': 'text/html'}, reason='OK'):
+        case {'status': 200, 'headers': {'content-type': kind}, **rest}:
+            assert ('text/html', {'body': '', 'reason': 'OK'}) == (kind, rest)
+    match request(method='PUT'):
+        case Request(method='PUT', body=body):
+            assert body is None
+
+
+@pytest.mark.parametrize(
+    ('table', 'names'), [(request(), 'body ip timeout'), (response(), 'ip url')]
+)
+def test_a_known_field_that_is_absent_is_none(table, names):
+    """By attribute it reads as None, as in Lua; by key it is a ``KeyError``."""
+    for name in names.split():
+        assert getattr(table, name) is None
+        with pytest.raises(KeyError):
+            table[name]
+
+
+@pytest.mark.parametrize('table', [request(), response()])
+def test_an_unknown_attribute_is_an_error(table):
+    """A misspelt field is found at once, read or written."""
+    kind = type(table).__name__
+    with pytest.raises(AttributeError, match=f"^{kind} has no field 'statsu'$"):
+        table.statsu  # noqa: B018
+    with pytest.raises(AttributeError, match=f"^{kind} has no field 'statsu'$"):
+        table.statsu = 200
+    with pytest.raises(AttributeError, match='json'):
+        table.json = 5
+
+
+def test_a_field_is_set_by_attribute_and_by_key():
+    """Both write the same entry."""
+    table = response()
+    table.status, table['reason'] = 404, 'Gone'
+    assert (404, 'Gone') == (table['status'], table.reason)
+
+
+@pytest.mark.parametrize('table', [request(), response()])
+def test_a_copy_is_a_table_of_its_own(table):
+    """``copy``, ``copy.copy`` and ``copy.deepcopy`` give equal tables of the same kind."""
+    for made in (table.copy(), copy.copy(table), copy.deepcopy(table)):
+        assert (type(table), table) == (type(made), made)
+        made['ip'] = '::1'
+        assert 'ip' not in table
+
+
+@pytest.mark.parametrize('table', [request(), response()])
+def test_a_table_merges(table):
+    """``|`` gives a table of the same kind, in which the right side counts."""
+    merged = table | {'ip': '::1', 'url': '/x'}
+    assert (type(table), {**table, 'ip': '::1', 'url': '/x'}) == (type(merged), merged)
+    assert 'ip' not in table
+
+
+@pytest.mark.parametrize('table', [request(), response()])
+def test_a_table_merges_with_headers_as_they_are_written(table):
+    """They are ``Headers`` then, and checked."""
+    merged = table | {'headers': {'X-A': 1}}
+    assert (Headers, '1') == (type(merged.headers), merged.headers['x-a'])
+    with pytest.raises(TableError):
+        table | {'headers': {'X-A': 'a\n'}}
+
+
+def test_a_table_says_what_it_is():
+    """The text of a table names its kind."""
+    assert "Response({'status': 200})" == repr(Response({'status': 200}))
+    assert "Request({'url': '/'})" == repr(Request(url='/'))
+
+
+def test_a_response_takes_the_type_of_its_body():
+    """``Response[bytes]`` is for type checkers, and makes a plain response."""
+    assert Response({'status': 200}) == Response[bytes]({'status': 200})
+
+
+TEXTS = [
+    ('utf-8', 'é'.encode(), 'é', 'é'),
+    ('utf-8', b'\xef\xbb\xbfa\xff', '\ufeffa\udcff', 'a\ufffd'),
+    ('iso-8859-1', b'\xe9', 'é', 'é'),
+    ('big5', b'\xa4\xa4', '\udca4\udca4', '中'),
+    ('punycode', b'a\xff', 'a\udcff', 'a\ufffd'),
+]
+
+
+@pytest.mark.parametrize(('charset', 'data', 'body', 'text'), TEXTS)
+def test_a_body_loses_nothing_and_reads_well(charset, data, body, text):
+    """``bytes`` gives exactly what came, ``text`` what people read, without BOM or surrogates."""
+    kind = f'text/plain; charset={charset}'
+    assert body == from_bytes(data, kind)
+    for table in (response(headers={'Content-Type': kind}, body=body), request(body=data)):
+        assert data == table.bytes()
+    assert text == response(headers={'Content-Type': kind}, body=body).text()
+    assert text == response(headers={'Content-Type': kind}, body=data).text()
+
+
+@pytest.mark.parametrize('table', [Request(), Response({'status': 204, 'body': None})])
+def test_no_body_reads_as_an_empty_one(table):
+    """Where there is no body, its bytes and its text are empty; headers may lack as well."""
+    assert (b'', '', {}) == (table.bytes(), table.text(), table.cookies())
+
+
+def test_a_body_read_as_json_has_no_bytes():
+    """What ``into='json'`` made of a body cannot be turned back into the bytes that came."""
+    with pytest.raises(TableError, match=r"^'body' is \[1\]; it must be text or bytes"):
+        response(body=[1]).bytes()
+
+
+@pytest.mark.parametrize(
+    'data', [b'["\xc3\xa9"]', '["é"]'.encode('utf-16'), b'\xef\xbb\xbf["\xc3\xa9"]']
+)
+def test_json_is_read_from_the_bytes(data):
+    """The encodings of JSON are told apart, whatever the body was read as."""
+    assert ['é'] == response(body=data).json() == request(body=from_bytes(data, None)).json()
+
+
+@pytest.mark.parametrize('body', ['', '{', b'\xff', '[' * 100_000], ids=len)
+def test_what_is_no_json_is_refused(body):
+    """The error names the body; a hostile depth of nesting is no crash."""
+    with pytest.raises(TableError, match=r"^'body' is .*; it must be JSON \("):
+        response(body=body).json()
+
+
+def test_a_request_gives_its_cookies():
+    """The cookies of all Cookie headers, by name, the first of a name (RFC 6265 5.4)."""
+    headers = [('Cookie', 'a=1; b="2"'), ('Cookie', 'a=3;c=')]
+    assert {'a': '1', 'b': '2', 'c': ''} == request(headers=headers).cookies()
+
+
+def test_a_response_gives_the_cookies_it_sets():
+    """Their attributes are left out."""
+    headers = [('Set-Cookie', 'a=1; Path=/; HttpOnly'), ('Set-Cookie', 'b=2, 3')]
+    assert {'a': '1', 'b': '2, 3'} == response(headers=headers).cookies()
+
+
+@pytest.mark.parametrize(
+    ('url', 'expected'),
+    [({'url': 'http://h/a/b?c'}, 'http://h/a/d'), ({'url': None}, 'd'), ({}, 'd')],
+)
+def test_links_are_absolute(url, expected):
+    """The links of all Link headers by their ``rel``, resolved against the response's URL."""
+    table = response(
+        headers=[('Link', '<d>; rel=next; title=x'), ('Link', '<//o/>; rel=up')], **url
+    )
+    links = table.links()
+    assert {'url': expected, 'rel': 'next', 'title': 'x'} == links['next']
+    assert ('http://o/' if url.get('url') else '//o/') == links['up']['url']
+
+
+@pytest.mark.parametrize(
+    ('body', 'expected'),
+    [
+        ('é', 'é'),
+        (b'\xff', {'base64': '/w=='}),
+        ('\udcff', {'base64': '/w==', 'text': True}),
+        ({'base64': 'x'}, {'json': {'base64': 'x'}}),
+        (None, {'json': None}),
+    ],
+)
+def test_a_plain_table_says_what_its_body_is(body, expected):
+    """Text is itself; bytes, odd text and JSON values are marked, so that nothing is mistaken."""
+    table = response(headers=[('A', '1'), ('a', '2')], body=body)
+    plain = {'status': 200, 'headers': [['A', '1'], ['a', '2']], 'body': expected}
+    assert (plain, table) == (table.plain(), Response.from_plain(plain))
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        request(tls=ssl.create_default_context()),
+        response(body=math.nan),
+        response(body={1, 2}),
+    ],
+)
+def test_what_json_lacks_is_not_plain(table):
+    """A value that JSON does not have is refused by name."""
+    key = 'tls' if 'tls' in table else 'body'
+    with pytest.raises(TableError, match=f"^'{key}' is .*; it must be a value that JSON has"):
+        table.plain()
+
+
+def test_a_plain_table_may_lack_headers():
+    """What is absent stays absent."""
+    assert Request(body='x') == Request.from_plain(Request(body='x').plain())
+
+
+def test_a_plain_table_nests():
+    """The history of a response becomes plain tables, and responses again."""
+    table = response(history=[response(status=301, body=b'\xff', history=[])])
+    again = Response.from_plain(json.loads(json.dumps(table.plain())))
+    assert (table, Response) == (again, type(again.history[0]))
+
+
+VALUES = st.text(st.characters(exclude_categories=['Cc', 'Cs'])) | st.binary().map(
+    lambda data: bytes(b for b in data if b > 31 and b != 127).decode('utf-8', 'surrogateescape')
+)
+NAMES = st.text('abcABC-!9', min_size=1)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec='utf-8')),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec='utf-8')), inner),
+)
+FIELDS = {
+    'url': st.text(st.characters(codec='utf-8')),
+    'ip': st.none() | st.just('::1'),
+    'version': st.just('1.1'),
+    'method': st.sampled_from(['GET', 'POST']),
+}
+REQUEST_FIELDS = {
+    **FIELDS,
+    'timeout': st.none() | st.floats(0.1, 9) | st.fixed_dictionaries({'read': st.none()}),
+    'check': st.booleans() | st.lists(st.integers(200, 599)),
+    'tls': st.booleans() | st.just({'verify': False}),
+}
+RESPONSE_FIELDS = {**FIELDS, 'status': st.integers(200, 599), 'reason': st.text('OK')}
+
+
+@st.composite
+def given_tables(draw):
+    """Draw tables as they are given, with any body that may have come over the network."""
+    kind, fields = draw(st.sampled_from([(Request, REQUEST_FIELDS), (Response, RESPONSE_FIELDS)]))
+    headers = to_headers(draw(st.lists(st.tuples(NAMES, VALUES))))
+    charset = draw(st.sampled_from([None, 'utf-8', 'cp1252', 'shift_jis', 'gb18030', 'x']))
+    if charset:
+        headers['Content-Type'] = f'text/html; charset={charset}'
+    data = st.binary() | st.text(st.characters(codec='utf-8')).map(str.encode)
+    read = data.map(lambda data: from_bytes(data, headers.get('Content-Type')))
+    table = draw(st.fixed_dictionaries({}, optional=fields))
+    if draw(st.integers(0, 4)):
+        table['body'] = draw(st.sampled_from([data, read, JSON]).flatmap(lambda body: body))
+    if kind is Response:
+        table['history'] = draw(st.just([]) | st.just([response(body=b'\xff')]))
+    return kind({**table, 'headers': headers})
+
+
+@settings(deadline=None)
+@given(given_tables())
+def test_a_plain_table_goes_through_json_and_back(table):
+    """``from_plain`` undoes ``plain``, whatever way JSON took in between."""
+    plain = table.plain()
+    through = json.loads(json.dumps(plain, allow_nan=False))
+    again = type(table).from_plain(through)
+    assert (plain, table, type(table)) == (through, again, type(again))
+    assert (type(table.get('body')), Headers) == (type(again.get('body')), type(again['headers']))
+
+
+@settings(deadline=None)
+@given(given_tables())
+def test_a_table_pickles(table):
+    """A table travels to another process as it is."""
+    again = pickle.loads(pickle.dumps(table))
+    assert (table, type(table), Headers) == (again, type(again), type(again['headers']))
+
+
+SENT = {
+    'url': 'http://user:secret@h/a@b',
+    'proxy': 'https://user:secret@proxy',
+    'auth': ('user', 'secret'),
+    'bearer': 'secret',
+    'headers': {'authorization': 'Basic secret', 'Cookie': 'a=secret', 'Accept': '*/*'},
+    'method': 'GET',
+}
+
+
+def test_a_request_is_described_without_its_secrets():
+    """Its query may be one."""
+    table = request(scheme='http', host='h', port=80, path='/a', query='secret')
+    assert 'GET http://h:80/a' == models.described(table)
+
+
+def test_the_table_of_an_error_pickles_without_its_functions():
+    """They need not pickle."""
+    table = SentRequest({'method': 'GET', 'on_progress': lambda done, total: None})
+    assert {'method': 'GET'} == pickle.loads(pickle.dumps(table))
+
+
+def test_the_table_of_an_error_hides_what_is_secret():
+    """Text and pickle of it hide logins, tokens and cookies, and nothing else."""
+    table = SentRequest(SENT)
+    hidden = {
+        **SENT,
+        'url': 'http://***@h/a@b',
+        'proxy': 'https://***@proxy',
+        'auth': '***',
+        'bearer': '***',
+        'headers': {'authorization': '***', 'Cookie': '***', 'Accept': '*/*'},
+    }
+    again = pickle.loads(pickle.dumps(table))
+    assert (hidden, SentRequest) == (again, type(again))
+    assert (False, repr(again), True) == (
+        'secret' in repr(table),
+        repr(table),
+        repr(table).startswith("Request({'url': 'http://***@h/a@b'"),
+    )
+
+
+def test_the_table_of_an_error_has_the_real_values():
+    """What is hidden in text is there to be used, in copies too."""
+    table = SentRequest(SENT)
+    assert SENT == table == table.copy()
+    assert (SENT['url'], SENT['bearer']) == (table.url, table['bearer'])
+
+
+@pytest.mark.parametrize(
+    ('fields', 'expected'),
+    [
+        ({'headers': 5}, {'headers': '***'}),
+        ({'headers': {'a b': 'secret'}}, {'headers': '***'}),
+        ({'headers': None}, {'headers': Headers()}),
+        ({'url': 'user:secret@h'}, {'url': '***@h'}),
+        ({'url': 5, 'proxy': None}, {'url': '5', 'proxy': 'None'}),
+        ({}, {}),
+    ],
+)
+def test_the_table_of_an_error_may_be_malformed(fields, expected):
+    """Whatever was given, its text shows no secret and is no error itself."""
+    assert f'Request({expected!r})' == repr(SentRequest(fields))
+
+
+PARTS = (
+    b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="f"; filename="g.txt"\r\n'
+    b'Content-Type: text/plain\r\n\r\nhello\r\n--x--\r\n'
+)
+MULTIPART = {'Content-Type': 'multipart/form-data; boundary=x'}
+URLENCODED = {'Content-Type': 'application/x-www-form-urlencoded'}
+
+
+async def flowing(*chunks):
+    """Give chunks as a stream does."""
+    for chunk in chunks:
+        if isinstance(chunk, Exception):
+            raise chunk
+        yield chunk
+
+
+@pytest.mark.parametrize('make', [lambda data: data, bytes.decode, flowing])
+async def test_a_form_is_read_from_any_body(make):
+    """Of bytes, of text, and of a stream; of fields and of files."""
+    form = await Request(headers=URLENCODED, body=make(b'a=b&a=c')).form()
+    assert [('a', 'b'), ('a', 'c')] == list(form.items())
+    form = await Request(headers=MULTIPART, body=make(PARTS)).form()
+    file = {'filename': 'g.txt', 'content_type': 'text/plain', 'body': b'hello'}
+    assert [('a', 'b'), ('f', file)] == list(form.items())
+
+
+async def test_no_body_is_an_empty_form():
+    """As a browser sends one without fields."""
+    assert {} == dict(await Request(headers=URLENCODED).form())
+
+
+TOO_LARGE = BodyTooLarge('of the stream')
+TOO_LARGE.__cause__ = Refused(413)
+
+
+@pytest.mark.parametrize(
+    ('body', 'headers', 'limits', 'kind', 'status'),
+    [
+        (b'a=b&c=d', URLENCODED, {'max_fields': 1}, BodyTooLarge, 413),
+        (PARTS, MULTIPART, {'max_files': 0}, BodyTooLarge, 413),
+        (PARTS[:-9], MULTIPART, {}, ProtocolError, 400),
+        (b'{}', {'Content-Type': 'application/json'}, {}, ProtocolError, 400),
+        ((b'a=b', b'c'), URLENCODED, {'max_size': 3}, BodyTooLarge, 413),
+        ((b'a=b', TOO_LARGE), URLENCODED, {}, BodyTooLarge, 413),
+    ],
+)
+async def test_a_form_that_is_none_is_the_client_s_fault(body, headers, limits, kind, status):
+    """The error says what a server is to answer, unless its callback does."""
+    request = Request(headers=headers, body=flowing(*body) if isinstance(body, tuple) else body)
+    with pytest.raises(kind) as raised:
+        await request.form(**limits)
+    assert status == raised.value.__cause__.status
+
+
+async def test_a_limit_of_a_stream_is_none_of_a_body_that_is_there():
+    """That has passed ``max_body``."""
+    assert {'a': 'b'} == dict(await Request(headers=URLENCODED, body='a=b').form(max_size=1))
+
+
+def test_what_cannot_travel_stays_behind():
+    """The pickle of a request that was sent is without its open files, iterators and functions."""
+    table = SentRequest({'url': '/', 'body': (_ for _ in ()), 'timeout': None, 'check': [200]})
+    assert {'url': '/', 'timeout': None, 'check': [200]} == pickle.loads(pickle.dumps(table))

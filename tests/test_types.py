@@ -1,0 +1,94 @@
+"""The shapes that type checkers know are the tables that the library takes and gives."""
+
+import ast
+import doctest
+import inspect
+import typing
+from os import PathLike
+
+import pytest
+
+from aioluahttp import tls, types
+from aioluahttp.bodies import forms
+from aioluahttp.tables import models
+from aioluahttp.tables.checks import EVENTS, INTO, REQUEST_CHECKS, RESPONSE_CHECKS, STREAMS
+from aioluahttp.tables.models import Request, Response
+from aioluahttp.types import Part, RequestTable, ResponseTable, TimeoutTable
+
+KINDS = 'Text Bytes Json Stream Events File'.split()
+SHAPES = [getattr(types, name) for name in types.__all__]
+
+
+def declared(table):
+    """Read from the source the fields that a class declares to type checkers."""
+    nodes = ast.parse(inspect.getsource(models)).body
+    (tree,) = (one for one in nodes if getattr(one, 'name', '') == table.__name__)
+    return {line.target.id for node in tree.body if isinstance(node, ast.If) for line in node.body}
+
+
+def test_the_examples_hold():
+    """The module's doctests pass."""
+    assert 0 == doctest.testmod(types).failed
+
+
+@pytest.mark.parametrize(
+    ('shape', 'keys'),
+    [
+        (RequestTable, set(REQUEST_CHECKS)),
+        (ResponseTable, set(RESPONSE_CHECKS)),
+        (Part, set(forms.PART_KEYS)),
+        (TimeoutTable, {'total', 'connect', 'read'}),
+    ],
+)
+def test_a_shape_has_the_keys_that_are_checked(shape, keys):
+    """What type checkers know and what the library takes are the same keys."""
+    assert keys == set(shape.__annotations__)
+
+
+@pytest.mark.parametrize('shape', SHAPES, ids=lambda shape: shape.__name__)
+def test_the_types_of_a_shape_resolve(shape):
+    """``typing.get_type_hints`` reads every shape, as pydantic and its like do."""
+    assert set(shape.__annotations__) == set(typing.get_type_hints(shape))
+
+
+def test_only_the_status_of_a_response_is_required():
+    """All of a request is optional, and all of a response but its status."""
+    assert (frozenset(), {'status'}) == (
+        RequestTable.__required_keys__,
+        ResponseTable.__required_keys__,
+    )
+
+
+@pytest.mark.parametrize('name', [f'{kind}Table' for kind in KINDS])
+def test_each_shape_by_into_has_the_keys_of_a_request(name):
+    """The tables that give the body its type differ in ``into`` alone."""
+    assert set(REQUEST_CHECKS) == set(getattr(types, name).__annotations__)
+
+
+def test_into_takes_what_the_shapes_say():
+    """The words for ``into`` are the same to type checkers and to the check."""
+    hints = typing.get_type_hints(RequestTable)
+    words, path = typing.get_args(hints['into'])
+    assert {*INTO, *STREAMS, EVENTS} == set(typing.get_args(words))
+    assert PathLike is typing.get_origin(path)
+
+
+def test_the_fields_of_a_response_are_those_of_its_shape():
+    """Every key but ``json``, which is a method, is a declared field."""
+    assert set(RESPONSE_CHECKS) - {'json', 'events'} == declared(Response) == Response.FIELDS
+
+
+def test_the_fields_of_a_request_are_those_of_its_shape():
+    """Every key but the methods is a field; declared are those that every server gives."""
+    assert set(REQUEST_CHECKS) - {'json', 'form'} == Request.FIELDS
+    assert declared(Request) <= Request.FIELDS
+
+
+def test_no_field_hides_a_method():
+    """A field that is also a method of a dict or a table could not be read as an attribute."""
+    assert set() == (Request.FIELDS & set(dir(Request))) | (Response.FIELDS & set(dir(Response)))
+
+
+def test_the_modules_name_what_they_export():
+    """All that stands in ``__all__`` is there."""
+    assert all(hasattr(m, name) for m in (types, models, forms, tls) for name in m.__all__)

@@ -1,0 +1,523 @@
+"""A request in normal form made what goes over the wire, and what comes back a response."""
+
+import asyncio
+from base64 import b64decode
+from functools import partial
+
+import aiohttp
+import pytest
+import yarl
+
+import aioluahttp as http
+from aioluahttp.errors import Refused
+from aioluahttp.transports.encode import LARGE, arguments_of, reached, supplied, target_of, terms_of
+from aioluahttp.transports.failures import translated
+from aioluahttp.transports.request_body import Supply
+
+pytestmark = pytest.mark.usefixtures('both_routes')
+
+EVERY_BYTE = bytes(range(256))
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
+LONG = EVERY_BYTE * 8192  # 2 MiB: more than aiohttp sends in one write
+
+
+@pytest.fixture
+def sent(raw_server):
+    """Give what goes over the wire for a request table."""
+
+    async def send(**fields):
+        async with raw_server(OK) as peer:
+            await http.request({'host': '127.0.0.1', 'port': peer.port, **fields})
+        (asked,) = peer.asked
+        return asked
+
+    return send
+
+
+# What goes out
+
+
+@pytest.mark.parametrize(
+    ('fields', 'line'),
+    [
+        ({}, 'GET / HTTP/1.1'),
+        ({'method': 'get'}, 'GET / HTTP/1.1'),
+        ({'method': 'Propfind'}, 'PROPFIND / HTTP/1.1'),
+        ({'method': 'options', 'url': '*'}, 'OPTIONS * HTTP/1.1'),
+        ({'path': '/a/b'}, 'GET /a/b HTTP/1.1'),
+        ({'path': '/a', 'query': 'x=%27&y=+'}, 'GET /a?x=%27&y=+ HTTP/1.1'),
+        ({'query': {'q': 'a b', 'n': [1, 2]}}, 'GET /?q=a%20b&n=1&n=2 HTTP/1.1'),
+        ({'query': [('a', '1'), ('a', '2')]}, 'GET /?a=1&a=2 HTTP/1.1'),
+        ({'url': '/a?b', 'path': '/no', 'query': 'no'}, 'GET /a?b HTTP/1.1'),
+        ({'url': '/a', 'query': 'b'}, 'GET /a?b HTTP/1.1'),
+        *(
+            ({'url': one}, f'GET {one} HTTP/1.1')
+            for one in (
+                '/%27%2C%41%7e',
+                '/../x/./y',
+                '/a?',
+                '/a?b?',
+                '/a??',
+                '//x',
+                '//',
+                '//host/x?y',
+                '/a;b=c,d:e@f',
+                "/!$&'()*+,;=",
+                '/a?b=%2F&c=/?',
+                '/%',
+                '/%zz',
+                '/a%2fb%2Fc',
+                '/?a=b&&c',
+                '/a:80/',
+                '/?http://x/',
+            )
+        ),
+        ({'url': '/a b?c d'}, 'GET /a%20b?c%20d HTTP/1.1'),
+        ({'url': '/é?ü'}, 'GET /%C3%A9?%C3%BC HTTP/1.1'),
+        ({'url': '/\udcff'}, 'GET /%FF HTTP/1.1'),
+        ({'url': '/"<>\\^`{|}'}, 'GET /%22%3C%3E%5C%5E%60%7B%7C%7D HTTP/1.1'),
+        ({'url': '/a#part'}, 'GET /a HTTP/1.1'),
+        ({'url': '/a?#part'}, 'GET /a? HTTP/1.1'),
+    ],
+    ids=str,
+)
+async def test_the_bytes_of_a_url_reach_the_wire_unchanged(sent, fields, line):
+    """Method and target go out as written; only what may not stand in a URL is quoted."""
+    assert line == (await sent(**fields)).line
+
+
+@pytest.mark.parametrize('make', [str, lambda text: yarl.URL(text, encoded=True)])
+async def test_a_full_url_may_be_text_or_a_yarl_url(raw_server, make):
+    """Both say where to, and what overrides the other keys."""
+    async with raw_server(OK) as peer:
+        response = await http.request(url=make(peer.url + '/%41?b'), host='no.invalid', port=1)
+    assert ('GET /%41?b HTTP/1.1', peer.url + '/%41?b') == (peer.asked[0].line, response.url)
+
+
+@pytest.mark.parametrize(
+    ('headers', 'expected'),
+    [
+        (None, {}),
+        ({'Accept': 'a/b'}, {'Accept': ['a/b']}),
+        ({'accept-encoding': 'br'}, {'Accept-Encoding': ['br']}),
+        ({'USER-AGENT': 'mine'}, {'User-Agent': ['mine']}),
+        ({'User-Agent': ''}, {'User-Agent': ['']}),
+        ({'Accept': ['a/b', 'c/d']}, {'Accept': ['a/b', 'c/d']}),
+        ({'Accept': None}, {}),
+    ],
+    ids=str,
+)
+async def test_three_headers_have_defaults(sent, headers, expected):
+    """Accept, Accept-Encoding and User-Agent go out unless they are given."""
+    asked = await sent(headers=headers)
+    defaults = {
+        'Accept': ['*/*'],
+        'Accept-Encoding': ['gzip, deflate'],
+        'User-Agent': ['aioluahttp'],
+    }
+    assert {**defaults, **expected} == {name: asked.values(name) for name in defaults}
+    assert ['Host', *defaults] == sorted(
+        {name.title() for name, _ in asked.headers}, key=['Host', *defaults].index
+    )
+
+
+async def test_headers_go_out_as_given(sent):
+    """Repeats keep their order under the first spelling, values their text, an int its digits."""
+    given = [('X-b', '1'), ('x-A', 'é ü'), ('X-B', '2'), ('X-n', 3), ('X-e', ''), ('x-b', '0')]
+    asked = await sent(headers=given)
+    expected = [('X-b' if name.lower() == 'x-b' else name, str(value)) for name, value in given]
+    assert expected == [pair for pair in asked.headers if pair[0].lower().startswith('x-')]
+
+
+@pytest.mark.parametrize('host', ['name.example', 'name.example:81', '[::1]', ''])
+async def test_host_goes_out_as_given(sent, host):
+    """A Host header is sent once, and says what it says."""
+    assert [host] == (await sent(headers={'hOST': host})).values('Host')
+
+
+@pytest.mark.parametrize(
+    ('fields', 'expected'),
+    [
+        ({'headers': {'Content-Length': 5}}, []),
+        ({'headers': {'Transfer-Encoding': 'chunked'}}, []),
+        ({'method': 'POST'}, [('Content-Length', '0')]),
+        ({'method': 'POST', 'headers': {'Content-Length': 5}}, [('Content-Length', '0')]),
+        ({'body': ''}, [('Content-Length', '0')]),
+        ({'body': 'abc', 'headers': {'Content-Length': 5}}, [('Content-Length', '3')]),
+        (
+            {'body': b'abc', 'headers': {'Transfer-Encoding': 'chunked', 'TE': 'trailers'}},
+            [('Content-Length', '3')],
+        ),
+    ],
+    ids=str,
+)
+async def test_framing_is_the_library_s(sent, fields, expected):
+    """Whatever the table says of its length, the wire says what is true."""
+    asked = await sent(**fields)
+    framing = ('content-length', 'transfer-encoding', 'te')
+    assert expected == [pair for pair in asked.headers if pair[0].lower() in framing]
+
+
+@pytest.mark.parametrize('size', [LARGE // 4, LARGE], ids=str)
+async def test_so_it_is_of_a_large_body(sent, size):
+    """Which may go out in pieces, with the type that it has anyway."""
+    asked = await sent(body='a' * size, headers={'Content-Length': 5})
+    assert (b'a' * size, [str(size)]) == (asked.body, asked.values('Content-Length'))
+    assert ['text/plain; charset=utf-8'] == asked.values('Content-Type')
+
+
+async def test_what_belongs_to_one_hop_is_not_passed_on(sent):
+    """None of these is sent as it was given."""
+    names = [
+        *('Connection', 'Keep-Alive', 'TE', 'Trailer', 'Upgrade', 'Expect'),
+        *('Proxy-Authorization', 'Proxy-Authenticate', 'Proxy-Connection'),
+        'proxy-authentication-info',
+    ]
+    asked = await sent(headers={**dict.fromkeys(names, 'x'), 'X-Mine': 'y'}, body='z')
+    assert ([], ['y']) == ([v for n in names for v in asked.values(n)], asked.values('X-Mine'))
+
+
+@pytest.mark.parametrize(
+    'headers',
+    [
+        {'X': 'a\r\nY: b'},
+        {'X': 'a\nb'},
+        {'X': 'a\0b'},
+        {'X': 'a\x7fb'},
+        {'X\r\nY': 'b'},
+        {'X Y': 'b'},
+        {'': 'b'},
+        {'Ä': 'b'},
+        {'X': 'a\udc80b'},
+    ],
+    ids=ascii,
+)
+async def test_a_header_that_cannot_go_out_as_it_is_is_refused(raw_server, headers):
+    """No control character reaches the wire, and nothing is left out of a value in silence."""
+    async with raw_server(OK) as peer:
+        with pytest.raises(http.TableError):
+            await http.request(url=peer.url, headers=headers)
+    assert (0, []) == (peer.connections, peer.asked)
+
+
+async def test_an_error_hides_a_secret_header_that_cannot_go_out():
+    """The message names the header alone."""
+    with pytest.raises(http.TableError) as caught:
+        await http.request(url='http://127.0.0.1:1', headers={'Cookie': 's3cret=\udc80'})
+    assert "'headers[Cookie]' is ***; it must be text in UTF-8 to be sent" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'kind', 'body'),
+    [
+        ({'body': 'é'}, 'text/plain; charset=utf-8', 'é'.encode()),
+        ({'body': b'\xff'}, 'application/octet-stream', b'\xff'),
+        ({'body': bytearray(b'x')}, 'application/octet-stream', b'x'),
+        ({'body': memoryview(b'x')}, 'application/octet-stream', b'x'),
+        ({'body': 'a\udcff'}, 'application/octet-stream', b'a\xff'),
+        ({'body': ''}, None, b''),
+        ({'body': 'é', 'headers': {'Content-Type': 'text/html'}}, 'text/html; charset=utf-8', None),
+        (
+            {'body': 'é', 'headers': {'Content-Type': 'text/html; charset=iso-8859-1'}},
+            'text/html; charset=iso-8859-1',
+            b'\xe9',
+        ),
+        ({'body': b'x', 'headers': {'content-type': 'image/png'}}, 'image/png', b'x'),
+        ({'json': {'a': [1, 'é', None]}}, 'application/json', b'{"a":[1,"\\u00e9",null]}'),
+        ({'json': None}, 'application/json', b'null'),
+        ({'json': 1, 'headers': {'Content-Type': 'a/b+json'}}, 'a/b+json', b'1'),
+        ({'form': {'a': 'x y', 'b': [1, 2]}}, 'application/x-www-form-urlencoded', None),
+        ({'form': [('a', '&')]}, 'application/x-www-form-urlencoded', b'a=%26'),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('method', ['POST', 'GET', 'DELETE'])
+async def test_a_body_goes_out_with_its_type(sent, method, fields, kind, body):
+    """Text, bytes, JSON and forms, for any method, each under the type that says what it is."""
+    asked = await sent(method=method, **fields)
+    assert [kind] * (kind is not None) == asked.values('Content-Type')
+    expected = {
+        'text/html; charset=utf-8': 'é'.encode(),
+        'application/x-www-form-urlencoded': b'a=x%20y&b=1&b=2',
+    }
+    assert (expected.get(kind) if body is None else body) == asked.body
+
+
+async def test_no_body_has_no_type(sent):
+    """A request without a body says nothing of one."""
+    assert ([], []) == tuple(map((await sent()).values, ('Content-Type', 'Content-Length')))
+
+
+async def test_text_that_its_charset_cannot_encode_is_refused(sent):
+    """Nothing is sent in place of it."""
+    with pytest.raises(http.TableError):
+        await sent(body='☺', headers={'Content-Type': 'text/plain; charset=iso-8859-1'})
+
+
+async def test_a_multipart_body_goes_out(sent):
+    """Each part has its name, and a file its filename and type."""
+    part = {'name': 'f', 'body': EVERY_BYTE, 'filename': 'a.bin', 'content_type': 'a/b'}
+    asked = await sent(method='POST', multipart=[{'name': 'x', 'body': 'é'}, part])
+    boundary = asked.values('Content-Type')[0].removeprefix('multipart/form-data; boundary=')
+    expected = (
+        b'Content-Disposition: form-data; name="x"\r\n\r\n\xc3\xa9',
+        b'Content-Disposition: form-data; name="f"; filename="a.bin"\r\n'
+        b'Content-Type: a/b\r\n\r\n' + EVERY_BYTE,
+    )
+    mark = b'--' + boundary.encode()
+    assert (
+        asked.body
+        == b''.join(mark + b'\r\n' + one + b'\r\n' for one in expected) + mark + b'--\r\n'
+    )
+
+
+@pytest.mark.parametrize('body', [EVERY_BYTE, LONG], ids=len)
+@pytest.mark.parametrize('method', ['POST', 'PUT', 'GET'])
+async def test_a_body_of_any_bytes_and_length_arrives(sent, method, body):
+    """All 256 values, and more than aiohttp takes as bytes without a warning."""
+    assert body == (await sent(method=method, body=body)).body
+
+
+@pytest.mark.parametrize('fields', [{'auth': ('me', 'ü:')}, {'auth': 'me:ü:'}])
+async def test_a_login_is_basic(sent, fields):
+    """A pair and a text are the same."""
+    (value,) = (await sent(**fields)).values('Authorization')
+    assert 'me:ü:' == b64decode(value.removeprefix('Basic ')).decode()
+
+
+async def test_the_userinfo_of_a_url_is_basic(raw_server):
+    """It is decoded, and stands in no URL any more."""
+    async with raw_server(OK) as peer:
+        url = peer.url.replace('//', '//me:s%3Acret@')
+        response = await http.request(url=url)
+    (value,) = peer.asked[0].values('Authorization')
+    assert 'me:s:cret' == b64decode(value.removeprefix('Basic ')).decode()
+    assert peer.url + '/' == response.url
+
+
+async def test_a_bearer_is_a_token(sent):
+    """It goes out as it is."""
+    assert ['Bearer a.b~c='] == (await sent(bearer='a.b~c=')).values('Authorization')
+
+
+async def test_a_table_that_a_server_gave_is_sent_on(sent):
+    """``ip`` and ``version`` pass and are not sent."""
+    asked = await sent(ip='192.0.2.1', version='1.0')
+    assert ('GET / HTTP/1.1', False) == (asked.line, '192.0.2.1' in str(asked))
+
+
+# Bodies that are sent as they come; test_delivery has more of them
+
+
+async def receive(line):
+    """Read a chunked request, and give its body with its frames."""
+    await line.reader.readuntil(b'\r\n\r\n')
+    return await line.reader.readuntil(b'0\r\n\r\n')
+
+
+async def test_text_that_flows_is_encoded_as_its_type_says(raw_server):
+    """By the text rule; what is neither text nor bytes is refused, and no table is changed."""
+    came = []
+
+    async def handler(line):
+        came.append(await receive(line))
+        await line.send(OK)
+
+    headers = {'Content-Type': 'text/plain; charset=iso-8859-1'}
+    async with raw_server(handler) as peer:
+        await http.request(url=peer.url, body=iter(['é', b'\xff']), headers=headers)
+        with pytest.raises(http.TableError, match="'body' is 5; it must be a str or bytes"):
+            await http.request(url=peer.url, body=iter([5]))
+    assert [b'1\r\n\xe9\r\n1\r\n\xff\r\n0\r\n\r\n'] == came
+
+
+async def test_a_given_length_is_that_of_the_file(tmp_path):
+    """Another is refused, with nothing sent."""
+    (tmp_path / 'a').write_bytes(b'abc')
+    with pytest.raises(http.TableError, match='it must be 3, as the file has'):
+        await http.request(
+            url='http://127.0.0.1:1', body=tmp_path / 'a', headers={'Content-Length': 5}
+        )
+
+
+async def test_a_stream_that_breaks_tells_what_was_asked(raw_server):
+    """A cancelled read does not, for it is no error."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx')
+        if len(peer.asked) == 1:
+            line.reset()
+        await line.reader.read()
+
+    async with raw_server(handler) as peer:
+        response = await http.request(url=peer.url, into='stream')
+        with pytest.raises(http.ProtocolError) as caught:
+            await response.body.read()
+        assert '/' == caught.value.request['url']
+        response = await http.request(url=peer.url, into='stream')
+        reading = asyncio.create_task(response.body.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+
+@pytest.mark.parametrize('own', [True, False])
+async def test_a_stream_tells_whose_mistake_ended_it(raw_server, own):
+    """The iterator's own exception; or an error that has the table that was sent."""
+    began, error = asyncio.Event(), OSError('mine')
+
+    async def sent():
+        yield b'a'
+        await began.wait()
+        raise error
+
+    async def handler(line):
+        await line.reader.readuntil(b'a\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx')
+        if not own:
+            line.reset()
+        await line.reader.read()
+
+    body = sent()
+    async with raw_server(handler) as peer:
+        response = await http.request(url=peer.url, body=body, into='stream')
+        if own:
+            began.set()
+        with pytest.raises(OSError if own else http.ProtocolError) as caught:
+            await response.body.read()
+    if own:
+        assert error is caught.value
+    else:
+        assert body is caught.value.request['body']
+
+
+# What aiohttp is told, and what of its word is passed on
+
+
+def arguments(**fields):
+    """Give what aiohttp has to know of a request."""
+    request = http.to_request({'url': 'http://h', **fields})
+    return arguments_of(request, target_of(request['scheme'], 'h', request['port'], '/'))
+
+
+@pytest.mark.parametrize(
+    ('fields', 'connect', 'read'),
+    [
+        ({}, None, None),
+        ({'timeout': 5}, None, None),
+        ({'timeout': None}, None, None),
+        ({'timeout': {'connect': 1, 'total': 3}}, 1, None),
+        ({'timeout': {'read': 2}}, None, 2),
+    ],
+)
+def test_the_total_is_not_aiohttp_s(fields, connect, read):
+    """It holds over redirects too."""
+    timeout = arguments(**fields)['timeout']
+    assert (None, connect, read) == (timeout.total, timeout.connect, timeout.sock_read)
+
+
+@pytest.mark.parametrize(('tls', 'name'), [({'server_name': 'x'}, 'x'), ({'verify': False}, None)])
+def test_a_tls_table_names_the_server(tls, name):
+    """A context, and False, do not."""
+    assert name == reached(http.to_request(url='https://h', tls=tls))['server_hostname']
+    assert 'server_hostname' not in reached(http.to_request(url='https://h', tls=False))
+
+
+@pytest.mark.parametrize(
+    ('url', 'given'),
+    [
+        ('http://h', ({'Proxy-Authorization': 'Basic YTpi'}, {})),
+        ('https://h', ({}, {'Proxy-Authorization': 'Basic YTpi'})),
+    ],
+)
+def test_the_login_of_a_proxy_is_for_the_proxy(url, given):
+    """It reads the CONNECT alone where there is TLS behind it."""
+    made = arguments(url=url, proxy='http://a:b@p:1')
+    headers = {name: one for name, one in made['headers'].items() if name[:5] == 'Proxy'}
+    assert ('http://p:1', given) == (made['proxy'], (headers, made.get('proxy_headers', {})))
+    assert 'proxy_headers' not in arguments(url=url, proxy='http://p:1')
+
+
+@pytest.mark.parametrize(
+    ('error', 'sent', 'kind'),
+    [
+        (http.BodyTooLarge('x'), False, http.BodyTooLarge),
+        (TimeoutError(), False, http.TimedOut),
+        (http.ConnectError('x'), False, http.ConnectError),
+        (http.ConnectError('x'), True, http.ProtocolError),
+        (aiohttp.ServerDisconnectedError(), False, http.ProtocolError),
+        (OSError(), True, http.ProtocolError),
+        (KeyError(), False, None),
+        (http.TableError('x'), False, None),
+        (asyncio.CancelledError(), False, None),
+    ],
+    ids=repr,
+)
+def test_an_exception_is_one_of_ours_or_is_left_alone(error, sent, kind):
+    """It has the request in its text; where one was sent before, no connection is none of it."""
+    request = http.to_request(url='http://h/a?s3cret')
+    made = translated(error, request, sent=sent)
+    assert (kind or type(None)) is type(made)
+    assert made is None or str(made).startswith('GET http://h:80/a: ')
+    ours = isinstance(error, http.ConnectError) and sent
+    assert ours == ('after a request had been sent' in str(made))
+
+
+def test_the_fault_of_others_is_left_alone():
+    """Of a client whose body is sent on, and of what gives a body."""
+    error = OSError()
+    supply = Supply(iter(()))
+    request = http.to_request(url='http://h') | {'body': supply}
+    assert translated(error, request, sent=True) is not None
+    supply.error = error
+    assert translated(error, request, sent=True) is None
+    error.__cause__ = Refused(400)
+    assert translated(error, http.to_request(url='http://h'), sent=True) is None
+
+
+async def test_what_ended_a_try_comes_out_but_never_in_place_of_a_cancellation():
+    """That is what drawing the body raised, if it is known."""
+    supply, mine = Supply(iter(())), ValueError('mine')
+    request = http.to_request(url='http://h') | {'body': supply}
+
+    async def attempt(request, *, error, own=None):
+        supply.error = own
+        raise error
+
+    for error, own, raised in (
+        (OSError, None, OSError),
+        (OSError, mine, ValueError),
+        (asyncio.CancelledError, mine, asyncio.CancelledError),
+    ):
+        with pytest.raises(raised):
+            await supplied(partial(attempt, error=error, own=own), request)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'raw', 'limit', 'seconds'),
+    [
+        ({}, False, 9, None),
+        ({'into': 'json', 'timeout': {'read': 2}}, False, 9, 2),
+        ({'into': 'stream'}, False, None, 30.0),
+        ({'into': 'raw', 'max_body': 5}, True, 5, 30.0),
+        ({'into': 'stream', 'timeout': None}, False, None, None),
+        ({'into': 'stream', 'timeout': 1}, False, None, 30.0),
+        ({'into': 'stream', 'timeout': {'read': 2}}, False, None, 2),
+        ({'into': 'events'}, False, None, None),
+        ({'into': 'events', 'timeout': {'read': 2}}, False, None, 2),
+    ],
+)
+def test_what_flows_has_a_time_for_each_read(fields, raw, limit, seconds):
+    """What is whole in the end has a limit; events may be as rare as they like."""
+    terms = terms_of(http.to_request({'url': 'http://h', **fields}), 9)
+    assert (raw, limit, seconds) == (terms.raw, terms.limit, terms.seconds)
+
+
+async def test_a_body_that_comes_as_it_is_read_is_a_stream(raw_server):
+    """One that is whole is what ``into`` says."""
+    async with raw_server(OK) as peer:
+        response = await http.request(url=peer.url, into='stream')
+        assert b'hi' == await response.body.read()
+        assert b'hi' == (await http.request(url=peer.url, into='bytes')).body

@@ -1,0 +1,430 @@
+"""A request of another's over a connection of its origin, and what breaks it off."""
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+
+import aioluahttp as http
+from aioluahttp.websockets.handshake import accept_of
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+LARGE = b'x' * 100_000
+
+
+@contextlib.asynccontextmanager
+async def relayed(raw_server, handler, **overrides):
+    """Serve by sending all on to a raw origin; give both."""
+    async with (
+        raw_server(handler) as peer,
+        http.listen('127.0.0.1', 0, http.proxy(peer.url, **overrides)) as server,
+    ):
+        yield server, peer
+
+
+async def rest_of(line):
+    """Read a connection to its end, in whichever way it ends."""
+    with contextlib.suppress(ConnectionError):
+        return await line.reader.read()
+
+
+async def test_a_body_goes_on_as_it_comes(raw_server, wire):
+    """Of a known length: the origin has a part before the client has sent the next."""
+    parts = asyncio.Queue()
+
+    async def origin(line):
+        head = await line.reader.readuntil(b'\r\n\r\n')
+        assert b'\r\nContent-Length: 6\r\n' in head
+        for _ in range(2):
+            parts.put_nowait(await line.reader.readexactly(3))
+        await line.send(OK)
+
+    async with relayed(raw_server, origin) as (server, _), wire(server) as client:
+        client.ask('PUT /', 'Content-Length: 0006')
+        for part in b'abc', b'def':
+            client.send(part)
+            assert part == await parts.get()
+        assert 200 == (await client.answer())[0]
+
+
+async def test_chunks_go_on_as_chunks(raw_server, wire):
+    """Without their extensions; nothing else than the last chunk ends them."""
+
+    async def origin(line):
+        head = await line.reader.readuntil(b'\r\n\r\n')
+        assert b'\r\nTransfer-Encoding: chunked\r\n' in head
+        assert b'3\r\nabc\r\n' == await line.reader.readexactly(8)
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n')
+        assert b'0\r\n\r\n' == await line.reader.readexactly(5)
+        await line.send(b'ok')
+
+    async with relayed(raw_server, origin) as (server, _), wire(server) as client:
+        client.ask('PUT /', 'Transfer-Encoding: chunked')
+        client.send(b'3;a=b\r\nabc\r\n')
+        await client.reader.readuntil(b'\r\n\r\n')  # the head of the answer
+        client.send(b'0\r\n\r\n')
+        assert b'ok' == await client.reader.readexactly(2)
+
+
+async def test_a_large_body_goes_on_whole(raw_server, wire):
+    """More than a socket takes at once, and the connection is used again."""
+    body = bytes(range(256)) * 20_000
+
+    async def origin(line):
+        while True:
+            asked = await line.request()
+            await line.send(OK.replace(b'ok', b'yo') if asked.body == body else OK)
+
+    async with relayed(raw_server, origin) as (server, peer), wire(server) as client:
+        for _ in range(2):
+            client.ask('PUT /', f'Content-Length: {len(body)}', body=body)
+            assert b'yo' == (await client.answer())[2]
+    assert 1 == peer.connections
+
+
+@pytest.mark.parametrize('framing', ['Content-Length: 6', 'Transfer-Encoding: chunked'])
+async def test_a_client_that_leaves_its_body_unfinished_ends_nothing(raw_server, wire, framing):
+    """The origin gets no end of a body, but of its connection."""
+    read = asyncio.get_running_loop().create_future()
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.reader.readuntil(b'abc')
+        began.set()
+        read.set_result(await rest_of(line))
+
+    began = asyncio.Event()
+    async with relayed(raw_server, origin) as (server, _):
+        async with wire(server) as client:
+            client.ask('PUT /', framing)
+            client.send(b'abc' if 'Length' in framing else b'3\r\nabc\r\n')
+            await began.wait()
+        assert await read in (b'', b'\r\n')
+
+
+@pytest.mark.parametrize('framing', ['Content-Length: 6', 'Transfer-Encoding: chunked'])
+async def test_a_body_that_stops_coming_is_a_408_and_no_fault_of_the_origin(
+    raw_server, wire, framing, caplog
+):
+    """The server's own answer, with nothing logged."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        assert await rest_of(line) in (b'', b'3\r\nabc\r\n')
+
+    async with raw_server(origin) as peer:
+        proxy = http.proxy(peer.url)
+        async with (
+            http.listen('127.0.0.1', 0, proxy, body_timeout=0.05) as server,
+            wire(server) as client,
+        ):
+            client.ask('PUT /', framing)
+            assert 408 == (await client.answer())[0]
+            assert b'' == await client.rest()
+    assert not caplog.records
+
+
+async def test_a_body_above_the_server_s_limit_is_a_413(raw_server, wire):
+    """That of ``listen`` holds, where it is given."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await rest_of(line)
+
+    async with raw_server(origin) as peer:
+        proxy = http.proxy(peer.url)
+        async with (
+            http.listen('127.0.0.1', 0, proxy, max_body=5) as server,
+            wire(server) as client,
+        ):
+            client.ask('PUT /', 'Transfer-Encoding: chunked', body=b'6\r\nabcdef\r\n')
+            assert 413 == (await client.answer())[0]
+
+
+@pytest.mark.parametrize('ends', [True, False])
+async def test_an_early_answer_goes_back(raw_server, wire, ends):
+    """Before the body is there; the rest of it goes nowhere, and no connection is used again."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\nno')
+        if not ends:
+            assert b'' == await rest_of(line)
+
+    async with relayed(raw_server, origin) as (server, peer):
+        for count in 1, 2:
+            async with wire(server) as client:
+                client.ask('PUT /', 'Content-Length: 1000000')
+                status, _, body = await client.answer()
+                assert (413, b'no') == (status, body)
+                assert b'' == await client.rest()
+            assert count == peer.connections
+
+
+async def test_an_answer_may_come_along_with_the_body(raw_server, wire):
+    """What is sent and what comes do not wait for each other; both connections outlast it."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n')
+        for _ in range(2):
+            await line.send(await line.reader.readexactly(3))
+        await line.request()
+        await line.send(OK)
+
+    async with relayed(raw_server, origin) as (server, peer):
+        async with wire(server) as client:
+            client.ask('PUT /', 'Content-Length: 6')
+            await client.reader.readuntil(b'\r\n\r\n')
+            for part in b'abc', b'def':
+                client.send(part)
+                assert part == await client.reader.readexactly(3)
+            assert b'' == await client.rest()  # as its answer began before its end was there
+        assert 'ok' == (await http.request(url=server.url)).body
+        assert 1 == peer.connections
+
+
+async def test_a_body_that_breaks_off_breaks_an_answer_off_that_has_begun(raw_server, wire, caplog):
+    """The client's fault, which is no mistake of anybody else."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc')
+        assert b'' == await rest_of(line)
+
+    async with relayed(raw_server, origin) as (server, _), wire(server) as client:
+        client.ask('PUT /', 'Transfer-Encoding: chunked')
+        await client.reader.readuntil(b'abc')
+        client.send(b'no chunk\r\n')
+        assert b'' == await client.rest()
+    assert not caplog.records
+
+
+async def test_an_origin_that_leaves_in_the_middle_of_a_body_is_a_502(raw_server, wire):
+    """Whatever was sent by then."""
+
+    async def origin(line):
+        await line.reader.readexactly(100)
+        line.reset()
+
+    async with relayed(raw_server, origin) as (server, _), wire(server) as client:
+        client.ask('PUT /', f'Content-Length: {len(LARGE) * 1000}')
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                client.send(LARGE)
+                await client.writer.drain()
+                if client.reader._buffer:
+                    break
+        assert 502 == (await client.answer())[0]
+
+
+async def test_an_origin_that_takes_no_more_of_a_body_is_a_504(raw_server, wire):
+    """After the time for a read, which is that for a write, too."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        line.writer.transport.pause_reading()
+        await asyncio.Event().wait()
+
+    async with (
+        relayed(raw_server, origin, timeout={'read': 0.1}) as (server, _),
+        wire(server) as client,
+    ):
+        client.ask('PUT /', f'Content-Length: {len(LARGE) * 1000}')
+
+        async def send():
+            while True:
+                client.send(LARGE)
+                await client.writer.drain()
+
+        sending = asyncio.create_task(send())
+        assert 504 == (await client.answer())[0]
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await sending
+
+
+async def test_waiting_for_the_answer_begins_behind_the_body(raw_server, wire):
+    """A body may take longer than the answer may, also with interim answers in between."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 100 Continue\r\n\r\n')
+        for _ in range(6):
+            await line.reader.readexactly(1)
+        await line.send(OK)
+
+    async with (
+        relayed(raw_server, origin, timeout={'read': 0.1}) as (server, _),
+        wire(server) as client,
+    ):
+        client.ask('PUT /', 'Content-Length: 6')
+        for _ in range(6):
+            await asyncio.sleep(0.03)
+            client.send(b'x')
+        assert 200 == (await client.answer())[0]
+
+
+async def test_an_origin_that_does_not_answer_is_a_504(raw_server, wire):
+    """With a body or without."""
+
+    async def origin(line):
+        await line.reader.read()
+
+    async with relayed(raw_server, origin, timeout={'read': 0.05}) as (server, _):
+        for fields, body in ((), b''), (('Content-Length: 1',), b'x'):
+            async with wire(server) as client:
+                client.ask('PUT /', *fields, body=body)
+                assert 504 == (await client.answer())[0]
+
+
+@pytest.mark.parametrize(
+    ('body', 'right'), [([b'abc'], 'shorter'), ([b'abc', b'defg'], 'longer')], ids=str
+)
+async def test_a_body_put_in_place_of_another_is_held_to_its_length(raw_server, body, right):
+    """What does not keep to it is a mistake of the callback, and no request."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        assert await rest_of(line) in (b'', b'abc')
+
+    async with raw_server(origin) as peer:
+        request = http.Request(method='PUT', url='/', headers=http.Headers({'Content-Length': '6'}))
+        with pytest.raises(http.TableError, match=right):
+            await http.forward({**request, 'body': iter(body)}, peer.url)
+
+
+async def test_a_repeated_request_is_one_without_a_body_or_of_bytes(raw_server, wire, caplog):
+    """On a connection that the origin has closed; of what flows nothing is there any more."""
+    caplog.set_level(logging.CRITICAL)
+
+    async def origin(line):
+        await line.request()
+        await line.send(OK)
+        await line.reader.read(1)
+        line.reset()
+
+    async with relayed(raw_server, origin) as (server, _), wire(server) as client:
+        for method, fields, body, status in (
+            ('GET', (), b'', 200),
+            ('GET', (), b'', 200),
+            ('PUT', ('Content-Length: 1',), b'x', 502),
+        ):
+            client.ask(f'{method} /', *fields, body=body)
+            assert status == (await client.answer())[0]
+
+
+async def test_a_request_may_be_cancelled_at_every_await(raw_server):
+    """Its body, and its connection, end with it."""
+
+    async def origin(line):
+        while True:
+            await line.request()
+            await line.send(OK)
+
+    class Body:
+        closed = 0
+
+        def __aiter__(self):
+            return self.chunks()
+
+        async def chunks(self):
+            try:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                    yield b'ab'
+            finally:
+                Body.closed += 1
+
+    async with raw_server(origin) as peer:
+        done = False
+        for steps in range(200):
+            headers = http.Headers({'Content-Length': '6'})
+            table = {'method': 'PUT', 'url': '/', 'headers': headers, 'body': Body()}
+            task = asyncio.create_task(http.forward(table, peer.url))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if done := task.done():
+                assert b'ok' == await (await task)['body'].read()
+                break
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        assert done
+    assert Body.closed
+
+
+async def test_a_body_that_breaks_off_as_the_answer_comes_is_told(raw_server):
+    """Nobody waits for the rest of an answer to half a request."""
+    answered = asyncio.Event()
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n')
+        answered.set()
+        assert b'' == await rest_of(line)
+
+    async def body():
+        await answered.wait()
+        await asyncio.sleep(0)  # the head is read just now, and nobody has looked at it
+        raise ValueError('broken')
+        yield b''
+
+    async with raw_server(origin) as peer:
+        headers = http.Headers({'Content-Length': '6'})
+        table = {'method': 'PUT', 'url': '/', 'headers': headers, 'body': body()}
+        with pytest.raises(ValueError, match='broken'):
+            await http.forward(table, peer.url)
+
+
+async def test_an_origin_that_leaves_while_it_takes_no_more_breaks_its_answer_off(raw_server):
+    """Also where nobody reads that at the moment."""
+    sent = 0
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n')
+        line.writer.transport.pause_reading()
+        before = -1
+        while before < sent:  # until nothing more has gone for many turns of the loop
+            before = sent
+            for _ in range(300):
+                await asyncio.sleep(0)
+        line.reset()
+
+    async def body():
+        nonlocal sent
+        try:
+            for _ in range(1000):
+                sent += 1
+                yield LARGE
+        finally:
+            closed.set()
+
+    closed = asyncio.Event()
+    async with raw_server(origin) as peer:
+        table = {'method': 'PUT', 'url': '/', 'body': body()}
+        answer = await http.forward(table, peer.url)
+        await closed.wait()
+        with pytest.raises(http.ProtocolError):
+            await answer['body'].read()
+    assert sent < 1000
+
+
+async def test_an_answer_may_switch_protocols(raw_server, wire, frames):
+    """Where that was asked for: then the connection is no answer's any more."""
+
+    async def origin(line):
+        asked = await line.request()
+        [key] = asked.values('Sec-WebSocket-Key')
+        fields = 'Connection: Upgrade', 'Upgrade: websocket'
+        accept = f'Sec-WebSocket-Accept: {accept_of(key)}'
+        await line.send('\r\n'.join(('HTTP/1.1 101 Go', *fields, accept, '\r\n')).encode())
+        await line.send(frames.write(1, b'hello'))
+        await line.reader.read(1)  # that the client has left
+
+    async with relayed(raw_server, origin) as (server, _), wire(server) as client:
+        client.ask('GET /', *frames.asking)
+        assert b' 101 ' in await client.reader.readuntil(b'\r\n\r\n')
+        assert (1, b'hello') == await frames.read(client.reader)

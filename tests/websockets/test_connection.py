@@ -1,0 +1,600 @@
+"""One end of a WebSocket connection."""
+
+import asyncio
+import contextlib
+import zlib
+
+import pytest
+import websockets
+from aiohttp import client_ws, http_websocket
+
+import aioluahttp as http
+from aioluahttp.websockets import connection
+
+TEXT, BINARY, CLOSE, PING, PONG, MORE = 1, 2, 8, 9, 10, 0
+PART = 0x00  # the first bits of a frame that is not the last of its message
+COMPRESSED = 0xC0
+BIG = 20_000_000  # bytes, more than the buffers of two sockets hold
+
+
+@pytest.fixture
+def to_server(wire, frames):
+    """Open a raw WebSocket to a callback of ours: a client that writes whatever it likes."""
+
+    @contextlib.asynccontextmanager
+    async def opened(chat, *fields, behind=b'', **options):
+        def callback(request):
+            return {'websocket': {'callback': chat, **options}}
+
+        async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
+            client.ask('GET /', *frames.asking, *fields, body=behind)
+            assert 101 == (await client.answer(silent=True))[0]
+            yield client
+
+    return opened
+
+
+@pytest.fixture
+def to_client(raw_server, frames):
+    """Open a WebSocket of ours to a raw server, which may write with its handshake, too."""
+
+    @contextlib.asynccontextmanager
+    async def opened(talk, behind=b'', **options):
+        async def serve(line):
+            asked = await line.request()
+            [key] = asked.values('Sec-WebSocket-Key')
+            from aioluahttp.websockets.handshake import accept_of
+
+            fields = [*frames.asking[:2], f'Sec-WebSocket-Accept: {accept_of(key)}', '\r\n']
+            head = '\r\n'.join(['HTTP/1.1 101 Switching Protocols', *fields]).encode()
+            await line.send(head + behind)
+            await talk(line)
+
+        async with raw_server(serve) as peer, http.websocket(url=peer.url, **options) as socket:
+            yield socket
+
+    return opened
+
+
+class Noted:
+    """A callback that notes what comes, and what ends it."""
+
+    def __init__(self):
+        self.messages, self.socket, self.error, self.over = [], None, None, asyncio.Event()
+
+    async def __call__(self, socket):
+        self.socket = socket
+        try:
+            async for message in socket:
+                self.messages.append(message)
+        except http.ProtocolError as error:
+            self.error = error
+        self.over.set()
+
+
+def code_of(data):
+    """Give the code of a close frame."""
+    return int.from_bytes(data[:2])
+
+
+def test_the_codes_that_may_be_sent_are_those_of_the_registry():
+    """RFC 6455 7.4.1 reserves four, and IANA's registry ends at 1014."""
+    may = {code for code in range(70_000) if connection.may_send(code)}
+    assert {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)} == may
+
+
+def test_aiohttp_has_the_parts(parameters):
+    """Tell if aiohttp changes the queue that is overridden here, or its reader or writer."""
+    queue = client_ws.WebSocketDataQueue
+    assert {'feed_data', 'set_exception', 'feed_eof', 'read'} <= set(dir(queue))
+    assert ['self', 'message', 'opcode', 'compress'] == parameters(
+        http_websocket.WebSocketWriter.send_frame
+    )
+
+
+# Frames that break the protocol, and the code for each (RFC 6455 5 and 8.1, RFC 7692 6).
+BROKEN = {
+    'a reserved bit': ([(TEXT, b'x', 0xA0)], 1002),
+    'compression that was not agreed': ([(TEXT, b'x', COMPRESSED)], 1002),
+    'an unknown kind': ([(3, b'x', 0x80)], 1002),
+    'a control frame in parts': ([(PING, b'x', PART)], 1002),
+    'a control frame that is too long': ([(PING, b'x' * 126, 0x80)], 1002),
+    'a part of no message': ([(MORE, b'x', 0x80)], 1002),
+    'a message within a message': ([(TEXT, b'x', PART), (TEXT, b'x', 0x80)], 1002),
+    'half a code': ([(CLOSE, b'\x03', 0x80)], 1002),
+    'a code that is none': ([(CLOSE, b'\x03\xe7', 0x80)], 1002),
+    'a code that is never sent': ([(CLOSE, b'\x03\xee', 0x80)], 1002),
+    'a code above all': ([(CLOSE, b'\x13\x88', 0x80)], 1002),
+    'text that is no UTF-8': ([(TEXT, b'\xff', 0x80)], 1007),
+    'text that is cut': ([(TEXT, 'ß'.encode()[:1], 0x80)], 1007),
+    'a reason that is no UTF-8': ([(CLOSE, b'\x03\xe8\xff', 0x80)], 1007),
+    'a message that is too big': ([(BINARY, b'x' * 101, 0x80)], 1009),
+    'parts that are too big': ([(BINARY, b'x' * 60, PART), (MORE, b'x' * 41, 0x80)], 1009),
+}
+broken = pytest.mark.parametrize(('bad', 'code'), BROKEN.values(), ids=BROKEN)
+
+
+@broken
+async def test_a_client_that_breaks_the_protocol_is_told(to_server, frames, bad, code):
+    """It gets the code and then the end; the callback gets what came before, and the error."""
+    noted = Noted()
+    async with to_server(noted, max_message=100) as client:
+        client.send(frames.write(TEXT, b'good', masked=True))
+        for kind, data, first in bad:
+            client.send(frames.write(kind, data, first=first, masked=True))
+        kind, data = await frames.read(client.reader)
+        assert (CLOSE, code) == (kind, code_of(data))
+        assert b'' == await client.rest()
+        client.writer.close()
+        await noted.over.wait()
+    assert (['good'], code) == (noted.messages, noted.socket.code)
+    assert str(code) in str(noted.error) or 'larger than 100' in str(noted.error)
+
+
+@broken
+async def test_a_server_that_breaks_the_protocol_is_told(to_client, frames, bad, code):
+    """It gets the code and then the end; who iterates gets what came before, and the error."""
+    told = []
+
+    async def talk(line):
+        await line.send(frames.write(TEXT, b'good'))
+        for kind, data, first in bad:
+            await line.send(frames.write(kind, data, first=first))
+        kind, data = await frames.read(line.reader)
+        told.append((kind, code_of(data), await line.reader.read()))
+
+    async with to_client(talk, max_message=100) as socket:
+        assert 'good' == await anext(socket)
+        with pytest.raises(http.ProtocolError):
+            await anext(socket)
+        assert code == socket.code
+    assert [(CLOSE, code, b'')] == told
+
+
+def deflated(data):
+    """Compress a message as RFC 7692 7.2.1 says."""
+    maker = zlib.compressobj(wbits=-15)
+    return (maker.compress(data) + maker.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b'\0\0\xff\xff')
+
+
+@pytest.mark.parametrize(
+    ('sent', 'code'),
+    [
+        (deflated(b'x' * 100), None),
+        (deflated(b'x' * 101), 1009),
+        (deflated(b'x' * 10**7), 1009),
+        (b'\xff\xff\xff', 1002),
+    ],
+)
+async def test_a_limit_counts_what_is_decompressed(to_server, frames, sent, code):
+    """A compressed message may have as many bytes as another; what is none is an end, too."""
+    noted = Noted()
+    extension = 'Sec-WebSocket-Extensions: permessage-deflate'
+    async with to_server(noted, extension, max_message=100) as client:
+        client.send(frames.write(BINARY, sent, first=COMPRESSED, masked=True))
+        client.send(frames.write(CLOSE, b'\x03\xe8', masked=True))
+        assert (CLOSE, code or 1000) == (
+            (told := await frames.read(client.reader))[0],
+            code_of(told[1]),
+        )
+        assert b'' == await client.rest()
+        client.writer.close()
+        await noted.over.wait()
+    assert ([] if code else [b'x' * 100]) == noted.messages
+
+
+@pytest.mark.parametrize('limit', [5_000_000, 2**40, None])
+async def test_a_limit_may_be_any_or_none(limit):
+    """A message beyond the default passes where the limit is above it."""
+    big = b'x' * 4_500_000
+
+    async def echo(socket):
+        async for message in socket:
+            await socket.send(message)
+
+    def callback(request):
+        return {'websocket': {'callback': echo, 'max_message': limit}}
+
+    async with (
+        http.listen('127.0.0.1', 0, callback) as server,
+        http.websocket(url=server.url, max_message=limit, compress=False) as socket,
+    ):
+        await socket.send(big)
+        assert big == await anext(socket)
+
+
+async def test_a_message_comes_in_any_parts(to_server, frames):
+    """Parts with pings between them, in any cuts of the bytes, are one message."""
+    noted = Noted()
+    sent = [
+        frames.write(TEXT, 'grü'.encode()[:3], first=PART, masked=True),
+        frames.write(PING, b'1', masked=True),
+        frames.write(MORE, 'grü'.encode()[3:], first=PART, masked=True),
+        frames.write(MORE, b'', masked=True),
+        frames.write(CLOSE, b'\x03\xe8bye', masked=True),
+    ]
+    async with to_server(noted) as client:
+        for byte in b''.join(sent):
+            client.send(bytes([byte]))
+            await asyncio.sleep(0)
+        assert (PONG, b'1') == await frames.read(client.reader)
+        assert (CLOSE, b'\x03\xe8bye') == await frames.read(client.reader)
+        assert b'' == await client.rest()
+    assert (['grü'], 1000, 'bye') == (noted.messages, noted.socket.code, noted.socket.reason)
+
+
+async def test_what_comes_right_behind_a_handshake_is_read(to_server, to_client, frames):
+    """Frames in the same packet as the handshake are the first messages, on either side."""
+    noted = Noted()
+    ends = [frames.write(CLOSE, masked=masked) for masked in (True, False)]
+    async with to_server(noted, behind=frames.write(TEXT, b'now', masked=True) + ends[0]) as client:
+        assert (CLOSE, b'\x03\xe8') == await frames.read(client.reader)
+        await noted.over.wait()
+    assert (['now'], 1005) == (noted.messages, noted.socket.code)
+
+    async def talk(line):
+        pass
+
+    async with to_client(talk, frames.write(TEXT, b'now') + ends[1]) as socket:
+        assert ['now'] == [message async for message in socket]
+        assert 1005 == socket.code
+
+
+async def test_pings_are_answered_and_a_close_is_with_nobody_reading(to_server, frames):
+    """A callback that only sends, or waits for something else, keeps to the protocol."""
+    done = asyncio.Event()
+
+    async def deaf(socket):
+        await done.wait()
+
+    async with to_server(deaf) as client:
+        client.send(frames.write(PING, b'there?', masked=True))
+        assert (PONG, b'there?') == await frames.read(client.reader)
+        client.send(frames.write(PONG, b'unasked', masked=True))
+        client.send(frames.write(CLOSE, b'\x0f\xa0', masked=True))
+        assert (CLOSE, b'\x0f\xa0') == await frames.read(client.reader)
+        assert b'' == await client.rest()
+        done.set()
+
+
+async def test_of_many_pings_the_last_is_answered(to_server, frames):
+    """RFC 6455 5.5.3: so that who only pings, and does not read, fills no memory."""
+    noted = Noted()
+    async with to_server(noted) as client:
+        client.send(b''.join(frames.write(PING, b'%d' % n, masked=True) for n in range(1000)))
+        answers = []
+        while b'999' not in answers:
+            answers.append((await frames.read(client.reader))[1])
+        assert len(answers) < 1000
+
+
+@pytest.mark.parametrize('heartbeat', [20, None])
+@pytest.mark.parametrize('reset', [True, False])
+async def test_a_peer_that_hangs_up_is_an_error(to_client, reset, heartbeat):
+    """An end without a close frame is a ProtocolError, and 1006 (RFC 6455 7.1.5)."""
+
+    async def talk(line):
+        if reset:
+            line.reset()
+
+    async with to_client(talk, heartbeat=heartbeat) as socket:
+        for _ in range(2):
+            with pytest.raises(http.ProtocolError, match='hung up without a closing handshake'):
+                await anext(socket)
+        with pytest.raises(http.ProtocolError, match='hung up'):
+            await socket.send('x')
+        assert (1006, '') == (socket.code, socket.reason)
+
+
+async def test_a_client_that_hangs_up_is_an_error_of_the_iteration(to_server):
+    """So it is for a callback; what came before that is read."""
+    noted = Noted()
+    async with to_server(noted) as client:
+        client.writer.write_eof()
+        assert b'' == await client.rest()
+        await noted.over.wait()
+    assert 'hung up' in str(noted.error)
+    assert 1006 == noted.socket.code
+
+
+async def test_a_peer_that_is_not_heard_from_is_gone(to_client, to_server, frames):
+    """Without a byte within the heartbeat the connection has ended, on either side."""
+
+    async def mute(line):
+        assert (PING, b'') == await frames.read(line.reader)
+        await line.reader.read()
+
+    async with to_client(mute, heartbeat=0.01) as socket:
+        with pytest.raises(http.ProtocolError, match=r'not heard from for 0\.01 s'):
+            await anext(socket)
+        assert 1006 == socket.code
+
+    noted = Noted()
+    async with to_server(noted, heartbeat=0.01):
+        await noted.over.wait()
+    assert 'not heard from for 0.01 s' in str(noted.error)
+
+
+async def test_a_peer_that_answers_pings_stays(to_client, frames):
+    """Any byte is a sign of life."""
+    stop = asyncio.Event()
+
+    async def answering(line):
+        for _ in range(5):
+            assert (PING, b'') == await frames.read(line.reader)
+            await line.send(frames.write(PONG))
+        stop.set()
+        while (await frames.read(line.reader))[0] == PING:
+            pass
+        await line.send(frames.write(CLOSE, b'\x03\xe8'))
+
+    async with to_client(answering, heartbeat=0.05) as socket:
+        await stop.wait()
+    assert 1000 == socket.code
+
+
+async def test_a_peer_that_is_not_read_is_not_held_to_be_gone(to_client, frames):
+    """While messages wait to be read, nothing more is; what cannot be heard is not missed."""
+    pings = asyncio.Event()
+    message = frames.write(BINARY, b'x' * 100_000)
+
+    async def flood(line):
+        line.writer.write(message * 100)
+        for _ in range(3):
+            assert (PING, b'') == await frames.read(line.reader)
+        pings.set()
+        await line.send(frames.write(CLOSE, b'\x03\xe8'))
+        while (await frames.read(line.reader))[0] == PING:  # or they would reset the connection
+            pass
+
+    async with to_client(flood, heartbeat=0.05) as socket:
+        await pings.wait()
+        assert 100 == len([one async for one in socket])
+
+
+async def test_no_heartbeat_asks_for_nothing(to_client, frames):
+    """None switches it off."""
+
+    async def talk(line):
+        assert CLOSE == (await frames.read(line.reader))[0]
+        await line.send(frames.write(CLOSE, b'\x03\xe8'))
+
+    async with to_client(talk, heartbeat=None) as socket:
+        pass
+    assert 1000 == socket.code
+
+
+async def test_messages_that_nobody_reads_wait_in_the_network(to_client, frames):
+    """A peer that sends more than is read comes to a halt, and all is read in the end."""
+    message = frames.write(BINARY, b'x' * 1000)
+    halted = asyncio.Event()
+
+    async def flood(line):
+        for _ in range(30_000):
+            line.writer.write(message)
+            if line.writer.transport.get_write_buffer_size() > 1_000_000:
+                halted.set()
+                await line.writer.drain()
+        await line.send(frames.write(CLOSE, b'\x03\xe8'))
+
+    async with to_client(flood) as socket:
+        await halted.wait()
+        assert 30_000 == len([one async for one in socket])
+        assert 1000 == socket.code
+
+
+async def test_who_closes_waits_for_no_message(to_client, frames):
+    """Those that nobody has read are dropped on the way to the peer's close."""
+
+    async def flood(line):
+        await line.send(frames.write(BINARY, b'x' * 1000) * 30_000)
+        assert CLOSE == (await frames.read(line.reader))[0]
+        await line.send(frames.write(CLOSE, b'\x0f\xa0'))
+
+    async with to_client(flood) as socket:
+        await anext(socket)
+    assert 4000 == socket.code
+
+
+async def test_senders_wait_for_a_peer_that_does_not_read(to_client, frames):
+    """However many there are; one that is cancelled takes no other with it."""
+    read = asyncio.Event()
+    got = []
+
+    async def lazy(line):
+        await read.wait()
+        while (frame := await frames.read(line.reader))[0] != CLOSE:
+            got.append((len(frame[1]), frame[1][:1]))
+        await line.send(frames.write(CLOSE, b'\x03\xe8'))
+
+    async with to_client(lazy, compress=False) as socket:
+        first = asyncio.create_task(socket.send(b'f' * BIG))
+        await first  # it waits in memory, for the system takes less
+        second, third, fourth = (
+            asyncio.create_task(socket.send(bytes([48 + n]) * 10)) for n in range(3)
+        )
+        done, _ = await asyncio.wait([second, third, fourth], timeout=0.05)
+        assert not done
+        second.cancel()
+        read.set()
+        await asyncio.gather(third, fourth)
+        assert second.cancelled()
+    assert [(BIG, b'f'), (10, b'1'), (10, b'2')] == got
+
+
+async def test_senders_do_not_mix_their_messages():
+    """Small and large, compressed in other threads or not: each arrives whole, in its order."""
+    got = []
+
+    async def chat(socket):
+        got.extend([message async for message in socket])
+
+    async def sender(socket, name):
+        for size in (10, 100_000, 20, 50_000, 30):
+            await socket.send(name * size)
+
+    def callback(request):
+        return {'websocket': chat}
+
+    async with (
+        http.listen('127.0.0.1', 0, callback) as server,
+        http.websocket(url=server.url) as socket,
+    ):
+        await asyncio.gather(*(sender(socket, name) for name in 'abcdefghij'))
+    assert 50 == len(got)
+    for name in 'abcdefghij':
+        assert [10, 100_000, 20, 50_000, 30] == [len(m) for m in got if set(m) == {name}]
+
+
+async def test_a_sender_that_waits_is_told_of_the_end(to_client):
+    """A connection that is lost, or closed, while it waits is a ProtocolError."""
+    lose = asyncio.Event()
+
+    async def deaf(line):
+        await lose.wait()
+        line.reset()
+
+    async with to_client(deaf, compress=False) as socket:
+        await socket.send(b'x' * BIG)
+        waiting = asyncio.create_task(socket.send('more'))
+        done, _ = await asyncio.wait([waiting], timeout=0.05)
+        assert not done
+        lose.set()
+        with pytest.raises(http.ProtocolError, match='hung up'):
+            await waiting
+
+
+async def test_a_peer_that_neither_reads_nor_leaves_is_cut_off(to_client, monkeypatch):
+    """The close waits behind what it does not read, and only so long."""
+    monkeypatch.setattr(connection, 'CLOSING', 0.05)
+    done = asyncio.Event()
+
+    async def deaf(line):
+        await done.wait()
+
+    async with to_client(deaf, compress=False) as socket:
+        await socket.send(b'x' * BIG)
+        await socket.close()
+        assert 1006 == socket.code
+        done.set()
+
+
+async def test_a_cancellation_ends_it_without_a_close(to_client):
+    """There is no time to wait for the peer, which here would not answer."""
+
+    async def mute(line):
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05), to_client(mute) as socket:
+            await anext(socket)
+    assert (1006, None) == (socket.code, socket._channel.fault)
+
+
+@pytest.mark.parametrize('answers', [True, False])
+async def test_a_peer_that_does_not_leave_is_cut_off(to_client, frames, monkeypatch, answers):
+    """It has so long for its part of a close, and to end the connection after that."""
+    monkeypatch.setattr(connection, 'CLOSING', 0.05)
+
+    async def stays(line):
+        assert CLOSE == (await frames.read(line.reader))[0]
+        if answers:
+            await line.send(frames.write(CLOSE, b'\x03\xe8'))
+        await line.reader.read()
+        await line.reader.read()
+
+    async with to_client(stays) as socket:
+        await socket.close(4000)
+        assert (1000 if answers else 1006) == socket.code
+        assert [] == [message async for message in socket]  # the end was ours
+
+
+async def test_who_breaks_the_protocol_while_it_closes_is_cut_off(to_client, frames):
+    """The code has been said; there is no other to say."""
+
+    async def talk(line):
+        assert CLOSE == (await frames.read(line.reader))[0]
+        await line.send(frames.write(3))
+        assert b'' == await line.reader.read()
+
+    async with to_client(talk) as socket:
+        pass
+    assert 1002 == socket.code
+
+
+async def test_frames_behind_a_close_mean_nothing(to_client, frames):
+    """RFC 6455 5.5.1: nothing follows a close frame."""
+
+    async def talk(line):
+        late = [frames.write(kind) for kind in (TEXT, PING, CLOSE, 3)]
+        await line.send(frames.write(CLOSE, b'\x0f\xa0') + b''.join(late))
+        assert CLOSE == (await frames.read(line.reader))[0]
+        assert b'' == await line.reader.read(0)
+
+    async with to_client(talk) as socket:
+        assert [] == [message async for message in socket]
+        assert 4000 == socket.code
+
+
+async def test_both_may_close_at_once(to_client, frames):
+    """Each code crosses the other's; that of the peer counts."""
+
+    async def talk(line):
+        await now.wait()
+        await line.send(frames.write(CLOSE, b'\x0f\xa1'))
+        told.append(await frames.read(line.reader))
+
+    told, now = [], asyncio.Event()
+    async with to_client(talk) as socket:
+        now.set()
+        await socket.close(4000)
+    assert 4001 == socket.code
+    assert [(CLOSE, b'\x0f\xa0')] == told
+
+
+@pytest.mark.parametrize('compression', ['deflate', None])
+async def test_the_websockets_package_understands_us(compression):
+    """As a client: messages, parts, pings and closes, compressed or not."""
+    noted = Noted()
+
+    async def chat(socket):
+        await socket.send('welcome')
+        await noted(socket)
+
+    async with http.listen('127.0.0.1', 0, lambda request: {'websocket': chat}) as server:
+        url = server.url.replace('http', 'ws')
+        async with websockets.connect(url, compression=compression) as peer:
+            assert 'welcome' == await peer.recv()
+            await (await peer.ping(b'x'))
+            await peer.send(['a', 'b', 'c'])
+            await peer.send([b'x' * 100_000] * 3)
+            for n in range(20):
+                await peer.send('again and again ' * n)
+            await peer.close(4001, 'done')
+    assert ['abc', b'x' * 300_000] == noted.messages[:2]
+    assert ['again and again ' * n for n in range(20)] == noted.messages[2:]
+    assert (4001, 'done') == (noted.socket.code, noted.socket.reason)
+
+
+@pytest.mark.parametrize('compression', ['deflate', None])
+async def test_we_understand_the_websockets_package(compression):
+    """As a server: messages, parts, pings and closes, compressed or not."""
+    got = []
+
+    async def handler(peer):
+        await (await peer.ping())
+        await peer.send(['a', 'b'])
+        async for message in peer:
+            got.append(message)
+            if message == 'end':
+                await peer.close(4002, 'done')
+
+    async with websockets.serve(handler, '127.0.0.1', 0, compression=compression) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with http.websocket(url=f'ws://127.0.0.1:{port}/') as socket:
+            assert 'ab' == await anext(socket)
+            for message in ('', b'', 'ß' * 100_000, b'x' * 100_000, 'end'):
+                await socket.send(message)
+            assert [] == [message async for message in socket]
+            assert (4002, 'done') == (socket.code, socket.reason)
+    assert ['', b'', 'ß' * 100_000, b'x' * 100_000, 'end'] == got
