@@ -203,7 +203,7 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test twice: with requests sent the short way where that is open, and never so."""
     if request.param == 'session':
-        monkeypatch.setattr('aioluahttp.transports.direct.is_open', lambda *request: False)
+        monkeypatch.setattr('aioluahttp.transports.wire.is_open', lambda *request: False)
 
 
 @pytest.fixture

@@ -16,7 +16,15 @@ from multidict import CIMultiDict, MultiDict
 
 from aioluahttp import headers
 from aioluahttp.errors import TableError
-from aioluahttp.headers import Headers, given_length, hide, parse_cookies, parse_links, to_headers
+from aioluahttp.headers import (
+    Headers,
+    given_length,
+    hide,
+    hide_query,
+    parse_cookies,
+    parse_links,
+    to_headers,
+)
 
 TOKENS = st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1)
 VALUES = st.text(st.characters(codec='utf-8', exclude_categories=['Cc'])).map(
@@ -382,3 +390,31 @@ def test_a_length_is_read():
     assert (None, 5) == (given_length(Headers()), given_length(Headers({'content-length': '5'})))
     with pytest.raises(TableError, match="'headers\\[Content-Length\\]' is '-5'"):
         given_length(Headers({'Content-Length': '-5'}))
+
+
+def test_the_example_holds():
+    """The module's doctests pass."""
+    assert 0 == doctest.testmod(headers).failed
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('/a', '/a'),
+        ('/a?token=x', '/a?token=***'),
+        ('/a?b=c&TOKEN=x&d=e', '/a?b=c&TOKEN=***&d=e'),
+        ('?sig=a=b', '?sig=***'),
+        ('/token=x', '/token=x'),
+        ('/a?page_token=x&author=y', '/a?page_token=x&author=y'),
+        ('/a?token', '/a?token'),
+        ('/a?token=x#token=y', '/a?token=***#token=y'),
+    ],
+)
+def test_values_of_secret_names_are_hidden(text, expected):
+    """Those alone, and in the query alone."""
+    assert expected == hide_query(text)
+
+
+def test_what_stands_in_their_place_can_be_chosen():
+    """As other conventions have another."""
+    assert '?key=REDACTED' == hide_query('?key=x', 'REDACTED')

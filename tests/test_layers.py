@@ -13,13 +13,12 @@ ROWS = [
     row.split()
     for row in """
         errors semantics
-        dates url headers hiding tls parallel
+        dates url headers tls parallel
         types
         bodies
         tables
         websockets middleware static
         exchange
-        scopes watching
         transports server asgi web
         client testing
         reverse_proxy

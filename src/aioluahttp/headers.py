@@ -1,4 +1,7 @@
-"""Header fields as a table: any case, repeats kept, nothing that could break a line."""
+"""Header fields as a table: any case, repeats kept, nothing that could break a line.
+
+What is secret in a URL, hidden.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from multidict import CIMultiDict
 
 from .errors import TableError
 
-__all__ = ['Headers', 'HeadersLike', 'parse_cookies', 'parse_links', 'to_headers']
+__all__ = ['Headers', 'HeadersLike', 'hide_query', 'parse_cookies', 'parse_links', 'to_headers']
 
 # RFC 9110 5.6.2 (token) and 5.5 (no CR, LF, NUL or other control character but the tab).
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -204,3 +207,30 @@ def listed(headers: Headers, name: str) -> list[str]:
     """Read a header that is a list (RFC 9110 5.6.1)."""
     values = ','.join(headers.getall(name, ())).split(',')
     return [value.strip() for value in values if value.strip()]
+
+
+# Whole names, for much that is no secret has one of these words in its name: page_token, author.
+SECRET_FIELDS = frozenset(
+    """access_token api-key api_key apikey auth awsaccesskeyid client_secret key passwd password
+    refresh_token secret sig signature token x-amz-credential x-amz-security-token
+    x-amz-signature x-goog-credential x-goog-signature""".split()
+)
+PAIR = re.compile('(?<=[?&])([^=&#]*)=([^&#]*)')
+
+
+def hide_query(text: str, instead: str = '***') -> str:
+    """Hide the values of fields of a query whose names speak of secrets.
+
+    Args:
+        text: A URL, or a query with the question mark before it.
+        instead: What stands in their place.
+
+    Example:
+        >>> hide_query('http://h/a?page=2&api_key=5')
+        'http://h/a?page=2&api_key=***'
+    """
+
+    def hidden(pair: re.Match[str]) -> str:
+        return f'{pair[1]}={instead}' if pair[1].lower() in SECRET_FIELDS else pair[0]
+
+    return PAIR.sub(hidden, text)

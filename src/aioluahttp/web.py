@@ -1,4 +1,7 @@
-"""A handler under aiohttp.web: at a route of an application, or as one."""
+"""A handler under aiohttp.web: at a route of an application, or as one.
+
+A transport watched for its end, whatever else its protocol is about.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from aiohttp.web_protocol import RequestPayloadError
 from .bodies.chunks import call
 from .bodies.codings import UNDONE
 from .errors import ProtocolError
-from .exchange.adapting import Adapter
 from .exchange.forwarded import Proxies
 from .exchange.head import asked, to_head
 from .exchange.options import (
@@ -25,14 +27,43 @@ from .exchange.options import (
     checked,
     to_settings,
 )
+from .exchange.responder import Adapter
 from .exchange.response import reset
 from .headers import ONE_HOP, Headers
 from .tables.models import Handler, Request
-from .watching import Watched
 from .websockets.connection import GOING_AWAY, Channel
 from .websockets.handshake import granted, refusal, to_pairs, without_handshake
 
-__all__ = ['to_application', 'to_web']
+__all__ = ['Watched', 'to_application', 'to_web']
+
+
+class Watched(asyncio.Protocol):
+    """Stands between a transport and its protocol, which hears all as before.
+
+    aiohttp.web tells a handler that its client has left by cancelling it, or not at all.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._protocol: Any = transport.get_protocol()
+        self._left = asyncio.Event()
+        for name in ('data_received', 'eof_received', 'pause_writing', 'resume_writing'):
+            setattr(self, name, getattr(self._protocol, name))
+
+    async def left(self) -> None:
+        """Wait until the connection is lost."""
+        self._transport.set_protocol(self)
+        try:
+            await self._left.wait()
+        finally:
+            if self._transport.get_protocol() is self:
+                self._transport.set_protocol(self._protocol)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell both."""
+        self._left.set()
+        self._protocol.connection_lost(exc)
+
 
 WebHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

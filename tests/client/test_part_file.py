@@ -1,5 +1,6 @@
 """Files that are written beside their name, and take it once they are whole."""
 
+import doctest
 import json
 import os
 import stat
@@ -8,17 +9,21 @@ from pathlib import Path
 import pytest
 
 from aioluahttp.client import part_file
-from aioluahttp.client.part_file import Part, Sink
+from aioluahttp.client.part_file import Part, Sink, is_validator, parse_content_range, validator_of
+from aioluahttp.headers import Headers
 
 SOURCE, TARGET, TAG = 'somewhere', 'elsewhere', '"v1"'
 
 
-@pytest.fixture(params=[True, False], ids=['locks', 'none'], autouse=True)
+@pytest.fixture(params=[True, False], ids=['locks', 'none'])
 def locks(request, monkeypatch):
     """Run a test twice: with locks, and as where there are none."""
     if not request.param:
         monkeypatch.setattr(part_file, 'fcntl', None)
     return request.param
+
+
+with_and_without_locks = pytest.mark.usefixtures('locks')
 
 
 @pytest.fixture
@@ -44,6 +49,7 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@with_and_without_locks
 @pytest.mark.parametrize('kind', [Sink, lambda path: Part(path, SOURCE)], ids=['sink', 'part'])
 @pytest.mark.usefixtures('umask')
 def test_a_file_takes_its_name_at_the_end(tmp_path, kind):
@@ -57,6 +63,7 @@ def test_a_file_takes_its_name_at_the_end(tmp_path, kind):
     assert not sink.is_open
 
 
+@with_and_without_locks
 @pytest.mark.parametrize('kind', [Sink, lambda path: Part(path, SOURCE)], ids=['sink', 'part'])
 @pytest.mark.parametrize('permissions', [0o600, 0o444])
 def test_it_has_the_permissions_of_what_it_replaces(tmp_path, kind, permissions):
@@ -72,6 +79,7 @@ def test_it_has_the_permissions_of_what_it_replaces(tmp_path, kind, permissions)
     assert (b'new', permissions) == (path.read_bytes(), mode(path))
 
 
+@with_and_without_locks
 def test_what_is_dropped_is_gone(tmp_path):
     """What has its name is not touched."""
     path = tmp_path / 'a'
@@ -81,6 +89,7 @@ def test_what_is_dropped_is_gone(tmp_path):
     assert b'old' == path.read_bytes()
 
 
+@with_and_without_locks
 def test_a_link_stays_one(tmp_path):
     """What it points to is replaced, as by ``open``."""
     (tmp_path / 'there').mkdir()
@@ -90,6 +99,7 @@ def test_a_link_stays_one(tmp_path):
     assert b'x' == (tmp_path / 'there/a').read_bytes()
 
 
+@with_and_without_locks
 def test_what_is_no_file_is_not_replaced(tmp_path):
     """A directory, a device or a pipe is told before there is anything to write."""
     with pytest.raises(IsADirectoryError):
@@ -99,6 +109,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
         Sink(tmp_path / 'pipe').open()
 
 
+@with_and_without_locks
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     """At once."""
     for sink in (Sink(tmp_path / 'no/a'), Part(tmp_path / 'no/a', SOURCE)):
@@ -107,6 +118,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         assert not sink.is_open
 
 
+@with_and_without_locks
 def test_much_is_written_in_order(tmp_path):
     """Also where it is no multiple of what is written at a time."""
     data = os.urandom(part_file.WRITE * 2 + 1)
@@ -114,6 +126,7 @@ def test_much_is_written_in_order(tmp_path):
     assert data * 2 == (tmp_path / 'a').read_bytes()
 
 
+@with_and_without_locks
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     """By the write, or at the end."""
     sink = make(Sink(tmp_path / 'a'))
@@ -130,6 +143,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
 # Parts
 
 
+@with_and_without_locks
 def test_a_part_is_gone_on_with(tmp_path):
     """From where it was left, with the notes on it."""
     path = tmp_path / 'a'
@@ -142,6 +156,7 @@ def test_a_part_is_gone_on_with(tmp_path):
     assert (b'abc', [path]) == (path.read_bytes(), list(tmp_path.iterdir()))
 
 
+@with_and_without_locks
 @pytest.mark.parametrize(
     'notes',
     [
@@ -176,6 +191,7 @@ def test_a_part_of_which_too_little_is_known_is_begun_anew(tmp_path, notes):
     assert (b'x', [path]) == (path.read_bytes(), list(tmp_path.iterdir()))
 
 
+@with_and_without_locks
 @pytest.mark.parametrize('begin', [(), (TARGET, None, 2), (TARGET, TAG, 2)])
 def test_a_part_that_nobody_can_go_on_with_is_gone(tmp_path, begin):
     """Without a validator, or without a byte."""
@@ -219,6 +235,7 @@ def test_a_part_that_is_done_in_the_meantime_is_not_written_to(tmp_path, locks, 
     assert b'other' == (tmp_path / 'a').read_bytes()
 
 
+@with_and_without_locks
 def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
     """It would be another's way to a file of ours."""
     (tmp_path / 'mine').write_text('mine')
@@ -226,3 +243,57 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
     with pytest.raises(OSError, match='symbolic links'):
         Part(Path(tmp_path / 'a'), SOURCE).open()
     assert 'mine' == (tmp_path / 'mine').read_text()
+
+
+OLD, NEW = 'Sun, 06 Nov 1994 08:49:37 GMT', 'Sun, 06 Nov 1994 08:49:38 GMT'
+
+
+def test_the_examples_hold():
+    """The module's doctests pass."""
+    assert 0 == doctest.testmod(part_file).failed
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('bytes 0-0/1', (0, 0, 1)),
+        ('Bytes 5-9/*', (5, 9, None)),
+        ('bytes */7', (None, None, 7)),
+        ('', None),
+        ('bytes 5-/7', None),
+        ('items 0-0/1', None),
+        ('bytes ٣-9/9', None),
+        ('bytes 0-0/1, 2-3/4', None),
+        ('bytes 0-0/' + '9' * 99, None),
+    ],
+)
+def test_a_content_range_says_which_bytes(text, expected):
+    """What is none says nothing."""
+    assert expected == parse_content_range(text)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'expected'),
+    [
+        ({'ETag': '"a"'}, '"a"'),
+        ({'ETag': '""', 'Last-Modified': OLD, 'Date': NEW}, '""'),
+        ({'ETag': 'W/"a"', 'Last-Modified': OLD, 'Date': NEW}, None),
+        ({'ETag': 'a'}, None),
+        ({'ETag': '"é"'}, None),
+        ({'Last-Modified': OLD, 'Date': NEW}, OLD),
+        ({'Last-Modified': NEW, 'Date': NEW}, None),
+        ({'Last-Modified': OLD}, None),
+        ({'Last-Modified': 'never', 'Date': NEW}, None),
+        ({}, None),
+    ],
+)
+def test_a_validator_is_a_strong_one(fields, expected):
+    """A weak entity tag tells too little, and so does a date within whose second more happened."""
+    assert expected == validator_of(Headers(fields))
+    assert expected is None or is_validator(expected)
+
+
+@pytest.mark.parametrize('text', ['', 'W/"a"', '"a"\r\nX: y', '"a', None, 5])
+def test_what_is_none_is_told(text):
+    """Nothing else is sent in If-Range."""
+    assert not is_validator(text)

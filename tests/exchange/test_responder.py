@@ -6,9 +6,10 @@ import logging
 import pytest
 
 import aioluahttp as http
+from aioluahttp.asgi import ScopeLine
 from aioluahttp.errors import Refused
 from aioluahttp.exchange.options import Settings
-from aioluahttp.exchange.responder import Handling, refusal
+from aioluahttp.exchange.responder import Adapter, Handling, refusal
 
 
 class Handles(Handling):
@@ -133,3 +134,171 @@ async def test_the_access_log_is_a_logger_or_a_function(caplog):
         await Handles(body, Settings(access_log=log)).log('line', request(), response)
     assert [(request(), response)] == seen
     assert ['line 200', 'access_log failed'] == caplog.messages
+
+
+POST_SCOPE = {'method': 'POST', 'headers': [(b'host', b'h'), (b'content-length', b'3')]}
+SOCKET = {'type': 'websocket', 'extensions': {'websocket.http.response': {}}}
+CONNECT, LEFT = {'type': 'websocket.connect'}, {'type': 'http.disconnect'}
+
+
+def part(body=b'', more=False):
+    """Make a message of a request."""
+    return {'type': 'http.request', 'body': body, 'more_body': more}
+
+
+@pytest.fixture
+def ask(by_messages):
+    """Answer a request with what a handler returns, and give status and body."""
+
+    async def asked(handler, *messages, settings=None, **scope):
+        adapter = Adapter(handler, Settings(**(settings or {})))
+
+        async def application(*given):
+            await adapter(ScopeLine(*given))
+
+        sent = await by_messages(application, *messages, **scope)
+        status = [one['status'] for one in sent if 'status' in one]
+        return status, b''.join(one.get('body', b'') for one in sent), sent
+
+    return asked
+
+
+def give_back(request):
+    """Answer with the body."""
+    return {'status': 200, 'body': request.body}
+
+
+async def test_a_table_goes_in_and_one_comes_out(ask):
+    """A body with it, whole or as it comes."""
+
+    async def stream(request):
+        return {'status': 200, 'body': await request.body.read()}
+
+    assert ([200], b'abc') == (await ask(give_back, part(b'abc'), **POST_SCOPE))[:2]
+    stream.into = 'stream'
+    given = {'into': 'stream'}
+    assert ([200], b'abc') == (await ask(stream, part(b'abc'), settings=given, **POST_SCOPE))[:2]
+    assert ([200], b'abc') == (await ask(give_back, part(b'abc'), http_version='2'))[:2]
+
+
+async def test_a_bad_head_is_refused(ask):
+    """The handler does not see it."""
+    assert ([400], b'Bad Request') == (await ask(None, path='x', raw_path=b'x'))[:2]
+
+
+async def test_a_body_over_the_limit_is_refused(ask):
+    """And a connection that it came over is closed."""
+    status, _, sent = await ask(give_back, part(b'abc'), settings={'max_body': 2}, **POST_SCOPE)
+    assert [413] == status
+    assert (b'connection', b'close') in sent[0]['headers']
+
+
+@pytest.mark.parametrize('answer', [None, {}, {'status': 99}, {'status': 200, 'body': 1}])
+async def test_a_mistake_is_a_500(ask, caplog, answer):
+    """It is logged, and told."""
+    told = []
+    settings = {'on_error': lambda *both: told.append(both)}
+    found = await ask(lambda request: answer, settings=settings)
+    assert ([500], b'Internal Server Error') == found[:2]
+    assert 'GET / failed' in caplog.text
+    assert 1 == len(told)
+
+
+async def test_a_mistake_midway_is_told(ask, caplog):
+    """What was sent stays without its end."""
+
+    def broken():
+        yield b'a'
+        raise LookupError
+
+    status, data, sent = await ask(lambda request: {'status': 200, 'body': broken()})
+    assert ([200], b'a', True) == (status, data, sent[-1]['more_body'])
+    assert 'LookupError' in caplog.text
+
+
+async def test_a_fault_of_the_client_midway_is_no_mistake(ask, caplog):
+    """Of a body that is sent back as it comes."""
+    messages = [part(b'a', True), LEFT]
+    settings = {'into': 'stream'}
+    status, data, _ = await ask(give_back, *messages, settings=settings, **POST_SCOPE)
+    assert ([200], b'a') == (status, data)
+    assert '' == caplog.text
+
+
+@pytest.mark.parametrize('cancels', [True, False])
+async def test_a_client_that_leaves_may_cancel_the_callback(ask, caplog, cancels):
+    """Then nothing is answered; else the callback runs on."""
+    ended = []
+
+    async def wait(request):
+        try:
+            await asyncio.sleep(0.01)
+            ended.append('ended')
+        except asyncio.CancelledError:
+            ended.append('cancelled')
+            raise
+        return {'status': 204}
+
+    settings = {'cancel_on_disconnect': cancels}
+    status, _, _ = await ask(wait, part(), LEFT, settings=settings)
+    assert ((['cancelled'], []) if cancels else (['ended'], [204])) == (ended, status)
+    assert '' == caplog.text
+
+
+async def test_an_exchange_is_logged(ask, caplog):
+    """As the client asked, whatever became of the table."""
+    caplog.set_level(logging.INFO)
+    settings = {'access_log': logging.getLogger('access')}
+
+    def handler(request):
+        request.clear()
+        return {'status': 404}
+
+    await ask(handler, settings=settings, raw_path=b'/a', query_string=b'b', client=('::1', 9))
+    assert ['::1 "GET /a?b HTTP/1.1" 404'] == caplog.messages
+
+
+async def echo(socket):
+    """Send back the first message."""
+    await socket.send(await anext(socket))
+
+
+async def test_a_websocket_is_given_to_its_callback(ask):
+    """It is closed at its end."""
+    hello = {'type': 'websocket.receive', 'text': 'hello'}
+    _, _, sent = await ask(lambda request: {'websocket': echo}, CONNECT, hello, **SOCKET)
+    types = ['websocket.accept', 'websocket.send', 'websocket.close']
+    assert types == [message['type'] for message in sent]
+
+
+async def test_a_mistake_in_it_is_told(ask, caplog):
+    """The client gets a 1011."""
+
+    async def fail(socket):
+        raise LookupError
+
+    _, _, sent = await ask(lambda request: {'websocket': fail}, CONNECT, **SOCKET)
+    assert ('websocket.close', 1011) == (sent[-1]['type'], sent[-1]['code'])
+    assert 'LookupError' in caplog.text
+
+
+async def test_a_websocket_may_be_refused(ask):
+    """A plain request is, with the fields that say how to ask; and the callback may decline."""
+    status, data, sent = await ask(lambda request: {'websocket': echo})
+    assert ([426], b'Upgrade Required') == (status, data)
+    assert (b'upgrade', b'websocket') in sent[0]['headers']
+    assert [401] == (await ask(lambda request: {'status': 401}, CONNECT, **SOCKET))[0]
+
+
+async def test_a_cancellation_is_the_engines(by_messages):
+    """Nothing is answered, and nothing is told."""
+    adapter = Adapter(lambda request: asyncio.Event().wait(), Settings())
+
+    async def application(*given):
+        await adapter(ScopeLine(*given))
+
+    task = asyncio.create_task(by_messages(application))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

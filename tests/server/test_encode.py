@@ -3,14 +3,21 @@
 import enum
 import re
 import ssl
+from types import SimpleNamespace
 
 import pytest
+from aiohttp.http_writer import HttpVersion11
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import aioluahttp as http
 from aioluahttp.dates import parse_date
+from aioluahttp.errors import TableError
 from aioluahttp.semantics import PHRASES
+from aioluahttp.server.encode import encode, lean_bytes
+from aioluahttp.tables.conversion import to_response, wire_body
 
-pytestmark = pytest.mark.usefixtures('both_ways')
+both_ways = pytest.mark.usefixtures('both_ways')
 
 
 @pytest.fixture
@@ -35,6 +42,7 @@ def head(status, *fields):
     return '\r\n'.join((f'HTTP/1.1 {status}', *fields, 'Connection: close', '\r\n')).encode()
 
 
+@both_ways
 @pytest.mark.parametrize(
     ('table', 'fields', 'body'),
     [
@@ -87,6 +95,7 @@ async def test_a_table_goes_out_as_it_is(answered, table, fields, body):
     assert lines.encode('utf-8', 'surrogateescape') + body == data
 
 
+@both_ways
 @pytest.mark.parametrize(
     'headers',
     [
@@ -106,6 +115,7 @@ async def test_the_framing_is_never_a_lie(answered, headers):
     assert expected + b'abc' == data
 
 
+@both_ways
 @pytest.mark.parametrize(
     ('method', 'status', 'given', 'body', 'length'),
     [
@@ -131,6 +141,7 @@ async def test_some_answers_have_no_body(answered, method, status, given, body, 
     assert head(f'{status} {PHRASES[status]}', *fields) == data
 
 
+@both_ways
 @pytest.mark.parametrize('length', ['-1', '1.0', '٣', '', 'x'])
 async def test_a_length_that_is_none_is_a_mistake(answered, length):
     """A Content-Length for HEAD is a number of bytes, or the answer is a 500."""
@@ -139,6 +150,7 @@ async def test_a_length_that_is_none_is_a_mistake(answered, length):
     assert data.endswith(b'\r\n\r\n')
 
 
+@both_ways
 @pytest.mark.parametrize(
     ('table', 'line'),
     [
@@ -156,6 +168,7 @@ async def test_the_status_line(answered, table, line):
     assert line.encode() == data.partition(b'\r\n')[0]
 
 
+@both_ways
 async def test_date_is_now_or_what_the_callback_says(answered):
     """Every answer has one Date."""
     _, dates = await answered({'status': 200, 'headers': {'Date': http.format_date(7)}})
@@ -165,6 +178,7 @@ async def test_date_is_now_or_what_the_callback_says(answered):
     assert before <= found <= parse_date(http.format_date())
 
 
+@both_ways
 @pytest.mark.parametrize(
     ('option', 'headers', 'expected'),
     [
@@ -180,6 +194,7 @@ async def test_the_server_names_itself_only_if_told(answered, option, headers, e
     assert expected == re.findall(rb'server: [^\r]*', data, re.IGNORECASE)
 
 
+@both_ways
 @pytest.mark.parametrize(
     ('version', 'field', 'given', 'expected'),
     [
@@ -208,6 +223,7 @@ async def test_connection_says_what_happens_next(wire, version, field, given, ex
             assert b'' == await client.rest()
 
 
+@both_ways
 async def test_a_long_answer_is_whole(answered):
     """What is more than the buffers hold arrives to its last byte."""
     body = bytes(range(256)) * 40_000
@@ -215,6 +231,7 @@ async def test_a_long_answer_is_whole(answered):
     assert body == data.partition(b'\r\n\r\n')[2]
 
 
+@both_ways
 @pytest.mark.parametrize(('method', 'body'), [('GET', b'Bad Request'), ('HEAD', b'')])
 async def test_an_answer_that_no_callback_gives_closes(answered, method, body):
     """It says its status and nothing else; HEAD has no body."""
@@ -223,6 +240,7 @@ async def test_an_answer_that_no_callback_gives_closes(answered, method, body):
     assert (head('400 Bad Request', *fields) + body, 1) == (data, len(dates))
 
 
+@both_ways
 @pytest.mark.parametrize('fields', [[], ['Connection: close']])
 async def test_a_long_answer_is_whole_over_tls(wire, certificates, fields):
     """It goes out in pieces there, of which none is lost, nor comes twice."""
@@ -237,6 +255,7 @@ async def test_a_long_answer_is_whole_over_tls(wire, certificates, fields):
             assert body == (await client.answer())[2]
 
 
+@both_ways
 async def test_a_client_that_leaves_in_its_answer_disturbs_nothing(wire, caplog):
     """What is still to be written is dropped; nothing is logged."""
     body = b'x' * 20_000_000
@@ -260,6 +279,7 @@ class Kind(str, enum.Enum):  # noqa: UP042  # the str of a StrEnum would be no t
     __str__ = __repr__ = lambda self: 'a\r\nX: b'
 
 
+@both_ways
 @pytest.mark.parametrize(
     'table',
     [
@@ -276,9 +296,151 @@ async def test_no_text_is_another_when_it_is_written(answered, table):
     assert b'\r\nX: b' not in data
 
 
+@both_ways
 @pytest.mark.parametrize('reason', ['\ud800', 'a\udc0a', 'a\x7f', '\0', 'a\nb'])
 async def test_a_reason_that_cannot_be_written_is_a_mistake(answered, reason):
     """It is a 500, whole and in order."""
     data, _ = await answered({'status': 200, 'reason': reason})
     assert data.startswith(b'HTTP/1.1 500 Internal Server Error\r\n')
     assert data.endswith(b'\r\n\r\nInternal Server Error')
+
+
+DATE = re.compile(rb'Date: [^\r]*')
+
+
+class Text(str):
+    """A text that is written as another."""
+
+    def __str__(self):
+        return 'a\r\nb'
+
+    __format__ = __str__
+
+
+def plain_bytes(table, server=None, *, keep_alive=True):
+    """Make the answer the long way; None where the table is a mistake."""
+    try:
+        response = to_response(table)
+        headers = response['headers']
+        if server:
+            headers.setdefault('Server', server)
+        raw = SimpleNamespace(method='GET', version=HttpVersion11)
+        body = wire_body(headers, response['body'])
+        return encode(raw, response['status'], None, headers, body, keep_alive).data
+    except TableError:
+        return None
+
+
+def lines(data):
+    """Give an answer as its first line, its other lines in any order, and its body."""
+    head, _, body = DATE.sub(b'Date', data).partition(b'\r\n\r\n')
+    first, *rest = head.split(b'\r\n')
+    return first, sorted(rest), body
+
+
+LEAN = [
+    {'status': 200},
+    {'status': 404, 'body': None},
+    {'status': 200, 'headers': None, 'body': ''},
+    {'status': 200, 'headers': {}, 'body': b''},
+    {'status': 200, 'body': 'é'},
+    {'status': 299, 'body': b'\0'},
+    {'status': 200, 'headers': {'Content-Type': 'text/html'}, 'body': 'x'},
+    {'status': 200, 'headers': {'content-type': 'text/html; charset=UTF-8'}, 'body': 'x'},
+    {'status': 200, 'headers': {'Content-Type': 'application/json'}, 'body': '{}'},
+    {'status': 200, 'headers': {'A': ' b ', 'B': 'é'}, 'body': b'x'},
+    {'status': 200, 'headers': {'Server': 'mine', 'A': ''}},
+    {'status': 200, 'json': None},
+    {'status': 200, 'json': ['é', '\udc80', {'a': 1}], 'body': None},
+    {'status': 200, 'json': '', 'headers': {'content-type': 'text/x'}},
+]
+
+
+@pytest.mark.parametrize('keep_alive', [True, False])
+@pytest.mark.parametrize('server', [None, 'we'])
+@pytest.mark.parametrize('table', LEAN, ids=str)
+def test_a_plain_table_is_answered_alike(table, server, keep_alive):
+    """The first time, when its head is made, and the second, when it is remembered."""
+    expected = plain_bytes(table, server, keep_alive=keep_alive)
+    for _ in range(2):
+        found = lean_bytes(table, server, keep_alive=keep_alive)
+        assert lines(expected) == lines(found)
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        None,
+        [('status', 200)],
+        {},
+        {'status': '200'},
+        {'status': True},
+        {'status': 200.0},
+        {'status': 199},
+        {'status': 600},
+        {'status': 204},
+        {'status': 205},
+        {'status': 304},
+        {'status': []},
+        {'status': 200, 'json': object()},
+        {'status': 200, 'json': float('nan')},
+        {'status': 200, 'json': 1, 'body': 'x'},
+        {'status': 204, 'json': 1},
+        {'status': 200, 'json': 1, 'headers': {'Content-Type': 'a/b; charset=koi8-r'}},
+        {'status': 200, 'reason': 'Fine'},
+        {'status': 200, 'bdy': ''},
+        {'status': 200, 'body': bytearray(b'x')},
+        {'status': 200, 'body': 0},
+        {'status': 200, 'body': bytearray()},
+        {'status': 200, 'headers': 0},
+        {'status': 200, 'body': Text('x')},
+        {'status': 200, 'body': '\udc80'},
+        {'status': 200, 'headers': [('A', 'b')]},
+        {'status': 200, 'headers': {'A': 1}},
+        {'status': 200, 'headers': {'A': True}},
+        {'status': 200, 'headers': {'A': ['b', 'c']}},
+        {'status': 200, 'headers': {'A': None}},
+        {'status': 200, 'headers': {'A': Text('b')}},
+        {'status': 200, 'headers': {'A': 'b\r\nC: d'}},
+        {'status': 200, 'headers': {'A b': 'c'}},
+        {'status': 200, 'headers': {5: 'c'}},
+        {'status': 200, 'headers': {'Date': 'today'}},
+        {'status': 200, 'headers': {'content-length': '5'}},
+        {'status': 200, 'headers': {'Transfer-Encoding': 'chunked'}},
+        {'status': 200, 'headers': {'Connection': 'close'}},
+        {'status': 200, 'headers': {'Content-Type': 'text/plain; charset=iso-8859-1'}, 'body': 'x'},
+    ],
+    ids=repr,
+)
+def test_any_other_table_is_left_to_the_long_way(table):
+    """Also after one that equals it and is of the plain kind: 200 == 200.0, and '1' is no 1."""
+    for like in (
+        {'status': 200},
+        {'status': 200, 'headers': {'A': 'b'}},
+        {'status': 200, 'body': 'x'},
+    ):
+        assert lean_bytes(like, None, keep_alive=True)
+    for _ in range(2):
+        assert lean_bytes(table, None, keep_alive=True) is None
+
+
+@settings(deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {'status': st.integers(190, 610)},
+        optional={
+            'headers': st.dictionaries(
+                st.sampled_from(['A', 'b', 'Content-Type', 'X-Y', 'a b']) | st.text(max_size=3),
+                st.text(max_size=5) | st.sampled_from(['text/html', 'a/b; charset=koi8-r']),
+                max_size=3,
+            ),
+            'body': st.text(max_size=5) | st.binary(max_size=5) | st.none(),
+            'json': st.none() | st.integers() | st.text(max_size=5) | st.floats(),
+        },
+    )
+)
+def test_any_table_is_answered_alike_or_the_long_way(table):
+    """What the short way makes of a table, the long one makes of it too."""
+    found = lean_bytes(table, None, keep_alive=True)
+    if found is not None:
+        assert lines(plain_bytes(table)) == lines(found)

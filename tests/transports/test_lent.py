@@ -9,9 +9,8 @@ import aiohttp
 import pytest
 
 import aioluahttp as http
-from aioluahttp.transports.delivery import Delivery
 from aioluahttp.transports.lent import Loan, Whole
-from aioluahttp.transports.request_body import Supply
+from aioluahttp.transports.request_body import Delivery, Supply
 
 PACKED = gzip.compress(b'hello' * 1000, mtime=0)
 CHALLENGE = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'

@@ -22,7 +22,7 @@ from aioluahttp import (
     parallel,
     url,
 )
-from aioluahttp.bodies.eventstreams import EventStream
+from aioluahttp.bodies.events import EventStream
 from aioluahttp.bodies.stream import Stream
 from aioluahttp.types import BytesTable, FormFile, JsonTable, TextTable
 

@@ -1,4 +1,7 @@
-"""Calls of what a user gave: plain or async, an iterator too."""
+"""Calls of what a user gave: plain or async, an iterator too.
+
+Calls in threads, which are over before whoever waits for them goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import TableError
 
-__all__ = ['Chunks', 'call', 'close']
+__all__ = ['Chunks', 'call', 'close', 'in_thread', 'over', 'start']
 
 END = object()
 
@@ -87,3 +90,30 @@ class Chunks:
         if self._items is not None and self._items is not self._source:
             await close(self._items)
         await close(self._source)
+
+
+T = TypeVar('T')
+
+
+def start(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+    """Call a function in a thread; wait for it by ``over``."""
+    return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+async def over(work: asyncio.Future[T]) -> T:
+    """Wait for a thread to the end, even if cancelled: what it still writes cannot be closed."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        work.exception()  # has been looked at, then
+        raise cancelled
+    return work.result()
+
+
+async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function in a thread, and wait for it as ``over`` does."""
+    return await over(start(function, *arguments))

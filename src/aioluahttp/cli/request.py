@@ -1,13 +1,18 @@
-"""Requests from the command line."""
+"""Requests from the command line.
+
+Tables as the command line shows them.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from os import PathLike, fspath
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,10 +20,59 @@ from .. import url
 from ..client.per_loop import request
 from ..errors import StatusError, TableError
 from ..headers import Headers
-from ..tables.models import Request
-from .display import show
+from ..tables.models import Request, Response
 
-__all__ = ['WORDS', 'ask', 'download', 'to_body', 'to_into', 'to_pair', 'to_url']
+__all__ = ['SHAPES', 'WORDS', 'ask', 'download', 'show', 'to_body', 'to_into', 'to_pair', 'to_url']
+
+
+WIDTH = 96
+
+
+def literal(value: Any) -> Any:
+    """Make a value that has a literal in Python: headers as pairs, a path as text."""
+    match value:
+        case Headers():
+            return list(value.items())
+        case Mapping():
+            return {key: literal(one) for key, one in value.items()}
+        case list():
+            return [literal(one) for one in value]
+        case PathLike():
+            return fspath(value)
+    return value
+
+
+def show_for_people(table: Response[Any]) -> None:
+    """Print a table in lines; on a terminal in colours, where rich is installed."""
+    if sys.stdout.isatty():
+        try:
+            from rich.console import Console
+            from rich.pretty import Pretty
+        except ImportError:
+            pass
+        else:
+            Console().print(Pretty(literal(table), expand_all=True))
+            return
+    print(pformat(literal(table), sort_dicts=False, width=WIDTH))
+
+
+def show_literal(table: Response[Any]) -> None:
+    """Print a table as a literal of Python in one line."""
+    print(repr(literal(table)))
+
+
+def show_json(table: Response[Any]) -> None:
+    """Print a table as JSON in one line: what ``plain`` gives."""
+    print(json.dumps(Response(literal(table)).plain()))
+
+
+SHAPES = {None: show_for_people, 'repr': show_literal, 'json': show_json}
+
+
+def show(table: Response[Any], shape: str | None = None) -> None:
+    """Print a table: ``None`` for people, ``'repr'`` as Python, ``'json'`` as JSON."""
+    SHAPES[shape](table)
+
 
 WORDS = ('text', 'bytes', 'json', 'stream', 'raw', 'events')
 KEYS = ('url', 'method', 'body', 'json', 'into', 'timeout', 'check')

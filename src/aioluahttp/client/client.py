@@ -13,7 +13,7 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
-from ..bodies.eventstreams import EventStream
+from ..bodies.events import EventStream
 from ..bodies.stream import Stream
 from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from ..tables.checks import TIMEOUT, check_handler, check_limit, is_accepted
@@ -33,8 +33,7 @@ from ..types import (
     TextTable,
 )
 from .deadlines import Deadlines
-from .defaults import Defaults
-from .environment import from_environment
+from .defaults import Defaults, from_environment
 from .redirects import next_request
 
 if TYPE_CHECKING:

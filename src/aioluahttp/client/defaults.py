@@ -1,21 +1,28 @@
-"""What a client adds to a table: defaults, and a base that its URL is resolved against."""
+"""What a client adds to a table: defaults, and a base that its URL is resolved against.
+
+What the environment says of proxies and logins: ``HTTP_PROXY``, ``NO_PROXY`` and netrc.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from netrc import NetrcParseError, netrc
 from os import PathLike
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import yarl
 
 from .. import url
+from ..errors import TableError
 from ..headers import Headers, is_secret, to_headers
-from ..tables.checks import WHOLE_SERVER
+from ..tables.checks import WHOLE_SERVER, check_auth, check_proxy
 from ..tables.conversion import BODIES, LOGINS, NULLABLE, to_mapping, to_request
 from ..tables.models import Request
 from .redirects import TRUST, origin_of
 
-__all__ = ['Defaults']
+__all__ = ['Defaults', 'from_environment']
 
 
 class Defaults:
@@ -118,3 +125,37 @@ def _public(defaults: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(tls := defaults.get('tls'), Mapping):
         public['tls'] = {key: tls[key] for key in TRUST & tls.keys()}
     return public | {'headers': kept}
+
+
+def from_environment(request: Request) -> Request:
+    """Add the proxy and the login that the environment has for a request in normal form.
+
+    What the request has itself is left alone. Reads ``~/.netrc`` (or ``NETRC``): call it off
+    the event loop.
+    """
+    added = request.copy()
+    if not {'proxy', 'unix'} & request.keys() and (proxy := _proxy(request)):
+        added['proxy'] = proxy
+    if 'Authorization' not in request['headers'] and (login := _login(request['host'])):
+        added['headers'] = request['headers'].copy()
+        added['headers']['Authorization'] = check_auth(login)
+    return added
+
+
+def _proxy(request: Request) -> str | None:
+    proxies = getproxies()
+    proxy = proxies.get(request['scheme'], proxies.get('all'))
+    if not proxy or proxy_bypass(f'{request["host"]}:{request["port"]}'):
+        return None
+    return check_proxy(proxy if '://' in proxy else f'http://{proxy}')
+
+
+def _login(host: str) -> tuple[str, str] | None:
+    path = os.environ.get('NETRC') or os.path.expanduser('~/.netrc')
+    if not os.path.isfile(path):
+        return None
+    try:
+        entry = netrc(path).authenticators(host)
+    except (NetrcParseError, OSError, UnicodeError) as error:  # their texts may tell a password
+        raise TableError.of('netrc', path, 'a file of logins that can be read') from error
+    return (entry[0], entry[2] or '') if entry else None

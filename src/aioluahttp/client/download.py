@@ -9,13 +9,12 @@ from hashlib import sha256
 from mmap import mmap
 from typing import Any
 
+from ..bodies.chunks import in_thread, over, start
 from ..bodies.stream import Stream
-from ..bodies.threads import in_thread, over, start
 from ..errors import BodyTooLarge, ProtocolError, TableError, shown
 from ..headers import Headers
 from ..tables.models import Request, Response, described
-from .part_file import Part, Sink
-from .ranges import ContentRange, parse_content_range, validator_of
+from .part_file import ContentRange, Part, Sink, parse_content_range, validator_of
 
 __all__ = ['download']
 

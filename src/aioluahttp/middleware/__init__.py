@@ -4,8 +4,7 @@ from .compression import compress
 from .limits import limit
 from .linting import lint
 from .logs import log
-from .recordings import record
-from .replays import replay
+from .recordings import record, replay
 from .retrying import retry
 from .tracing import trace
 

@@ -6,8 +6,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import StatusError, TableError
-from ..headers import Headers
-from ..hiding import hide_query
+from ..headers import Headers, hide_query
 from ..tables.conversion import to_request
 from ..tables.handlers import answer_of
 from ..tables.models import Handler, Request, Response, Wrapped

@@ -10,10 +10,9 @@ from os import stat
 from typing import Any, Self
 
 from ..types import StatsTable
-from .binding import bind_tcp, bind_unix, unlink_unix, url_of
 from .connection import Connections
 from .exchange import Exchange
-from .sockets import Acceptor
+from .sockets import Acceptor, bind_tcp, bind_unix, unlink_unix, url_of
 
 __all__ = ['GRACE', 'Server']
 

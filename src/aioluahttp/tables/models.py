@@ -220,7 +220,7 @@ class Request(Table):
             BodyTooLarge: The form passes a limit. A server answers this with a 413.
             ProtocolError: The body is no form, or is broken. A server answers this with a 400.
         """
-        from ..bodies.uploads import read_form
+        from ..bodies.multipart import read_form
 
         flows = isinstance(self.get('body'), AsyncIterable)
         content: Any = self['body'] if flows else self.bytes()

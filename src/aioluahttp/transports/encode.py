@@ -19,10 +19,9 @@ from ..tables.checks import EVENTS, check_body, check_userinfo
 from ..tables.conversion import wire_body
 from ..tables.models import Request, Response, SentRequest
 from ..tls import client_context
-from .delivery import Delivery
 from .failures import translated
 from .into import is_whole, to_body
-from .request_body import Whole, supply_of
+from .request_body import Delivery, Whole, supply_of
 from .response_body import Received, Terms
 
 __all__ = [

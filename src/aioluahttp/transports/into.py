@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..bodies import text
-from ..bodies.eventstreams import EventStream
+from ..bodies.events import EventStream
 from ..bodies.stream import Stream
 from ..errors import Error, ProtocolError, shown
 from ..headers import Headers

@@ -18,12 +18,12 @@ from ..bodies.codings import UNDONE
 from ..errors import ConnectError, ProtocolError, TableError
 from ..headers import Headers, is_secret
 from ..tables.models import Request
-from .delivery import Delivery, Gone
-from .direct import peer_of
 from .encode import terms_of
 from .failures import reason
 from .network import Transport
+from .request_body import Delivery, Gone
 from .response_body import AtHand, Body, Inflow, Received, Source, Terms
+from .wire import peer_of
 
 __all__ = ['Lent']
 

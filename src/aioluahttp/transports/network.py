@@ -14,8 +14,8 @@ from aiohttp.abc import AbstractCookieJar
 from ..bodies.stream import Stream
 from ..errors import ConnectError, TableError
 from ..tables.models import Request, Response
-from . import direct, wire
 from . import session as session_module
+from . import wire
 from .encode import (
     MAX_BODY,
     arguments_of,
@@ -177,7 +177,7 @@ class Transport:
         terms: Terms | None,
     ) -> Received:
         session, method = self._session(request), request['method']
-        way = direct if direct.is_open(session, method, arguments) else session_module
+        way = wire if wire.is_open(session, method, arguments) else session_module
         answer: Received = await way.ask(session, method, target, arguments, limit, terms)
         return answer
 
@@ -209,7 +209,7 @@ class Transport:
             origin = target_of(request['scheme'], request['host'], request['port'], '/')
             session, arguments = self._session(request), reached(request)
             terms = terms_of(request, None)._replace(early=True)
-            answer, line = await wire.ask(session, request, length, origin, arguments, terms)
+            answer, line = await wire.pass_on(session, request, length, origin, arguments, terms)
             body: Any = line
             if isinstance(answer.data, Body):
                 self._bodies.add(answer.data)

@@ -13,7 +13,7 @@ import aiohttp
 from ..bodies.codings import Decoder, decoded, decoder_for
 from ..errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from ..headers import Headers
-from .delivery import Delivery
+from .request_body import Delivery
 
 __all__ = ['AtHand', 'Body', 'Inflow', 'Progress', 'Received', 'Source', 'Terms', 'read_body']
 

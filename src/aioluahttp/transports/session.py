@@ -15,10 +15,10 @@ import yarl
 from aiohttp import ClientHandlerType
 
 from ..headers import Headers
-from .delivery import Delivery
-from .direct import final_head, peer_of, take
 from .failures import LostConnection
+from .request_body import Delivery
 from .response_body import Body, Inflow, Received, Terms, read_body
+from .wire import final_head, peer_of, take
 
 __all__ = ['Answer', 'Sending', 'Switching', 'ask', 'once']
 
