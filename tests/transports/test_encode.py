@@ -4,14 +4,11 @@ import asyncio
 from base64 import b64decode
 from functools import partial
 
-import aiohttp
 import pytest
 import yarl
 
 import aioluahttp as http
-from aioluahttp.errors import Refused
 from aioluahttp.transports.encode import LARGE, arguments_of, reached, supplied, target_of, terms_of
-from aioluahttp.transports.failures import translated
 from aioluahttp.transports.request_body import Supply
 
 pytestmark = pytest.mark.usefixtures('both_routes')
@@ -438,43 +435,6 @@ def test_the_login_of_a_proxy_is_for_the_proxy(url, given):
     headers = {name: one for name, one in made['headers'].items() if name[:5] == 'Proxy'}
     assert ('http://p:1', given) == (made['proxy'], (headers, made.get('proxy_headers', {})))
     assert 'proxy_headers' not in arguments(url=url, proxy='http://p:1')
-
-
-@pytest.mark.parametrize(
-    ('error', 'sent', 'kind'),
-    [
-        (http.BodyTooLarge('x'), False, http.BodyTooLarge),
-        (TimeoutError(), False, http.TimedOut),
-        (http.ConnectError('x'), False, http.ConnectError),
-        (http.ConnectError('x'), True, http.ProtocolError),
-        (aiohttp.ServerDisconnectedError(), False, http.ProtocolError),
-        (OSError(), True, http.ProtocolError),
-        (KeyError(), False, None),
-        (http.TableError('x'), False, None),
-        (asyncio.CancelledError(), False, None),
-    ],
-    ids=repr,
-)
-def test_an_exception_is_one_of_ours_or_is_left_alone(error, sent, kind):
-    """It has the request in its text; where one was sent before, no connection is none of it."""
-    request = http.to_request(url='http://h/a?s3cret')
-    made = translated(error, request, sent=sent)
-    assert (kind or type(None)) is type(made)
-    assert made is None or str(made).startswith('GET http://h:80/a: ')
-    ours = isinstance(error, http.ConnectError) and sent
-    assert ours == ('after a request had been sent' in str(made))
-
-
-def test_the_fault_of_others_is_left_alone():
-    """Of a client whose body is sent on, and of what gives a body."""
-    error = OSError()
-    supply = Supply(iter(()))
-    request = http.to_request(url='http://h') | {'body': supply}
-    assert translated(error, request, sent=True) is not None
-    supply.error = error
-    assert translated(error, request, sent=True) is None
-    error.__cause__ = Refused(400)
-    assert translated(error, http.to_request(url='http://h'), sent=True) is None
 
 
 async def test_what_ended_a_try_comes_out_but_never_in_place_of_a_cancellation():
