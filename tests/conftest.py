@@ -19,7 +19,7 @@ import pytest
 import trustme
 from multidict import CIMultiDict
 
-from aioluahttp.server.exchange import Exchange, Settings
+from aioluahttp.server.exchange import Settings, SocketResponder
 from aioluahttp.server.listen import Listening
 from aioluahttp.server.server import Server
 from aioluahttp.tables.conversion import to_response
@@ -196,14 +196,16 @@ def parameters() -> Callable[[Callable[..., Any]], list[str]]:
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test twice: with answers made the short way where that is open, and never so."""
     if request.param == 'plain':
-        monkeypatch.setattr('aioluahttp.server.exchange.lean_bytes', lambda *table, **options: None)
+        monkeypatch.setattr(
+            'aioluahttp.server.exchange.encode_fast', lambda *table, **options: None
+        )
 
 
 @pytest.fixture(params=['direct', 'session'])
 def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test twice: with requests sent the short way where that is open, and never so."""
     if request.param == 'session':
-        monkeypatch.setattr('aioluahttp.transports.wire.is_open', lambda *request: False)
+        monkeypatch.setattr('aioluahttp.transports.wire.is_short', lambda *request: False)
 
 
 @pytest.fixture
@@ -211,7 +213,7 @@ def self_sent() -> Any:
     """Serve what answers each request by writing itself: ``async with self_sent(answer)``."""
 
     def opened(answer: Any, **settings: Any) -> Any:
-        class Sends(Exchange):
+        class Sends(SocketResponder):
             def to_sending(self, connection: Any, request: Any, response: Any) -> Any:
                 return answer
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 import aioluahttp as http
-from aioluahttp.asgi import ScopeLine, to_asgi
+from aioluahttp.asgi import AsgiExchange, to_asgi
 from aioluahttp.errors import Refused
-from aioluahttp.exchange.forwarded import NOBODY
+from aioluahttp.exchange.forwarded import NO_PROXIES
 from aioluahttp.headers import Headers
 
 
@@ -110,7 +110,7 @@ def lines(by_messages):
         made = []
 
         async def application(*given):
-            made.append(await function(ScopeLine(*given)))
+            made.append(await function(AsgiExchange(*given)))
 
         sent = await by_messages(application, *messages, **scope)
         return made[0], sent
@@ -120,7 +120,7 @@ def lines(by_messages):
 
 async def head(line):
     """Make the table."""
-    return await line.head(NOBODY)
+    return await line.head(NO_PROXIES)
 
 
 def part(body=b'', more=False):
@@ -189,7 +189,7 @@ async def test_http_2_has_bodies_that_nothing_announces(lines, message, announce
     """So the first part tells; it is not lost."""
 
     async def look(line):
-        await line.head(NOBODY)
+        await line.head(NO_PROXIES)
         return line.announced, [data async for data in line.parts(1)]
 
     found, _ = await lines(look, message, part(b'y'), http_version='2')
@@ -323,7 +323,7 @@ async def test_a_websocket_opens(lines):
     """With the first subprotocol that is known, and the headers that are the callback's."""
 
     async def opened(line):
-        request = await line.head(NOBODY)
+        request = await line.head(NO_PROXIES)
         assert line.refuses({}, request) is None
         headers = Headers({'X': 'a', 'Connection': 'close', 'Sec-WebSocket-Accept': 'no'})
         end, protocol = await line.open({'protocols': ['b']}, request, headers)
@@ -343,7 +343,7 @@ async def test_what_opens_no_websocket_is_refused(lines, scope, fields, status):
     """A plain request, and a page of another origin."""
 
     async def refused(line):
-        return line.refuses({}, await line.head(NOBODY))
+        return line.refuses({}, await line.head(NO_PROXIES))
 
     pairs = [(b'host', b'h'), *((name.encode(), one.encode()) for name, one in fields.items())]
     assert status == (await lines(refused, **scope, headers=pairs))[0][0]
@@ -353,7 +353,7 @@ async def test_a_client_may_leave_before_a_websocket_opens(lines):
     """Nothing is said to it."""
 
     async def left(line):
-        await line.open({}, await line.head(NOBODY), Headers())
+        await line.open({}, await line.head(NO_PROXIES), Headers())
 
     with pytest.raises(ConnectionResetError):
         await lines(left, {'type': 'websocket.disconnect'}, **SOCKET)

@@ -164,7 +164,9 @@ def serve(engine, request, monkeypatch):
     """Serve under an engine: ``async with serve() as server``."""
     served.SEEN.clear()
     if engine == 'plain':
-        monkeypatch.setattr('aioluahttp.server.exchange.lean_bytes', lambda *table, **options: None)
+        monkeypatch.setattr(
+            'aioluahttp.server.exchange.encode_fast', lambda *table, **options: None
+        )
     if engine == 'via':
 
         @contextlib.asynccontextmanager

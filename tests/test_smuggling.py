@@ -9,7 +9,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.server.connection import Connections
-from aioluahttp.server.exchange import Exchange, Settings
+from aioluahttp.server.exchange import Settings, SocketResponder
 
 
 def ask(*fields, line='GET /1 HTTP/1.1', body=b''):
@@ -243,7 +243,7 @@ async def serving():
         seen.append(' '.join(part for part in parts if part is not None))
         return {'status': 200, 'body': seen[-1]}
 
-    connections = Noted(Exchange(handler, Settings(head_timeout=9, body_timeout=9)))
+    connections = Noted(SocketResponder(handler, Settings(head_timeout=9, body_timeout=9)))
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
     try:
         yield connections, seen, server.sockets[0].getsockname()
@@ -409,7 +409,7 @@ async def relaying(raw_server):
     async with raw_server(origin) as peer:
         handler = http.proxy(peer.url)
         settings = Settings(into=handler.into, head_timeout=9, body_timeout=9)
-        connections = Noted(Exchange(handler, settings))
+        connections = Noted(SocketResponder(handler, settings))
         server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
         try:
             yield connections, read, server.sockets[0].getsockname()

@@ -139,7 +139,7 @@ async def test_nothing_else_is_there(folder, path):
 @given(st.lists(st.sampled_from(PARTS), max_size=12))
 def test_no_path_leads_out(folder, parts):
     """What is found lies within, and nothing on the way to it is hidden."""
-    found = folders._found(folder, folders._names('/' + ''.join(parts)))
+    found = folders._find_file(folder, folders._path_names('/' + ''.join(parts)))
     assert not found or SECRET not in Path(found).read_text()
 
 

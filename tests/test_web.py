@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 import aioluahttp as http
-from aioluahttp.web import Watched, to_application, to_web
+from aioluahttp.web import WatchedProtocol, to_application, to_web
 
 
 @contextlib.asynccontextmanager
@@ -349,14 +349,14 @@ async def test_the_protocol_hears_all_and_so_does_who_waits(until):
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     await until(lambda: hasattr(protocol, 'transport'))
 
-    waiting = asyncio.create_task(Watched(protocol.transport).left())
+    waiting = asyncio.create_task(WatchedProtocol(protocol.transport).left())
     await asyncio.sleep(0)
     assert protocol is not protocol.transport.get_protocol()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert protocol is protocol.transport.get_protocol()
 
-    waiting = asyncio.create_task(Watched(protocol.transport).left())
+    waiting = asyncio.create_task(WatchedProtocol(protocol.transport).left())
     writer.write(b'hello')
     await until(lambda: protocol.data == b'hello')
     assert not waiting.done()
@@ -374,7 +374,7 @@ async def test_who_takes_the_transport_over_keeps_it(until):
     server = await loop.create_server(lambda: protocol, '127.0.0.1', 0)
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     await until(lambda: hasattr(protocol, 'transport'))
-    waiting = asyncio.create_task(Watched(protocol.transport).left())
+    waiting = asyncio.create_task(WatchedProtocol(protocol.transport).left())
     await asyncio.sleep(0)
     protocol.transport.set_protocol(other)
     waiting.cancel()

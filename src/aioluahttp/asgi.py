@@ -14,23 +14,29 @@ from urllib.parse import quote
 from .bodies.chunks import call
 from .errors import ProtocolError, Refused
 from .exchange.forwarded import Proxies
-from .exchange.head import asked, has_body, to_head
+from .exchange.head import client_of, has_body, to_head
 from .exchange.options import (
     EXCHANGE_OPTIONS,
     ExchangeOptions,
     Hook,
     OnError,
+    check_exchange_options,
     check_hook,
-    checked,
     to_settings,
 )
-from .exchange.responder import Adapter
+from .exchange.responder import ExchangeResponder
 from .headers import ONE_HOP, Headers
 from .tables.models import Handler, Request
-from .websockets.asgi import Messages
-from .websockets.handshake import is_allowed, max_message, protocol_of, refusal, without_handshake
+from .websockets.asgi import AsgiPeer
+from .websockets.handshake import (
+    is_allowed,
+    max_message,
+    protocol_of,
+    refusal_status,
+    without_handshake,
+)
 
-__all__ = ['Receive', 'Scope', 'ScopeLine', 'Send', 'to_asgi']
+__all__ = ['AsgiExchange', 'Receive', 'Scope', 'Send', 'to_asgi']
 
 
 Scope: TypeAlias = Mapping[str, Any]
@@ -42,7 +48,7 @@ SAFE = "/!$&'()*+,-.:;=@_~"  # what stands in a path as it is (RFC 3986 3.3)
 PATH_SEND = 'http.response.pathsend'
 
 
-class ScopeLine:
+class AsgiExchange:
     """A request that came by way of ASGI, and the way of its answer.
 
     ``sockname``, ``begun``, ``gone``, ``method`` and ``announced`` are those of ``Line``.
@@ -66,17 +72,19 @@ class ScopeLine:
     async def head(self, proxies: Proxies) -> Request:
         """Make the table of the request, but for its body."""
         scope = self._scope
-        headers = Headers([(_text(name), _text(value)) for name, value in scope['headers']])
+        headers = Headers(
+            [(latin1_text(name), latin1_text(value)) for name, value in scope['headers']]
+        )
         if len(headers.getall('Host', ())) > 1:
             raise Refused(400)
-        query = _text(scope.get('query_string') or b'')
+        query = latin1_text(scope.get('query_string') or b'')
         client = scope.get('client')
         request = to_head(
             self.method,
-            _target(scope) + ('?' + query if query else ''),
+            target_of_scope(scope) + ('?' + query if query else ''),
             scope['http_version'],
             headers,
-            asked(client[0] if client else None, headers, proxies),
+            client_of(client[0] if client else None, headers, proxies),
             SCHEMES[scope.get('scheme') or 'http'],
             self,
         )
@@ -89,7 +97,7 @@ class ScopeLine:
     def parts(self, seconds: float) -> AsyncIterator[bytes]:
         """Read the body, each part within a time."""
         self._unread.clear()
-        return _Parts(self, seconds)
+        return AsgiParts(self, seconds)
 
     async def part(self) -> tuple[bytes, bool]:
         """Wait for a part of the body; give whether more will come."""
@@ -153,12 +161,12 @@ class ScopeLine:
     ) -> tuple[int, Sequence[str]] | None:
         """Find why the request opens no WebSocket; what a key is the engine has seen to."""
         if not self._is_socket:
-            return refusal(options, request, upgrades=False)
+            return refusal_status(options, request, upgrades=False)
         return None if is_allowed(options.get('origins'), request) else (403, ())
 
     async def open(
         self, options: dict[str, Any], request: Request, headers: Headers
-    ) -> tuple[Messages, str | None]:
+    ) -> tuple[AsgiPeer, str | None]:
         """Open a WebSocket."""
         protocol = protocol_of(options, self._scope.get('subprotocols') or ())
         kept = without_handshake(headers)
@@ -168,7 +176,7 @@ class ScopeLine:
             self.gone = True
             raise ConnectionResetError('the client has left')
         await self._say({'type': 'websocket.accept', 'subprotocol': protocol, 'headers': pairs})
-        return Messages(self._receive, self._send, max_message(options)), protocol
+        return AsgiPeer(self._receive, self._send, max_message(options)), protocol
 
     def _pairs(self, headers: Headers) -> list[tuple[bytes, bytes]]:
         """Write headers; HTTP/2 has none that are for one hop."""
@@ -188,10 +196,10 @@ class ScopeLine:
             raise ConnectionResetError('the client has left') from error
 
 
-class _Parts:
+class AsgiParts:
     """The parts of a body, each within a time."""
 
-    def __init__(self, line: ScopeLine, seconds: float) -> None:
+    def __init__(self, line: AsgiExchange, seconds: float) -> None:
         self._line, self._seconds = line, seconds
         self._more = True
 
@@ -208,18 +216,18 @@ class _Parts:
         return data
 
 
-def _text(data: bytes) -> str:
+def latin1_text(data: bytes) -> str:
     return data.decode('utf-8', 'surrogateescape')
 
 
-def _target(scope: Scope) -> str:
+def target_of_scope(scope: Scope) -> str:
     """Give the path as it came, below the one that the application is mounted at."""
     root: str = scope.get('root_path') or ''
     raw = scope.get('raw_path')
     path = (
         quote(scope['path'], SAFE, errors='surrogateescape')
         if raw is None
-        else _text(raw).partition('?')[0]
+        else latin1_text(raw).partition('?')[0]
     )
     return _below(path, root.rstrip('/').encode())
 
@@ -277,12 +285,12 @@ def to_asgi(
         >>> app = to_asgi(hello)  # uvicorn module:app
     """
     hooks = [check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)]
-    made = checked(handler, options, EXCHANGE_OPTIONS)
-    adapter = Adapter(handler, to_settings(made, on_error))
+    made = check_exchange_options(handler, options, EXCHANGE_OPTIONS)
+    adapter = ExchangeResponder(handler, to_settings(made, on_error))
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] in ('http', 'websocket'):
-            await adapter(ScopeLine(scope, receive, send))
+            await adapter(AsgiExchange(scope, receive, send))
         elif scope['type'] == 'lifespan':
             await _live(hooks, receive, send)
         else:

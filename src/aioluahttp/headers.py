@@ -95,7 +95,7 @@ def to_headers(given: HeadersLike | None) -> Headers:
         TableError: A name is no token, a value has a control character, or is of another type.
     """
     pairs: Any = () if given is None else given
-    if isinstance(given, Headers) and _is_plain(given):
+    if isinstance(given, Headers) and _is_plain_value(given):
         return Headers(given)
     if isinstance(given, Mapping):
         pairs = given.items()
@@ -107,7 +107,7 @@ def to_headers(given: HeadersLike | None) -> Headers:
         raise TableError.of('headers', type(given), 'a mapping or a list of pairs') from error
 
 
-def _is_plain(headers: Headers) -> bool:
+def _is_plain_value(headers: Headers) -> bool:
     """Tell whether all are ASCII as they go out, at a fraction of what it costs to look at each."""
     names, values = '\n'.join(headers), list(headers.values())
     if not {str}.issuperset(map(type, values)):

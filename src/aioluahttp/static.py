@@ -48,8 +48,8 @@ def files(directory: str | PathLike[str]) -> Handler:
     async def handler(request: Request) -> Mapping[str, Any]:
         if request['method'] not in ('GET', 'HEAD'):
             return NOT_ALLOWED
-        names = _names(request['path'])
-        found = await asyncio.to_thread(_found, root, names)
+        names = _path_names(request['path'])
+        found = await asyncio.to_thread(_find_file, root, names)
         if found == FOLDER:
             return {'status': 301, 'headers': {'Location': _with_slash(request)}}
         return NOT_FOUND if found is None else {'status': 200, 'body': Path(found)}
@@ -57,22 +57,22 @@ def files(directory: str | PathLike[str]) -> Handler:
     return handler
 
 
-def _names(path: str) -> list[str]:
+def _path_names(path: str) -> list[str]:
     """Give the names on the way to a file; none where one of them may not be asked for."""
     names = [unquote(part, errors='surrogateescape') for part in path.split('/')[1:]]
     if names and not names[-1]:
         names[-1] = INDEX
-    return names if all(map(_is_plain, names)) else []
+    return names if all(map(_is_plain_name, names)) else []
 
 
-def _is_plain(name: str) -> bool:
+def _is_plain_name(name: str) -> bool:
     return not (name == '' or name.startswith('.') or any(one in name for one in '/\\\0'))
 
 
-def _found(root: Path, names: list[str]) -> str | None:
+def _find_file(root: Path, names: list[str]) -> str | None:
     """Find a file; the links on the way to it are followed as long as they stay within."""
     found = Path(os.path.realpath(root.joinpath(*names)))
-    inside = found.is_relative_to(root) and all(map(_is_plain, found.relative_to(root).parts))
+    inside = found.is_relative_to(root) and all(map(_is_plain_name, found.relative_to(root).parts))
     if not (names and inside and os.access(found, os.R_OK)):
         return None
     if os.path.isdir(found):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Unpack
 
 from .exchange.options import OnError
-from .server.listen import Listening, Options, listen
+from .server.listen import Listening, ListenOptions, listen
 from .server.server import Server
 from .tables.models import Handler
 
@@ -18,7 +18,7 @@ __all__ = ['serve', 'serve_in_thread']
 
 
 def serve(
-    handler: Handler, on_error: OnError | None = None, **options: Unpack[Options]
+    handler: Handler, on_error: OnError | None = None, **options: Unpack[ListenOptions]
 ) -> Listening:
     """Serve a handler on a free port of loopback: ``async with serve(handler) as server``.
 
@@ -32,7 +32,7 @@ def serve(
 
 @contextmanager
 def serve_in_thread(
-    handler: Handler, on_error: OnError | None = None, **options: Unpack[Options]
+    handler: Handler, on_error: OnError | None = None, **options: Unpack[ListenOptions]
 ) -> Iterator[Server]:
     """Serve a handler from code that is not async, in an event loop of its own in a thread.
 

@@ -17,27 +17,27 @@ from .bodies.chunks import call
 from .bodies.codings import UNDONE
 from .errors import ProtocolError
 from .exchange.forwarded import Proxies
-from .exchange.head import asked, to_head
+from .exchange.head import client_of, to_head
 from .exchange.options import (
     EXCHANGE_OPTIONS,
     ExchangeOptions,
     Hook,
     OnError,
+    check_exchange_options,
     check_hook,
-    checked,
     to_settings,
 )
-from .exchange.responder import Adapter
-from .exchange.response import reset
+from .exchange.responder import ExchangeResponder
+from .exchange.response import reset_connection
 from .headers import ONE_HOP, Headers
 from .tables.models import Handler, Request
-from .websockets.connection import GOING_AWAY, Channel
-from .websockets.handshake import granted, refusal, to_pairs, without_handshake
+from .websockets.connection import GOING_AWAY, ConnectionPeer
+from .websockets.handshake import refusal_status, response_fields, to_pairs, without_handshake
 
-__all__ = ['Watched', 'to_application', 'to_web']
+__all__ = ['WatchedProtocol', 'to_application', 'to_web']
 
 
-class Watched(asyncio.Protocol):
+class WatchedProtocol(asyncio.Protocol):
     """Stands between a transport and its protocol, which hears all as before.
 
     aiohttp.web tells a handler that its client has left by cancelling it, or not at all.
@@ -121,7 +121,7 @@ def to_application(
         TableError: An option is unknown, or its value is not what it takes.
     """
     begin, end = check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)
-    channels: set[Channel] = set()
+    channels: set[ConnectionPeer] = set()
     serve = _serving(to_adapter(handler, on_error, options), channels, False)
 
     @web.middleware
@@ -147,14 +147,16 @@ def _calls(hook: Callable[[], Any]) -> Callable[[web.Application], Awaitable[Non
     return called
 
 
-def to_adapter(handler: Handler, on_error: OnError | None, options: Any) -> Adapter:
-    made = checked(handler, options, EXCHANGE_OPTIONS)
-    return Adapter(handler, to_settings(made, on_error))
+def to_adapter(handler: Handler, on_error: OnError | None, options: Any) -> ExchangeResponder:
+    made = check_exchange_options(handler, options, EXCHANGE_OPTIONS)
+    return ExchangeResponder(handler, to_settings(made, on_error))
 
 
-def _serving(adapter: Adapter, channels: set[Channel], decompressed: bool) -> WebHandler:
+def _serving(
+    adapter: ExchangeResponder, channels: set[ConnectionPeer], decompressed: bool
+) -> WebHandler:
     async def serve(request: web.Request) -> web.StreamResponse:
-        line = WebLine(request, channels, decompressed=decompressed)
+        line = WebExchange(request, channels, decompressed=decompressed)
         try:
             await adapter(line)
         finally:
@@ -164,13 +166,15 @@ def _serving(adapter: Adapter, channels: set[Channel], decompressed: bool) -> We
     return serve
 
 
-class WebLine:
+class WebExchange:
     """A request that aiohttp.web has taken up, and the way of its answer.
 
     ``begun``, ``gone``, ``method`` and ``announced`` are those of ``Line``.
     """
 
-    def __init__(self, request: web.Request, channels: set[Channel], *, decompressed: bool) -> None:
+    def __init__(
+        self, request: web.Request, channels: set[ConnectionPeer], *, decompressed: bool
+    ) -> None:
         self._request, self._channels = request, channels
         self._decompressed = decompressed
         self.method: str = request.method
@@ -178,7 +182,7 @@ class WebLine:
         self.gone: bool = False
         self.announced: bool = False
         self.response: web.StreamResponse = web.Response(status=500)
-        self.opened: list[Channel] = []
+        self.opened: list[ConnectionPeer] = []
 
     @property
     def sockname(self) -> Any:
@@ -204,20 +208,20 @@ class WebLine:
             request.raw_path,
             f'{request.version.major}.{request.version.minor}',
             headers,
-            asked(request.remote if isinstance(peer, tuple) else None, headers, proxies),
+            client_of(request.remote if isinstance(peer, tuple) else None, headers, proxies),
             request.scheme,
             self,
         )
 
     def parts(self, seconds: float) -> AsyncIterator[bytes]:
         """Read the body, each part within a time."""
-        return _Parts(self._request, seconds)
+        return WebParts(self._request, seconds)
 
     async def left(self) -> None:
         """Wait until the client has left."""
         transport = self._request.transport
         if transport is not None and not transport.is_closing():
-            await Watched(transport).left()
+            await WatchedProtocol(transport).left()
 
     async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
         """Answer by what the application's middlewares may change."""
@@ -263,7 +267,7 @@ class WebLine:
 
     def cut(self) -> None:
         """Break the answer off."""
-        reset(self._request.transport)
+        reset_connection(self._request.transport)
 
     def refuses(
         self, options: dict[str, Any], request: Request
@@ -275,26 +279,26 @@ class WebLine:
             and 'upgrade' in headers.get('Connection', '').lower()
             and not self._request.body_exists
         )
-        return refusal(options, request, upgrades=upgrades)
+        return refusal_status(options, request, upgrades=upgrades)
 
     async def open(
         self, options: dict[str, Any], request: Request, headers: Headers
-    ) -> tuple[Channel, str | None]:
+    ) -> tuple[ConnectionPeer, str | None]:
         """Open a WebSocket, whose frames are read here."""
-        terms, fields = granted(options, request)
+        terms, fields = response_fields(options, request)
         kept = without_handshake(headers)
         pairs = [pair for pair in kept.items() if pair[0].lower() not in ONE_HOP]
         given = Headers([*to_pairs(fields), *pairs])
         await self.start(101, None, given)
         self.response.force_close()
-        channel = Channel(self._request.protocol, terms, is_client=False)
+        channel = ConnectionPeer(self._request.protocol, terms, is_client=False)
         self._request.protocol.set_parser(channel)  # type: ignore[arg-type]
         self._channels.add(channel)
         self.opened.append(channel)
         return channel, terms.protocol
 
 
-class _Parts:
+class WebParts:
     """The parts of a body, each within a time."""
 
     def __init__(self, request: web.Request, seconds: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioluahttp.bodies.codings import CHAIN, MEMBERS, STEP, Decoder, decoded, decoder_for
+from aioluahttp.bodies.codings import CHAIN, MEMBERS, STEP, Decoder, decode_body, decoder_for
 from aioluahttp.errors import BodyTooLarge, ProtocolError
 from aioluahttp.headers import Headers
 
@@ -273,7 +273,7 @@ async def test_only_codings_that_are_known_are_undone(fields: list[str], decodes
     assert decodes is bool(decoder_for(given_headers, None).stages)
     if not decodes:
         before = given_headers.copy()
-        assert b'text' == await decoded(arriving(b'te', b'', b'xt'), given_headers, 4)
+        assert b'text' == await decode_body(arriving(b'te', b'', b'xt'), given_headers, 4)
         assert before == given_headers
 
 
@@ -283,14 +283,14 @@ async def test_headers_describe_the_body_that_there_is(data: bytes) -> None:
     fields = Headers([('Content-Encoding', 'deflate'), ('Content-Encoding', 'gzip'), ('A', 'b')])
     fields['Content-Length'] = '99'
     coded = gzip.compress(zlib.compress(data), mtime=0)
-    assert data == await decoded(arriving(coded[:5], coded[5:]), fields, 4)
+    assert data == await decode_body(arriving(coded[:5], coded[5:]), fields, 4)
     assert {'A': 'b'} == fields
 
 
 async def test_headers_of_no_body_stay() -> None:
     """The answer to HEAD has no bytes to decode, and keeps the headers of the body it lacks."""
     fields = Headers({'Content-Encoding': 'gzip', 'Content-Length': '99'})
-    assert b'' == await decoded(arriving(), fields, 0)
+    assert b'' == await decode_body(arriving(), fields, 0)
     assert {'Content-Encoding': 'gzip', 'Content-Length': '99'} == fields
 
 
@@ -306,4 +306,4 @@ async def test_a_body_that_cannot_be_decoded_is_an_error(
 ) -> None:
     """A body that is cut off or passes the limit is not given."""
     with pytest.raises(error):
-        await decoded(arriving(data), Headers({'Content-Encoding': 'gzip'}), 4)
+        await decode_body(arriving(data), Headers({'Content-Encoding': 'gzip'}), 4)

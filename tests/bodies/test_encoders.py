@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioluahttp.bodies import encoders
-from aioluahttp.bodies.encoders import ENCODERS, Coded, choose, coded, first_of
+from aioluahttp.bodies.encoders import (
+    ENCODERS,
+    CompressedChunks,
+    choose_coding,
+    compress_body,
+    first_of,
+)
 
 LONG = os.urandom(1024) * 65  # above what is compressed without a thread
 
@@ -88,13 +94,13 @@ every_coding = pytest.mark.parametrize('coding', ENCODERS)
 @pytest.mark.parametrize(('accepted', 'expected'), CHOICES.items())
 def test_the_client_says_what_it_likes(accepted, expected):
     """The most of it, then ours; none where it does not say that it takes one (RFC 9110 12.5.3)."""
-    assert expected == choose(accepted, ('zstd', 'br', 'gzip', 'deflate'))
+    assert expected == choose_coding(accepted, ('zstd', 'br', 'gzip', 'deflate'))
 
 
 @given(st.text() | st.lists(st.sampled_from([*'*,;=.019 ', 'q', 'gzip', 'identity'])).map(''.join))
 def test_any_text_is_read(accepted):
     """A peer may send what it likes; what is chosen can be had."""
-    assert choose(accepted, ['gzip', 'br']) in (None, 'gzip', 'br')
+    assert choose_coding(accepted, ['gzip', 'br']) in (None, 'gzip', 'br')
 
 
 def test_the_best_codings_stand_first():
@@ -116,14 +122,14 @@ def test_a_library_is_the_first_that_is_installed():
 def test_no_byte_of_a_body_is_changed(coding, data, size):
     """What is compressed decompresses to the same."""
     data += LONG[:size]
-    assert data == DECODERS[coding]()(asyncio.run(coded(data, coding)))
+    assert data == DECODERS[coding]()(asyncio.run(compress_body(data, coding)))
 
 
 @every_coding
 async def test_a_long_body_does_not_hold_the_loop(coding):
     """A thread compresses it; a short one is there at once."""
     for data, done in [(LONG, False), (LONG[:1000], True)]:
-        task = asyncio.create_task(coded(data, coding))
+        task = asyncio.create_task(compress_body(data, coding))
         await asyncio.sleep(0)
         assert done == task.done()
         assert data == DECODERS[coding]()(await task)
@@ -144,7 +150,7 @@ def test_a_chunk_can_be_read_as_it_comes(coding, sizes):
     async def read():
         chunks = [LONG[:size] for size in sizes]
         decode, decoded = DECODERS[coding](), []
-        stream = Coded(each(chunks), bytes, coding)
+        stream = CompressedChunks(each(chunks), bytes, coding)
         for chunk in chunks:
             data = await anext(stream)
             assert bool(chunk) == bool(data)
@@ -165,7 +171,7 @@ async def test_a_mistake_of_the_iterator_is_no_end(coding):
         yield b'ab'
         raise ValueError('x')
 
-    stream = Coded(failing(), bytes, coding)
+    stream = CompressedChunks(failing(), bytes, coding)
     await anext(stream)
     with pytest.raises(ValueError, match='x'):
         await anext(stream)
@@ -182,7 +188,7 @@ async def test_closing_it_closes_the_iterator():
         finally:
             ended.append(True)
 
-    stream = Coded(endless(), bytes, 'gzip')
+    stream = CompressedChunks(endless(), bytes, 'gzip')
     await anext(stream)
     await stream.aclose()
     assert [True] == ended

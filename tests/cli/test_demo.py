@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from aioluahttp.cli.demo import demonstrate, echo
+from aioluahttp.cli.demo import demonstrate, show_request
 from aioluahttp.server.listen import run_in_loop
 from aioluahttp.tables.conversion import to_request
 
@@ -34,14 +34,14 @@ def test_it_runs_on_uvloop_where_that_is_installed(capsys, monkeypatch, loop):
 
     async def noted(table):
         loops.add(type(asyncio.get_running_loop()).__module__.partition('.')[0])
-        return await echo(table)
+        return await show_request(table)
 
-    monkeypatch.setattr('aioluahttp.cli.demo.echo', noted)
+    monkeypatch.setattr('aioluahttp.cli.demo.show_request', noted)
     run_in_loop(demonstrate())
     assert {loop} == loops
 
 
 async def test_what_is_not_there_is_a_404():
     """The server of the demonstration says what it has not found."""
-    response = await echo(to_request(url='http://h/nothing?x'))
+    response = await show_request(to_request(url='http://h/nothing?x'))
     assert {'status': 404, 'body': 'nothing at /nothing'} == response

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 import aioluahttp as http
-from aioluahttp.cli.request import ask, download, show, to_body, to_into, to_pair, to_table, to_url
+from aioluahttp.cli.request import (
+    print_table,
+    run_download,
+    run_request,
+    to_body,
+    to_into,
+    to_pair,
+    to_table,
+    to_url,
+)
 from aioluahttp.headers import Headers
 from aioluahttp.server.listen import listen
 from aioluahttp.tables.models import Response
@@ -114,7 +123,7 @@ async def told(capsysbinary, **given):
     """Ask, and give the exit status with what is printed."""
     async with listen('127.0.0.1', 0, answer) as server:
         path = given.pop('path', '/')
-        status = await ask(Namespace(url=server.url + path, **given))
+        status = await run_request(Namespace(url=server.url + path, **given))
     return status, capsysbinary.readouterr().out
 
 
@@ -173,7 +182,7 @@ async def test_a_file_is_downloaded(folder, capsys, url, path, name):
     """Under the name that is given, or the last one of the URL; its path is printed."""
     given = Namespace(path=folder / 'here' / path, resume=True)
     async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
-        assert 0 == await download(Namespace(url=server.url + url, **vars(given)))
+        assert 0 == await run_download(Namespace(url=server.url + url, **vars(given)))
     assert str(folder / 'here' / name) == capsys.readouterr().out.strip()
     assert [name] == [one.name for one in (folder / 'here').iterdir()]
 
@@ -187,7 +196,7 @@ async def test_no_url_names_a_file_elsewhere(folder, last):
 
     async with listen('127.0.0.1', 0, anything) as server:
         url = f'{server.url}/x/{last}'
-        await download(Namespace(url=url, path=folder / 'here', resume=False))
+        await run_download(Namespace(url=url, path=folder / 'here', resume=False))
     assert ['index.html'] == [one.name for one in (folder / 'here').iterdir()]
 
 
@@ -196,7 +205,7 @@ async def test_what_is_missing_is_no_download(folder):
     async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
         given = Namespace(url=f'{server.url}/missing', path=folder / 'here', resume=True)
         with pytest.raises(http.StatusError, match='404'):
-            await download(given)
+            await run_download(given)
     assert [] == list((folder / 'here').iterdir())
 
 
@@ -210,7 +219,7 @@ async def test_a_terminal_sees_how_far_it_is(folder, capsys, monkeypatch, rich):
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
     async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
         given = Namespace(url=f'{server.url}/a%20b', path=folder / 'here', resume=True)
-        assert 0 == await download(given)
+        assert 0 == await run_download(given)
     assert rich == ('100%' in capsys.readouterr().err)
 
 
@@ -229,7 +238,7 @@ LITERAL = {
 @pytest.mark.parametrize('shape', [None, 'repr'])
 def test_it_is_a_literal_of_python(capsys, shape):
     """What is printed for people and by ``repr`` reads as the table, headers as pairs."""
-    show(RESPONSE, shape)
+    print_table(RESPONSE, shape)
     output = capsys.readouterr().out
     assert LITERAL == ast.literal_eval(output)
     assert '\x1b' not in output
@@ -237,13 +246,13 @@ def test_it_is_a_literal_of_python(capsys, shape):
 
 def test_repr_is_one_line(capsys):
     """A program reads it line by line."""
-    show(RESPONSE, 'repr')
+    print_table(RESPONSE, 'repr')
     assert 1 == capsys.readouterr().out.count('\n')
 
 
 def test_json_is_one_line_that_can_be_read_again(capsys):
     """It is what ``plain`` gives."""
-    show(RESPONSE, 'json')
+    print_table(RESPONSE, 'json')
     output = capsys.readouterr().out
     assert 1 == output.count('\n')
     assert RESPONSE == Response.from_plain(json.loads(output))
@@ -252,7 +261,7 @@ def test_json_is_one_line_that_can_be_read_again(capsys):
 @pytest.mark.parametrize('shape', ['repr', 'json'])
 def test_a_path_is_text(capsys, shape):
     """Neither Python nor JSON has a literal for it."""
-    show(Response(status=200, body=Path('some', 'file')), shape)
+    print_table(Response(status=200, body=Path('some', 'file')), shape)
     assert str(Path('some', 'file')) in capsys.readouterr().out
 
 
@@ -266,7 +275,7 @@ def test_a_terminal_gets_colours_where_rich_is_installed(capsys, monkeypatch):
     monkeypatch.setenv('TERM', 'xterm-256color')
     monkeypatch.delenv('NO_COLOR', raising=False)
     on_a_terminal(monkeypatch)
-    show(RESPONSE)
+    print_table(RESPONSE)
     output = capsys.readouterr().out
     assert '\x1b[' in output
     assert "'Set-Cookie'" in output
@@ -276,5 +285,5 @@ def test_a_terminal_without_rich_gets_plain_text(capsys, monkeypatch):
     """As where there is no terminal."""
     monkeypatch.setitem(sys.modules, 'rich.console', None)
     on_a_terminal(monkeypatch)
-    show(RESPONSE)
+    print_table(RESPONSE)
     assert LITERAL == ast.literal_eval(capsys.readouterr().out)

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 import aioluahttp as http
-from aioluahttp.cli.serve import HANDLERS, echo, reserved, run_again, to_handler
+from aioluahttp.cli.serve import HANDLERS, echo_handler, reserved, run_again, to_handler
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals are those of posix')
 
@@ -47,7 +47,7 @@ async def served(folder, *arguments):
 def test_echo_answers_with_the_table():
     """All of it, in JSON's own values."""
     request = http.to_request(url='http://h/x?y', method='POST', headers={'A': 'b'}, body=b'\xff')
-    response = asyncio.run(echo(request))
+    response = asyncio.run(echo_handler(request))
     assert request == http.Request.from_plain(json.loads(json.dumps(response['json'])))
 
 

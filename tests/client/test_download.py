@@ -10,7 +10,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.client import download
-from aioluahttp.client.part_file import Sink
+from aioluahttp.client.part_file import NewFile
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -200,14 +200,14 @@ async def test_who_cancels_leaves_no_file_and_no_connection(raw_server, path, un
 async def test_who_cancels_before_anything_is_sent_leaves_no_file(path, monkeypatch):
     """Even as it is made."""
     begun, go_on = threading.Event(), threading.Event()
-    make = Sink.open
+    make = NewFile.open
 
     def slowly(self):
         begun.set()
         go_on.wait()
         make(self)
 
-    monkeypatch.setattr(Sink, 'open', slowly)
+    monkeypatch.setattr(NewFile, 'open', slowly)
     task = asyncio.ensure_future(http.request(url='http://127.0.0.1:1', into=path))
     await asyncio.to_thread(begun.wait)
     task.cancel()
@@ -235,7 +235,7 @@ def full(monkeypatch):
     def write(self, data):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(Sink, 'write', write)
+    monkeypatch.setattr(NewFile, 'write', write)
 
 
 @pytest.mark.usefixtures('full')
@@ -419,7 +419,7 @@ async def test_one_that_is_all_there_is_done(raw_server, path, first, watched):
     async with raw_server(handler) as peer:
         first_time = {**table, 'url': peer.url, 'on_progress': handler.note}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Sink, 'keep', fails)
+            patch.setattr(NewFile, 'keep', fails)
             with pytest.raises((OSError, http.ProtocolError)):
                 await http.request(first_time)
         if watched:

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from aioluahttp.client import part_file
-from aioluahttp.client.part_file import Part, Sink, is_validator, parse_content_range, validator_of
+from aioluahttp.client.part_file import (
+    NewFile,
+    ResumableFile,
+    is_validator,
+    parse_content_range,
+    validator_of,
+)
 from aioluahttp.headers import Headers
 
 SOURCE, TARGET, TAG = 'somewhere', 'elsewhere', '"v1"'
@@ -50,7 +56,9 @@ def mode(path):
 
 
 @with_and_without_locks
-@pytest.mark.parametrize('kind', [Sink, lambda path: Part(path, SOURCE)], ids=['sink', 'part'])
+@pytest.mark.parametrize(
+    'kind', [NewFile, lambda path: ResumableFile(path, SOURCE)], ids=['sink', 'part']
+)
 @pytest.mark.usefixtures('umask')
 def test_a_file_takes_its_name_at_the_end(tmp_path, kind):
     """With the permissions of any file that is made."""
@@ -64,7 +72,9 @@ def test_a_file_takes_its_name_at_the_end(tmp_path, kind):
 
 
 @with_and_without_locks
-@pytest.mark.parametrize('kind', [Sink, lambda path: Part(path, SOURCE)], ids=['sink', 'part'])
+@pytest.mark.parametrize(
+    'kind', [NewFile, lambda path: ResumableFile(path, SOURCE)], ids=['sink', 'part']
+)
 @pytest.mark.parametrize('permissions', [0o600, 0o444])
 def test_it_has_the_permissions_of_what_it_replaces(tmp_path, kind, permissions):
     """From the start, so that nobody else reads what is to be kept from them."""
@@ -84,7 +94,7 @@ def test_what_is_dropped_is_gone(tmp_path):
     """What has its name is not touched."""
     path = tmp_path / 'a'
     path.write_bytes(b'old')
-    make(Sink(path), b'new').drop()
+    make(NewFile(path), b'new').drop()
     assert [path] == list(tmp_path.iterdir())
     assert b'old' == path.read_bytes()
 
@@ -94,7 +104,7 @@ def test_a_link_stays_one(tmp_path):
     """What it points to is replaced, as by ``open``."""
     (tmp_path / 'there').mkdir()
     (tmp_path / 'link').symlink_to(tmp_path / 'there/a')
-    make(Sink(tmp_path / 'link'), b'x').keep()
+    make(NewFile(tmp_path / 'link'), b'x').keep()
     assert (tmp_path / 'link').is_symlink()
     assert b'x' == (tmp_path / 'there/a').read_bytes()
 
@@ -103,16 +113,16 @@ def test_a_link_stays_one(tmp_path):
 def test_what_is_no_file_is_not_replaced(tmp_path):
     """A directory, a device or a pipe is told before there is anything to write."""
     with pytest.raises(IsADirectoryError):
-        Sink(tmp_path).open()
+        NewFile(tmp_path).open()
     os.mkfifo(tmp_path / 'pipe')
     with pytest.raises(OSError, match='Invalid argument'):
-        Sink(tmp_path / 'pipe').open()
+        NewFile(tmp_path / 'pipe').open()
 
 
 @with_and_without_locks
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     """At once."""
-    for sink in (Sink(tmp_path / 'no/a'), Part(tmp_path / 'no/a', SOURCE)):
+    for sink in (NewFile(tmp_path / 'no/a'), ResumableFile(tmp_path / 'no/a', SOURCE)):
         with pytest.raises(FileNotFoundError):
             sink.open()
         assert not sink.is_open
@@ -122,14 +132,14 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 def test_much_is_written_in_order(tmp_path):
     """Also where it is no multiple of what is written at a time."""
     data = os.urandom(part_file.WRITE * 2 + 1)
-    make(Sink(tmp_path / 'a'), data, memoryview(data)).keep()
+    make(NewFile(tmp_path / 'a'), data, memoryview(data)).keep()
     assert data * 2 == (tmp_path / 'a').read_bytes()
 
 
 @with_and_without_locks
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     """By the write, or at the end."""
-    sink = make(Sink(tmp_path / 'a'))
+    sink = make(NewFile(tmp_path / 'a'))
     full = open('/dev/full', 'wb')  # noqa: SIM115
     sink._file.close()
     sink._file = full
@@ -147,9 +157,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
 def test_a_part_is_gone_on_with(tmp_path):
     """From where it was left, with the notes on it."""
     path = tmp_path / 'a'
-    make(Part(path, SOURCE), b'ab', begin=(TARGET, TAG, 3)).drop()
+    make(ResumableFile(path, SOURCE), b'ab', begin=(TARGET, TAG, 3)).drop()
     assert {'.a.part', '.a.part.json'} == set(os.listdir(tmp_path))
-    part = make(Part(path, SOURCE))
+    part = make(ResumableFile(path, SOURCE))
     assert (2, (SOURCE, TARGET, TAG, 3)) == (part.start, part.notes)
     part.write(b'c')
     part.keep()
@@ -176,14 +186,14 @@ def test_a_part_is_gone_on_with(tmp_path):
 def test_a_part_of_which_too_little_is_known_is_begun_anew(tmp_path, notes):
     """So is one that is of something else."""
     path, file = tmp_path / 'a', tmp_path / '.a.part.json'
-    make(Part(path, SOURCE), b'ab', begin=(TARGET, TAG, None)).drop()
+    make(ResumableFile(path, SOURCE), b'ab', begin=(TARGET, TAG, None)).drop()
     if isinstance(notes, dict):
         file.write_text(json.dumps(json.loads(file.read_text()) | notes))
     elif notes is None:
         file.unlink()
     else:
         file.write_bytes(notes)
-    part = make(Part(path, SOURCE))
+    part = make(ResumableFile(path, SOURCE))
     assert (0, None) == (part.start, part.notes)
     part.begin(TARGET, TAG, None)
     part.write(b'x')
@@ -195,7 +205,9 @@ def test_a_part_of_which_too_little_is_known_is_begun_anew(tmp_path, notes):
 @pytest.mark.parametrize('begin', [(), (TARGET, None, 2), (TARGET, TAG, 2)])
 def test_a_part_that_nobody_can_go_on_with_is_gone(tmp_path, begin):
     """Without a validator, or without a byte."""
-    make(Part(tmp_path / 'a', SOURCE), *([b'x'] if TAG not in begin else []), begin=begin).drop()
+    make(
+        ResumableFile(tmp_path / 'a', SOURCE), *([b'x'] if TAG not in begin else []), begin=begin
+    ).drop()
     assert [] == list(tmp_path.iterdir())
 
 
@@ -203,8 +215,8 @@ def test_a_part_has_one_writer(tmp_path, locks):
     """Another one, of whatever process, is told."""
     if not locks:
         pytest.skip('there are no locks')
-    first = make(Part(tmp_path / 'a', SOURCE), b'x')
-    second = Part(tmp_path / 'a', SOURCE)
+    first = make(ResumableFile(tmp_path / 'a', SOURCE), b'x')
+    second = ResumableFile(tmp_path / 'a', SOURCE)
     with pytest.raises(BlockingIOError, match='another download writes to it'):
         second.open()
     assert not second.is_open
@@ -217,10 +229,10 @@ def test_a_part_that_is_done_in_the_meantime_is_not_written_to(tmp_path, locks, 
     """Between opening it and locking it, who had it may give it its name."""
     if not locks:
         pytest.skip('there are no locks')
-    first = make(Part(tmp_path / 'a', SOURCE), b'whole')
+    first = make(ResumableFile(tmp_path / 'a', SOURCE), b'whole')
     lock, ends = (
         part_file._lock,
-        [lambda: make(Part(tmp_path / 'a', SOURCE), b'x').drop(), first.keep],
+        [lambda: make(ResumableFile(tmp_path / 'a', SOURCE), b'x').drop(), first.keep],
     )
 
     def lock_late(*arguments):
@@ -229,7 +241,7 @@ def test_a_part_that_is_done_in_the_meantime_is_not_written_to(tmp_path, locks, 
         lock(*arguments)
 
     monkeypatch.setattr(part_file, '_lock', lock_late)
-    second = make(Part(tmp_path / 'a', SOURCE), b'other')
+    second = make(ResumableFile(tmp_path / 'a', SOURCE), b'other')
     assert b'whole' == (tmp_path / 'a').read_bytes()
     second.keep()
     assert b'other' == (tmp_path / 'a').read_bytes()
@@ -241,7 +253,7 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
     (tmp_path / 'mine').write_text('mine')
     (tmp_path / '.a.part').symlink_to(tmp_path / 'mine')
     with pytest.raises(OSError, match='symbolic links'):
-        Part(Path(tmp_path / 'a'), SOURCE).open()
+        ResumableFile(Path(tmp_path / 'a'), SOURCE).open()
     assert 'mine' == (tmp_path / 'mine').read_text()
 
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from aioluahttp.exchange.files import select, tag_of
+from aioluahttp.exchange.files import select_file, tag_of
 from aioluahttp.headers import Headers
 
 TIME = 1_000_000_000
@@ -25,7 +25,7 @@ def file(tmp_path):
 def read(path, method='GET', status=200, **asked):
     """Select, and give the status, what is sent, and the fields."""
     headers = Headers({name.replace('_', '-'): value for name, value in asked.items()})
-    found = select(path, method, headers, status)
+    found = select_file(path, method, headers, status)
     if found.file is None:
         return found.status, None, found.fields
     with found.file as opened:
@@ -109,7 +109,7 @@ def test_others_get_it_whole(file, method, status):
 
 def test_a_head_opens_nothing(file):
     """But has the size."""
-    found = select(file, 'HEAD', Headers(), 200)
+    found = select_file(file, 'HEAD', Headers(), 200)
     assert (None, 10) == (found.file, found.size)
 
 
@@ -145,7 +145,7 @@ def test_what_lies_beside_it_is_a_file(file):
 def test_a_file_that_is_missing_is_none(file, name):
     """Also where no file could have the name."""
     asked = Headers({'Accept-Encoding': 'gzip'})
-    assert select(str(file.parent / name), 'GET', asked, 200) is None
+    assert select_file(str(file.parent / name), 'GET', asked, 200) is None
 
 
 def test_what_is_no_file_is_an_error(file, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioluahttp.errors import TableError
-from aioluahttp.exchange.forwarded import NOBODY, Asked, asked_by, check_trusted_proxies
+from aioluahttp.exchange.forwarded import NO_PROXIES, ClientInfo, check_trusted_proxies, client_info
 from aioluahttp.headers import Headers
 
 PROXY = '10.0.0.1'
@@ -55,8 +55,8 @@ def test_only_those_that_are_named_are_believed(trusted, peer, believed):
     """An address, a network, or whoever reaches a Unix socket, who has no address."""
     proxies = check_trusted_proxies(trusted)
     assert believed is proxies.trust(peer)
-    asked = Asked('192.0.2.1', 'https') if believed else Asked(peer)
-    assert asked == asked_by(peer, forwarded('for=192.0.2.1;proto=https'), proxies)
+    asked = ClientInfo('192.0.2.1', 'https') if believed else ClientInfo(peer)
+    assert asked == client_info(peer, forwarded('for=192.0.2.1;proto=https'), proxies)
 
 
 @pytest.mark.parametrize(
@@ -74,62 +74,62 @@ def test_what_names_no_proxies_is_a_table_error(trusted):
     ('lines', 'expected'),
     [
         # RFC 7239 4
-        (['for="_gazonk"'], Asked(PROXY)),
-        (['For="[2001:db8:cafe::17]:4711"'], Asked('2001:db8:cafe::17')),
-        (['for=192.0.2.60;proto=http;by=203.0.113.43'], Asked('192.0.2.60', 'http')),
-        (['for=192.0.2.43, for=198.51.100.17'], Asked('198.51.100.17')),
+        (['for="_gazonk"'], ClientInfo(PROXY)),
+        (['For="[2001:db8:cafe::17]:4711"'], ClientInfo('2001:db8:cafe::17')),
+        (['for=192.0.2.60;proto=http;by=203.0.113.43'], ClientInfo('192.0.2.60', 'http')),
+        (['for=192.0.2.43, for=198.51.100.17'], ClientInfo('198.51.100.17')),
         # 6
-        (['for=192.0.2.43:47011'], Asked('192.0.2.43')),
-        (['for="[2001:db8:cafe::17]:47011"'], Asked('2001:db8:cafe::17')),
-        (['for=192.0.2.43:_obf.us-1'], Asked('192.0.2.43')),
-        (['for=unknown'], Asked(PROXY)),
-        (['for=_hidden, for=_SEVKISEK'], Asked(PROXY)),
+        (['for=192.0.2.43:47011'], ClientInfo('192.0.2.43')),
+        (['for="[2001:db8:cafe::17]:47011"'], ClientInfo('2001:db8:cafe::17')),
+        (['for=192.0.2.43:_obf.us-1'], ClientInfo('192.0.2.43')),
+        (['for=unknown'], ClientInfo(PROXY)),
+        (['for=_hidden, for=_SEVKISEK'], ClientInfo(PROXY)),
         # 7.1
-        (['for=192.0.2.43,for="[2001:db8:cafe::17]",for=unknown'], Asked(PROXY)),
-        (['for=192.0.2.43', 'for="[2001:db8:cafe::17]", for=unknown'], Asked(PROXY)),
+        (['for=192.0.2.43,for="[2001:db8:cafe::17]",for=unknown'], ClientInfo(PROXY)),
+        (['for=192.0.2.43', 'for="[2001:db8:cafe::17]", for=unknown'], ClientInfo(PROXY)),
         # 7.4
-        (['for=192.0.2.43, for="[2001:db8:cafe::17]"'], Asked('2001:db8:cafe::17')),
+        (['for=192.0.2.43, for="[2001:db8:cafe::17]"'], ClientInfo('2001:db8:cafe::17')),
         (
             ['for=_hidden;by=10.0.0.7;proto=http;host=example.com'],
-            Asked(PROXY, 'http', 'example.com'),
+            ClientInfo(PROXY, 'http', 'example.com'),
         ),
     ],
 )
 def test_the_examples_of_the_rfc_are_read(lines, expected):
     """Those of RFC 7239, sections 4 to 7, from a proxy that is trusted."""
-    assert expected == asked_by(PROXY, forwarded(*lines), LOCAL)
+    assert expected == client_info(PROXY, forwarded(*lines), LOCAL)
 
 
 @pytest.mark.parametrize(
     ('text', 'expected'),
     [
-        ('FOR=192.0.2.1;PROTO=HTTPS;Host=h:1', Asked('192.0.2.1', 'https', 'h:1')),
-        ('for="192.0.2.1"; proto="https" ; host="h"', Asked('192.0.2.1', 'https', 'h')),
-        ('for=192.0.2.1;proto=wss', Asked('192.0.2.1', 'https')),
-        ('for=192.0.2.1;proto=ws', Asked('192.0.2.1', 'http')),
-        ('for=192.0.2.1;proto=ftp', Asked('192.0.2.1')),
-        ('for=192.0.2.1;x-id=a;secret="a, b;c=d"', Asked('192.0.2.1')),
-        (r'host="a\"b, for=\\";for=192.0.2.1', Asked('192.0.2.1', None, 'a"b, for=\\')),
-        ('for=192.0.2.1;host=""', Asked('192.0.2.1', None, '')),
-        ('proto=https;host=h', Asked(PROXY, 'https', 'h')),
-        ('for=""', Asked(PROXY)),
-        (', for=192.0.2.1;; ;proto=http , ,', Asked('192.0.2.1', 'http')),
-        ('', Asked(PROXY)),
-        ('for=2001:db8::1', Asked('2001:db8::1')),
-        ('for=[2001:DB8::0:1]:80', Asked('2001:db8::1')),
-        ('for="[::ffff:192.0.2.1]"', Asked('192.0.2.1')),
-        ('for="[fe80::1%eth0]"', Asked(PROXY)),
-        ('for="[fe80::1%<script>]"', Asked(PROXY)),
-        ('for=192.0.2.01', Asked(PROXY)),
-        ('for=192.0.2.256', Asked(PROXY)),
-        ('for=12', Asked(PROXY)),
-        ('for="[192.0.2.1"', Asked(PROXY)),
-        ('for=example.com', Asked(PROXY)),
+        ('FOR=192.0.2.1;PROTO=HTTPS;Host=h:1', ClientInfo('192.0.2.1', 'https', 'h:1')),
+        ('for="192.0.2.1"; proto="https" ; host="h"', ClientInfo('192.0.2.1', 'https', 'h')),
+        ('for=192.0.2.1;proto=wss', ClientInfo('192.0.2.1', 'https')),
+        ('for=192.0.2.1;proto=ws', ClientInfo('192.0.2.1', 'http')),
+        ('for=192.0.2.1;proto=ftp', ClientInfo('192.0.2.1')),
+        ('for=192.0.2.1;x-id=a;secret="a, b;c=d"', ClientInfo('192.0.2.1')),
+        (r'host="a\"b, for=\\";for=192.0.2.1', ClientInfo('192.0.2.1', None, 'a"b, for=\\')),
+        ('for=192.0.2.1;host=""', ClientInfo('192.0.2.1', None, '')),
+        ('proto=https;host=h', ClientInfo(PROXY, 'https', 'h')),
+        ('for=""', ClientInfo(PROXY)),
+        (', for=192.0.2.1;; ;proto=http , ,', ClientInfo('192.0.2.1', 'http')),
+        ('', ClientInfo(PROXY)),
+        ('for=2001:db8::1', ClientInfo('2001:db8::1')),
+        ('for=[2001:DB8::0:1]:80', ClientInfo('2001:db8::1')),
+        ('for="[::ffff:192.0.2.1]"', ClientInfo('192.0.2.1')),
+        ('for="[fe80::1%eth0]"', ClientInfo(PROXY)),
+        ('for="[fe80::1%<script>]"', ClientInfo(PROXY)),
+        ('for=192.0.2.01', ClientInfo(PROXY)),
+        ('for=192.0.2.256', ClientInfo(PROXY)),
+        ('for=12', ClientInfo(PROXY)),
+        ('for="[192.0.2.1"', ClientInfo(PROXY)),
+        ('for=example.com', ClientInfo(PROXY)),
     ],
 )
 def test_an_element_is_read_as_it_is_written(text, expected):
     """Names in any case, quotes with what they hide, ports, and what is no address."""
-    assert expected == asked_by(PROXY, forwarded(text), LOCAL)
+    assert expected == client_info(PROXY, forwarded(text), LOCAL)
 
 
 @pytest.mark.parametrize(
@@ -154,42 +154,42 @@ def test_an_element_is_read_as_it_is_written(text, expected):
 def test_what_cannot_be_read_is_refused(text):
     """Nobody knows what it says: another server might read it in another way."""
     with pytest.raises(ValueError, match='Forwarded cannot be read'):
-        asked_by(PROXY, forwarded(text), LOCAL)
+        client_info(PROXY, forwarded(text), LOCAL)
 
 
 @pytest.mark.parametrize(
     ('headers', 'expected'),
     [
-        (custom(), Asked(PROXY)),
-        (custom(''), Asked(PROXY)),
-        (custom('192.0.2.1'), Asked('192.0.2.1')),
-        (custom('192.0.2.1:80'), Asked('192.0.2.1')),
-        (custom('2001:db8::1'), Asked('2001:db8::1')),
-        (custom('[2001:db8::1]:80'), Asked('2001:db8::1')),
-        (custom('::ffff:192.0.2.1'), Asked('192.0.2.1')),
-        (custom('unknown'), Asked(PROXY)),
-        (custom('192.0.2.1', '192.0.2.2'), Asked('192.0.2.2')),
-        (custom('192.0.2.1, 192.0.2.2'), Asked('192.0.2.2')),
-        (custom('192.0.2.1, 10.0.0.2', '10.0.0.3 , ::1'), Asked('192.0.2.1')),
-        (custom('10.0.0.3,10.0.0.2'), Asked('10.0.0.3')),
-        (custom('192.0.2.1,'), Asked(PROXY)),
-        (custom('192.0.2.1, , 10.0.0.2'), Asked('10.0.0.2')),
-        (custom('192.0.2.1, _x, 10.0.0.2'), Asked('10.0.0.2')),
-        (custom(proto='https'), Asked(PROXY, 'https')),
-        (custom(proto='https', host='h'), Asked(PROXY, 'https', 'h')),
-        (custom('192.0.2.1', proto='HTTPS', host='h:1'), Asked('192.0.2.1', 'https', 'h:1')),
-        (custom('192.0.2.1, 10.0.0.2', proto='https'), Asked('192.0.2.1', 'https')),
-        (custom('192.0.2.1, 10.0.0.2', proto='https,http'), Asked('192.0.2.1', 'https')),
-        (custom('192.0.2.1, 192.0.2.2', host='evil,h'), Asked('192.0.2.2', None, 'h')),
-        (custom('192.0.2.1', proto='https,http'), Asked('192.0.2.1')),
-        (custom('192.0.2.1, 10.0.0.2', proto='http,http,https'), Asked('192.0.2.1')),
-        (custom('192.0.2.1, 10.0.0.2, 10.0.0.3', host='a,b'), Asked('192.0.2.1')),
-        (custom('192.0.2.1', proto='javascript'), Asked('192.0.2.1')),
+        (custom(), ClientInfo(PROXY)),
+        (custom(''), ClientInfo(PROXY)),
+        (custom('192.0.2.1'), ClientInfo('192.0.2.1')),
+        (custom('192.0.2.1:80'), ClientInfo('192.0.2.1')),
+        (custom('2001:db8::1'), ClientInfo('2001:db8::1')),
+        (custom('[2001:db8::1]:80'), ClientInfo('2001:db8::1')),
+        (custom('::ffff:192.0.2.1'), ClientInfo('192.0.2.1')),
+        (custom('unknown'), ClientInfo(PROXY)),
+        (custom('192.0.2.1', '192.0.2.2'), ClientInfo('192.0.2.2')),
+        (custom('192.0.2.1, 192.0.2.2'), ClientInfo('192.0.2.2')),
+        (custom('192.0.2.1, 10.0.0.2', '10.0.0.3 , ::1'), ClientInfo('192.0.2.1')),
+        (custom('10.0.0.3,10.0.0.2'), ClientInfo('10.0.0.3')),
+        (custom('192.0.2.1,'), ClientInfo(PROXY)),
+        (custom('192.0.2.1, , 10.0.0.2'), ClientInfo('10.0.0.2')),
+        (custom('192.0.2.1, _x, 10.0.0.2'), ClientInfo('10.0.0.2')),
+        (custom(proto='https'), ClientInfo(PROXY, 'https')),
+        (custom(proto='https', host='h'), ClientInfo(PROXY, 'https', 'h')),
+        (custom('192.0.2.1', proto='HTTPS', host='h:1'), ClientInfo('192.0.2.1', 'https', 'h:1')),
+        (custom('192.0.2.1, 10.0.0.2', proto='https'), ClientInfo('192.0.2.1', 'https')),
+        (custom('192.0.2.1, 10.0.0.2', proto='https,http'), ClientInfo('192.0.2.1', 'https')),
+        (custom('192.0.2.1, 192.0.2.2', host='evil,h'), ClientInfo('192.0.2.2', None, 'h')),
+        (custom('192.0.2.1', proto='https,http'), ClientInfo('192.0.2.1')),
+        (custom('192.0.2.1, 10.0.0.2', proto='http,http,https'), ClientInfo('192.0.2.1')),
+        (custom('192.0.2.1, 10.0.0.2, 10.0.0.3', host='a,b'), ClientInfo('192.0.2.1')),
+        (custom('192.0.2.1', proto='javascript'), ClientInfo('192.0.2.1')),
     ],
 )
 def test_the_custom_headers_are_read_as_well(headers, expected):
     """Of scheme and host one is for all hops, or there is one for each; else nobody knows."""
-    assert expected == asked_by(PROXY, headers, LOCAL)
+    assert expected == client_info(PROXY, headers, LOCAL)
 
 
 CLIENT = '192.0.2.66'
@@ -206,27 +206,27 @@ def both(element, *addresses, **others):
     ('headers', 'expected'),
     [
         # What the client wrote comes first, and the proxy adds who it was.
-        (forwarded('for=127.0.0.1;proto=https;host=h', f'for={CLIENT}'), Asked(CLIENT)),
-        (forwarded(f'for=10.0.0.9, for={CLIENT};proto=http'), Asked(CLIENT, 'http')),
-        (custom(f'127.0.0.1, {CLIENT}'), Asked(CLIENT)),
-        (custom(f'10.0.0.9, {CLIENT}', proto='https, http'), Asked(CLIENT, 'http')),
+        (forwarded('for=127.0.0.1;proto=https;host=h', f'for={CLIENT}'), ClientInfo(CLIENT)),
+        (forwarded(f'for=10.0.0.9, for={CLIENT};proto=http'), ClientInfo(CLIENT, 'http')),
+        (custom(f'127.0.0.1, {CLIENT}'), ClientInfo(CLIENT)),
+        (custom(f'10.0.0.9, {CLIENT}', proto='https, http'), ClientInfo(CLIENT, 'http')),
         # A proxy behind a proxy: the one that is trusted says who the other was.
-        (forwarded(f'for=::1, for={CLIENT}, for=10.0.0.2'), Asked(CLIENT)),
+        (forwarded(f'for=::1, for={CLIENT}, for=10.0.0.2'), ClientInfo(CLIENT)),
         # A hop that is hidden ends it, for that one may be anybody.
-        (forwarded('for=192.0.2.1, for=_x, for=10.0.0.2'), Asked('10.0.0.2')),
+        (forwarded('for=192.0.2.1, for=_x, for=10.0.0.2'), ClientInfo('10.0.0.2')),
         # The proxy adds to one kind, and the client writes the other.
         (both('for=127.0.0.1', CLIENT), ValueError),
         (both('proto=https;host=evil', CLIENT), ValueError),
-        (both(f'for={CLIENT};proto=https;host=evil', CLIENT), Asked(CLIENT)),
-        (both(f'for={CLIENT};host={CLIENT}', CLIENT), Asked(CLIENT)),
-        (both(f'for={CLIENT};proto=https', CLIENT, proto='http'), Asked(CLIENT)),
-        (both(f'for={CLIENT}', CLIENT, proto='https', host='evil'), Asked(CLIENT)),
+        (both(f'for={CLIENT};proto=https;host=evil', CLIENT), ClientInfo(CLIENT)),
+        (both(f'for={CLIENT};host={CLIENT}', CLIENT), ClientInfo(CLIENT)),
+        (both(f'for={CLIENT};proto=https', CLIENT, proto='http'), ClientInfo(CLIENT)),
+        (both(f'for={CLIENT}', CLIENT, proto='https', host='evil'), ClientInfo(CLIENT)),
         (both(f'for={CLIENT}', '127.0.0.1'), ValueError),
-        (both(f'for={CLIENT};proto=http', proto='https', host='evil'), Asked(CLIENT, 'http')),
+        (both(f'for={CLIENT};proto=http', proto='https', host='evil'), ClientInfo(CLIENT, 'http')),
         # Both from the proxy.
         (
             both(f'for={CLIENT};proto=https;host=h', CLIENT, proto='https', host='h'),
-            Asked(CLIENT, 'https', 'h'),
+            ClientInfo(CLIENT, 'https', 'h'),
         ),
     ],
 )
@@ -234,17 +234,17 @@ def test_a_client_cannot_pass_for_another(headers, expected):
     """Neither by what it writes before a proxy adds to it, nor by what that leaves alone."""
     if expected is ValueError:
         with pytest.raises(ValueError, match='do not agree'):
-            asked_by(PROXY, headers, LOCAL)
+            client_info(PROXY, headers, LOCAL)
     else:
-        assert expected == asked_by(PROXY, headers, LOCAL)
-    assert Asked(CLIENT) == asked_by(CLIENT, headers, LOCAL)
+        assert expected == client_info(PROXY, headers, LOCAL)
+    assert ClientInfo(CLIENT) == client_info(CLIENT, headers, LOCAL)
 
 
 @pytest.mark.parametrize(('last', 'ip'), [('192.0.2.1', '192.0.2.1'), ('unix:', None)])
 def test_behind_a_unix_socket_the_proxy_has_no_address(last, ip):
     """What it says is believed; a hop that has no address either leaves none."""
-    assert Asked(ip) == asked_by(None, custom(last), LOCAL)
-    assert Asked(None) == asked_by(None, custom(last), NOBODY)
+    assert ClientInfo(ip) == client_info(None, custom(last), LOCAL)
+    assert ClientInfo(None) == client_info(None, custom(last), NO_PROXIES)
 
 
 NAMES = ['Forwarded', 'X-Forwarded-For', 'X-Forwarded-Proto', 'X-Forwarded-Host']
@@ -260,7 +260,7 @@ HEADERS = st.lists(st.tuples(st.sampled_from(NAMES), TEXTS)).map(Headers)
 @given(HEADERS, st.sampled_from([CLIENT, '2001:db8::1', '127.0.0.1', '']))
 def test_whatever_a_stranger_writes_changes_nothing(headers, peer):
     """The peer is who asked, and nothing else is known of it."""
-    assert Asked(peer) == asked_by(peer, headers, LOCAL)
+    assert ClientInfo(peer) == client_info(peer, headers, LOCAL)
 
 
 @settings(deadline=None)
@@ -268,7 +268,7 @@ def test_whatever_a_stranger_writes_changes_nothing(headers, peer):
 def test_whatever_a_proxy_writes_is_an_address_or_refused(headers, peer):
     """The address is written as Python does; a scheme is one that there is."""
     try:
-        asked = asked_by(peer, headers, LOCAL)
+        asked = client_info(peer, headers, LOCAL)
     except ValueError:
         return
     assert asked.ip in (peer, str(ipaddress.ip_address(asked.ip)))
@@ -279,10 +279,10 @@ def test_whatever_a_proxy_writes_is_an_address_or_refused(headers, peer):
 @given(TEXTS, st.sampled_from(['for=192.0.2.66', 'for="[2001:db8::66]:1";proto=http']))
 def test_whatever_comes_before_what_the_proxy_adds_is_not_believed(text, added):
     """It is that address, or a refusal, in one line as in two."""
-    expected = asked_by(PROXY, forwarded(added), LOCAL)
+    expected = client_info(PROXY, forwarded(added), LOCAL)
     for lines in [f'{text}, {added}'], [text, added]:
         with contextlib.suppress(ValueError):
-            assert expected == asked_by(PROXY, forwarded(*lines), LOCAL)
+            assert expected == client_info(PROXY, forwarded(*lines), LOCAL)
 
 
 @pytest.mark.parametrize(
@@ -306,5 +306,5 @@ def test_whatever_comes_before_what_the_proxy_adds_is_not_believed(text, added):
 def test_long_headers_take_no_longer_than_their_length(text):
     """Each is done in a moment; were it by the square of the length, it would take minutes."""
     with contextlib.suppress(ValueError):
-        asked_by(PROXY, forwarded(text), LOCAL)
-    asked_by(PROXY, custom(text, proto=text, host=text), LOCAL)
+        client_info(PROXY, forwarded(text), LOCAL)
+    client_info(PROXY, custom(text, proto=text, host=text), LOCAL)

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from aioluahttp.errors import Refused
-from aioluahttp.exchange.forwarded import NOBODY, Asked, check_trusted_proxies
-from aioluahttp.exchange.head import asked, has_body, to_head
+from aioluahttp.exchange.forwarded import NO_PROXIES, ClientInfo, check_trusted_proxies
+from aioluahttp.exchange.head import client_of, has_body, to_head
 from aioluahttp.headers import Headers
 from aioluahttp.tables.models import Request
 
 INTERNET = SimpleNamespace(sockname=('10.0.0.1', 8080))
-CLIENT = Asked('10.0.0.9')
+CLIENT = ClientInfo('10.0.0.9')
 UNIX = SimpleNamespace(sockname='/run/socket')
 
 
@@ -90,18 +90,18 @@ def test_a_trusted_proxy_says_who_asked():
     """For what, and by which scheme, too; others are not heard."""
     headers = Headers({'X-Forwarded-For': '1.2.3.4', 'X-Forwarded-Proto': 'https'})
     trusted = check_trusted_proxies(['10.0.0.0/8'])
-    who = asked('10.0.0.9', headers, trusted)
+    who = client_of('10.0.0.9', headers, trusted)
     assert ('1.2.3.4', 'https', 443) == tuple(
         map(head('/', who=who, Host='h').get, ('ip', 'scheme', 'port'))
     )
-    assert Asked('10.0.0.9') == asked('10.0.0.9', headers, NOBODY)
+    assert ClientInfo('10.0.0.9') == client_of('10.0.0.9', headers, NO_PROXIES)
     with pytest.raises(Refused):
-        asked('10.0.0.9', Headers({'Forwarded': '"'}), trusted)
+        client_of('10.0.0.9', Headers({'Forwarded': '"'}), trusted)
 
 
 def test_the_client_of_a_unix_socket_has_no_address():
     """The key is absent then."""
-    assert 'ip' not in head('/', who=Asked(None))
+    assert 'ip' not in head('/', who=ClientInfo(None))
 
 
 @pytest.mark.parametrize(

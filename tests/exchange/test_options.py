@@ -5,7 +5,12 @@ import logging
 import pytest
 
 import aioluahttp as http
-from aioluahttp.exchange.options import EXCHANGE_OPTIONS, Settings, checked, to_settings
+from aioluahttp.exchange.options import (
+    EXCHANGE_OPTIONS,
+    Settings,
+    check_exchange_options,
+    to_settings,
+)
 
 
 def handler(request):
@@ -23,7 +28,7 @@ carrying.into, carrying.max_body = 'raw', None
 
 def made(callback=handler, **options):
     """Check options."""
-    return checked(callback, options, EXCHANGE_OPTIONS)
+    return check_exchange_options(callback, options, EXCHANGE_OPTIONS)
 
 
 def test_what_is_absent_is_the_default():

@@ -6,7 +6,12 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.errors import Refused
-from aioluahttp.exchange.request_body import Flow, open_flow, take_whole, undoing
+from aioluahttp.exchange.request_body import (
+    RequestChunks,
+    decoder_of,
+    open_request_stream,
+    take_whole,
+)
 from aioluahttp.headers import Headers
 from aioluahttp.tables.models import Request
 
@@ -30,7 +35,9 @@ async def take(*data, into='text', limit=10, **headers):
     if into in ('text', 'json'):
         await take_whole(parts(*data), request, into, limit)
         return request.body
-    open_flow(Flow(parts(*data), undoing(into, request.headers, limit)), request)
+    open_request_stream(
+        RequestChunks(parts(*data), decoder_of(into, request.headers, limit)), request
+    )
     return (await request.body.read()).decode('latin-1')
 
 
@@ -55,7 +62,9 @@ async def test_a_coding_is_undone(into):
 async def test_what_is_raw_is_left_alone():
     """And its headers, too."""
     request = to_request(Content_Encoding='deflate')
-    open_flow(Flow(parts(ZIPPED), undoing('raw', request.headers, None)), request)
+    open_request_stream(
+        RequestChunks(parts(ZIPPED), decoder_of('raw', request.headers, None)), request
+    )
     assert (ZIPPED, 'deflate') == (await request.body.read(), request.headers['Content-Encoding'])
 
 

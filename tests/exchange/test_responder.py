@@ -6,13 +6,13 @@ import logging
 import pytest
 
 import aioluahttp as http
-from aioluahttp.asgi import ScopeLine
+from aioluahttp.asgi import AsgiExchange
 from aioluahttp.errors import Refused
 from aioluahttp.exchange.options import Settings
-from aioluahttp.exchange.responder import Adapter, Handling, refusal
+from aioluahttp.exchange.responder import ExchangeResponder, Responder, status_page
 
 
-class Handles(Handling):
+class Handles(Responder):
     """Gives each body as what it was asked for."""
 
     async def take_body(self, source, request, into, limit):
@@ -62,7 +62,7 @@ async def test_without_a_body_none_is_taken():
 async def test_a_base_takes_no_body():
     """It cannot know where from."""
     with pytest.raises(NotImplementedError):
-        await Handling(body, Settings()).returned(None, request(**POST))
+        await Responder(body, Settings()).returned(None, request(**POST))
 
 
 @pytest.mark.parametrize('asked', [{}, POST])
@@ -122,7 +122,7 @@ async def test_a_fault_of_the_client_is_no_mistake(caplog):
 
 def test_who_is_refused_for_others_may_come_again():
     """A 503 says when."""
-    assert {'Retry-After': '1'} == refusal(503).headers
+    assert {'Retry-After': '1'} == status_page(503).headers
 
 
 async def test_the_access_log_is_a_logger_or_a_function(caplog):
@@ -151,10 +151,10 @@ def ask(by_messages):
     """Answer a request with what a handler returns, and give status and body."""
 
     async def asked(handler, *messages, settings=None, **scope):
-        adapter = Adapter(handler, Settings(**(settings or {})))
+        adapter = ExchangeResponder(handler, Settings(**(settings or {})))
 
         async def application(*given):
-            await adapter(ScopeLine(*given))
+            await adapter(AsgiExchange(*given))
 
         sent = await by_messages(application, *messages, **scope)
         status = [one['status'] for one in sent if 'status' in one]
@@ -292,10 +292,10 @@ async def test_a_websocket_may_be_refused(ask):
 
 async def test_a_cancellation_is_the_engines(by_messages):
     """Nothing is answered, and nothing is told."""
-    adapter = Adapter(lambda request: asyncio.Event().wait(), Settings())
+    adapter = ExchangeResponder(lambda request: asyncio.Event().wait(), Settings())
 
     async def application(*given):
-        await adapter(ScopeLine(*given))
+        await adapter(AsgiExchange(*given))
 
     task = asyncio.create_task(by_messages(application))
     await asyncio.sleep(0)

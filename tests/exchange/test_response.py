@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import aioluahttp as http
-from aioluahttp.exchange.response import answer, ready, until_left
+from aioluahttp.exchange.response import cancel_when_left, to_ready, write_response
 from aioluahttp.headers import Headers
 
 
@@ -50,7 +50,7 @@ class Line:
 async def answered(table, method='GET', line=None, **asked):
     """Answer with a table, and give what was taken down."""
     line = line or Line()
-    status = await answer(line, method, Headers(asked), http.to_response(table))
+    status = await write_response(line, method, Headers(asked), http.to_response(table))
     assert status == line.heads[0][0]
     return line
 
@@ -119,16 +119,16 @@ async def test_an_iterator_that_is_not_read_is_closed(method):
     if method == 'GET':
         response['headers']['Content-Length'] = 'x'
         with pytest.raises(http.TableError):
-            await ready(method, Headers(), response)
+            await to_ready(method, Headers(), response)
     else:
-        assert b'' == (await ready(method, Headers(), response)).body
+        assert b'' == (await to_ready(method, Headers(), response)).body
     assert [True] == closed
 
 
 async def test_what_was_read_from_json_is_no_body():
     """As everywhere."""
     with pytest.raises(http.TableError, match='goes as json'):
-        await answer(
+        await write_response(
             Line(), 'GET', Headers(), http.Response(status=200, headers=Headers(), body={})
         )
 
@@ -155,7 +155,7 @@ async def test_a_cancellation_from_outside_is_one():
     """Also where the client has left just then."""
 
     async def wait(line):
-        async with until_left(line):
+        async with cancel_when_left(line):
             await asyncio.Event().wait()
 
     for leaves in (False, True):

@@ -17,7 +17,7 @@ from aioluahttp.middleware.retrying import (
     retry_after,
     total_of,
     wait_after,
-    within,
+    with_time_left,
 )
 
 HOST = {'host': 'h'}
@@ -127,9 +127,9 @@ def test_retry_after_may_be_a_date():
 def test_the_total_is_for_all_attempts(table, total, timeout):
     """A later one has what is left of it, and the other limits as they are."""
     request = http.to_request(HOST, **table)
-    assert (total, timeout) == (total_of(request), within(request, 5).timeout)
-    assert request is within(request, math.inf)
-    assert {'total': 0.001} == within(http.to_request(HOST), -1).timeout
+    assert (total, timeout) == (total_of(request), with_time_left(request, 5).timeout)
+    assert request is with_time_left(request, math.inf)
+    assert {'total': 0.001} == with_time_left(http.to_request(HOST), -1).timeout
 
 
 async def test_a_body_that_can_be_read_once_is_refused():

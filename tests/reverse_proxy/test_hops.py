@@ -3,7 +3,7 @@
 import pytest
 
 from aioluahttp.errors import ProtocolError, TableError
-from aioluahttp.exchange.forwarded import asked_by, check_trusted_proxies
+from aioluahttp.exchange.forwarded import check_trusted_proxies, client_info
 from aioluahttp.headers import Headers
 from aioluahttp.reverse_proxy import hops
 from aioluahttp.tables.models import Request
@@ -86,7 +86,7 @@ def test_it_is_said_who_asked(fields, expected):
 def test_what_is_said_is_what_a_trusting_server_reads(ip):
     """``trusted_proxies`` understands both ways, and they agree."""
     trusted = check_trusted_proxies(['127.0.0.1'])
-    asked = asked_by('127.0.0.1', Headers(sent(ip=ip, port=8443)), trusted)
+    asked = client_info('127.0.0.1', Headers(sent(ip=ip, port=8443)), trusted)
     assert (ip, 'https', 'example.com:8443') == asked
 
 
@@ -115,7 +115,7 @@ def test_via_tells_the_version_and_those_before():
 )
 def test_relays_of_this_kind_are_counted(values, count):
     """By the name that each gives itself."""
-    assert count == hops.relays(Headers([('Via', value) for value in values]))
+    assert count == hops.count_via(Headers([('Via', value) for value in values]))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_max_forwards_becomes_less():
 )
 def test_the_target_goes_on_byte_for_byte(url, base, expected):
     """Nothing is resolved, quoted or left out."""
-    assert expected == hops.target('OPTIONS', url, base)
+    assert expected == hops.target_with_base('OPTIONS', url, base)
 
 
 @pytest.mark.parametrize(
@@ -164,13 +164,13 @@ def test_the_target_goes_on_byte_for_byte(url, base, expected):
 def test_what_is_no_target_goes_nowhere(url):
     """No blank, no control character, no other origin."""
     with pytest.raises(TableError, match="'url'"):
-        hops.target('OPTIONS', url, '')
+        hops.target_with_base('OPTIONS', url, '')
 
 
 def test_options_alone_ask_the_whole_server():
     """As on the other side (RFC 9112 3.2.4)."""
     with pytest.raises(TableError, match="'url'"):
-        hops.target('GET', '*', '')
+        hops.target_with_base('GET', '*', '')
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_options_alone_ask_the_whole_server():
 )
 def test_the_length_of_a_body_is_what_its_headers_say(pairs, expected):
     """Chunks go before a length."""
-    assert expected == hops.length_of(Headers(pairs))
+    assert expected == hops.announced_length(Headers(pairs))
 
 
 @pytest.mark.parametrize('values', [['x'], [''], ['-5'], ['5', '5'], ['1' * 19], ['٥'], ['5,5']])
 def test_a_length_that_is_none_is_refused(values):
     """No request that a server gives has one."""
     with pytest.raises(TableError, match='Content-Length'):
-        hops.length_of(Headers([('Content-Length', value) for value in values]))
+        hops.announced_length(Headers([('Content-Length', value) for value in values]))
 
 
 ASKING = {

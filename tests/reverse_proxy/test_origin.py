@@ -4,7 +4,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.headers import Headers
-from aioluahttp.reverse_proxy.origin import check_origin, onward
+from aioluahttp.reverse_proxy.origin import check_origin, to_origin_request
 from aioluahttp.tables.models import Request
 
 
@@ -55,7 +55,7 @@ def test_headers_are_put_in_place_of_those_of_the_client():
     pairs = [('X-Key', 'ours'), ('Via', None), ('Content-Length', '9'), ('TE', 'trailers')]
     asked = Request(method='GET', url='/x?y', headers=Headers({'x_key': 'theirs', 'X': '1'}))
     for headers, host in (dict(pairs), 'h:81'), ([*pairs, ('host', 'other')], 'other'):
-        sent = onward(asked, check_origin('http://h:81/base/', {'headers': headers}))
+        sent = to_origin_request(asked, check_origin('http://h:81/base/', {'headers': headers}))
         assert ('/base/x?y', '/base/x', 'raw') == (sent.url, sent.path, sent.into)
         assert {
             'X': '1',

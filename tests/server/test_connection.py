@@ -19,8 +19,8 @@ from aiohttp.web_protocol import RequestHandler
 
 import aioluahttp as http
 from aioluahttp.server.connection import Connection, Connections
-from aioluahttp.server.encode import plain_answer
-from aioluahttp.server.exchange import Exchange, Settings
+from aioluahttp.server.encode import encode_status_page
+from aioluahttp.server.exchange import Settings, SocketResponder
 
 BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
 VARIABLE = ContextVar('VARIABLE', default='unset')
@@ -71,7 +71,7 @@ class Noted(Connections):
 @contextlib.asynccontextmanager
 async def serving(handler=echo, connections=None, **settings):
     """Serve without ``listen``; give connections, and what ``wire`` takes for a server."""
-    connections = connections or Noted(Exchange(handler, Settings(**settings)))
+    connections = connections or Noted(SocketResponder(handler, Settings(**settings)))
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
     try:
         yield connections, SimpleNamespace(port=server.sockets[0].getsockname()[1])
@@ -123,7 +123,7 @@ async def test_aiohttp_has_the_same_inner_parts(wire):
 # Mistakes
 
 
-class Broken(Exchange):
+class Broken(SocketResponder):
     """An exchange with a fault of its own, for which no handler is to blame."""
 
     async def __call__(self, raw):
@@ -160,7 +160,7 @@ async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, c
     """There is nobody to answer then, and that is no second fault."""
     called, left = asyncio.Event(), asyncio.Event()
 
-    class Late(Exchange):
+    class Late(SocketResponder):
         async def __call__(self, raw):
             called.set()
             await left.wait()
@@ -594,7 +594,7 @@ async def test_no_request_is_taken_up_behind_the_last_answer_of_a_server(wire, u
 
 async def test_who_comes_as_the_server_closes_is_sent_away(wire):
     """A connection that was being accepted is closed at once."""
-    exchange = Exchange(echo, Settings())
+    exchange = SocketResponder(echo, Settings())
     async with serving(connections=Connections(exchange)) as (_, server):
         exchange.closing = True
         async with wire(server) as client:
@@ -708,8 +708,8 @@ def test_aiohttp_takes_the_same_arguments_for_pauses(parameters, function, expec
 
 async def test_who_has_left_is_told_nothing():
     """Nor is that counted."""
-    connections = Connections(Exchange(echo, Settings()))
-    connections().say(plain_answer(400))
+    connections = Connections(SocketResponder(echo, Settings()))
+    connections().say(encode_status_page(400))
     assert 0 == connections.bytes_out
 
 
@@ -763,7 +763,7 @@ async def test_who_reads_slowly_gets_all(wire, certificates, trusting, fields, t
         def __call__(self):
             return Looking(self)
 
-    connections = Looked(Exchange(big, Settings(body_timeout=0.25)))
+    connections = Looked(SocketResponder(big, Settings(body_timeout=0.25)))
     options = {'ssl': certificates.server, 'ssl_shutdown_timeout': 0.25} if tls else {}
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0, **options)
     address = SimpleNamespace(port=server.sockets[0].getsockname()[1])

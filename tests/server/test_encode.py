@@ -14,7 +14,7 @@ import aioluahttp as http
 from aioluahttp.dates import parse_date
 from aioluahttp.errors import TableError
 from aioluahttp.semantics import PHRASES
-from aioluahttp.server.encode import encode, lean_bytes
+from aioluahttp.server.encode import encode_fast, encode_response
 from aioluahttp.tables.conversion import to_response, wire_body
 
 both_ways = pytest.mark.usefixtures('both_ways')
@@ -326,7 +326,7 @@ def plain_bytes(table, server=None, *, keep_alive=True):
             headers.setdefault('Server', server)
         raw = SimpleNamespace(method='GET', version=HttpVersion11)
         body = wire_body(headers, response['body'])
-        return encode(raw, response['status'], None, headers, body, keep_alive).data
+        return encode_response(raw, response['status'], None, headers, body, keep_alive).data
     except TableError:
         return None
 
@@ -363,7 +363,7 @@ def test_a_plain_table_is_answered_alike(table, server, keep_alive):
     """The first time, when its head is made, and the second, when it is remembered."""
     expected = plain_bytes(table, server, keep_alive=keep_alive)
     for _ in range(2):
-        found = lean_bytes(table, server, keep_alive=keep_alive)
+        found = encode_fast(table, server, keep_alive=keep_alive)
         assert lines(expected) == lines(found)
 
 
@@ -419,9 +419,9 @@ def test_any_other_table_is_left_to_the_long_way(table):
         {'status': 200, 'headers': {'A': 'b'}},
         {'status': 200, 'body': 'x'},
     ):
-        assert lean_bytes(like, None, keep_alive=True)
+        assert encode_fast(like, None, keep_alive=True)
     for _ in range(2):
-        assert lean_bytes(table, None, keep_alive=True) is None
+        assert encode_fast(table, None, keep_alive=True) is None
 
 
 @settings(deadline=None)
@@ -441,6 +441,6 @@ def test_any_other_table_is_left_to_the_long_way(table):
 )
 def test_any_table_is_answered_alike_or_the_long_way(table):
     """What the short way makes of a table, the long one makes of it too."""
-    found = lean_bytes(table, None, keep_alive=True)
+    found = encode_fast(table, None, keep_alive=True)
     if found is not None:
         assert lines(plain_bytes(table)) == lines(found)

@@ -22,11 +22,11 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_request import BaseRequest
 
 import aioluahttp as http
-from aioluahttp.bodies.encoders import Coded
+from aioluahttp.bodies.encoders import CompressedChunks
 from aioluahttp.errors import TableError
 from aioluahttp.server.connection import Connection, Connections
-from aioluahttp.server.exchange import Upgrade
-from aioluahttp.server.sendfile import Writer, as_aiohttp_has_it
+from aioluahttp.server.exchange import UpgradeResponse
+from aioluahttp.server.sendfile import ResponseStreamWriter, to_aiohttp_request
 from aioluahttp.websockets import connection
 
 both_ways = pytest.mark.usefixtures('both_ways')
@@ -1722,7 +1722,7 @@ class Aiohttps:
 
     async def send(self, connection):
         loop = asyncio.get_running_loop()
-        request = as_aiohttp_has_it(connection, Writer(connection, loop), loop)
+        request = to_aiohttp_request(connection, ResponseStreamWriter(connection, loop), loop)
         text = f'{request.method} {request.path} {request.remote}'
         response = web.Response(text=text, headers=self.headers)
         await response.prepare(request)
@@ -1759,7 +1759,7 @@ async def test_a_response_of_aiohttps_can_be_sent(self_sent, wire, name):
 @pytest.mark.parametrize(('length', 'left'), [(None, None), (5, 2)])
 async def test_what_goes_another_way_is_counted(length, left):
     """Of the size, and of what is left where that is known."""
-    writer = Writer(Connection(Connections(None)), asyncio.get_running_loop())
+    writer = ResponseStreamWriter(Connection(Connections(None)), asyncio.get_running_loop())
     writer.length = length
     writer.sent(3)
     assert (3, left) == (writer.output_size, writer.length)
@@ -1892,7 +1892,7 @@ async def test_text_is_sent_by_the_text_rule(wire, kind, chunk, expected, sent):
 
 async def test_what_is_compressed_as_it_comes_is_text_all_the_same(wire):
     """Its type names the charset that its chunks were written in."""
-    body = Coded(generator('é'), str.encode, 'gzip')
+    body = CompressedChunks(generator('é'), str.encode, 'gzip')
     async with (
         answering(body, headers={'Content-Type': 'text/html'}) as (server, _),
         wire(server) as client,
@@ -2654,7 +2654,7 @@ async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
 
     key = {'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ=='}
     request = http.to_request(url='http://h', headers=key)
-    upgrade = Upgrade(request, http.to_response({'websocket': echo_messages}))
+    upgrade = UpgradeResponse(request, http.to_response({'websocket': echo_messages}))
     with pytest.raises(ConnectionResetError):
         await upgrade.send(Lost())
 

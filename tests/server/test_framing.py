@@ -13,12 +13,12 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from aiohttp.web_server import Server as LowLevelServer
 
 import aioluahttp as http
-from aioluahttp.server.framing import ROOM, UPGRADES, Framed
+from aioluahttp.server.framing import ROOM, UPGRADES, FramedConnection
 
 HEAD = b'GET / HTTP/1.1\r\nHost: h\r\n\r\n'
 
 
-class Answering(Framed):
+class Answering(FramedConnection):
     """A connection that answers what was asked, but only when it may."""
 
     __slots__ = ('server',)

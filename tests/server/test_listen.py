@@ -17,7 +17,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.errors import TableError
-from aioluahttp.server.listen import OPTIONS, Options, listen
+from aioluahttp.server.listen import OPTIONS, ListenOptions, listen
 
 
 def hello(request):
@@ -106,7 +106,7 @@ async def test_who_awaits_is_not_told():
 
 def test_the_options_are_those_of_the_type():
     """What a type checker allows is what is checked, and the docstring names each."""
-    assert Options.__annotations__.keys() == OPTIONS.keys()
+    assert ListenOptions.__annotations__.keys() == OPTIONS.keys()
     assert [] == [name for name in OPTIONS if f'``{name}``' not in listen.__doc__]
 
 

@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_fileresponse import FileResponse
 
 import aioluahttp as http
-from aioluahttp.server.sendfile import RANGE, Sendfile, Writer
+from aioluahttp.server.sendfile import RANGE, ResponseStreamWriter, SendfileLoop
 
 LOOPS = {'asyncio': asyncio.new_event_loop}
 with contextlib.suppress(ImportError):  # there is none on Windows
@@ -60,13 +60,13 @@ class Sends:
         self.file, self.first, self.error = file, first, None
 
     async def send(self, connection):
-        writer = Writer(connection, asyncio.get_running_loop())
+        writer = ResponseStreamWriter(connection, asyncio.get_running_loop())
         connection.begun = True
         await connection.write(HEAD)
         transport = connection.transport
         self.first(transport)
         try:
-            await Sendfile(connection, writer).sendfile(transport, self.file, 1, 9)
+            await SendfileLoop(connection, writer).sendfile(transport, self.file, 1, 9)
         except Exception as error:
             self.error = error
             raise

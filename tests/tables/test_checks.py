@@ -27,7 +27,7 @@ from aioluahttp.tables.checks import (
     SWITCHING_CHECKS,
     check_handler,
     check_userinfo,
-    flows,
+    is_streamed,
 )
 
 LONG = 'x' * 64
@@ -454,7 +454,9 @@ def test_what_flows_is_taken_as_it_is():
 
 def test_what_flows_is_told_from_what_is_whole():
     """An iterator does, a list does not: of that JSON is meant."""
-    assert [True, False, False, False] == [flows(one) for one in (iter('x'), 'x', b'x', ['x'])]
+    assert [True, False, False, False] == [
+        is_streamed(one) for one in (iter('x'), 'x', b'x', ['x'])
+    ]
 
 
 def test_a_handler_is_a_function():

@@ -3,7 +3,7 @@
 import pytest
 
 import aioluahttp as http
-from aioluahttp.tables.handlers import answer_of, discard, taken
+from aioluahttp.tables.handlers import close_body, response_of_handler, take_response
 
 
 class Watched:
@@ -27,7 +27,7 @@ async def async_handler(request):
 async def test_a_handler_may_be_plain_or_async(handler):
     """Its answer is a whole response either way."""
     expected = http.to_response({'status': 200, 'body': '/'})
-    assert expected == await answer_of(handler, http.to_request(host='h'))
+    assert expected == await response_of_handler(handler, http.to_request(host='h'))
 
 
 @pytest.mark.parametrize('key', ['body', 'events'])
@@ -35,11 +35,11 @@ async def test_the_iterator_of_a_table_that_is_refused_is_closed(key):
     """Nobody gets to read it."""
     chunks = Watched()
     with pytest.raises(http.TableError, match="'status' is 99"):
-        await taken({'status': 99, key: chunks})
+        await take_response({'status': 99, key: chunks})
     assert chunks.closed
 
 
 @pytest.mark.parametrize('table', [None, 5, {'status': 200}, {'status': 200, 'body': 'x'}])
 async def test_what_has_no_iterator_has_nothing_to_close(table):
     """Whether it is a table or not."""
-    await discard(table)
+    await close_body(table)

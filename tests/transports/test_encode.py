@@ -8,8 +8,15 @@ import pytest
 import yarl
 
 import aioluahttp as http
-from aioluahttp.transports.encode import LARGE, arguments_of, reached, supplied, target_of, terms_of
-from aioluahttp.transports.request_body import Supply
+from aioluahttp.transports.encode import (
+    LARGE,
+    arguments_of,
+    connection_arguments,
+    read_options_of,
+    target_of,
+    try_with_source,
+)
+from aioluahttp.transports.request_body import BodySource
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -418,8 +425,12 @@ def test_the_total_is_not_aiohttp_s(fields, connect, read):
 @pytest.mark.parametrize(('tls', 'name'), [({'server_name': 'x'}, 'x'), ({'verify': False}, None)])
 def test_a_tls_table_names_the_server(tls, name):
     """A context, and False, do not."""
-    assert name == reached(http.to_request(url='https://h', tls=tls))['server_hostname']
-    assert 'server_hostname' not in reached(http.to_request(url='https://h', tls=False))
+    assert (
+        name == connection_arguments(http.to_request(url='https://h', tls=tls))['server_hostname']
+    )
+    assert 'server_hostname' not in connection_arguments(
+        http.to_request(url='https://h', tls=False)
+    )
 
 
 @pytest.mark.parametrize(
@@ -439,7 +450,7 @@ def test_the_login_of_a_proxy_is_for_the_proxy(url, given):
 
 async def test_what_ended_a_try_comes_out_but_never_in_place_of_a_cancellation():
     """That is what drawing the body raised, if it is known."""
-    supply, mine = Supply(iter(())), ValueError('mine')
+    supply, mine = BodySource(iter(())), ValueError('mine')
     request = http.to_request(url='http://h') | {'body': supply}
 
     async def attempt(request, *, error, own=None):
@@ -452,7 +463,7 @@ async def test_what_ended_a_try_comes_out_but_never_in_place_of_a_cancellation()
         (asyncio.CancelledError, mine, asyncio.CancelledError),
     ):
         with pytest.raises(raised):
-            await supplied(partial(attempt, error=error, own=own), request)
+            await try_with_source(partial(attempt, error=error, own=own), request)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +482,7 @@ async def test_what_ended_a_try_comes_out_but_never_in_place_of_a_cancellation()
 )
 def test_what_flows_has_a_time_for_each_read(fields, raw, limit, seconds):
     """What is whole in the end has a limit; events may be as rare as they like."""
-    terms = terms_of(http.to_request({'url': 'http://h', **fields}), 9)
+    terms = read_options_of(http.to_request({'url': 'http://h', **fields}), 9)
     assert (raw, limit, seconds) == (terms.raw, terms.limit, terms.seconds)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.errors import Refused
-from aioluahttp.transports.failures import translated
-from aioluahttp.transports.request_body import Supply
+from aioluahttp.transports.failures import translate
+from aioluahttp.transports.request_body import BodySource
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from aioluahttp.transports.request_body import Supply
 def test_an_exception_is_one_of_ours_or_is_left_alone(error, sent, kind):
     """It has the request in its text; where one was sent before, no connection is none of it."""
     request = http.to_request(url='http://h/a?s3cret')
-    made = translated(error, request, sent=sent)
+    made = translate(error, request, sent=sent)
     assert (kind or type(None)) is type(made)
     assert made is None or str(made).startswith('GET http://h:80/a: ')
     ours = isinstance(error, http.ConnectError) and sent
@@ -39,10 +39,10 @@ def test_an_exception_is_one_of_ours_or_is_left_alone(error, sent, kind):
 def test_the_fault_of_others_is_left_alone():
     """Of a client whose body is sent on, and of what gives a body."""
     error = OSError()
-    supply = Supply(iter(()))
+    supply = BodySource(iter(()))
     request = http.to_request(url='http://h') | {'body': supply}
-    assert translated(error, request, sent=True) is not None
+    assert translate(error, request, sent=True) is not None
     supply.error = error
-    assert translated(error, request, sent=True) is None
+    assert translate(error, request, sent=True) is None
     error.__cause__ = Refused(400)
-    assert translated(error, http.to_request(url='http://h'), sent=True) is None
+    assert translate(error, http.to_request(url='http://h'), sent=True) is None

@@ -11,8 +11,8 @@ import pytest
 import aioluahttp as http
 from aioluahttp.errors import Refused
 from aioluahttp.headers import Headers
-from aioluahttp.transports.in_process import Answered, Sent
-from aioluahttp.transports.request_body import Delivery, Supply
+from aioluahttp.transports.in_process import ResponseBody, SentBody
+from aioluahttp.transports.request_body import BodyDelivery, BodySource
 
 GZIPPED = gzip.compress(b'hello', mtime=0)
 # Which are for a connection, or left out by the files of aiohttp.
@@ -990,12 +990,12 @@ GONE = http.ProtocolError('gone')
 
 def delivery(body, length=None, progress=None):
     """Make what a body that is drawn is sent by."""
-    return Delivery(Supply(body), length, bytes, progress)
+    return BodyDelivery(BodySource(body), length, bytes, progress)
 
 
 def sending(body, **options):
     """Hand over a body that is drawn."""
-    return Sent(delivery(body, **options))
+    return SentBody(delivery(body, **options))
 
 
 class Parts:
@@ -1029,7 +1029,7 @@ def answering(parts, sent=None, told=None):
     async def tell(error):
         told.append(error)
 
-    return Answered(parts, sent or Sent(None), tell)
+    return ResponseBody(parts, sent or SentBody(None), tell)
 
 
 @pytest.mark.parametrize(
@@ -1045,7 +1045,7 @@ def answering(parts, sent=None, told=None):
 )
 async def test_a_body_at_hand_has_its_length(data, method, framing):
     """As on the wire: no body has none where none is expected."""
-    headers, sent = Headers(), Sent(data)
+    headers, sent = Headers(), SentBody(data)
     sent.frame(method, headers)
     assert framing == dict(headers)
     assert (data or b'') == b''.join([part async for part in sent])
@@ -1081,7 +1081,7 @@ async def test_a_body_that_is_not_read_is_closed():
     """It counts as begun, and is for nobody else to close."""
     parts = Parts(b'a')
     body = delivery(parts)
-    sent = Sent(body)
+    sent = SentBody(body)
     assert body.supply.is_spent
     await sent.aclose()
     assert 1 == parts.closed
@@ -1115,7 +1115,7 @@ async def test_what_gives_no_iterator_is_the_mistake_of_who_sends_it():
 
     body = delivery(Bad())
     with pytest.raises(OSError, match='mine') as caught:
-        Sent(body)
+        SentBody(body)
     assert caught.value is body.supply.error
 
 
@@ -1124,7 +1124,7 @@ async def test_a_file_is_closed_behind_it(tmp_path):
     (tmp_path / 'a').write_bytes(b'abc')
     body = delivery(tmp_path / 'a')
     await body.supply.open()
-    sent = Sent(body)
+    sent = SentBody(body)
     assert b'abc' == await anext(sent)
     await sent.aclose()
     assert body.supply._opened is None

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 import aioluahttp as http
-from aioluahttp.transports.lent import Loan, Whole
-from aioluahttp.transports.request_body import Delivery, Supply
+from aioluahttp.transports.lent import CachedBody, LentPayload
+from aioluahttp.transports.request_body import BodyDelivery, BodySource
 
 PACKED = gzip.compress(b'hello' * 1000, mtime=0)
 CHALLENGE = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'
@@ -229,8 +229,8 @@ async def test_a_peer_that_reads_no_more_is_an_oserror_for_aiohttp():
         async def write(self, data):
             raise ConnectionResetError
 
-    delivery = Delivery(Supply([b'x']), 1, bytes)
-    loan = Loan(delivery)
+    delivery = BodyDelivery(BodySource([b'x']), 1, bytes)
+    loan = LentPayload(delivery)
     assert (1, True) == (loan.size, loan.autoclose)
     with pytest.raises(TypeError):
         loan.decode()
@@ -335,7 +335,7 @@ async def test_closing_the_client_ends_a_stream(lent):
 
 async def test_a_whole_body_is_given_once():
     """There is nothing to give back."""
-    whole = Whole(b'text', SimpleNamespace(), None)
+    whole = CachedBody(b'text', SimpleNamespace(), None)
     assert [b'text', b''] == [await whole.read(None), await whole.read(None)]
     whole.finish()
     whole.release()

@@ -13,7 +13,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.errors import Refused
-from aioluahttp.transports.network import Transport
+from aioluahttp.transports.network import NetworkTransport
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -915,7 +915,7 @@ async def test_an_error_hides_the_logins_of_urls():
 
 async def test_another_protocol_is_asked_for_on_a_connection_of_its_own(raw_server):
     """Whatever the answer is, it is given; what keeps it from coming is one of our errors."""
-    transport = Transport(1, None, aiohttp.DummyCookieJar())
+    transport = NetworkTransport(1, None, aiohttp.DummyCookieJar())
     request = http.to_request(url='http://127.0.0.1', headers={'Upgrade': 'of the table'})
     async with raw_server(OK) as peer:
         for _ in range(2):
@@ -1010,7 +1010,7 @@ async def test_a_websocket_is_dialled():
     def handler(request):
         return {'websocket': chat}
 
-    transport = Transport(1, None, aiohttp.DummyCookieJar())
+    transport = NetworkTransport(1, None, aiohttp.DummyCookieJar())
     async with http.listen('127.0.0.1', 0, handler) as server:
         _, ws, close = await transport.dial(http.to_request(url=server.url), {})
         await ws.send('a')

@@ -17,13 +17,13 @@ from aioluahttp.tables.checks import is_one_shot
 from aioluahttp.tables.models import Response
 from aioluahttp.transports.request_body import (
     PIECE,
-    Delivery,
-    Supply,
-    Whole,
+    BodyDelivery,
+    BodySource,
+    BytesSource,
     check_again,
-    to_supply,
+    to_source,
 )
-from aioluahttp.transports.session import Sending
+from aioluahttp.transports.session import PooledRequest
 
 
 class Again:
@@ -84,7 +84,7 @@ def pipe(data):
 @pytest.mark.parametrize('body', [Again(b'a', b'b'), AgainLater(b'a', b'b'), (b'a', b'b')])
 async def test_an_iterable_is_drawn_from_as_often_as_is_wanted(body):
     """Each time it gives a new iterator."""
-    supply = Supply(body)
+    supply = BodySource(body)
     assert [b'ab', b'ab'] == [await drawn(supply), await drawn(supply)]
     assert (False, None, None) == (supply.is_spent, supply.length, supply.kind)
 
@@ -92,7 +92,7 @@ async def test_an_iterable_is_drawn_from_as_often_as_is_wanted(body):
 @pytest.mark.parametrize('make', [letters, lambda: iter([b'a']), lambda: (one for one in [b'a'])])
 async def test_an_iterator_is_drawn_from_once(make):
     """It is spent from the beginning on."""
-    supply = Supply(make())
+    supply = BodySource(make())
     assert (True, False) == (is_one_shot(supply.body), supply.is_spent)
     assert (b'a', True) == (await drawn(supply), supply.is_spent)
 
@@ -111,7 +111,7 @@ async def test_a_path_is_read_each_time(tmp_path, name, kind):
     """Its length is known, and its kind by its name. A compressed file is that, and no text."""
     path = tmp_path / name
     path.write_bytes(bytes(PIECE) + b'end')
-    supply = Supply(path)
+    supply = BodySource(path)
     assert 2 * [bytes(PIECE) + b'end'] == [await drawn(supply), await drawn(supply)]
     assert (PIECE + 3, kind, False) == (supply.length, supply.kind, supply.is_spent)
 
@@ -128,7 +128,7 @@ async def test_a_path_is_read_each_time(tmp_path, name, kind):
 async def test_a_path_of_no_file_is_refused(tmp_path, make, message):
     """Before anything is sent, and without waiting for who writes to a pipe."""
     make(tmp_path / 'x')
-    supply = Supply(tmp_path / 'x')
+    supply = BodySource(tmp_path / 'x')
     with pytest.raises(TableError) as caught:
         await supply.open()
     assert message in str(caught.value)
@@ -140,7 +140,7 @@ async def test_a_file_is_read_from_where_it_stands(tmp_path):
     (tmp_path / 'a.txt').write_bytes(b'0123456789')
     with (tmp_path / 'a.txt').open('rb') as file:
         file.seek(4)
-        supply = Supply(file)
+        supply = BodySource(file)
         assert [b'456789', b'456789'] == [await drawn(supply), await drawn(supply)]
         await supply.close()
         assert (6, 'text/plain', False) == (supply.length, supply.kind, file.closed)
@@ -150,7 +150,7 @@ async def test_bytes_in_memory_are_a_file_without_a_name():
     """Their length is known."""
     file = io.BytesIO(b'0123')
     file.read(1)
-    supply = Supply(file)
+    supply = BodySource(file)
     assert (b'123', 3, None) == (await drawn(supply), supply.length, supply.kind)
 
 
@@ -159,14 +159,14 @@ async def test_the_length_of_what_is_unpacked_is_not_that_of_its_file(tmp_path):
     with gzip.open(tmp_path / 'a.gz', 'wb') as packed:
         packed.write(bytes(5000))
     with gzip.open(tmp_path / 'a.gz') as file:
-        supply = Supply(file)
+        supply = BodySource(file)
         assert (bytes(5000), None) == (await drawn(supply), supply.length)
 
 
 async def test_what_is_behind_a_descriptor_may_be_no_file():
     """A device can seek, and has no length."""
     with open('/dev/zero', 'rb') as file:  # noqa: ASYNC230
-        supply = Supply(file)
+        supply = BodySource(file)
         await supply.open()
         assert (None, False) == (supply.length, is_one_shot(file))
 
@@ -174,7 +174,7 @@ async def test_what_is_behind_a_descriptor_may_be_no_file():
 async def test_a_file_that_cannot_seek_is_read_once():
     """Its length is not known, and it is left open."""
     with pipe(b'abc') as file:
-        supply = Supply(file)
+        supply = BodySource(file)
         assert (b'abc', None, True) == (await drawn(supply), supply.length, supply.is_spent)
         await supply.close()
         assert not file.closed
@@ -184,7 +184,7 @@ async def test_of_a_file_that_grows_the_announced_length_is_read(tmp_path):
     """What comes behind that is left."""
     path = tmp_path / 'a'
     path.write_bytes(b'abc')
-    supply = Supply(path)
+    supply = BodySource(path)
     await supply.open()
     path.write_bytes(b'abcdef')
     assert [b'abc'] == [chunk async for chunk in supply.chunks(bytes)]
@@ -199,13 +199,13 @@ async def test_a_file_gives_bytes(tmp_path):
             return 'text'
 
     with pytest.raises(TableError, match=r"a file that gives bytes, as one opened with 'rb' does"):
-        await drawn(Supply(Text()))
+        await drawn(BodySource(Text()))
 
 
 async def test_an_iterator_that_was_not_begun_is_closed():
     """One that was begun is closed where it was."""
     body = Noted()
-    supply = Supply(body)
+    supply = BodySource(body)
     await supply.close()
     assert 1 == body.closed
     await (chunks := supply.chunks(bytes)).aclose()
@@ -226,7 +226,7 @@ async def test_a_cancelled_read_is_waited_for():
             assert go_on.wait(30)
             return super().read(size)
 
-    supply = Supply(Slow(b'abc'))
+    supply = BodySource(Slow(b'abc'))
     reading = asyncio.create_task(drawn(supply))
     await entered.wait()
     reading.cancel()
@@ -239,7 +239,7 @@ async def test_a_cancelled_read_is_waited_for():
 
 async def test_what_is_whole_can_be_drawn_in_pieces():
     """As often as it takes."""
-    supply = Whole('text', bytes(PIECE + 1))
+    supply = BytesSource('text', bytes(PIECE + 1))
     for _ in range(2):
         await supply.open()
         chunks = supply.chunks(bytes)
@@ -250,13 +250,13 @@ async def test_what_is_whole_can_be_drawn_in_pieces():
 @pytest.mark.parametrize('body', [None, '', 'a', b'a'])
 def test_what_is_whole_is_drawn_from_nothing(body):
     """It is sent as it stands."""
-    assert to_supply(body) is None
+    assert to_source(body) is None
 
 
 async def test_a_body_is_sent_twice_only_where_it_can_be():
     """The error has the redirect that asks for it."""
     redirect = Response({'status': 307})
-    spent, fresh = Supply(letters()), Supply(iter([b'a']))
+    spent, fresh = BodySource(letters()), BodySource(iter([b'a']))
     check_again(fresh, redirect)
     check_again('text', redirect)
     await drawn(spent)
@@ -489,9 +489,9 @@ async def test_what_on_progress_raises_is_raised(into, body, error):
 async def test_a_broken_body_is_known_before_the_head_is_read(raw_server):
     """As the head came first, but nobody had looked."""
     content = aiohttp.StreamReader(None, 1024, loop=asyncio.get_running_loop())
-    supply = Supply(iter([]))
+    supply = BodySource(iter([]))
     supply.error = ValueError('mine')
-    Delivery(supply, None, bytes).answered(content, flows=False)
+    BodyDelivery(supply, None, bytes).answered(content, flows=False)
     assert content.exception() is not None
 
 
@@ -735,12 +735,12 @@ def test_aiohttp_writes_bodies_as_it_did(parameters):
     assert ['self', 'writer', 'conn', 'content_length'] == parameters(
         aiohttp.ClientRequest.write_bytes
     )
-    assert Sending.write_bytes is not aiohttp.ClientRequest.write_bytes
+    assert PooledRequest.write_bytes is not aiohttp.ClientRequest.write_bytes
 
 
 def test_a_delivery_is_no_text():
     """aiohttp is told so, and that it has nothing to close."""
-    delivery = Delivery(Supply(iter([])), 5, bytes)
+    delivery = BodyDelivery(BodySource(iter([])), 5, bytes)
     assert (5, True) == (delivery.size, delivery.autoclose)
     with pytest.raises(TypeError):
         delivery.decode()

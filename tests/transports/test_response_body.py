@@ -9,7 +9,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
-from aioluahttp.transports.response_body import AtHand, Body, Inflow, Terms
+from aioluahttp.transports.response_body import DecodedBody, FromConnection, InMemory, ReadOptions
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -438,8 +438,10 @@ def test_one_that_is_forgotten_outlives_its_loop():
 
     async def make():
         content = aiohttp.StreamReader(None, 1, loop=asyncio.get_running_loop())
-        source = Inflow(http.Headers(), content, Held(), None, None)
-        return Body(http.Headers(), source, Terms(False, None, None, lambda error: None))
+        source = FromConnection(http.Headers(), content, Held(), None, None)
+        return DecodedBody(
+            http.Headers(), source, ReadOptions(False, None, None, lambda error: None)
+        )
 
     body = asyncio.run(make())
     with pytest.warns(ResourceWarning, match='neither read nor closed'):
@@ -506,7 +508,7 @@ async def test_a_stream_that_is_left_ends_what_it_is_the_answer_to(raw_server):
 
 async def test_an_answer_at_hand_is_read_at_once():
     """And no more of it once it is closed."""
-    source = AtHand(b'ab', is_empty=False)
+    source = InMemory(b'ab', is_empty=False)
     assert [False, False] == [source.is_empty, source.is_waited_for]
     assert [b'ab', b''] == [await source.read(None) for _ in range(2)]
     source.finish()

@@ -10,7 +10,7 @@ import websockets
 import yarl
 
 import aioluahttp as http
-from aioluahttp.transports.websocket import as_request, to_asking
+from aioluahttp.transports.websocket import as_request, split_socket_table
 
 
 async def echo(socket):
@@ -38,20 +38,20 @@ def serve(**options):
 )
 def test_the_schemes_of_websockets_are_those_of_http(given, url):
     """``ws`` and ``wss`` are ``http`` and ``https``, in a URL or as the scheme."""
-    assert {'url': url} == to_asking({'url': given})[0]
+    assert {'url': url} == split_socket_table({'url': given})[0]
 
 
 @pytest.mark.parametrize(('given', 'scheme'), [('ws', 'http'), ('WSS', 'https'), ('http', 'http')])
 def test_a_scheme_may_be_given_by_itself(given, scheme):
     """As a key of the table."""
-    assert {'scheme': scheme} == to_asking({'scheme': given})[0]
+    assert {'scheme': scheme} == split_socket_table({'scheme': given})[0]
 
 
 def test_options_are_taken_out_of_the_table():
     """What is left is a request."""
     options = {'protocols': ['a'], 'heartbeat': 5, 'max_message': None, 'compress': False}
-    assert ({'host': 'h'}, options) == to_asking({'host': 'h', **options})
-    assert ({'host': 'h'}, {'heartbeat': None}) == to_asking(
+    assert ({'host': 'h'}, options) == split_socket_table({'host': 'h', **options})
+    assert ({'host': 'h'}, {'heartbeat': None}) == split_socket_table(
         {'host': 'h', 'protocols': None, 'heartbeat': None, 'compress': None}
     )
 

@@ -11,9 +11,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 
 import aioluahttp as http
-from aioluahttp.transports import session as session_module
 from aioluahttp.transports import wire
-from aioluahttp.transports.session import Answer, Sending, once
+from aioluahttp.transports.session import FinalResponse, PooledRequest, send_by_session, send_once
 from aioluahttp.websockets.handshake import accept_of
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
@@ -445,9 +444,9 @@ def session(**options):
     """Make a session as a client does."""
     return aiohttp.ClientSession(
         **{'cookie_jar': aiohttp.DummyCookieJar(), **options},
-        request_class=Sending,
-        response_class=Answer,
-        middlewares=(once,),
+        request_class=PooledRequest,
+        response_class=FinalResponse,
+        middlewares=(send_once,),
         auto_decompress=False,
         skip_auto_headers=('Content-Type',),
     )
@@ -482,7 +481,7 @@ async def test_both_ways_use_the_same_connections(certificates, url, tls, name):
     url, tls = yarl.URL(url), certificates.server if tls == 'context' else tls
     loop = asyncio.get_running_loop()
     theirs = aiohttp.ClientRequest('GET', url, loop=loop, ssl=tls, server_hostname=name)
-    ours = wire.Origin(url, tls, name)
+    ours = wire.PoolKey(url, tls, name)
     assert theirs.connection_key == ours.connection_key
     found = [(one.host, one.port, one.is_ssl(), one.ssl) for one in (theirs, ours)]
     assert found[0] == found[1]
@@ -505,10 +504,10 @@ async def test_both_ways_put_the_same_bytes_on_the_same_connection(raw_server, m
     async with raw_server(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nB: c\r\n\r\n') as peer:
         url = yarl.URL(peer.url + '/%41?a=%2C', encoded=True)
         async with session() as one:
-            for way in (session_module, wire, session_module):
+            for send in (send_by_session, wire.send_short, send_by_session):
                 given = dict(arguments, headers=http.Headers(headers))
-                assert wire.is_open(one, method, given)
-                found.append(await way.ask(one, method, url, given, None))
+                assert wire.is_short(one, method, given)
+                found.append(await send(one, method, url, given, None))
     assert peer.asked[0] == peer.asked[1] == peer.asked[2]
     assert found[0] == found[1] == found[2]
     assert 1 == peer.connections
@@ -527,14 +526,14 @@ async def test_both_ways_put_the_same_bytes_on_the_same_connection(raw_server, m
 async def test_what_is_not_short_and_plain_goes_the_long_way(method, arguments):
     """So does what somebody else has a part in."""
     async with session() as one:
-        assert wire.is_open(one, 'GET', {})
-        assert not wire.is_open(one, method, arguments)
+        assert wire.is_short(one, 'GET', {})
+        assert not wire.is_short(one, method, arguments)
 
 
 async def test_a_session_with_cookies_goes_the_long_way():
     """aiohttp sees to them."""
     async with session(cookie_jar=aiohttp.CookieJar()) as one:
-        assert not wire.is_open(one, 'GET', {})
+        assert not wire.is_short(one, 'GET', {})
 
 
 async def test_who_traces_aiohttp_sees_all_of_it(raw_server, monkeypatch):

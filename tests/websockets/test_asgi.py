@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiohttp import WSMsgType
 
-from aioluahttp.websockets.asgi import Messages
+from aioluahttp.websockets.asgi import AsgiPeer
 
 LEFT = {'type': 'websocket.disconnect', 'code': 4000, 'reason': 'bye'}
 
@@ -33,7 +33,7 @@ class Engine:
 
     def opened(self, limit=None):
         """Give its WebSocket."""
-        return Messages(self.receive, self.send, limit)
+        return AsgiPeer(self.receive, self.send, limit)
 
 
 async def test_messages_come_in_their_order_up_to_the_end():

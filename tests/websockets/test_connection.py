@@ -12,7 +12,7 @@ from aiohttp.base_protocol import BaseProtocol
 
 import aioluahttp as http
 from aioluahttp.websockets import connection
-from aioluahttp.websockets.connection import Outbox
+from aioluahttp.websockets.connection import FrameWriter
 
 TEXT, BINARY, CLOSE, PING, PONG, MORE = 1, 2, 8, 9, 10, 0
 PART = 0x00  # the first bits of a frame that is not the last of its message
@@ -628,7 +628,10 @@ async def sending(raw_server, read, *, masks=False):
         transport.set_write_buffer_limits(high=0)
         try:
             close = partial(told.append, 'closed')
-            yield Outbox(protocol, 0, False, masks=masks, wrote=told.append, closed=close), told
+            yield (
+                FrameWriter(protocol, 0, False, masks=masks, wrote=told.append, closed=close),
+                told,
+            )
         finally:
             transport.abort()
 

@@ -5,10 +5,10 @@ import pytest
 import aioluahttp as http
 from aioluahttp.websockets.handshake import (
     accept_of,
-    agreed,
-    asking,
-    granted,
-    refusal,
+    read_agreement,
+    refusal_status,
+    request_fields,
+    response_fields,
     without_handshake,
 )
 
@@ -45,7 +45,7 @@ def test_a_handshake_given_is_left_out():
 
 def test_a_client_asks_anew_each_time():
     """A key is 16 random bytes; what is not wanted is not asked for."""
-    first, second = asking({}), asking({'compress': False, 'protocols': ['a', 'b']})
+    first, second = request_fields({}), request_fields({'compress': False, 'protocols': ['a', 'b']})
     assert first['Sec-WebSocket-Key'] != second['Sec-WebSocket-Key']
     assert first['Sec-WebSocket-Extensions'].startswith(DEFLATE)
     assert 'Sec-WebSocket-Protocol' not in first
@@ -74,7 +74,7 @@ def test_a_client_asks_anew_each_time():
 )
 def test_a_client_takes_what_it_offered(options, headers, terms):
     """The subprotocol, and the compression that the server chose."""
-    got = agreed(options, ASKED, 101, answered(**headers))
+    got = read_agreement(options, ASKED, 101, answered(**headers))
     assert terms == (got.protocol, got.window, got.resets)
     assert (4 * 1024 * 1024, 20) == (got.max_message, got.heartbeat)
 
@@ -96,13 +96,15 @@ def test_a_client_takes_what_it_offered(options, headers, terms):
 def test_a_client_takes_nothing_else(options, status, headers, what):
     """RFC 6455 4.1: what was not asked for fails the connection."""
     with pytest.raises(http.ProtocolError, match=what):
-        agreed(options, ASKED, status, answered(**headers))
+        read_agreement(options, ASKED, status, answered(**headers))
 
 
 def test_a_client_that_offers_no_compression_takes_none():
     """Compression counts as any other extension then."""
     with pytest.raises(http.ProtocolError, match='an extension that was not offered'):
-        agreed({}, {'Sec-WebSocket-Key': KEY}, 101, answered(Sec_WebSocket_Extensions=DEFLATE))
+        read_agreement(
+            {}, {'Sec-WebSocket-Key': KEY}, 101, answered(Sec_WebSocket_Extensions=DEFLATE)
+        )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_a_client_that_offers_no_compression_takes_none():
 )
 def test_a_server_wants_a_version_and_a_key(headers, status):
     """Version 13 and 16 bytes in base64, each once (RFC 6455 4.2.1)."""
-    refused = refusal({}, asked(**headers), upgrades=True)
+    refused = refusal_status({}, asked(**headers), upgrades=True)
     assert status == (refused and refused[0])
 
 
@@ -133,7 +135,7 @@ def test_a_server_wants_an_upgrade():
         'Sec-WebSocket-Version: 13',
     ]
     for method, upgrades in (('GET', False), ('POST', True)):
-        status, fields = refusal({}, asked() | {'method': method}, upgrades=upgrades)
+        status, fields = refusal_status({}, asked() | {'method': method}, upgrades=upgrades)
         assert (426, upgrade) == (status, list(fields))
 
 
@@ -161,7 +163,7 @@ def test_a_server_wants_an_upgrade():
 )
 def test_a_page_may_connect_from_its_own_origin_or_those_named(origins, origin, allowed):
     """RFC 6455 10.2: by default the host and port of Origin are those that were asked."""
-    refused = refusal({'origins': origins}, asked(Origin=origin), upgrades=True)
+    refused = refusal_status({'origins': origins}, asked(Origin=origin), upgrades=True)
     assert (None if allowed else (403, ())) == refused
 
 
@@ -181,7 +183,7 @@ def test_what_a_trusted_proxy_says_counts_as_the_host(url, origin):
         | http.to_request(url=url)
         | {'headers': asked(Host='inside', Origin=origin)['headers']}
     )
-    assert refusal({}, request, upgrades=True) is None
+    assert refusal_status({}, request, upgrades=True) is None
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_what_a_trusted_proxy_says_counts_as_the_host(url, origin):
 )
 def test_a_server_agrees_to_what_it_knows(options, headers, terms, fields):
     """The first subprotocol of the client's that it knows, and the one compression."""
-    got, said = granted(options, asked(**headers))
+    got, said = response_fields(options, asked(**headers))
     assert terms == (got.protocol, got.window, got.resets)
     assert [
         'Upgrade: websocket',
@@ -235,5 +237,5 @@ def test_a_server_agrees_to_what_it_knows(options, headers, terms, fields):
 
 def test_limits_are_those_of_the_options():
     """None is no limit, and no heartbeat."""
-    got, _ = granted({'max_message': None, 'heartbeat': None}, asked())
+    got, _ = response_fields({'max_message': None, 'heartbeat': None}, asked())
     assert (None, None) == (got.max_message, got.heartbeat)

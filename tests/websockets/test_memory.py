@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiohttp import WSMsgType
 
-from aioluahttp.websockets.memory import ROOM, pair
+from aioluahttp.websockets.memory import ROOM, peer_pair
 
 TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 
@@ -17,7 +17,7 @@ def state(half):
 
 async def test_each_end_reads_what_the_other_sends():
     """In order, text as text and bytes as bytes."""
-    near, far = pair(None, None)
+    near, far = peer_pair(None, None)
     for data, kind in ((b'a', TEXT), (b'a', BINARY), (b'', TEXT)):
         assert await near.send(data, kind)
     assert await far.send('é'.encode(), TEXT)
@@ -27,7 +27,7 @@ async def test_each_end_reads_what_the_other_sends():
 
 async def test_who_reads_waits_for_a_message():
     """Also several at once: each message is for one of them, in their order."""
-    near, far = pair(None, None)
+    near, far = peer_pair(None, None)
     readers = [asyncio.create_task(far.read()) for _ in range(3)]
     await asyncio.sleep(0)
     for data in (b'a', b'b', b'c'):
@@ -37,7 +37,7 @@ async def test_who_reads_waits_for_a_message():
 
 async def test_who_sends_waits_where_nobody_reads():
     """For room, of which each message that is read makes some; who waits first is first."""
-    near, far = pair(None, None)
+    near, far = peer_pair(None, None)
     for _ in range(ROOM):
         await near.send(b'x', TEXT)
     senders = [asyncio.create_task(near.send(data, TEXT)) for data in (b'1', b'2')]
@@ -52,7 +52,7 @@ async def test_who_sends_waits_where_nobody_reads():
 
 async def test_who_waits_to_send_may_be_cancelled():
     """Its message is not sent then, and those of others are."""
-    near, far = pair(None, None)
+    near, far = peer_pair(None, None)
     for _ in range(ROOM):
         await near.send(b'x', TEXT)
     senders = [asyncio.create_task(near.send(data, TEXT)) for data in (b'1', b'2')]
@@ -64,7 +64,7 @@ async def test_who_waits_to_send_may_be_cancelled():
 
 async def test_who_waits_is_told_of_the_end():
     """Nothing will come any more, nor can anything be sent."""
-    near, far = pair(None, None)
+    near, far = peer_pair(None, None)
     for _ in range(ROOM):
         await near.send(b'x', TEXT)
     waiting = [asyncio.create_task(one) for one in (near.send(b'y', TEXT), near.read())]
@@ -76,7 +76,7 @@ async def test_who_waits_is_told_of_the_end():
 
 async def test_what_came_before_a_close_is_read_but_by_who_closes():
     """As on a connection; the first close counts."""
-    near, far = pair(None, None)
+    near, far = peer_pair(None, None)
     for one in (near, far):
         await one.send(b'a', TEXT)
     await near.close(4000, 'a')
@@ -89,7 +89,7 @@ async def test_what_came_before_a_close_is_read_but_by_who_closes():
 @pytest.mark.parametrize(('limit', 'passes'), [(2, True), (1, False), (None, True)])
 async def test_a_message_over_the_limit_ends_both(limit, passes):
     """In bytes: of who reads it. He has the fault, and who sent it the code."""
-    near, far = pair(0, limit)
+    near, far = peer_pair(0, limit)
     assert await near.send('é'.encode(), TEXT)
     if passes:
         assert 'é' == await far.read()
@@ -101,7 +101,7 @@ async def test_a_message_over_the_limit_ends_both(limit, passes):
 
 async def test_an_end_without_a_close_is_a_fault_for_the_other():
     """Unless it had ended before."""
-    near, far = pair(None, None)
+    near, far = peer_pair(None, None)
     near.abort()
     assert (1006, '', None) == state(near)
     assert (1006, '', 'the peer hung up') == state(far)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ..errors import TableError
 
-__all__ = ['Chunks', 'call', 'close', 'in_thread', 'over', 'start']
+__all__ = ['Chunks', 'call', 'close', 'in_thread', 'start_thread', 'wait_for_thread']
 
 END = object()
 
@@ -95,12 +95,12 @@ class Chunks:
 T = TypeVar('T')
 
 
-def start(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-    """Call a function in a thread; wait for it by ``over``."""
+def start_thread(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+    """Call a function in a thread; wait for it by ``wait_for_thread``."""
     return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
-async def over(work: asyncio.Future[T]) -> T:
+async def wait_for_thread(work: asyncio.Future[T]) -> T:
     """Wait for a thread to the end, even if cancelled: what it still writes cannot be closed."""
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
@@ -115,5 +115,5 @@ async def over(work: asyncio.Future[T]) -> T:
 
 
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Call a function in a thread, and wait for it as ``over`` does."""
-    return await over(start(function, *arguments))
+    """Call a function in a thread, and wait for it as ``wait_for_thread`` does."""
+    return await wait_for_thread(start_thread(function, *arguments))

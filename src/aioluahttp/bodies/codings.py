@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BodyTooLarge, ProtocolError
 from ..headers import Headers
 
-__all__ = ['ACCEPT_ENCODING', 'UNDONE', 'Decoder', 'decoded', 'decoder_for']
+__all__ = ['ACCEPT_ENCODING', 'UNDONE', 'Decoder', 'decode_body', 'decoder_for']
 
 ACCEPT_ENCODING = 'gzip, deflate'
 
@@ -36,7 +36,7 @@ def decoder_for(headers: Headers, limit: int | None) -> Decoder:
     return Decoder(names if known else (), limit)
 
 
-async def decoded(chunks: AsyncIterable[bytes], headers: Headers, limit: int | None) -> bytes:
+async def decode_body(chunks: AsyncIterable[bytes], headers: Headers, limit: int | None) -> bytes:
     """Read a whole body and undo its codings; ``headers`` then describe what there is.
 
     Raises:

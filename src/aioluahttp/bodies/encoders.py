@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .chunks import Chunks
 
-__all__ = ['ENCODERS', 'Coded', 'choose', 'coded']
+__all__ = ['ENCODERS', 'CompressedChunks', 'choose_coding', 'compress_body']
 
 # Above it a thread compresses: below, that takes less than a millisecond.
 THREADED = 64 * 1024  # bytes
@@ -72,7 +72,7 @@ ELEMENT = re.compile(
 )
 
 
-def choose(accepted: str, codings: Collection[str]) -> str | None:
+def choose_coding(accepted: str, codings: Collection[str]) -> str | None:
     """Choose the coding that a client likes best; of equals the one that stands first.
 
     Args:
@@ -99,7 +99,7 @@ def choose(accepted: str, codings: Collection[str]) -> str | None:
     return best if 0 < weight >= weights.get('identity', 0.0) else None
 
 
-async def coded(data: bytes, coding: str) -> bytes:
+async def compress_body(data: bytes, coding: str) -> bytes:
     """Compress a whole body."""
     encoder = ENCODERS[coding]()
     return await _run(lambda: encoder.feed(data) + encoder.finish(), len(data))
@@ -109,7 +109,7 @@ async def _run(function: Callable[[], bytes], size: int) -> bytes:
     return function() if size <= THREADED else await asyncio.to_thread(function)
 
 
-class Coded(Chunks):
+class CompressedChunks(Chunks):
     """What an iterator gives, compressed. Each chunk can be read as it comes.
 
     Args:

@@ -166,7 +166,7 @@ def encode_event(event: Mapping[str, Any]) -> bytes:
     for key in event:
         if key not in KEYS:
             raise TableError.unknown(key, KEYS)
-    fields = [f'{key}: {line}\n' for key in KEYS for line in _values(key, event.get(key))]
+    fields = [f'{key}: {line}\n' for key in KEYS for line in _lines_of(key, event.get(key))]
     if event.get('event') is not None and event.get('data') is None:
         raise TableError.of('data', None, "a str, '' if need be: without it there is no event")
     try:
@@ -175,7 +175,7 @@ def encode_event(event: Mapping[str, Any]) -> bytes:
         raise TableError.of('events', event, 'text that UTF-8 can encode') from error
 
 
-def _values(key: str, value: Any) -> list[str]:
+def _lines_of(key: str, value: Any) -> list[str]:
     """Check a value, and give what stands on its lines."""
     if value is None:
         return []

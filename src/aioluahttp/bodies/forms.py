@@ -31,7 +31,7 @@ def encode_multipart(parts: Iterable[Mapping[str, Any]]) -> tuple[str, bytes]:
     """
     if isinstance(parts, str | bytes | Mapping) or not isinstance(parts, Iterable):
         raise TableError.of('multipart', parts, 'a list of tables with name and body')
-    heads_and_bodies = [_part(part) for part in parts]
+    heads_and_bodies = [_encode_part(part) for part in parts]
     digest = hashlib.sha256(b'\n'.join(piece for pair in heads_and_bodies for piece in pair))
     boundary = digest.hexdigest()
     pieces = [
@@ -44,20 +44,20 @@ def encode_multipart(parts: Iterable[Mapping[str, Any]]) -> tuple[str, bytes]:
     )
 
 
-def _part(part: Any) -> tuple[bytes, bytes]:
+def _encode_part(part: Any) -> tuple[bytes, bytes]:
     if not isinstance(part, Mapping):
         raise TableError.of('multipart', part, 'a list of tables with name and body')
     for key in part:
         if key not in PART_KEYS:
             raise TableError.unknown(key, PART_KEYS)
     name, filename, kind = (
-        _text(key, part.get(key)) for key in ('name', 'filename', 'content_type')
+        _check_text(key, part.get(key)) for key in ('name', 'filename', 'content_type')
     )
     if name is None:
         raise TableError.of('multipart', part, 'tables that have a name')
     body = part.get('body')
     if isinstance(body, str):
-        data = _encoded(f'[{name}].body', body)
+        data = _encode_utf8(f'[{name}].body', body)
     elif isinstance(body, bytes | bytearray | memoryview):
         data = bytes(body)
     else:
@@ -70,18 +70,18 @@ def _part(part: Any) -> tuple[bytes, bytes]:
     return head.encode('utf-8', 'surrogateescape'), data
 
 
-def _text(key: str, value: Any) -> str | None:
+def _check_text(key: str, value: Any) -> str | None:
     if value is None:
         return None
     # In a name a line break is written as %0D or %0A; no other control character has a form.
     kept = value if key == 'content_type' else str(value).translate({10: None, 13: None})
     if not isinstance(value, str) or CONTROL.search(kept):
         raise TableError.of(f'multipart.{key}', value, 'a str without control characters')
-    _encoded(f'.{key}', value)
+    _encode_utf8(f'.{key}', value)
     return value
 
 
-def _encoded(key: str, text: str) -> bytes:
+def _encode_utf8(key: str, text: str) -> bytes:
     try:
         return text.encode('utf-8', 'surrogateescape')
     except UnicodeEncodeError as error:

@@ -79,7 +79,7 @@ class MultipartBody:
             BodyTooLarge: A head passes ``MAX_HEAD``, or what stands before or after all parts.
             ProtocolError: The body is broken or was cut off.
         """
-        with _checked():
+        with _part_type():
             if found := await self._reader.next():
                 return PartBody(cast('BodyPartReader', found))
         while await self._content.readline():
@@ -121,12 +121,12 @@ class PartBody:
     async def __anext__(self) -> bytes:
         if self._body.at_eof():
             raise StopAsyncIteration
-        with _checked():
+        with _part_type():
             return await self._body.read_chunk(STEP)
 
 
 @contextmanager
-def _checked() -> Iterator[None]:
+def _part_type() -> Iterator[None]:
     try:
         yield
     except (ValueError, HttpProcessingError) as error:
@@ -254,7 +254,7 @@ async def read_form(
             case 'multipart/form-data':
                 return await _multipart(MultipartBody(content_type, chunks), left, spool)
             case 'application/x-www-form-urlencoded':
-                return _urlencoded(await _text(chunks, left), max_fields)
+                return _urlencoded(await _read_text(chunks, left), max_fields)
     raise ProtocolError(f'the body is no form: its Content-Type is {shown(content_type)}')
 
 
@@ -288,7 +288,7 @@ def _cut(chunk: bytes, left: dict[str, float]) -> Iterator[bytes]:
     return (chunk[start : start + STEP] for start in range(0, len(chunk), STEP))
 
 
-async def _text(pieces: AsyncIterable[bytes], left: dict[str, float]) -> bytes:
+async def _read_text(pieces: AsyncIterable[bytes], left: dict[str, float]) -> bytes:
     data = bytearray()
     async for piece in pieces:
         _take(left, 'max_text', len(piece))
@@ -316,7 +316,7 @@ async def _multipart(
             value: bytes | FormFile
             if part.filename is None:
                 _take(left, 'max_fields')
-                value = await _text(part, left)
+                value = await _read_text(part, left)
             else:
                 _take(left, 'max_files')
                 value = await _file(part, part.filename, spool, opened)
@@ -340,7 +340,7 @@ async def _file(part: PartBody, filename: str, spool: int | None, opened: ExitSt
         body = b''.join([piece async for piece in part])
     else:
         body = opened.enter_context(SpooledTemporaryFile())  # noqa: SIM115  # the stack closes it
-        await _write(part, body, spool)
+        await _write_file(part, body, spool)
     return {
         'filename': filename,
         'content_type': part.content_type or 'application/octet-stream',
@@ -348,7 +348,7 @@ async def _file(part: PartBody, filename: str, spool: int | None, opened: ExitSt
     }
 
 
-async def _write(part: PartBody, file: SpooledTemporaryFile[bytes], spool: int) -> None:
+async def _write_file(part: PartBody, file: SpooledTemporaryFile[bytes], spool: int) -> None:
     """Write a body to a file, in a thread from where it is on disk."""
     held: list[bytes] = []  # for the disk
     size = 0

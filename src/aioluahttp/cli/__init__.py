@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from ..errors import Error, TableError
 from ..server.listen import run_in_loop
 from .demo import demonstrate
-from .request import WORDS, ask, download, to_body, to_into, to_pair, to_url
-from .serve import serve
+from .request import WORDS, run_download, run_request, to_body, to_into, to_pair, to_url
+from .serve import run_serve
 
 __all__ = ['COMMANDS', 'main', 'make_parser']
 
@@ -128,18 +128,18 @@ PROXY = (argument('target', metavar='ORIGIN', help='such as http://localhost:900
 
 COMMANDS = {
     'request': Command(
-        lambda given: run_in_loop(ask(given)),
+        lambda given: run_in_loop(run_request(given)),
         'send a request table, and print the response table',
         REQUEST,
     ),
     'download': Command(
-        lambda given: run_in_loop(download(given)),
+        lambda given: run_in_loop(run_download(given)),
         'write a body to a file, and go on where a download was broken off',
         DOWNLOAD,
     ),
-    'serve': Command(serve, 'answer by a handler, or with the files of a folder', SERVE),
-    'echo': Command(serve, 'answer each request with its own table, as JSON', ADDRESS),
-    'proxy': Command(serve, 'send each request on to an origin', PROXY),
+    'serve': Command(run_serve, 'answer by a handler, or with the files of a folder', SERVE),
+    'echo': Command(run_serve, 'answer each request with its own table, as JSON', ADDRESS),
+    'proxy': Command(run_serve, 'send each request on to an origin', PROXY),
 }
 
 

@@ -18,7 +18,7 @@ __all__ = ['demonstrate']
 MANY = 10
 
 
-async def echo(table: Request) -> dict[str, Any]:
+async def show_request(table: Request) -> dict[str, Any]:
     """Answer a request with what it asked for."""
     match table:
         case {'method': 'GET', 'path': '/'}:
@@ -36,10 +36,10 @@ async def echo(table: Request) -> dict[str, Any]:
 
 async def demonstrate() -> None:
     """Start a server on a free port of loopback, send it requests, and print every table."""
-    async with listen('127.0.0.1', 0, echo) as server:
+    async with listen('127.0.0.1', 0, show_request) as server:
         print(f'listening on {server.url}\n')
-        await show({'url': f'{server.url}/'})
-        await show({'method': 'POST', 'url': f'{server.url}/echo', 'body': 'a table went out'})
+        await exchange({'url': f'{server.url}/'})
+        await exchange({'method': 'POST', 'url': f'{server.url}/echo', 'body': 'a table went out'})
         print(f'{MANY} in parallel')
         tables: list[RequestTable] = [
             {'url': f'{server.url}/square?{n}', 'into': 'json'} for n in range(MANY)
@@ -52,7 +52,7 @@ async def demonstrate() -> None:
     print(f'the server is {server.status}')
 
 
-async def show(table: RequestTable) -> None:
+async def exchange(table: RequestTable) -> None:
     """Send a table, and print it with the one that comes back."""
     start = perf_counter()
     response: Response[Any] = await request(table)

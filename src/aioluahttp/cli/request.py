@@ -22,7 +22,17 @@ from ..errors import StatusError, TableError
 from ..headers import Headers
 from ..tables.models import Request, Response
 
-__all__ = ['SHAPES', 'WORDS', 'ask', 'download', 'show', 'to_body', 'to_into', 'to_pair', 'to_url']
+__all__ = [
+    'SHAPES',
+    'WORDS',
+    'print_table',
+    'run_download',
+    'run_request',
+    'to_body',
+    'to_into',
+    'to_pair',
+    'to_url',
+]
 
 
 WIDTH = 96
@@ -69,7 +79,7 @@ def show_json(table: Response[Any]) -> None:
 SHAPES = {None: show_for_people, 'repr': show_literal, 'json': show_json}
 
 
-def show(table: Response[Any], shape: str | None = None) -> None:
+def print_table(table: Response[Any], shape: str | None = None) -> None:
     """Print a table: ``None`` for people, ``'repr'`` as Python, ``'json'`` as JSON."""
     SHAPES[shape](table)
 
@@ -108,7 +118,7 @@ def to_into(text: str) -> str | Path:
     return text if text in WORDS else Path(text)
 
 
-async def ask(arguments: Namespace) -> int:
+async def run_request(arguments: Namespace) -> int:
     """Send a request and print the response; give the exit status.
 
     That is 0, but with ``--check`` the first digit of a status of 400 and above.
@@ -118,12 +128,12 @@ async def ask(arguments: Namespace) -> int:
     try:
         response = await request(table)
     except StatusError as error:
-        show(error.response, shape)
+        print_table(error.response, shape)
         return int(error.response['status']) // 100
     if isinstance(response['body'], AsyncIterator):
         await _print(response['body'])
     else:
-        show(response, shape)
+        print_table(response, shape)
     return 0
 
 
@@ -167,9 +177,9 @@ async def _print(body: Any) -> None:
             sys.stdout.buffer.flush()
 
 
-async def download(arguments: Namespace) -> int:
+async def run_download(arguments: Namespace) -> int:
     """Download a file, and go on where one was broken off; give the exit status."""
-    path = _target(arguments.url, arguments.path)
+    path = _file_of(arguments.url, arguments.path)
     shown = progress(path.name) if sys.stderr.isatty() else nullcontext(None)
     with shown as on_progress:
         response = await request(
@@ -183,7 +193,7 @@ async def download(arguments: Namespace) -> int:
     return 0
 
 
-def _target(address: str, path: Path) -> Path:
+def _file_of(address: str, path: Path) -> Path:
     """Name the file of a download: of a URL no more is taken than one name."""
     if not path.is_dir():
         return path

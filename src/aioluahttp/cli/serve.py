@@ -26,7 +26,7 @@ from ..server.listen import run
 from ..static import files
 from ..tables.models import Handler, Request
 
-__all__ = ['reserved', 'run_again', 'run_many', 'serve', 'to_handler']
+__all__ = ['reserved', 'run_again', 'run_many', 'run_serve', 'to_handler']
 
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
@@ -127,7 +127,7 @@ def run_again(folder: Path, serve: Callable[..., None], *arguments: Any) -> int:
 LOG_FORMAT = '%(asctime)s %(message)s'
 
 
-async def echo(table: Request) -> dict[str, Any]:
+async def echo_handler(table: Request) -> dict[str, Any]:
     """Answer a request with its own table, as JSON."""
     return {'status': 200, 'json': table.plain()}
 
@@ -156,12 +156,12 @@ def to_handler(target: str) -> Handler:
 
 HANDLERS: dict[str, Callable[[str], Handler]] = {
     'serve': to_handler,
-    'echo': lambda _: echo,
+    'echo': lambda _: echo_handler,
     'proxy': proxy,
 }
 
 
-def serve(arguments: Namespace) -> int:
+def run_serve(arguments: Namespace) -> int:
     """Serve until SIGINT or SIGTERM; give the exit status."""
     given = vars(arguments)
     options: dict[str, Any] = {key: given[key] for key in ('host', 'port', 'unix') if key in given}

@@ -19,9 +19,9 @@ from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError
 from ..tables.checks import TIMEOUT, check_handler, check_limit, is_accepted
 from ..tables.conversion import to_mapping
 from ..tables.models import Handler, Request, Response, SentRequest, described
-from ..transports.into import asking, land
-from ..transports.network import Transport
-from ..transports.request_body import check_again, to_supply
+from ..transports.into import apply_into, with_accept
+from ..transports.network import NetworkTransport
+from ..transports.request_body import check_again, to_source
 from ..types import (
     BytesTable,
     EventsTable,
@@ -130,7 +130,7 @@ class Client:
         check_limit('limit_per_host', limit_per_host)
         self._limits = (limit, limit_per_host)
         self._via = None if via is None else check_handler('via', via)
-        self._way: Transport | InProcess | None = None
+        self._way: NetworkTransport | InProcess | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines()  # of the requests under way
         self._sockets: set[Socket] = set()  # the WebSockets that are open
@@ -193,11 +193,11 @@ class Client:
             TimedOut: A deadline passed before it was open; no other is set by ``timeout``.
             ProtocolError: The server declined, or broke HTTP; the text has the status.
         """
-        from ..transports.websocket import as_request, talk, to_asking
+        from ..transports.websocket import as_request, open_socket, split_socket_table
 
         given = {**to_mapping(table), **fields}
         try:
-            asked, options = to_asking(given)
+            asked, options = split_socket_table(given)
             request = as_request(self._defaults.request(asked, {}))
             if self._trust_env:
                 request = await asyncio.to_thread(from_environment, request)
@@ -205,7 +205,7 @@ class Client:
         except Error as error:
             error.request = SentRequest(given)
             raise
-        async with talk(*line) as socket:
+        async with open_socket(*line) as socket:
             self._sockets.add(socket)
             try:
                 yield socket
@@ -219,20 +219,20 @@ class Client:
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
         supply = None
         try:
-            request = asking(self._defaults.request(table, fields))
-            if supply := to_supply(request.get('body')):
+            request = with_accept(self._defaults.request(table, fields))
+            if supply := to_source(request.get('body')):
                 request['body'] = supply
             if isinstance(request.get('into'), PathLike):
-                from .download import download
+                from .download import download_to_file
 
-                response = await download(request, self._answer)
+                response = await download_to_file(request, self._answer)
             else:
                 response = await self._answer(request)
             return _accepted(response, request.get('check', False))
         except Error as error:
-            given = _given(table, fields)
+            given = _to_table(table, fields)
             error.request = SentRequest(given)
-            supply = supply or to_supply(given.get('body'))  # of a table that was refused, too
+            supply = supply or to_source(given.get('body'))  # of a table that was refused, too
             raise
         finally:
             if supply:
@@ -262,7 +262,7 @@ class Client:
             if self.closed and not self._deadlines:
                 self._idle.set()
 
-    async def _follow(self, request: Request, way: Transport | InProcess) -> Response[Any]:
+    async def _follow(self, request: Request, way: NetworkTransport | InProcess) -> Response[Any]:
         """Send a request and those that redirects ask for, up to the limit of them."""
         history: list[Response[Any]] = []
         while True:
@@ -273,7 +273,7 @@ class Client:
             following = next_request(request, response)
             if len(history) >= request.get('redirects', REDIRECTS):
                 following = None
-            await land(response, request, last=following is None)
+            await apply_into(response, request, last=following is None)
             if following is None:
                 response['history'] = history
                 return response
@@ -281,7 +281,7 @@ class Client:
             history.append(response)
             request = following
 
-    def _open(self) -> Transport | InProcess:
+    def _open(self) -> NetworkTransport | InProcess:
         loop = asyncio.get_running_loop()
         if self._way is None:
             if self.closed:
@@ -292,19 +292,19 @@ class Client:
             raise ConnectError('the client belongs to another event loop; make one for each')
         return self._way
 
-    def _made(self, cookies: AbstractCookieJar) -> Transport | InProcess:
+    def _made(self, cookies: AbstractCookieJar) -> NetworkTransport | InProcess:
         if self._session is not None:
-            from ..transports.lent import Lent
+            from ..transports.lent import LentTransport
 
-            return Lent(self._session)
+            return LentTransport(self._session)
         if self._via is None:
-            return Transport(*self._limits, cookies)
+            return NetworkTransport(*self._limits, cookies)
         from ..transports.in_process import InProcess
 
         return InProcess(self._via, cookies)
 
 
-def _given(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _to_table(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**(table if isinstance(table, Mapping) else {}), **fields}
 
 

@@ -46,7 +46,9 @@ class Defaults:
         self._headers = headers or {}
         self.base: Request | None = None if base_url is None else to_request(url=base_url)
         self._defaults = dict(defaults)
-        to_request(_merged(defaults, {'host': 'localhost'}))  # raises what is wrong with them
+        to_request(
+            _merge_defaults(defaults, {'host': 'localhost'})
+        )  # raises what is wrong with them
         if self.base:
             headers = to_headers(defaults.get('headers'))
             self._defaults['headers'] = _replaced(self.base['headers'], headers)
@@ -55,18 +57,18 @@ class Defaults:
         """Bring a table to its normal form, with what the client adds to it."""
         defaults = self._defaults
         if self._headers:
-            defaults = _merged({'headers': list(self._headers.items())}, defaults)
+            defaults = _merge_defaults({'headers': list(self._headers.items())}, defaults)
         if not defaults:
             return to_request(table, **fields)
         both = {**to_mapping(table), **fields}
         given = {key: one for key, one in both.items() if one is not None or key in NULLABLE}
         if self.base is None:
-            return to_request(_merged(defaults, given))
+            return to_request(_merge_defaults(defaults, given))
         given['url'] = _resolved(self.base['url'], given)
-        defaults = _origin(self.base, given) | defaults
-        request = to_request(_merged(defaults, given))
+        defaults = _origin_of_base(self.base, given) | defaults
+        request = to_request(_merge_defaults(defaults, given))
         if origin_of(request) != origin_of(self.base):
-            return to_request(_merged(_public(defaults), given))
+            return to_request(_merge_defaults(_without_origin_keys(defaults), given))
         return request
 
 
@@ -86,13 +88,13 @@ def _is_absolute(reference: Any) -> bool:
     return not isinstance(reference, str) or 'scheme' in url.split(reference)
 
 
-def _origin(base: Request, given: Mapping[str, Any]) -> dict[str, Any]:
+def _origin_of_base(base: Request, given: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a table takes from the origin of the base; a port belongs to scheme and host."""
     elsewhere = {'scheme', 'host'} & given.keys() or _is_absolute(given['url'] or '')
     return {key: base[key] for key in ('scheme', 'host', *(() if elsewhere else ('port',)))}
 
 
-def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_defaults(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Put a table over the defaults; what it has of a kind replaces all of that kind."""
     merged = dict(defaults)
     for kind in (BODIES, LOGINS):
@@ -114,7 +116,7 @@ def _replaced(headers: Headers, by: Headers) -> Headers:
     return Headers([*kept, *by.items()])
 
 
-def _public(defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _without_origin_keys(defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out of the defaults what is for the origin of the base URL alone."""
     kept = [
         (name, value)
@@ -134,15 +136,15 @@ def from_environment(request: Request) -> Request:
     the event loop.
     """
     added = request.copy()
-    if not {'proxy', 'unix'} & request.keys() and (proxy := _proxy(request)):
+    if not {'proxy', 'unix'} & request.keys() and (proxy := _proxy_from_environment(request)):
         added['proxy'] = proxy
-    if 'Authorization' not in request['headers'] and (login := _login(request['host'])):
+    if 'Authorization' not in request['headers'] and (login := _login_from_netrc(request['host'])):
         added['headers'] = request['headers'].copy()
         added['headers']['Authorization'] = check_auth(login)
     return added
 
 
-def _proxy(request: Request) -> str | None:
+def _proxy_from_environment(request: Request) -> str | None:
     proxies = getproxies()
     proxy = proxies.get(request['scheme'], proxies.get('all'))
     if not proxy or proxy_bypass(f'{request["host"]}:{request["port"]}'):
@@ -150,7 +152,7 @@ def _proxy(request: Request) -> str | None:
     return check_proxy(proxy if '://' in proxy else f'http://{proxy}')
 
 
-def _login(host: str) -> tuple[str, str] | None:
+def _login_from_netrc(host: str) -> tuple[str, str] | None:
     path = os.environ.get('NETRC') or os.path.expanduser('~/.netrc')
     if not os.path.isfile(path):
         return None

@@ -9,14 +9,14 @@ from hashlib import sha256
 from mmap import mmap
 from typing import Any
 
-from ..bodies.chunks import in_thread, over, start
+from ..bodies.chunks import in_thread, start_thread, wait_for_thread
 from ..bodies.stream import Stream
 from ..errors import BodyTooLarge, ProtocolError, TableError, shown
 from ..headers import Headers
 from ..tables.models import Request, Response, described
-from .part_file import ContentRange, Part, Sink, parse_content_range, validator_of
+from .part_file import ContentRange, NewFile, ResumableFile, parse_content_range, validator_of
 
-__all__ = ['download']
+__all__ = ['download_to_file']
 
 BATCH = 4 * 1024 * 1024  # bytes for one thread: with less, changing between them costs more
 PAUSE = 1.0  # seconds after which less is written, for who looks on, or goes on with it
@@ -25,7 +25,7 @@ PARTIAL, NOT_SATISFIABLE = 206, 416
 Ask = Callable[[Request], Awaitable[Response[Any]]]
 
 
-async def download(request: Request, ask: Ask) -> Response[Any]:
+async def download_to_file(request: Request, ask: Ask) -> Response[Any]:
     """Send a request, and write the body of its answer to the file that ``into`` names.
 
     Args:
@@ -40,17 +40,17 @@ async def download(request: Request, ask: Ask) -> Response[Any]:
     path = request['into']
     if request['method'] == 'HEAD':
         raise TableError.of('into', path, "'text' for HEAD, whose answer has no body")
-    part = Part(path, _source(request)) if request.get('resume') else None
-    sink = part or Sink(path)
+    part = ResumableFile(path, _source(request)) if request.get('resume') else None
+    sink = part or NewFile(path)
     try:
         await in_thread(sink.open)
         response = await (_resumed(request, part, ask) if part else ask(request))
         if isinstance(response['body'], Stream):
             async with response['body'] as stream:
-                length = await _fit(part, request, response) if part else None
+                length = await _prepare_part(part, request, response) if part else None
                 came = await _pour(stream, sink)
             if part:
-                _check_length(request, part.start + came, length)
+                _check_known_length(request, part.start + came, length)
             response['body'] = path
         if response['body'] is path:
             await in_thread(sink.keep)
@@ -60,7 +60,7 @@ async def download(request: Request, ask: Ask) -> Response[Any]:
     return response
 
 
-async def _pour(stream: Stream, sink: Sink) -> int:
+async def _pour(stream: Stream, sink: NewFile) -> int:
     """Write a stream, and give how many bytes it had."""
     batches = Batches(sink)
     try:
@@ -81,7 +81,7 @@ class Batches:
     for more than a copy costs. What is never used of the buffers is no memory.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: NewFile) -> None:
         self.came: int = 0
         self._sink = sink
         self._filled, self._other = (memoryview(mmap(-1, BATCH)) for _ in range(2))
@@ -110,24 +110,24 @@ class Batches:
 
     async def _write(self) -> None:
         await self._written()
-        self._writing = start(self._sink.write, self._filled[: self._size])
+        self._writing = start_thread(self._sink.write, self._filled[: self._size])
         self._filled, self._other, self._size = self._other, self._filled, 0
         self._last = self._loop.time()
 
     async def _written(self) -> None:
         if self._writing:
-            await over(self._writing)
+            await wait_for_thread(self._writing)
 
 
 # What goes on
 
 
-async def _resumed(request: Request, part: Part, ask: Ask) -> Response[Any]:
+async def _resumed(request: Request, part: ResumableFile, ask: Ask) -> Response[Any]:
     """Ask for what is missing, and once more for all where there is no such part."""
-    response = await ask(_asking(request, part))
+    response = await ask(_range_request(request, part))
     if not part.start or response['status'] not in (PARTIAL, NOT_SATISFIABLE):
         return response
-    if part.notes and part.notes.target == _target(response):
+    if part.notes and part.notes.target == _url_of_file(response):
         if response['status'] == PARTIAL:
             return response
         if _is_all(part, response['headers']):
@@ -138,14 +138,14 @@ async def _resumed(request: Request, part: Part, ask: Ask) -> Response[Any]:
     if isinstance(response['body'], Stream):
         await response['body'].close()
     part.start = 0
-    return await ask(_asking(request, part))
+    return await ask(_range_request(request, part))
 
 
 def _source(request: Request) -> str:
     return _hashed('{scheme}://{host}:{port}{url}'.format_map(request))
 
 
-def _target(response: Response[Any]) -> str:
+def _url_of_file(response: Response[Any]) -> str:
     """Name what redirects led to, whose tags say nothing of another; a query may be a signature."""
     return _hashed(response['url'].partition('?')[0])
 
@@ -155,7 +155,7 @@ def _hashed(url: str) -> str:
     return sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()
 
 
-def _asking(request: Request, part: Part) -> Request:
+def _range_request(request: Request, part: ResumableFile) -> Request:
     headers = Headers(request['headers'])
     headers.setdefault('Accept-Encoding', 'identity')  # ranges are of what is encoded
     if part.start and part.notes:
@@ -169,7 +169,7 @@ def _asking(request: Request, part: Part) -> Request:
     return asked
 
 
-def _is_all(part: Part, headers: Headers) -> bool:
+def _is_all(part: ResumableFile, headers: Headers) -> bool:
     """Tell whether nothing is missing, as an answer with 416 says."""
     found = parse_content_range(headers.get('Content-Range', ''))
     known = part.notes.length if part.notes else None
@@ -177,11 +177,11 @@ def _is_all(part: Part, headers: Headers) -> bool:
         found is not None
         and found.length == part.start
         and known in (None, part.start)
-        and _is_same(part, headers)
+        and _is_same_version(part, headers)
     )
 
 
-def _is_same(part: Part, headers: Headers) -> bool:
+def _is_same_version(part: ResumableFile, headers: Headers) -> bool:
     """Tell whether an answer does not say that it is of another version."""
     validator = part.notes.validator if part.notes else ''
     return validator == headers.get(
@@ -189,19 +189,23 @@ def _is_same(part: Part, headers: Headers) -> bool:
     )
 
 
-async def _fit(part: Part, request: Request, response: Response[Any]) -> int | None:
+async def _prepare_part(
+    part: ResumableFile, request: Request, response: Response[Any]
+) -> int | None:
     """Make the part ready for a body: empty, or to go on; give its length where one has to look."""
     if response['status'] == PARTIAL:
-        return _going_on(part, request, response)
+        return _check_continuation(part, request, response)
     length = response['headers'].get('Content-Length')
     coded = response['body'].decoded  # ranges are not of what is written, then
     validator = None if coded else validator_of(response['headers'])
     known = None if length is None else int(length)
-    await in_thread(part.begin, _target(response), validator, known)
+    await in_thread(part.begin, _url_of_file(response), validator, known)
     return None  # the transport has looked
 
 
-def _going_on(part: Part, request: Request, response: Response[Any]) -> int | None:
+def _check_continuation(
+    part: ResumableFile, request: Request, response: Response[Any]
+) -> int | None:
     """Check that what comes is what was missing; give the length of all where it is known."""
     headers = response['headers']
     given = headers.get('Content-Range', '')
@@ -210,7 +214,7 @@ def _going_on(part: Part, request: Request, response: Response[Any]) -> int | No
     known = (part.notes and part.notes.length) or length
     if not (part.start and found and found.first == part.start and length in (None, known)):
         what = f'Content-Range is {shown(given)}; asked for was what is behind {part.start} bytes'
-    elif not _is_same(part, headers) or response['body'].decoded:
+    elif not _is_same_version(part, headers) or response['body'].decoded:
         what = 'the rest that came is of another version'
     else:
         _check_last(request, found)
@@ -225,6 +229,6 @@ def _check_last(request: Request, found: ContentRange) -> None:
         raise BodyTooLarge(f'{described(request)}: the body passed max_body')
 
 
-def _check_length(request: Request, size: int, length: int | None) -> None:
+def _check_known_length(request: Request, size: int, length: int | None) -> None:
     if length is not None and size != length:
         raise ProtocolError(f'{described(request)}: {size} bytes of {length} came')

@@ -23,9 +23,9 @@ except ImportError:  # pragma: no cover - Windows
 
 __all__ = [
     'ContentRange',
+    'NewFile',
     'Notes',
-    'Part',
-    'Sink',
+    'ResumableFile',
     'is_validator',
     'parse_content_range',
     'validator_of',
@@ -82,7 +82,7 @@ WRITE = 256 * 1024  # bytes at a time: more may cost the kernel thrice as much, 
 FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
 
 
-class Sink:
+class NewFile:
     """A temporary file, gone unless it is kept. Its methods block.
 
     Args:
@@ -159,7 +159,7 @@ class Notes(NamedTuple):
     length: int | None
 
 
-class Part(Sink):
+class ResumableFile(NewFile):
     """A file that goes on where the last one of that name was left.
 
     It is called ``.name.part``, and ``.name.part.json`` has the notes on it. Dropped it stays, if

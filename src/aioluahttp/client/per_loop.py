@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ['pass_on', 'request', 'websocket']
 
 
-class Kept:
+class LoopClients:
     """The clients of a loop, and the generator with which the loop closes them."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Kept:
                 await self.relaying.close()
 
 
-_kept: dict[asyncio.AbstractEventLoop, Kept] = {}
+_kept: dict[asyncio.AbstractEventLoop, LoopClients] = {}
 _starting = threading.Lock()  # catch_warnings changes what all threads share
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ else:
             OSError: The file that ``into`` names cannot be written.
         """
         loop = asyncio.get_running_loop()
-        kept = _kept.get(loop) or _keep(loop)
+        kept = _kept.get(loop) or _clients_of(loop)
         if kept and not kept.leaving:
             return await kept.request(table, fields)
         async with Client(cookies=False) as client:  # the loop is shutting down
@@ -101,7 +101,7 @@ else:
 async def pass_on(request: Request, length: int | None) -> Response[Any]:
     """Send on a request that a server was sent, over connections that are for this alone."""
     loop = asyncio.get_running_loop()
-    kept = _kept.get(loop) or _keep(loop)
+    kept = _kept.get(loop) or _clients_of(loop)
     if kept is None:
         raise ConnectError('the event loop is shutting down')
     return await kept.relaying.pass_on(request, length)
@@ -130,12 +130,12 @@ async def websocket(
         yield socket
 
 
-def _keep(loop: asyncio.AbstractEventLoop) -> Kept | None:
+def _clients_of(loop: asyncio.AbstractEventLoop) -> LoopClients | None:
     """Make the client of a loop; None where the loop has begun to shut down."""
     for other in list(_kept):
         if other.is_closed():  # a client refers to its loop, so nothing else would free the two
             _kept.pop(other, None)
-    kept = Kept()
+    kept = LoopClients()
     try:
         # A loop that has closed its generators warns of one that is started after that. There
         # is no other way to ask it.

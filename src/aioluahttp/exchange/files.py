@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ..dates import format_date, parse_date
 from ..headers import Headers
 
-__all__ = ['RANGE', 'Selected', 'select', 'tag_of']
+__all__ = ['RANGE', 'SelectedFile', 'select_file', 'tag_of']
 
 MISSING = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG})
 # One range of bytes. Whatever else is asked for may be ignored (RFC 9110 14.2).
@@ -33,7 +33,7 @@ TYPES.add_type('application/x-compress', '.Z')
 TYPES.add_type('application/x-xz', '.xz')
 
 
-class Selected(NamedTuple):
+class SelectedFile(NamedTuple):
     """What answers a request: the bytes of a file from ``start`` on, ``size`` of them.
 
     ``file`` is open, and at ``start``; None where no byte of it is sent. ``path`` is the file's.
@@ -47,7 +47,7 @@ class Selected(NamedTuple):
     size: int = 0
 
 
-def select(path: Any, method: str, headers: Headers, status: int) -> Selected | None:
+def select_file(path: Any, method: str, headers: Headers, status: int) -> SelectedFile | None:
     """Find what of a file answers a request; None where there is no such file.
 
     Args:
@@ -68,7 +68,7 @@ def select(path: Any, method: str, headers: Headers, status: int) -> Selected | 
     if coding:
         fields |= {'Content-Encoding': coding, 'Vary': 'Accept-Encoding'}
     with ExitStack() as opened:
-        selected = _selected(opened.enter_context(open(found, 'rb')), status, asked)
+        selected = _select_range(opened.enter_context(open(found, 'rb')), status, asked)
         if method != 'HEAD' and selected.size:
             opened.pop_all()  # it is for the caller to close
         else:
@@ -90,48 +90,48 @@ def _nearest(name: str, asked: Headers) -> tuple[str, str]:
     return '', name
 
 
-def _selected(file: BinaryIO, status: int, asked: Headers) -> Selected:
+def _select_range(file: BinaryIO, status: int, asked: Headers) -> SelectedFile:
     """Heed what was asked for, in the order of RFC 9110 13.2.2."""
     now = os.fstat(file.fileno())
     size, modified = now.st_size, ceil(now.st_mtime)
     tag = _tag(now)
     fields = {'ETag': tag, 'Last-Modified': format_date(modified), 'Accept-Ranges': 'bytes'}
-    if (missed := _missed(asked, tag, modified)) is not None:
-        return Selected(missed, {} if missed == 412 else fields)
-    whole = Selected(status, fields, file, size=size)
+    if (missed := _failed_condition(asked, tag, modified)) is not None:
+        return SelectedFile(missed, {} if missed == 412 else fields)
+    whole = SelectedFile(status, fields, file, size=size)
     wanted = RANGE.fullmatch(asked.get('Range', ''))
-    if not wanted or not _is_same(asked.get('If-Range'), tag, modified):
+    if not wanted or not _if_range_holds(asked.get('If-Range'), tag, modified):
         return whole
     first, last, tail = wanted.groups()
     start = max(size - int(tail), 0) if tail else int(first)
     end = min(int(last), size - 1) if last else size - 1
     if start > end:
-        return Selected(416, {'Content-Range': f'bytes */{size}'})
+        return SelectedFile(416, {'Content-Range': f'bytes */{size}'})
     file.seek(start)
     fields['Content-Range'] = f'bytes {start}-{end}/{size}'
     return whole._replace(status=206, start=start, size=end - start + 1)
 
 
-def _missed(asked: Headers, tag: str, modified: int) -> int | None:
+def _failed_condition(asked: Headers, tag: str, modified: int) -> int | None:
     """Find the status for a condition that the file does not meet."""
     since = parse_date(asked.get('If-Unmodified-Since', ''))
     late = since is not None and modified > since
-    if not _names(asked, 'If-Match', tag, weak=False) if 'If-Match' in asked else late:
+    if not _entity_tags(asked, 'If-Match', tag, weak=False) if 'If-Match' in asked else late:
         return 412
     if 'If-None-Match' in asked:
-        return 304 if _names(asked, 'If-None-Match', tag, weak=True) else None
+        return 304 if _entity_tags(asked, 'If-None-Match', tag, weak=True) else None
     since = parse_date(asked.get('If-Modified-Since', ''))
     return 304 if since is not None and modified <= since else None
 
 
-def _names(asked: Headers, field: str, tag: str, *, weak: bool) -> bool:
+def _entity_tags(asked: Headers, field: str, tag: str, *, weak: bool) -> bool:
     value = ','.join(asked.getall(field))
     return value.strip() == '*' or any(
         one == tag and (weak or not mark) for mark, one in ETAG.findall(value)
     )
 
 
-def _is_same(validator: str | None, tag: str, modified: int) -> bool:
+def _if_range_holds(validator: str | None, tag: str, modified: int) -> bool:
     """Tell whether a client has parts of this very file (RFC 9110 13.1.5)."""
     return validator is None or validator == tag or parse_date(validator) == modified
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..errors import TableError
 from ..headers import Headers
 
-__all__ = ['NOBODY', 'Asked', 'Proxies', 'asked_by', 'check_trusted_proxies']
+__all__ = ['NO_PROXIES', 'ClientInfo', 'Proxies', 'check_trusted_proxies', 'client_info']
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -41,7 +41,7 @@ class Proxies:
         return any(address in network for network in self.networks)
 
 
-NOBODY = Proxies()
+NO_PROXIES = Proxies()
 
 
 def check_trusted_proxies(given: Any) -> Proxies:
@@ -66,7 +66,7 @@ def check_trusted_proxies(given: Any) -> Proxies:
     return Proxies(networks, unix='unix' in names)
 
 
-class Asked(NamedTuple):
+class ClientInfo(NamedTuple):
     """What is known of a client: its address, and what it asked for; None where it is not."""
 
     ip: str | None
@@ -74,7 +74,7 @@ class Asked(NamedTuple):
     host: str | None = None
 
 
-def asked_by(peer: str | None, headers: Headers, proxies: Proxies) -> Asked:
+def client_info(peer: str | None, headers: Headers, proxies: Proxies) -> ClientInfo:
     """Find out who sent a request, from the peer backwards, as far as proxies are trusted.
 
     Args:
@@ -88,7 +88,7 @@ def asked_by(peer: str | None, headers: Headers, proxies: Proxies) -> Asked:
             same reason of what else they say only that is believed which both do.
     """
     if not proxies.trust(peer):
-        return Asked(peer)
+        return ClientInfo(peer)
     hops = _forwarded(headers)
     by_custom = _walk(peer, _by_custom(headers), proxies)
     if not hops:
@@ -99,22 +99,22 @@ def asked_by(peer: str | None, headers: Headers, proxies: Proxies) -> Asked:
     if asked.ip != by_custom.ip:
         raise ValueError('Forwarded and X-Forwarded-For do not agree')
     agreed = (one if one == other else None for one, other in zip(asked, by_custom, strict=True))
-    return Asked(*agreed)
+    return ClientInfo(*agreed)
 
 
-def _walk(peer: str | None, hops: list[Asked], proxies: Proxies) -> Asked:
+def _walk(peer: str | None, hops: list[ClientInfo], proxies: Proxies) -> ClientInfo:
     """Give the last hop that a trusted one names; what it asked for is what that one says."""
-    asked = Asked(peer)
+    asked = ClientInfo(peer)
     for hop in reversed(hops):
         address = _address(hop.ip) if hop.ip and '%' not in hop.ip else None  # a zone is local
-        asked = Asked(str(address) if address else asked.ip, hop.scheme, hop.host)
+        asked = ClientInfo(str(address) if address else asked.ip, hop.scheme, hop.host)
         # Behind one that is unknown, or hidden (RFC 7239 6.2 and 6.3), anything may be written.
         if not address or not proxies.trust(asked.ip):
             break
     return asked
 
 
-def _forwarded(headers: Headers) -> list[Asked]:
+def _forwarded(headers: Headers) -> list[ClientInfo]:
     """Read Forwarded, the hop next to this server last."""
     text = ','.join(headers.getall('Forwarded', ()))
     if not CLOSED.fullmatch(text):
@@ -122,7 +122,7 @@ def _forwarded(headers: Headers) -> list[Asked]:
     hops = []
     for element in ELEMENT.findall(text):
         if said := _said(element):
-            hops.append(Asked(said.get('for'), _scheme(said.get('proto')), said.get('host')))
+            hops.append(ClientInfo(said.get('for'), _scheme(said.get('proto')), said.get('host')))
     return hops
 
 
@@ -138,13 +138,13 @@ def _said(element: str) -> dict[str, str]:
     return said
 
 
-def _by_custom(headers: Headers) -> list[Asked]:
+def _by_custom(headers: Headers) -> list[ClientInfo]:
     """Read the X-Forwarded headers, the hop next to this server last."""
     addresses: list[Any] = _listed(headers, 'X-Forwarded-For') or [None]
     schemes = _per_hop(_listed(headers, 'X-Forwarded-Proto'), len(addresses))
     hosts = _per_hop(_listed(headers, 'X-Forwarded-Host'), len(addresses))
     return [
-        Asked(address, _scheme(scheme), host)
+        ClientInfo(address, _scheme(scheme), host)
         for address, scheme, host in zip(addresses, schemes, hosts, strict=True)
     ]
 

@@ -11,9 +11,9 @@ from ..errors import Refused, TableError
 from ..headers import Headers
 from ..tables.checks import PORTS, check_host, check_port
 from ..tables.models import Request
-from .forwarded import NOBODY, Asked, Proxies, asked_by
+from .forwarded import NO_PROXIES, ClientInfo, Proxies, client_info
 
-__all__ = ['Head', 'asked', 'has_body', 'to_head']
+__all__ = ['Head', 'client_of', 'has_body', 'to_head']
 
 
 class Head(Protocol):
@@ -29,7 +29,7 @@ def to_head(
     target: str,
     version: str,
     headers: Headers,
-    asked: Asked,
+    asked: ClientInfo,
     scheme: str,
     read: Head,
 ) -> Request:
@@ -65,16 +65,16 @@ def to_head(
     return request
 
 
-def asked(peer: str | None, headers: Headers, proxies: Proxies) -> Asked:
+def client_of(peer: str | None, headers: Headers, proxies: Proxies) -> ClientInfo:
     """Find out who sent the request.
 
     Raises:
         Refused: A trusted proxy says what cannot be.
     """
-    if proxies is NOBODY:
-        return Asked(peer)
+    if proxies is NO_PROXIES:
+        return ClientInfo(peer)
     try:
-        return asked_by(peer, headers, proxies)
+        return client_info(peer, headers, proxies)
     except ValueError as error:
         raise Refused(400) from error
 

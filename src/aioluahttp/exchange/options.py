@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 from ..errors import TableError
 from ..tables.checks import check_handler, check_into, check_limit, check_max_body, check_seconds
 from ..tables.models import Request, Response
-from .forwarded import NOBODY, Proxies, check_trusted_proxies
+from .forwarded import NO_PROXIES, Proxies, check_trusted_proxies
 
 __all__ = [
     'EXCHANGE_OPTIONS',
@@ -20,7 +20,7 @@ __all__ = [
     'OnError',
     'Settings',
     'check_bool',
-    'checked',
+    'check_exchange_options',
     'to_settings',
 ]
 
@@ -42,7 +42,7 @@ class Settings:
     handler_timeout: float | None = None
     keepalive_timeout: float = 75.0  # above the minute of common proxies: they close first
     cancel_on_disconnect: bool = False
-    trusted_proxies: Proxies = NOBODY
+    trusted_proxies: Proxies = NO_PROXIES
     on_error: OnError | None = None
     access_log: AccessLog | None = None
     server_header: str | None = None
@@ -99,7 +99,7 @@ EXCHANGE_OPTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def checked(
+def check_exchange_options(
     callback: Any, options: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]]
 ) -> dict[str, Any]:
     """Check options, and those that a callback carries as its attributes.

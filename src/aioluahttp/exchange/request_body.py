@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar
 
-from ..bodies.codings import Decoder, decoded, decoder_for
+from ..bodies.codings import Decoder, decode_body, decoder_for
 from ..bodies.stream import Stream
 from ..errors import BodyTooLarge, Error, ProtocolError, Refused, TimedOut
 from ..headers import Headers
 from ..tables.conversion import body_into
 from ..tables.models import Request
 
-__all__ = ['Flow', 'open_flow', 'refusal_of', 'take_whole', 'undoing']
+__all__ = ['RequestChunks', 'decoder_of', 'open_request_stream', 'take_whole', 'to_refusal']
 
 
 async def take_whole(
@@ -32,13 +32,13 @@ async def take_whole(
         # Compressed it may be longer than decoded, which is what the limit counts.
         if 'Content-Encoding' not in headers:
             _check_length(headers, limit)
-        data = await decoded(parts, headers, limit)
+        data = await decode_body(parts, headers, limit)
         request['body'] = body_into(into, data, headers)
     except (BodyTooLarge, ProtocolError, ValueError, OSError) as error:
-        raise refusal_of(error) from error
+        raise to_refusal(error) from error
 
 
-def undoing(into: str, headers: Headers, limit: int | None) -> Decoder:
+def decoder_of(into: str, headers: Headers, limit: int | None) -> Decoder:
     """Make what undoes the codings of a body that flows; ``headers`` then describe what comes.
 
     Raises:
@@ -52,7 +52,7 @@ def undoing(into: str, headers: Headers, limit: int | None) -> Decoder:
     return decoder
 
 
-def open_flow(flow: Flow, request: Request) -> None:
+def open_request_stream(flow: RequestChunks, request: Request) -> None:
     """Put the body of a request into its table as a stream, of which nothing is read yet."""
     request['body'] = Stream(flow, request['headers'].get('Content-Type'))
 
@@ -63,14 +63,14 @@ def _check_length(headers: Headers, limit: int | None) -> None:
         raise Refused(413)
 
 
-def refusal_of(error: Exception) -> Refused:
+def to_refusal(error: Exception) -> Refused:
     """Make the refusal of a body of what reading it raised."""
     if isinstance(error, BodyTooLarge):
         return Refused(413)
     return Refused(408 if isinstance(error, TimeoutError) else 400)
 
 
-class Flow:
+class RequestChunks:
     """The chunks of a body, decoded. Its errors say whose fault they are by their cause."""
 
     FAULTS: ClassVar[tuple[type[Exception], ...]] = (BodyTooLarge, ProtocolError, OSError)
@@ -87,7 +87,7 @@ class Flow:
         try:
             return await self._next()
         except self.FAULTS as error:
-            raise _told(error) from refusal_of(error)
+            raise _as_refusal(error) from to_refusal(error)
 
     async def _next(self) -> bytes:
         while (piece := next(self._decoded, None)) is None:
@@ -100,7 +100,7 @@ class Flow:
         return piece
 
 
-def _told(error: Exception) -> Error:
+def _as_refusal(error: Exception) -> Error:
     if isinstance(error, BodyTooLarge):
         return BodyTooLarge(str(error))
     if isinstance(error, TimeoutError):

@@ -17,22 +17,22 @@ from ..headers import Headers
 from ..semantics import PHRASES
 from ..tables.checks import STREAMS, check_into, check_max_body
 from ..tables.conversion import to_response
-from ..tables.handlers import taken
+from ..tables.handlers import take_response
 from ..tables.models import Handler, Request, Response
 from ..websockets.handshake import to_pairs
-from ..websockets.socket import End, Socket, dismiss, talk
+from ..websockets.socket import Peer, Socket, close_callback, run_socket_callback
 from .forwarded import Proxies
 from .head import has_body
 from .options import Settings
-from .request_body import Flow, open_flow, take_whole, undoing
-from .response import Writes, answer, until_left
+from .request_body import RequestChunks, decoder_of, open_request_stream, take_whole
+from .response import ResponseWriter, cancel_when_left, write_response
 
-__all__ = ['Adapter', 'Handling', 'Line', 'refusal']
+__all__ = ['Exchange', 'ExchangeResponder', 'Responder', 'status_page']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
 
-class Handling:
+class Responder:
     """Calls a handler, once the body of its request is there.
 
     ``source`` is what a request is read from; only ``take_body`` looks into it.
@@ -105,7 +105,7 @@ class Handling:
         """
         for one in (error, error.__cause__):
             if isinstance(one, Refused):
-                return refusal(one.status)
+                return status_page(one.status)
         await self.mistaken(error, method, target, request)
         return to_response({'status': 500, 'body': PHRASES[500]})
 
@@ -132,7 +132,7 @@ class Handling:
                 logger.exception('access_log failed')
 
 
-def refusal(status: int) -> Response[Any]:
+def status_page(status: int) -> Response[Any]:
     """Answer for the handler, which does not see the request."""
     overloaded = status == 503
     # Who is refused for what it sent may have meant another end of it.
@@ -140,7 +140,7 @@ def refusal(status: int) -> Response[Any]:
     return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
 
 
-class Line(Writes, Protocol):
+class Exchange(ResponseWriter, Protocol):
     """A request that an engine has taken up, and the way of its answer.
 
     Attributes:
@@ -166,7 +166,7 @@ class Line(Writes, Protocol):
 
     async def open(
         self, options: dict[str, Any], request: Request, headers: Headers
-    ) -> tuple[End, str | None]:
+    ) -> tuple[Peer, str | None]:
         """Open a WebSocket, and give its end here, and the subprotocol."""
         ...
 
@@ -174,16 +174,16 @@ class Line(Writes, Protocol):
         """Break the answer off, so that its client can tell."""
 
 
-class Adapter(Handling):
+class ExchangeResponder(Responder):
     """Answers requests of an engine with those of a handler."""
 
-    async def __call__(self, line: Line) -> None:
+    async def __call__(self, line: Exchange) -> None:
         """Answer the request that an engine has taken up."""
         try:
             request = await line.head(self.settings.trusted_proxies)
         except Refused as refused:
             logger.info('bad request: %s', refused.status)
-            await answer(line, line.method, Headers(), refusal(refused.status))
+            await write_response(line, line.method, Headers(), status_page(refused.status))
             return
         # For the logs: the handler may change its table.
         target, asked = request['url'], request['headers']
@@ -201,39 +201,43 @@ class Adapter(Handling):
             await self.log(said, request, response)
 
     async def _answered(
-        self, line: Line, request: Request, target: str, asked: Headers
+        self, line: Exchange, request: Request, target: str, asked: Headers
     ) -> tuple[Response[Any], int]:
         """Answer, and give the table of the answer and its status."""
-        watches = until_left if self.settings.cancel_on_disconnect else nullcontext
+        watches = cancel_when_left if self.settings.cancel_on_disconnect else nullcontext
         try:
             async with watches(line):
                 table = await self.returned(line, request)
-            response = await taken(table)
+            response = await take_response(table)
             if 'websocket' in response:
                 try:
                     return response, await self._socket(line, request, response)
                 finally:
-                    await dismiss(response['websocket']['callback'])
-            return response, await answer(line, line.method, asked, response)
+                    await close_callback(response['websocket']['callback'])
+            return response, await write_response(line, line.method, asked, response)
         except Exception as error:
             if line.begun or (line.gone and isinstance(error, ConnectionError)):
                 raise
             response = await self.failed(error, line.method, target, request)
-            return response, await answer(line, line.method, asked, response)
+            return response, await write_response(line, line.method, asked, response)
 
-    def announces(self, source: Line, request: Request) -> bool:
+    def announces(self, source: Exchange, request: Request) -> bool:
         """Tell whether there is to be a body."""
         return source.announced or super().announces(source, request)
 
-    async def take_body(self, source: Line, request: Request, into: str, limit: int | None) -> None:
+    async def take_body(
+        self, source: Exchange, request: Request, into: str, limit: int | None
+    ) -> None:
         """Read the body of a request into its table, or open the stream that it is to be."""
         parts = source.parts(self.settings.body_timeout)
         if into in STREAMS:
-            open_flow(Flow(parts, undoing(into, request['headers'], limit)), request)
+            open_request_stream(
+                RequestChunks(parts, decoder_of(into, request['headers'], limit)), request
+            )
         else:
             await take_whole(parts, request, into, limit)
 
-    async def _socket(self, line: Line, request: Request, response: Response[Any]) -> int:
+    async def _socket(self, line: Exchange, request: Request, response: Response[Any]) -> int:
         """Refuse, or agree and give the WebSocket to its callback (RFC 6455 4.2)."""
         options = response['websocket']
         refused = line.refuses(options, request)
@@ -246,5 +250,7 @@ class Adapter(Handling):
             await line.whole(status, None, headers, body)
             return status
         end, protocol = await line.open(options, request, response['headers'])
-        await talk(options['callback'], end, Socket(end, protocol, request, response))
+        await run_socket_callback(
+            options['callback'], end, Socket(end, protocol, request, response)
+        )
         return 101

@@ -14,18 +14,27 @@ from ..bodies.chunks import Chunks
 from ..errors import TableError
 from ..headers import ONE_HOP, Headers, given_length
 from ..semantics import NO_BODY, PHRASES, is_silent
-from ..tables.checks import flows
+from ..tables.checks import is_streamed
 from ..tables.conversion import wire_body
-from ..tables.handlers import chunks_of
+from ..tables.handlers import encoded_chunks
 from ..tables.models import Response
-from .files import Selected, select
+from .files import SelectedFile, select_file
 
-__all__ = ['Pieces', 'Ready', 'Writes', 'answer', 'length_of', 'ready', 'reset', 'until_left']
+__all__ = [
+    'FilePieces',
+    'ReadyResponse',
+    'ResponseWriter',
+    'cancel_when_left',
+    'content_length_of',
+    'reset_connection',
+    'to_ready',
+    'write_response',
+]
 
 PIECE = 256 * 1024  # bytes of a file that are read at a time: each costs a turn of a thread
 
 
-class Writes(Protocol):
+class ResponseWriter(Protocol):
     """What an answer is written to.
 
     What it raises is a ConnectionError where the client has left.
@@ -58,7 +67,7 @@ class Writes(Protocol):
         ...
 
 
-class Ready(NamedTuple):
+class ReadyResponse(NamedTuple):
     """An answer that is ready to be given to an engine.
 
     Its body is whole, or comes in parts; whoever reads these has to close them. ``length`` is in
@@ -70,7 +79,7 @@ class Ready(NamedTuple):
     reason: str | None
     headers: Headers
     length: int | None
-    body: bytes | Chunks | Pieces
+    body: bytes | Chunks | FilePieces
     path: str | None = None
 
     def head(self) -> tuple[int, str | None, Headers]:
@@ -88,7 +97,7 @@ class Ready(NamedTuple):
         return self.status, self.reason, kept
 
 
-async def ready(method: str, asked: Headers, response: Response[Any]) -> Ready:
+async def to_ready(method: str, asked: Headers, response: Response[Any]) -> ReadyResponse:
     """Make ready the answer that a table is.
 
     Args:
@@ -99,38 +108,42 @@ async def ready(method: str, asked: Headers, response: Response[Any]) -> Ready:
     headers, body = response['headers'].copy(), response['body']
     status, reason = response['status'], response.get('reason')
     if isinstance(body, str | bytes):
-        return _whole(method, status, reason, headers, wire_body(headers, body))
+        return _ready_whole(method, status, reason, headers, wire_body(headers, body))
     if isinstance(body, PathLike):
-        return await _path(method, asked, status, reason, headers, body)
-    if not flows(body):
+        return await _ready_file(method, asked, status, reason, headers, body)
+    if not is_streamed(body):
         wire_body(headers, body)  # raises what is to be said of it
-    chunks = chunks_of(headers, body)
+    chunks = encoded_chunks(headers, body)
     if is_silent(method, status):
         await chunks.aclose()
-        return _whole(method, status, reason, headers, b'')
+        return _ready_whole(method, status, reason, headers, b'')
     try:
         chunks.length = given_length(headers)
     except TableError:
         await chunks.aclose()
         raise
-    return Ready(status, reason, headers, chunks.length, chunks)
+    return ReadyResponse(status, reason, headers, chunks.length, chunks)
 
 
-def _whole(method: str, status: int, reason: str | None, headers: Headers, data: bytes) -> Ready:
-    length = length_of(method, status, headers, data)
-    return Ready(status, reason, headers, length, b'' if is_silent(method, status) else data)
+def _ready_whole(
+    method: str, status: int, reason: str | None, headers: Headers, data: bytes
+) -> ReadyResponse:
+    length = content_length_of(method, status, headers, data)
+    return ReadyResponse(
+        status, reason, headers, length, b'' if is_silent(method, status) else data
+    )
 
 
-async def _path(
+async def _ready_file(
     method: str, asked: Headers, status: int, reason: str | None, headers: Headers, path: Any
-) -> Ready:
+) -> ReadyResponse:
     """Make ready a file, or a part of it, or none as the request asks; 404 if there is no file."""
     if status in NO_BODY:
-        return _whole(method, status, reason, headers, b'')
-    found = await _selected(path, method, asked, status)
+        return _ready_whole(method, status, reason, headers, b'')
+    found = await _select_in_thread(path, method, asked, status)
     if found is None:
         missing = Headers({'Content-Type': 'text/plain; charset=utf-8'})
-        return _whole(method, 404, None, missing, PHRASES[404].encode())
+        return _ready_whole(method, 404, None, missing, PHRASES[404].encode())
     fields = Headers(found.fields)
     kept = Headers(
         [
@@ -143,23 +156,25 @@ async def _path(
         kept.setdefault(name, value)
     start = found.status, reason if found.status == status else None, kept
     if found.file is None:
-        return Ready(*start, None if found.status == 304 else found.size, b'')
+        return ReadyResponse(*start, None if found.status == 304 else found.size, b'')
     whole = found.path if found.status == status else None
-    return Ready(*start, found.size, Pieces(found.file, found), whole)
+    return ReadyResponse(*start, found.size, FilePieces(found.file, found), whole)
 
 
-async def answer(line: Writes, method: str, asked: Headers, response: Response[Any]) -> int:
-    """Write the answer that a table is, and give its status; the arguments are those of ``ready``.
+async def write_response(
+    line: ResponseWriter, method: str, asked: Headers, response: Response[Any]
+) -> int:
+    """Write the response that a table is; give its status. The arguments are those of ``to_ready``.
 
     A client that leaves is noticed where that may take long.
     """
     if isinstance(response['body'], str | bytes):
-        return await _write(line, await ready(method, asked, response))
-    async with until_left(line):
-        return await _write(line, await ready(method, asked, response))
+        return await _write_parts(line, await to_ready(method, asked, response))
+    async with cancel_when_left(line):
+        return await _write_parts(line, await to_ready(method, asked, response))
 
 
-async def _write(line: Writes, out: Ready) -> int:
+async def _write_parts(line: ResponseWriter, out: ReadyResponse) -> int:
     """Write an answer. The head goes with the first part, so a mistake before it is a 500."""
     if isinstance(out.body, bytes):
         await line.whole(*out.head(), out.body)
@@ -179,10 +194,10 @@ async def _write(line: Writes, out: Ready) -> int:
     return out.status
 
 
-class Pieces:
+class FilePieces:
     """The pieces of an open file, read in a thread."""
 
-    def __init__(self, file: BinaryIO, selected: Selected) -> None:
+    def __init__(self, file: BinaryIO, selected: SelectedFile) -> None:
         self._file = file
         self._path = selected.path
         self._left = selected.size
@@ -204,9 +219,11 @@ class Pieces:
         self._file.close()
 
 
-async def _selected(path: Any, method: str, asked: Headers, status: int) -> Selected | None:
+async def _select_in_thread(
+    path: Any, method: str, asked: Headers, status: int
+) -> SelectedFile | None:
     """Select in a thread, which opens a file; cancelled, it is closed."""
-    selecting = asyncio.ensure_future(asyncio.to_thread(select, path, method, asked, status))
+    selecting = asyncio.ensure_future(asyncio.to_thread(select_file, path, method, asked, status))
     try:
         return await asyncio.shield(selecting)
     except asyncio.CancelledError:
@@ -217,7 +234,7 @@ async def _selected(path: Any, method: str, asked: Headers, status: int) -> Sele
 
 
 @asynccontextmanager
-async def until_left(line: Writes) -> AsyncIterator[None]:
+async def cancel_when_left(line: ResponseWriter) -> AsyncIterator[None]:
     """Cancel what is within once the client leaves; that is then a ConnectionError."""
     task = asyncio.current_task()
     assert task is not None
@@ -241,7 +258,7 @@ async def until_left(line: Writes) -> AsyncIterator[None]:
         await asyncio.gather(watcher, return_exceptions=True)
 
 
-def length_of(method: str, status: int, headers: Headers, body: bytes) -> int | None:
+def content_length_of(method: str, status: int, headers: Headers, body: bytes) -> int | None:
     """Give the Content-Length of a response; None where it has none (RFC 9110 8.6)."""
     if status in (204, 205):
         return 0 if status == 205 else None
@@ -253,7 +270,7 @@ def length_of(method: str, status: int, headers: Headers, body: bytes) -> int | 
 AT_ONCE = struct.pack('ii', 1, 0)  # linger: no bytes are sent any more, but a reset
 
 
-def reset(transport: Any) -> None:
+def reset_connection(transport: Any) -> None:
     """End a connection so that its peer takes nothing for the end of a body."""
     if transport is not None:
         on_socket = transport.get_extra_info('socket')

@@ -8,13 +8,13 @@ from functools import wraps
 from math import inf
 from typing import Any
 
-from ..bodies.encoders import ENCODERS, Coded, choose, coded
+from ..bodies.encoders import ENCODERS, CompressedChunks, choose_coding, compress_body
 from ..errors import TableError
 from ..headers import Headers, given_length
 from ..semantics import NO_BODY
-from ..tables.checks import check_body, check_count, check_names, flows
+from ..tables.checks import check_body, check_count, check_names, is_streamed
 from ..tables.conversion import to_request, wire_body
-from ..tables.handlers import answer_of
+from ..tables.handlers import response_of_handler
 from ..tables.models import Handler, Request, Response
 
 __all__ = ['compress']
@@ -66,13 +66,13 @@ def compress(
     async def compressed(request: Request) -> Response[Any]:
         given = request if isinstance(request, Request) else to_request(request)
         silent = given['method'] == 'HEAD'
-        coding = choose(','.join(given['headers'].getall('Accept-Encoding', ())), listed)
-        response = await answer_of(handler, given)
+        coding = choose_coding(','.join(given['headers'].getall('Accept-Encoding', ())), listed)
+        response = await response_of_handler(handler, given)
         if response['status'] == NOT_MODIFIED:
             return _unmodified(response, coding)
         headers = response['headers'].copy()
         content = _content(response['body'], headers)
-        size = _size(content, headers, silent=silent)
+        size = _known_size(content, headers, silent=silent)
         if not is_compressible(response['status'], headers, size, least):
             return response
         if coding is None:
@@ -105,10 +105,10 @@ def _content(body: Any, headers: Headers) -> Any:
     """Give a body as bytes or as an iterator; None if it is neither."""
     if isinstance(body, str | bytes):
         return wire_body(headers, body)
-    return body if flows(body) else None
+    return body if is_streamed(body) else None
 
 
-def _size(content: Any, headers: Headers, *, silent: bool) -> float:
+def _known_size(content: Any, headers: Headers, *, silent: bool) -> float:
     """Tell how many bytes there will be, as far as is known: no end is in sight of an iterator."""
     if content is None:
         return 0
@@ -166,5 +166,7 @@ def vary(headers: Headers) -> None:
 async def _compressed(content: Any, headers: Headers, coding: str, *, silent: bool) -> Any:
     """Give the body in its coding; none for HEAD, so that its length is not told."""
     if not isinstance(content, bytes):
-        return Coded(content, lambda chunk: wire_body(headers, check_body(chunk)), coding)
-    return b'' if silent else await coded(content, coding)
+        return CompressedChunks(
+            content, lambda chunk: wire_body(headers, check_body(chunk)), coding
+        )
+    return b'' if silent else await compress_body(content, coding)

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import TableError
 from ..tables.checks import check_limit
 from ..tables.conversion import to_request
-from ..tables.handlers import answer_of
+from ..tables.handlers import response_of_handler
 from ..tables.models import Handler, Response, Wrapped
 from .taps import tap
 
@@ -53,7 +53,7 @@ def limit(
             gate = gates[key] = Gate(rate, concurrency)
         await gate.enter()
         try:
-            response = await answer_of(handler, request)
+            response = await response_of_handler(handler, request)
         except BaseException:
             gate.leave()
             raise

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from ..bodies.chunks import call
 from ..errors import TableError, shown
-from ..tables.checks import STREAMS, flows, quoted
+from ..tables.checks import STREAMS, is_streamed, quote_url
 from ..tables.conversion import BODIES, LOGINS, to_request, to_response
-from ..tables.handlers import discard
+from ..tables.handlers import close_body
 from ..tables.models import Handler, Request, Response, Wrapped
 
 __all__ = ['lint']
@@ -20,8 +20,8 @@ SUGAR = frozenset(BODIES + LOGINS) - {'body'}
 RAW = ('url', 'path', 'query')  # a server gives the bytes that came, be they quoted or not
 
 
-def is_answer(body: Any) -> bool:
-    return isinstance(body, str | bytes | PathLike) or flows(body)
+def is_response_table(body: Any) -> bool:
+    return isinstance(body, str | bytes | PathLike) or is_streamed(body)
 
 
 # What the body of a response is to be, by the ``into`` of its request, and in words.
@@ -35,7 +35,7 @@ KINDS: dict[Any, Kind] = {
     'text': (lambda body: isinstance(body, str), 'a str'),
     'bytes': (lambda body: isinstance(body, bytes), 'bytes'),
     **dict.fromkeys(STREAMS, STREAM),
-    None: (is_answer, 'a str, bytes, an iterator or a path'),
+    None: (is_response_table, 'a str, bytes, an iterator or a path'),
 }
 
 
@@ -69,7 +69,7 @@ def lint(handler: Handler) -> Wrapped:
         try:
             return checked_response(answer, into)
         except TableError as error:
-            await discard(answer)
+            await close_body(answer)
             raise TableError(f'{name} returns no response: {error}') from error
 
     return linted
@@ -119,5 +119,5 @@ def _check_normal(given: Mapping[str, Any], normal: Mapping[str, Any]) -> None:
 
 def _is_normal(key: str, given: Any, normal: Any) -> bool:
     if key in RAW and type(given) is str:
-        given = quoted(key, given)
+        given = quote_url(key, given)
     return type(given) is type(normal) and given == normal

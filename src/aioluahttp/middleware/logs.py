@@ -8,9 +8,9 @@ from functools import wraps
 from typing import Any
 
 from ..errors import TableError
-from ..tables.checks import flows
+from ..tables.checks import is_streamed
 from ..tables.conversion import to_request
-from ..tables.handlers import answer_of
+from ..tables.handlers import response_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped
 from .taps import tap
 
@@ -42,7 +42,7 @@ def log(
         request = to_request(table)
         entry = Entry(target, level, request)
         try:
-            response = await answer_of(handler, request)
+            response = await response_of_handler(handler, request)
         except BaseException as error:
             entry.write(error)
             raise
@@ -64,7 +64,7 @@ class Entry:
 
     def answered(self, response: Response[Any]) -> None:
         self._fields['status'] = response['status']
-        self._fields['bytes'] = 0 if flows(response['body']) else size_of(response)
+        self._fields['bytes'] = 0 if is_streamed(response['body']) else size_of(response)
 
     def count(self, chunk: Any) -> None:
         data = chunk.encode(errors='surrogateescape') if isinstance(chunk, str) else chunk

@@ -20,9 +20,9 @@ from ..bodies.stream import Stream
 from ..bodies.text import from_bytes, to_bytes
 from ..errors import StatusError, TableError, shown
 from ..headers import hide, hide_query
-from ..tables.checks import STREAMS, check_names, flows, is_accepted
+from ..tables.checks import STREAMS, check_names, is_accepted, is_streamed
 from ..tables.conversion import to_request, to_response
-from ..tables.handlers import answer_of
+from ..tables.handlers import response_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped
 from .taps import tap
 
@@ -72,7 +72,7 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
             await asyncio.to_thread(write, line + '\n')
 
         try:
-            response = await answer_of(handler, request)
+            response = await response_of_handler(handler, request)
         except StatusError as error:
             await note(error.response)
             raise
@@ -84,7 +84,7 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
         def ended(error: BaseException | None) -> Any:
             if error is not None:
                 return None
-            if flows(whole['body']):
+            if is_streamed(whole['body']):
                 whole['body'] = joined(chunks, whole['headers'].get('Content-Type'))
             return note(whole)
 
@@ -155,7 +155,7 @@ def replay(path: str | PathLike[str], *, match: Collection[str] = MATCH) -> Wrap
             tape = tape or read  # another request may have been first
         response = tape.take(request)
         if not is_accepted(response['status'], request.get('check', False)):
-            error = StatusError(f'{described(hidden(request))}: {response["status"]}')
+            error = StatusError(f'{line_of(hidden(request))}: {response["status"]}')
             error.response = response
             raise error
         if request.get('into') in STREAMS:
@@ -170,7 +170,7 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
         yield data
 
 
-def described(request: Mapping[str, Any]) -> str:
+def line_of(request: Mapping[str, Any]) -> str:
     return '{method} {scheme}://{host}:{port}{url}'.format_map(request)
 
 
@@ -183,7 +183,7 @@ class Tape:
         self._requests: dict[str, Any] = {}  # one of each description
 
     def add(self, request: Mapping[str, Any], response: Mapping[str, Any]) -> None:
-        self._requests.setdefault(described(request), request)
+        self._requests.setdefault(line_of(request), request)
         self._responses.setdefault(self._key(request), deque()).append(response)
 
     def take(self, request: Request) -> Response[Any]:
@@ -196,13 +196,13 @@ class Tape:
             if responses := self._responses.get(self._key(asked)):
                 plain = responses.popleft() if len(responses) > 1 else responses[0]
                 return Response.from_plain(plain)
-        raise TableError(f'nothing is recorded for {described(asked)}; {self._nearest(asked)}')
+        raise TableError(f'nothing is recorded for {line_of(asked)}; {self._nearest(asked)}')
 
     def _key(self, request: Mapping[str, Any]) -> str:
         return json.dumps([request.get(key) for key in self._match], sort_keys=True)
 
     def _nearest(self, asked: Mapping[str, Any]) -> str:
-        near = get_close_matches(described(asked), self._requests, 1, 0)
+        near = get_close_matches(line_of(asked), self._requests, 1, 0)
         if not near:
             return 'the recording is empty'
         other = self._requests[near[0]]

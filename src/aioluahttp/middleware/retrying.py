@@ -16,7 +16,7 @@ from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError
 from ..semantics import IDEMPOTENT
 from ..tables.checks import TIMEOUT, check_limit, check_names, check_seconds, is_file, is_one_shot
 from ..tables.conversion import to_request
-from ..tables.handlers import answer_of, discard
+from ..tables.handlers import close_body, response_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped
 
 __all__ = ['retry']
@@ -76,19 +76,19 @@ def retry(
         method, ends = request['method'], time.monotonic() + total_of(request)
         outcome = await outcome_of(handler, request)
         if wait_after(rules, method, outcome, 0.0) == math.inf or not stamina.is_active():
-            return given(outcome)  # stamina costs more than a short request
-        with suppress(Again):  # in its testing mode stamina lets fewer attempts be made
+            return attempt_outcome(outcome)  # stamina costs more than a short request
+        with suppress(RetryNeeded):  # in its testing mode stamina lets fewer attempts be made
             async for attempt in stamina.retry_context(_seconds, attempts=attempts, timeout=None):
                 with attempt:
                     if attempt.num > 1:
-                        again = within(to_request(table), ends - time.monotonic())
+                        again = with_time_left(to_request(table), ends - time.monotonic())
                         outcome = await outcome_of(handler, again)
                     backoff = attempt.next_wait and attempt.next_wait + random.uniform(0, JITTER)
                     seconds = wait_after(rules, method, outcome, backoff)
                     if attempt.num < most and seconds < ends - time.monotonic():
-                        await discard(outcome)
-                        raise Again(outcome, seconds)
-        return given(outcome)
+                        await close_body(outcome)
+                        raise RetryNeeded(outcome, seconds)
+        return attempt_outcome(outcome)
 
     return retried
 
@@ -108,7 +108,7 @@ def check_statuses(statuses: Any) -> frozenset[int]:
     return frozenset(statuses)
 
 
-class Again(Exception):
+class RetryNeeded(Exception):
     """Tells stamina to let another attempt be made. Its text is logged, so it has no secrets."""
 
     def __init__(self, outcome: Outcome, seconds: float) -> None:
@@ -118,17 +118,17 @@ class Again(Exception):
 
 
 def _seconds(error: Exception) -> float | bool:
-    return error.seconds if isinstance(error, Again) else False
+    return error.seconds if isinstance(error, RetryNeeded) else False
 
 
 async def outcome_of(handler: Handler, request: Request) -> Outcome:
     try:
-        return await answer_of(handler, request)
+        return await response_of_handler(handler, request)
     except Error as error:
         return error
 
 
-def given(outcome: Outcome) -> Response[Any]:
+def attempt_outcome(outcome: Outcome) -> Response[Any]:
     if isinstance(outcome, Error):
         raise outcome
     return outcome
@@ -166,7 +166,7 @@ def total_of(request: Request) -> float:
     return math.inf if total is None else total
 
 
-def within(request: Request, left: float) -> Request:
+def with_time_left(request: Request, left: float) -> Request:
     """Let a request take no longer than what is left."""
     if left == math.inf:
         return request

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..bodies.chunks import Chunks, call, close
 from ..bodies.stream import Stream
-from ..tables.checks import flows
+from ..tables.checks import is_streamed
 from ..tables.models import Response
 
 __all__ = ['Ended', 'tap']
@@ -27,7 +27,7 @@ async def tap(
         seen: Gets each chunk of a body that flows.
     """
     body = response['body']
-    if not flows(body):
+    if not is_streamed(body):
         await call(ended, None)
         return response
     tapped = Tap(body, ended, seen)

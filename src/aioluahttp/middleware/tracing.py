@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import StatusError, TableError
 from ..headers import Headers, hide_query
 from ..tables.conversion import to_request
-from ..tables.handlers import answer_of
+from ..tables.handlers import response_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped
 from .taps import tap
 
@@ -61,7 +61,7 @@ def trace(
     async def traced(table: Any) -> Response[Any]:
         request = to_request(table)
         caller = None if client else propagate.extract(carrier_of(request['headers']))
-        attributes = (sent if client else received)(request)
+        attributes = (client_attributes if client else server_attributes)(request)
         span = tracer.start_span(name_of(request), caller, of_kind, attributes)
 
         def end(error: BaseException | None) -> None:
@@ -74,15 +74,15 @@ def trace(
         try:
             if client:
                 propagate.inject(request['headers'])
-            response = await answer_of(handler, request)
+            response = await response_of_handler(handler, request)
         except BaseException as error:
             if isinstance(error, StatusError):
-                span.set_attributes(answered(error.response))
+                span.set_attributes(response_attributes(error.response))
             end(error)
             raise
         finally:
             context.detach(token)
-        span.set_attributes(answered(response))
+        span.set_attributes(response_attributes(response))
         if response['status'] >= FAILED[kind]:
             span.set_attribute('error.type', str(response['status']))
             span.set_status(api.StatusCode.ERROR)
@@ -100,7 +100,7 @@ def name_of(request: Request) -> str:
     return request['method'] if request['method'] in METHODS else 'HTTP'
 
 
-def asked(request: Request) -> dict[str, Any]:
+def common_attributes(request: Request) -> dict[str, Any]:
     """Give what the spans of both sides tell of a request."""
     method = request['method']
     known = method in METHODS
@@ -112,14 +112,14 @@ def asked(request: Request) -> dict[str, Any]:
     }
 
 
-def sent(request: Request) -> dict[str, Any]:
+def client_attributes(request: Request) -> dict[str, Any]:
     """Give the attributes of a client's span."""
     host = f'[{request["host"]}]' if ':' in request['host'] else request['host']
     url = f'{request["scheme"]}://{host}:{request["port"]}{request["url"]}'
-    return asked(request) | {'url.full': hide_query(url, REDACTED)}
+    return common_attributes(request) | {'url.full': hide_query(url, REDACTED)}
 
 
-def received(request: Request) -> dict[str, Any]:
+def server_attributes(request: Request) -> dict[str, Any]:
     """Give the attributes of a server's span."""
     agent = request['headers'].get('User-Agent')
     query = hide_query(f'?{request["query"]}', REDACTED)[1:]
@@ -133,10 +133,12 @@ def received(request: Request) -> dict[str, Any]:
         'user_agent.original': agent
         and agent.encode(errors='surrogateescape').decode(errors='replace'),
     }
-    return asked(request) | {key: value for key, value in given.items() if value is not None}
+    return common_attributes(request) | {
+        key: value for key, value in given.items() if value is not None
+    }
 
 
-def answered(response: Response[Any]) -> dict[str, Any]:
+def response_attributes(response: Response[Any]) -> dict[str, Any]:
     """Give what the span tells of an answer."""
     given = {
         'http.response.status_code': response['status'],

@@ -12,17 +12,17 @@ from ..errors import ProtocolError, TableError
 from ..headers import ONE_HOP, Headers, listed, to_headers
 from ..tables.checks import PORTS, WHOLE_SERVER, check_host, check_port, check_scheme
 from ..tables.models import Request
-from ..websockets.handshake import refusal
+from ..websockets.handshake import refusal_status
 
 __all__ = [
+    'announced_length',
     'as_cgi',
     'asks_websocket',
-    'authority',
+    'count_via',
+    'forwarded_headers',
     'hops_left',
-    'length_of',
-    'relays',
-    'said',
-    'target',
+    'host_header',
+    'target_with_base',
     'to_client',
     'to_origin',
 ]
@@ -51,7 +51,7 @@ def end_to_end(headers: Headers) -> Iterator[tuple[str, str]]:
     return (pair for pair in headers.items() if as_cgi(pair[0]) not in hop)
 
 
-def relays(headers: Headers) -> int:
+def count_via(headers: Headers) -> int:
     """Count the relays of this kind that a request has passed (RFC 9110 7.6.3)."""
     return sum(by.split()[1:2] == [NAME] for by in listed(headers, 'Via'))
 
@@ -72,11 +72,11 @@ def asks_websocket(request: Request) -> bool:
         and 'upgrade' in options
         and upgrades == ['websocket']
         and request.get('body') is None
-        and refusal({'origins': '*'}, request, upgrades=True) is None
+        and refusal_status({'origins': '*'}, request, upgrades=True) is None
     )
 
 
-def target(method: str, url: Any, base: str) -> str:
+def target_with_base(method: str, url: Any, base: str) -> str:
     """Put a base in front of the target of a request, of which no byte changes.
 
     Raises:
@@ -105,11 +105,11 @@ def to_origin(request: Request) -> Headers:
     if left is not None:
         kept['Max-Forwards'] = str(left - 1)
     kept.add('Via', f'{"1.0" if request.get("version") == "1.0" else "1.1"} {NAME}')
-    kept.extend(said(request))
+    kept.extend(forwarded_headers(request))
     return kept
 
 
-def said(request: Request) -> list[tuple[str, str]]:
+def forwarded_headers(request: Request) -> list[tuple[str, str]]:
     """Say who asked, and for what, in both ways that there are (RFC 7239, and X-Forwarded-*)."""
     ip = address_of(request.get('ip') or '')
     scheme = check_scheme(request.get('scheme') or 'http')
@@ -118,7 +118,7 @@ def said(request: Request) -> list[tuple[str, str]]:
     node = f'"[{ip}]"' if ip and ':' in ip else ip or 'unknown'  # RFC 7239 6.2, 6.3
     forwarded = f'for={node};proto={scheme}'
     if request.get('host'):
-        asked = authority(scheme, request['host'], request.get('port'))
+        asked = host_header(scheme, request['host'], request.get('port'))
         fields.append(('X-Forwarded-Host', asked))
         forwarded += f';host="{asked}"'
     return [*fields, ('Forwarded', forwarded)]
@@ -132,7 +132,7 @@ def address_of(text: str) -> str | None:
         return None
 
 
-def authority(scheme: str, host: Any, port: Any) -> str:
+def host_header(scheme: str, host: Any, port: Any) -> str:
     """Write a host and a port as Host does; the port of the scheme is left out."""
     name = check_host(host)
     number = PORTS[scheme] if port is None else check_port(port)
@@ -140,7 +140,7 @@ def authority(scheme: str, host: Any, port: Any) -> str:
     return bare if number == PORTS[scheme] else f'{bare}:{number}'
 
 
-def length_of(headers: Headers) -> int | None:
+def announced_length(headers: Headers) -> int | None:
     """Give the length that the headers of a request say its body has; None for chunks.
 
     Raises:

@@ -13,9 +13,9 @@ from ..tables.conversion import to_request
 from ..tables.models import Request
 from ..tls import TlsLike
 from ..types import TimeoutTable
-from .hops import HOP, as_cgi, authority, target, to_origin
+from .hops import HOP, as_cgi, host_header, target_with_base, to_origin
 
-__all__ = ['Origin', 'Overrides', 'check_origin', 'onward']
+__all__ = ['Origin', 'Overrides', 'check_origin', 'to_origin_request']
 
 TIMEOUT: dict[str, float | None] = {'total': None, 'connect': 30.0, 'read': 30.0}
 MAX_MESSAGE = 64 * 1024 * 1024
@@ -94,15 +94,15 @@ def _deadlines(timeout: Any) -> dict[str, float | None]:
     return TIMEOUT | (timeout if isinstance(timeout, dict) else {'total': timeout})
 
 
-def onward(request: Request, origin: Origin) -> Request:
+def to_origin_request(request: Request, origin: Origin) -> Request:
     """Make the request that goes to the origin, but for its body."""
-    table, url = origin.table, target(request['method'], request.get('url'), origin.base)
+    table, url = origin.table, target_with_base(request['method'], request.get('url'), origin.base)
     kept = [p for p in to_origin(request).items() if as_cgi(p[0]) not in origin.replaced]
     ours = table['headers']
     host = (
         []
         if 'Host' in ours
-        else [('Host', authority(table['scheme'], table['host'], table['port']))]
+        else [('Host', host_header(table['scheme'], table['host'], table['port']))]
     )
     return Request(
         table

@@ -14,18 +14,18 @@ from ..client import per_loop
 from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, Refused, TableError, TimedOut
 from ..headers import Headers, to_headers
 from ..semantics import PHRASES, is_silent
-from ..tables.checks import SWITCHING, check_body, check_method, flows
+from ..tables.checks import SWITCHING, check_body, check_method, is_streamed
 from ..tables.conversion import to_mapping
 from ..tables.models import Request, Response
 from .hops import (
+    announced_length,
     asks_websocket,
+    count_via,
     hops_left,
-    length_of,
-    relays,
     to_client,
 )
-from .origin import Overrides, check_origin, onward
-from .websocket import bridged, to_asking
+from .origin import Overrides, check_origin, to_origin_request
+from .websocket import to_client_upgrade, to_origin_upgrade
 
 __all__ = ['Proxy', 'forward', 'proxy']
 
@@ -87,70 +87,70 @@ class Proxy:
         self.max_body: int | None = None
 
     async def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        request = checked(request)
+        request = _check_request(request)
         if request['method'] == 'TRACE':  # would show the client what is for the origin alone
-            return failure(501)
-        if relays(request['headers']) >= MOST_RELAYS:
-            return failure(508)
+            return failure_page(501)
+        if count_via(request['headers']) >= MOST_RELAYS:
+            return failure_page(508)
         if hops_left(request) == 0:
             return {'status': 204}
-        sent = onward(request, self._origin)
+        sent = to_origin_request(request, self._origin)
         try:
             if asks_websocket(request):
                 return await self._socket(sent)
-            body, length = await begun(request)
-            response = await per_loop.pass_on(framed(sent, body, length), length)
-            return await answered(response, sent.get('max_body'))
+            body, length = await begin_body(request)
+            response = await per_loop.pass_on(with_framing(sent, body, length), length)
+            return await to_client_response(response, sent.get('max_body'))
         except (ConnectError, ProtocolError, BodyTooLarge, TimedOut) as error:
             if isinstance(error.__cause__, Refused):
                 raise
             logger.warning('%s', error)
-            return failure(504 if isinstance(error, TimedOut) else 502)
+            return failure_page(504 if isinstance(error, TimedOut) else 502)
 
     async def _socket(self, request: Request) -> Mapping[str, Any]:
         """Open a WebSocket at the origin; its refusal is the answer."""
         try:
-            sent, options = to_asking(request, self._origin.options)
+            sent, options = to_origin_upgrade(request, self._origin.options)
         except TableError:  # two subprotocols of one name, or one that is no token
-            return failure(400)
+            return failure_page(400)
         response = await per_loop.pass_on(sent, None)
         if response['status'] == SWITCHING:
-            return bridged(sent, response, options)
-        return await answered(response, sent.get('max_body'))
+            return to_client_upgrade(sent, response, options)
+        return await to_client_response(response, sent.get('max_body'))
 
 
-def failure(status: int) -> Mapping[str, Any]:
+def failure_page(status: int) -> Mapping[str, Any]:
     return {'status': status, 'body': PHRASES[status]}
 
 
-def checked(request: Mapping[str, Any]) -> Request:
+def _check_request(request: Mapping[str, Any]) -> Request:
     method = check_method(request.get('method', 'GET'))
     return Request(request) | {'method': method, 'headers': to_headers(request.get('headers'))}
 
 
-async def begun(request: Request) -> tuple[Any, int | None]:
+async def begin_body(request: Request) -> tuple[Any, int | None]:
     """Give the body of a request to be sent on, and its length; None for chunks."""
     body = request.get('body')
     if body is None:
         return None, None
-    if not flows(body):
+    if not is_streamed(body):
         data = request.bytes()
         return data, len(data)
     headers = request['headers']
-    chunks, length = Chunks(body, to_bytes), length_of(headers)
+    chunks, length = Chunks(body, _check_chunk), announced_length(headers)
     if length is not None or 'Transfer-Encoding' in headers:
         return chunks, length
     # A POST may come without a body, and nothing says so; to origins nothing in chunks is odd.
     first = await anext(chunks, None)
-    return (b'', 0) if first is None else (Begun(first, chunks), None)
+    return (b'', 0) if first is None else (BegunChunks(first, chunks), None)
 
 
-def to_bytes(chunk: Any) -> bytes:
+def _check_chunk(chunk: Any) -> bytes:
     data = check_body(chunk)
     return data if isinstance(data, bytes) else data.encode()
 
 
-class Begun:
+class BegunChunks:
     """Chunks of which the first has been read."""
 
     def __init__(self, first: bytes, rest: Chunks) -> None:
@@ -168,7 +168,7 @@ class Begun:
         await self._rest.aclose()
 
 
-def framed(request: Request, body: Any, length: int | None) -> Request:
+def with_framing(request: Request, body: Any, length: int | None) -> Request:
     """Put a body into a request, and say in its headers where it ends."""
     if body is None:
         return request
@@ -177,12 +177,12 @@ def framed(request: Request, body: Any, length: int | None) -> Request:
     return Request(request | {'body': body, 'headers': headers})
 
 
-async def answered(response: Response[Any], limit: int | None) -> Response[Any]:
+async def to_client_response(response: Response[Any], limit: int | None) -> Response[Any]:
     """Make of the answer of the origin the one that goes to the client."""
     silent = is_silent(response['method'], response['status'])
     try:
         response['headers'] = to_client(response['version'], response['headers'])
-        length = length_of(response['headers'])
+        length = announced_length(response['headers'])
         if not silent and limit is not None and length is not None and length > limit:
             raise BodyTooLarge('the answer of the origin passes max_body')
     except Error:
@@ -191,11 +191,11 @@ async def answered(response: Response[Any], limit: int | None) -> Response[Any]:
     if silent:
         response['body'] = await response['body'].read()  # nothing, and the connection is free
     else:
-        response['body'] = FromOrigin(response['body'])
+        response['body'] = OriginBody(response['body'])
     return response
 
 
-class FromOrigin(Stream):
+class OriginBody(Stream):
     """The body of an origin's answer. That it breaks off is no mistake of the handler."""
 
     async def __anext__(self) -> bytes:

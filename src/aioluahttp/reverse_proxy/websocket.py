@@ -10,18 +10,20 @@ from ..errors import ProtocolError
 from ..headers import Headers, listed
 from ..tables.checks import SOCKET_CHECKS, check_options
 from ..tables.models import Request, Response
-from ..transports.wire import Line
-from ..websockets.connection import Channel, may_send, to_channel
-from ..websockets.handshake import agreed, asking, without_handshake
+from ..transports.wire import WireRequest
+from ..websockets.connection import ConnectionPeer, may_send, to_peer
+from ..websockets.handshake import read_agreement, request_fields, without_handshake
 from ..websockets.socket import Socket
 from .hops import to_client
 
-__all__ = ['Bridge', 'bridged', 'to_asking']
+__all__ = ['Bridge', 'to_client_upgrade', 'to_origin_upgrade']
 
 NORMAL, GOING_AWAY, BAD_GATEWAY = 1000, 1001, 1014
 
 
-def to_asking(request: Request, options: Mapping[str, Any]) -> tuple[Request, dict[str, Any]]:
+def to_origin_upgrade(
+    request: Request, options: Mapping[str, Any]
+) -> tuple[Request, dict[str, Any]]:
     """Make a request ask the origin for the WebSocket that the client asks for.
 
     Returns:
@@ -34,11 +36,11 @@ def to_asking(request: Request, options: Mapping[str, Any]) -> tuple[Request, di
     headers = request['headers']
     offered = {'protocols': listed(headers, 'Sec-WebSocket-Protocol') or None}
     wanted = {**options, **check_options(offered, SOCKET_CHECKS), 'compress': False}
-    fields = [*without_handshake(headers).items(), *asking(wanted).items()]
+    fields = [*without_handshake(headers).items(), *request_fields(wanted).items()]
     return Request(request | {'headers': Headers(fields)}), wanted
 
 
-def bridged(
+def to_client_upgrade(
     request: Request, response: Response[Any], options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Make of the agreement of the origin that for the client.
@@ -51,17 +53,17 @@ def bridged(
     Raises:
         ProtocolError: It agreed to something else.
     """
-    line: Line = response['body']
+    line: WireRequest = response['body']
     headers = response['headers']
     try:
-        terms = agreed(options, request['headers'], response['status'], headers)
+        terms = read_agreement(options, request['headers'], response['status'], headers)
         granted = to_client(response['version'], without_handshake(headers))
         if not line.protocol.upgraded:
             raise ProtocolError('the origin did not switch')
     except ProtocolError:
         line.close()
         raise
-    channel = to_channel(line.protocol, terms)
+    channel = to_peer(line.protocol, terms)
     bridge = Bridge(channel, Socket(channel, terms.protocol, request, response), line)
     socket = {'callback': bridge, 'origins': '*', 'max_message': options['max_message']}
     if terms.protocol:
@@ -75,15 +77,15 @@ class Bridge:
     A side waits with its next message until the other has read the one before.
     """
 
-    def __init__(self, channel: Channel, origin: Socket, line: Line) -> None:
+    def __init__(self, channel: ConnectionPeer, origin: Socket, line: WireRequest) -> None:
         self._channel = channel
         self._origin = origin
         self._line = line
 
     async def __call__(self, client: Socket) -> None:
         async with asyncio.TaskGroup() as ways:
-            ways.create_task(carry(client, self._origin, GOING_AWAY))
-            ways.create_task(carry(self._origin, client, BAD_GATEWAY))
+            ways.create_task(carry_messages(client, self._origin, GOING_AWAY))
+            ways.create_task(carry_messages(self._origin, client, BAD_GATEWAY))
 
     async def aclose(self) -> None:
         """Close the connection to the origin, also where it came to no message."""
@@ -91,7 +93,7 @@ class Bridge:
         self._line.close()
 
 
-async def carry(source: Socket, sink: Socket, lost: int) -> None:
+async def carry_messages(source: Socket, sink: Socket, lost: int) -> None:
     """Pass messages on until one of the two ends, and then the close of the source.
 
     Args:

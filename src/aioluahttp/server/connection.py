@@ -17,18 +17,18 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_server import Server as LowLevelServer
 
-from ..websockets.connection import GOING_AWAY, Channel
-from .encode import Answer, plain_answer
-from .exchange import Exchange
-from .framing import Framed
+from ..websockets.connection import GOING_AWAY, ConnectionPeer
+from .encode import EncodedResponse, encode_status_page
+from .exchange import SocketResponder
+from .framing import FramedConnection
 
-__all__ = ['Connection', 'Connections', 'Paced']
+__all__ = ['Connection', 'Connections', 'PacedConnection']
 
 
 PIECE = 64 * 1024  # bytes: what asyncio lets wait for a peer that reads slowly, too
 
 
-class Paced(Framed):
+class PacedConnection(FramedConnection):
     """A connection whose peer has so long to read the next part of an answer, else is cut off."""
 
     __slots__ = ('connections', 'reading_timer')
@@ -65,7 +65,7 @@ class Paced(Framed):
         """Write, and wait while the peer reads; who stops reading is cut off."""
         # asyncio's TLS does not wait for who reads, nor tell how far, within a single write.
         whole = self.ssl_context is None or len(data) <= PIECE
-        for piece in (data,) if whole else _pieces(data):
+        for piece in (data,) if whole else _slices(data):
             transport = self.transport
             if transport is None or transport.is_closing():
                 raise ConnectionResetError('the client has left')
@@ -91,7 +91,7 @@ class Paced(Framed):
         """Count bytes that were written without ``write``."""
         self.connections.bytes_out += size
 
-    def say(self, answer: Answer) -> None:
+    def say(self, answer: EncodedResponse) -> None:
         """Write a short answer, with no wait for who reads it."""
         if self.transport is not None:
             self.transport.write(answer.data)
@@ -128,7 +128,7 @@ class Paced(Framed):
             self.reading_timer = None
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
+def _slices(data: bytes) -> Iterator[bytes]:
     return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
@@ -140,7 +140,7 @@ NAME = 'HTTP request'  # of each task
 EAGER: dict[str, Any] = {'eager_start': True} if sys.version_info >= (3, 12) else {}
 
 
-class Connection(Paced):
+class Connection(PacedConnection):
     """A connection that answers its requests, one after the other, each in a task of its own.
 
     A peer has so long for a head, from its first byte (or from connecting) to its end, and to
@@ -197,7 +197,7 @@ class Connection(Paced):
         )
         return self.at_eof
 
-    def become(self, channel: Channel) -> None:
+    def become(self, channel: ConnectionPeer) -> None:
         """Be a WebSocket from now on, if only to close it because the server does."""
         super().become(channel)
         if self.connections.exchange.closing:
@@ -241,7 +241,7 @@ class Connection(Paced):
             self.body.set_exception(TimeoutError('no more of the body came'))
         elif not (self.busy or self.held):  # else it is for the callback to be done, or begun
             if self.in_head and not self.ended:
-                self.say(plain_answer(408))
+                self.say(encode_status_page(408))
             self.close()
 
     def taken_up(self) -> None:
@@ -265,7 +265,7 @@ class Connection(Paced):
             pass  # the client has left
         except Exception:
             logger.exception('the request from %s failed', self.peer)
-            self.say(plain_answer(500))
+            self.say(encode_status_page(500))
         except (KeyboardInterrupt, SystemExit) as error:
             # Raised here it may be raised where the bytes came, and uvloop goes on after that.
             self.connections.loop.call_soon(_raise, error)
@@ -289,7 +289,7 @@ class Connection(Paced):
         """Answer what is no request; no byte of it is repeated."""
         logger.info('bad request from %s: %s', self.peer, type(error).__name__)
         self.connections.requests_count += 1
-        self.say(plain_answer(431 if isinstance(error, LineTooLong) else 400))
+        self.say(encode_status_page(431 if isinstance(error, LineTooLong) else 400))
         self._leave(lingers=True)
 
     def _leave(self, *, lingers: bool) -> None:
@@ -317,7 +317,7 @@ def _raise(error: BaseException) -> None:
 class Connections(LowLevelServer):
     """aiohttp's low-level server, which makes connections of ours."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: SocketResponder) -> None:
         super().__init__(exchange)  # type: ignore[arg-type]  # called with a connection of ours
         self.exchange = exchange
         self.settings: dict[str, Any] = {
@@ -330,21 +330,21 @@ class Connections(LowLevelServer):
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         # Of which each request gets a copy.
         self.context: contextvars.Context = contextvars.copy_context()
-        self.open: dict[Paced, Any] = {}  # with their transports
+        self.open: dict[PacedConnection, Any] = {}  # with their transports
         self._none_open = asyncio.Event()
         self._none_open.set()
 
     def __call__(self) -> Connection:
         return Connection(self)
 
-    def opened(self, connection: Paced, transport: Any) -> None:
+    def opened(self, connection: PacedConnection, transport: Any) -> None:
         """Take note of a connection."""
         self.open[connection] = transport
         self._none_open.clear()
         if self.exchange.closing:
             transport.abort()
 
-    def gone(self, connection: Paced) -> None:
+    def gone(self, connection: PacedConnection) -> None:
         """Forget a connection."""
         del self.open[connection]
         if not self.open:

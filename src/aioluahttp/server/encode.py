@@ -17,24 +17,24 @@ from typing import Any
 from ..bodies.text import codec_of
 from ..dates import format_date
 from ..errors import TableError
-from ..exchange.response import length_of
+from ..exchange.response import content_length_of
 from ..headers import ONE_HOP, Headers
 from ..semantics import NO_BODY, PHRASES, is_silent
 from ..tables.checks import RESPONSE_CHECKS
 from ..tables.conversion import take_body, wire_body
 
 __all__ = [
-    'Answer',
+    'EncodedResponse',
     'date_line',
-    'encode',
+    'encode_fast',
     'encode_head',
+    'encode_response',
+    'encode_status_page',
     'framing_of',
-    'lean_bytes',
-    'plain_answer',
 ]
 
 
-class Answer:
+class EncodedResponse:
     """The bytes of a response, head and body together, and whether the connection goes on."""
 
     __slots__ = ('data', 'keep_alive', 'status')
@@ -45,7 +45,7 @@ class Answer:
         self.keep_alive: bool = keep_alive
 
 
-def plain_answer(status: int, method: str = 'GET', *fields: str) -> Answer:
+def encode_status_page(status: int, method: str = 'GET', *fields: str) -> EncodedResponse:
     """Make an answer for a request that is refused. It closes the connection."""
     body = PHRASES[status].encode()
     lines = [
@@ -57,26 +57,26 @@ def plain_answer(status: int, method: str = 'GET', *fields: str) -> Answer:
         'Connection: close\r\n\r\n',
     ]
     data = '\r\n'.join(lines).encode()
-    return Answer(status, data if method == 'HEAD' else data + body, keep_alive=False)
+    return EncodedResponse(status, data if method == 'HEAD' else data + body, keep_alive=False)
 
 
-def encode(
+def encode_response(
     request: Any,
     status: int,
     reason: str | None,
     headers: Headers,
     body: bytes,
     keep_alive: bool,
-) -> Answer:
+) -> EncodedResponse:
     """Write a response out: the framing is the library's, all else as the table has it.
 
     Args:
         request: What it answers, as aiohttp's parser gives it.
     """
-    length = length_of(request.method, status, headers, body)
+    length = content_length_of(request.method, status, headers, body)
     head = encode_head(request, status, reason, headers, framing_of(length), keep_alive)
     silent = is_silent(request.method, status)
-    return Answer(status, head if silent else head + body, keep_alive)
+    return EncodedResponse(status, head if silent else head + body, keep_alive)
 
 
 def encode_head(
@@ -133,7 +133,7 @@ SAMPLES: dict[type, Any] = {
 }  # for a head only the kind of a body counts
 
 
-def lean_bytes(table: Any, server: str | None, *, keep_alive: bool) -> bytes | None:
+def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | None:
     """Encode the answer to a request of HTTP/1.1 that wants its body.
 
     Returns:
@@ -151,13 +151,13 @@ def lean_bytes(table: Any, server: str | None, *, keep_alive: bool) -> bytes | N
     body: Any = table.get('body')
     try:
         if 'json' in table:
-            key, sample, data = 'json', 'x', _json(table['json'], body)
+            key, sample, data = 'json', 'x', _encode_json(table['json'], body)
         else:
             key, sample = 'body', SAMPLES[type(body)]
             if not body:
                 sample = ''
             data = body.encode() if sample == 'x' else body or b''
-        head = _head(table.get('status'), tuple(headers.items()), key, sample, server)
+        head = _encode_fast_head(table.get('status'), tuple(headers.items()), key, sample, server)
     except (KeyError, TypeError, UnicodeEncodeError, TableError):
         return None
     if head is None:
@@ -167,7 +167,7 @@ def lean_bytes(table: Any, server: str | None, *, keep_alive: bool) -> bytes | N
     return b'%bContent-Length: %d\r\n%b%b\r\n%b' % (head, len(data), date, close, data)
 
 
-def _json(value: Any, body: Any) -> bytes:
+def _encode_json(value: Any, body: Any) -> bytes:
     if body is not None:
         raise KeyError('body')
     text: str = RESPONSE_CHECKS['json'](value)
@@ -175,7 +175,7 @@ def _json(value: Any, body: Any) -> bytes:
 
 
 @lru_cache(512, typed=True)
-def _head(
+def _encode_fast_head(
     status: Any, pairs: tuple[tuple[str, str], ...], key: str, sample: Any, server: str | None
 ) -> bytes | None:
     """Make the status line and the headers of the table; None if it is none of the plain kind."""

@@ -18,50 +18,57 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError
 
 from ..bodies.chunks import Chunks
-from ..bodies.codings import Decoder, decoded
+from ..bodies.codings import Decoder, decode_body
 from ..errors import BodyTooLarge, ProtocolError, Refused
 from ..exchange.forwarded import Proxies
-from ..exchange.head import asked, to_head
+from ..exchange.head import client_of, to_head
 from ..exchange.options import Settings
-from ..exchange.request_body import Flow, open_flow, refusal_of, undoing
-from ..exchange.responder import Handling
-from ..exchange.response import reset
+from ..exchange.request_body import RequestChunks, decoder_of, open_request_stream, to_refusal
+from ..exchange.responder import Responder
+from ..exchange.response import reset_connection
 from ..headers import ONE_HOP, Headers, given_length
 from ..semantics import is_silent
-from ..tables.checks import STREAMS, flows
+from ..tables.checks import STREAMS, is_streamed
 from ..tables.conversion import body_into, wire_body
-from ..tables.handlers import chunks_of, taken
+from ..tables.handlers import encoded_chunks, take_response
 from ..tables.models import Handler, Request, Response
-from ..websockets.connection import Channel
-from ..websockets.handshake import granted, refusal, without_handshake
-from ..websockets.socket import Socket, dismiss, talk
-from .encode import Answer, encode, encode_head, framing_of, lean_bytes, plain_answer
-from .framing import Framed
-from .sendfile import FileAnswer
+from ..websockets.connection import ConnectionPeer
+from ..websockets.handshake import refusal_status, response_fields, without_handshake
+from ..websockets.socket import Socket, close_callback, run_socket_callback
+from .encode import (
+    EncodedResponse,
+    encode_fast,
+    encode_head,
+    encode_response,
+    encode_status_page,
+    framing_of,
+)
+from .framing import FramedConnection
+from .sendfile import SentFile
 
 __all__ = [
     'CONTINUE',
-    'Exchange',
-    'Parts',
-    'Sending',
-    'Streamed',
-    'Upgrade',
+    'SelfWritingResponse',
+    'SocketResponder',
+    'StreamedResponse',
+    'TimedParts',
+    'UpgradeResponse',
     'check_coding',
     'expects_continue',
-    'open_body',
-    'read_body',
-    'read_head',
+    'open_body_stream',
+    'read_request_body',
+    'read_request_head',
 ]
 
 
-class Upgrade:
+class UpgradeResponse:
     """Refuses, or agrees and gives the WebSocket to its callback (RFC 6455 4.2).
 
     Args:
@@ -75,30 +82,32 @@ class Upgrade:
         self._response = response
         self._options = response['websocket']
 
-    async def send(self, connection: Framed) -> bool:
+    async def send(self, connection: FramedConnection) -> bool:
         """Answer, and let the callback talk; the connection then closes, and the callback."""
         try:
             return await self._send(connection)
         finally:
-            await dismiss(self._options['callback'])
+            await close_callback(self._options['callback'])
 
-    async def _send(self, connection: Framed) -> bool:
-        refused = refusal(self._options, self._request, upgrades=connection.upgrade)
+    async def _send(self, connection: FramedConnection) -> bool:
+        refused = refusal_status(self._options, self._request, upgrades=connection.upgrade)
         connection.begun = True
         if refused:
             self.status, fields = refused
             logger.info('no WebSocket for %s: %s', connection.peer, self.status)
-            await connection.write(plain_answer(self.status, connection.head.method, *fields).data)
+            await connection.write(
+                encode_status_page(self.status, connection.head.method, *fields).data
+            )
             return False
-        terms, fields = granted(self._options, self._request)
+        terms, fields = response_fields(self._options, self._request)
         await connection.write(self._head(fields))
         if connection.transport is None:
             raise ConnectionResetError('the client has left')
         connection.cancels = False  # the socket tells of a client that leaves
-        channel = Channel(connection, terms, is_client=False, wrote=connection.wrote)
+        channel = ConnectionPeer(connection, terms, is_client=False, wrote=connection.wrote)
         connection.become(channel)
         socket = Socket(channel, terms.protocol, self._request, self._response)
-        await talk(self._options['callback'], channel, socket)
+        await run_socket_callback(self._options['callback'], channel, socket)
         return False
 
     def _head(self, fields: list[str]) -> bytes:
@@ -108,7 +117,7 @@ class Upgrade:
         return lines.encode('utf-8', 'surrogateescape')
 
 
-class Streamed:
+class StreamedResponse:
     """An answer whose body an iterator gives. Each chunk goes out as it comes.
 
     The head goes with the first of them, so that a mistake before it is still a 500. An empty
@@ -121,20 +130,20 @@ class Streamed:
         self.headers = headers
         self.keep_alive: bool = keep_alive
         self.framing: str | None = None
-        self.chunks: Chunks = chunks_of(headers, response['body'])
+        self.chunks: Chunks = encoded_chunks(headers, response['body'])
 
-    async def send(self, connection: Framed) -> bool:
+    async def send(self, connection: FramedConnection) -> bool:
         """Send head and body; the iterator is closed whatever happens."""
         async with aclosing(self.chunks):
             if is_silent(connection.head.method, self.status):
                 start = self.status, self.reason, self.headers
-                answer = encode(connection.head, *start, b'', self.keep_alive)
+                answer = encode_response(connection.head, *start, b'', self.keep_alive)
                 await connection.write(answer.data)
             else:
                 await self._send(connection)
         return self.keep_alive and connection.keeps
 
-    async def _send(self, connection: Framed) -> None:
+    async def _send(self, connection: FramedConnection) -> None:
         length = given_length(self.headers)
         chunked = length is None and connection.head.version >= (1, 1)
         until_close = length is None and not chunked
@@ -143,14 +152,14 @@ class Streamed:
         self.chunks.length = length
         try:
             async for data in self.chunks:
-                await self._write(connection, _chunk(data) if chunked else data)
+                await self._write(connection, _encode_chunk(data) if chunked else data)
             await self._write(connection, b'0\r\n\r\n' if chunked else b'')
         except BaseException:
             if until_close:  # which would look like the end of the body
-                reset(connection.transport)
+                reset_connection(connection.transport)
             raise
 
-    async def _write(self, connection: Framed, data: bytes) -> None:
+    async def _write(self, connection: FramedConnection, data: bytes) -> None:
         if not connection.begun:
             connection.begun = True
             start = self.status, self.reason, self.headers
@@ -158,15 +167,15 @@ class Streamed:
         await connection.write(data)
 
 
-def _chunk(data: bytes) -> bytes:
+def _encode_chunk(data: bytes) -> bytes:
     return b'%x\r\n%b\r\n' % (len(data), data) if data else b''
 
 
-class Sending(Protocol):
+class SelfWritingResponse(Protocol):
     """An answer that writes itself to its connection.
 
-    ``Exchange`` awaits ``send`` once, in the task of the request. While that runs, the task is
-    cancelled if the client leaves, whatever ``cancel_on_disconnect`` says.
+    ``SocketResponder`` awaits ``send`` once, in the task of the request. While that runs, the task
+    is cancelled if the client leaves, whatever ``cancel_on_disconnect`` says.
 
     What ``send`` raises is a mistake of the callback: logged, and told to ``on_error``. It is
     answered with a 500 as long as ``connection.begun`` is False, and else the connection is closed
@@ -176,7 +185,7 @@ class Sending(Protocol):
     status: int
     """For the access log, which is written after ``send``; that may set another."""
 
-    async def send(self, connection: Framed) -> bool:
+    async def send(self, connection: FramedConnection) -> bool:
         """Write head and body by ``connection.write``, which waits for who reads slowly.
 
         Before the first byte set ``connection.begun``.
@@ -188,8 +197,8 @@ class Sending(Protocol):
         ...
 
 
-def open_body(
-    connection: Framed, request: Request, into: str, limit: int | None, seconds: float
+def open_body_stream(
+    connection: FramedConnection, request: Request, into: str, limit: int | None, seconds: float
 ) -> None:
     """Put the body of a request into its table as a stream, of which nothing is read yet.
 
@@ -203,20 +212,20 @@ def open_body(
     """
     headers = request['headers']
     check_coding(connection, headers)
-    decoder = undoing(into, headers, limit)
+    decoder = decoder_of(into, headers, limit)
     waits = expects_continue(connection, headers)
-    open_flow(_Chunks(connection, decoder, seconds, waits=waits), request)
+    open_request_stream(ConnectionChunks(connection, decoder, seconds, waits=waits), request)
 
 
-class _Chunks(Flow):
+class ConnectionChunks(RequestChunks):
     """The chunks of a body as they come off a connection."""
 
-    FAULTS = (*Flow.FAULTS, RequestPayloadError)
+    FAULTS: ClassVar[tuple[type[Exception], ...]] = (*RequestChunks.FAULTS, RequestPayloadError)
 
     def __init__(
-        self, connection: Framed, decoder: Decoder, seconds: float, *, waits: bool
+        self, connection: FramedConnection, decoder: Decoder, seconds: float, *, waits: bool
     ) -> None:
-        super().__init__(Parts(connection, seconds), decoder)
+        super().__init__(TimedParts(connection, seconds), decoder)
         self._connection, self._body = connection, connection.body
         self._waits = waits  # for a word that it is to be sent
 
@@ -233,7 +242,7 @@ class _Chunks(Flow):
 CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
 
 
-def read_head(connection: Framed, proxies: Proxies) -> Request:
+def read_request_head(connection: FramedConnection, proxies: Proxies) -> Request:
     """Make the table of the request that a connection has taken up, but for its body.
 
     Raises:
@@ -250,14 +259,14 @@ def read_head(connection: Framed, proxies: Proxies) -> Request:
         head.path,
         '1.1' if version is HttpVersion11 else f'1.{version.minor}',
         headers,
-        asked(connection.peer, headers, proxies),
+        client_of(connection.peer, headers, proxies),
         'https' if connection.ssl_context else 'http',
         connection,
     )
 
 
-async def read_body(
-    connection: Framed, request: Request, into: str, limit: int | None, seconds: float
+async def read_request_body(
+    connection: FramedConnection, request: Request, into: str, limit: int | None, seconds: float
 ) -> None:
     """Read the body of a request into its table; the headers then describe what is there.
 
@@ -274,20 +283,20 @@ async def read_body(
     check_coding(connection, headers)
     try:
         if 'Content-Encoding' in headers:
-            _expected(connection, headers)
-            data = await decoded(Parts(connection, seconds), headers, limit)
+            _answer_expect(connection, headers)
+            data = await decode_body(TimedParts(connection, seconds), headers, limit)
         else:  # compressed it may be longer than decoded, which is what the limit counts
             if limit is not None and connection.left > limit:
                 raise Refused(413)
-            _expected(connection, headers)
-            data = await _whole(connection, seconds, limit)
+            _answer_expect(connection, headers)
+            data = await _read_raw_body(connection, seconds, limit)
         request['body'] = body_into(into, data, headers)
     # ValueError is JSON's, or int's; the others come of a body that is broken or cut off.
     except (BodyTooLarge, ProtocolError, ValueError, RequestPayloadError, OSError) as error:
-        raise refusal_of(error) from error
+        raise to_refusal(error) from error
 
 
-def check_coding(connection: Framed, headers: Headers) -> None:
+def check_coding(connection: FramedConnection, headers: Headers) -> None:
     """Refuse a body whose end cannot be told for sure."""
     coding = headers.get('Transfer-Encoding')
     # RFC 9112 6.1. HTTP/1.0 has no such thing, so that who sent it on may have read another end.
@@ -300,7 +309,7 @@ def check_coding(connection: Framed, headers: Headers) -> None:
         raise Refused(413)
 
 
-async def _whole(connection: Framed, seconds: float, limit: int | None) -> bytes:
+async def _read_raw_body(connection: FramedConnection, seconds: float, limit: int | None) -> bytes:
     """Read a body that is to be as it came."""
     body = connection.body
     pieces: list[bytes] = []
@@ -309,7 +318,7 @@ async def _whole(connection: Framed, seconds: float, limit: int | None) -> bytes
         ended = connection.whole  # asked first, for what is read makes room for more
         data = body.read_nowait()  # raises where it is broken
         if not (data or ended):
-            data = await _waited(connection, seconds)
+            data = await _next_part(connection, seconds)
         size += len(data)
         if limit is not None and size > limit:
             raise Refused(413)
@@ -318,7 +327,7 @@ async def _whole(connection: Framed, seconds: float, limit: int | None) -> bytes
             return b''.join(pieces)
 
 
-async def _waited(connection: Framed, seconds: float) -> bytes:
+async def _next_part(connection: FramedConnection, seconds: float) -> bytes:
     """Wait for the next part of a body. One that has broken by then may look as if it ended."""
     connection.expect_body(seconds)
     try:
@@ -327,10 +336,10 @@ async def _waited(connection: Framed, seconds: float) -> bytes:
         connection.reading = False
 
 
-class Parts:
+class TimedParts:
     """The parts of a body, each within a time. No generator: it would have to be closed."""
 
-    def __init__(self, connection: Framed, seconds: float) -> None:
+    def __init__(self, connection: FramedConnection, seconds: float) -> None:
         self._connection = connection
         self._seconds = seconds
 
@@ -342,18 +351,18 @@ class Parts:
         while not (data := body.read_nowait()):
             if body.is_eof():
                 raise StopAsyncIteration
-            if data := await _waited(self._connection, self._seconds):
+            if data := await _next_part(self._connection, self._seconds):
                 break
         return data
 
 
-def _expected(connection: Framed, headers: Headers) -> None:
+def _answer_expect(connection: FramedConnection, headers: Headers) -> None:
     """Answer ``Expect``."""
     if expects_continue(connection, headers) and connection.transport is not None:
         connection.transport.write(CONTINUE)
 
 
-def expects_continue(connection: Framed, headers: Headers) -> bool:
+def expects_continue(connection: FramedConnection, headers: Headers) -> bool:
     """Tell whether the client waits for a word before it sends the body (RFC 9110 10.1.1)."""
     expectation = headers.get('Expect')
     if expectation is None or connection.head.version < (1, 1):
@@ -366,22 +375,22 @@ def expects_continue(connection: Framed, headers: Headers) -> bool:
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
 
-class Exchange(Handling):
+class SocketResponder(Responder):
     """Answers the requests of a server with those of a handler."""
 
     def __init__(self, handler: Handler, settings: Settings) -> None:
         super().__init__(handler, settings)
         self.closing = False
         # The connections on which a request is being read, handled or answered.
-        self.running: set[Framed] = set()
+        self.running: set[FramedConnection] = set()
 
-    async def __call__(self, connection: Framed) -> Answer:
+    async def __call__(self, connection: FramedConnection) -> EncodedResponse:
         """Answer the request that a connection has taken up."""
         try:
-            request = read_head(connection, self.settings.trusted_proxies)
+            request = read_request_head(connection, self.settings.trusted_proxies)
         except Refused as refused:
             logger.info('bad request from %s: %s', connection.peer, refused.status)
-            return plain_answer(refused.status, connection.head.method)
+            return encode_status_page(refused.status, connection.head.method)
         # For the logs: the handler may change its table.
         client, target = request.get('ip', '-'), request['url']
         response: Mapping[str, Any]
@@ -389,7 +398,7 @@ class Exchange(Handling):
             response = await self.returned(connection, request)
             answer = self._lean(connection, response)
             if answer is None:
-                response = await taken(response)
+                response = await take_response(response)
                 answer = await self._answer(connection, request, target, response)
         except Exception as error:
             response = await self.failed(error, connection.head.method, target, request)
@@ -403,28 +412,28 @@ class Exchange(Handling):
         return answer
 
     async def take_body(
-        self, source: Framed, request: Request, into: str, limit: int | None
+        self, source: FramedConnection, request: Request, into: str, limit: int | None
     ) -> None:
         """Read the body of a request into its table, or open the stream that it is to be."""
         seconds = self.settings.body_timeout
         if into in STREAMS:
-            open_body(source, request, into, limit, seconds)
+            open_body_stream(source, request, into, limit, seconds)
         else:
-            await read_body(source, request, into, limit, seconds)
+            await read_request_body(source, request, into, limit, seconds)
 
-    def _lean(self, connection: Framed, table: Any) -> Answer | None:
+    def _lean(self, connection: FramedConnection, table: Any) -> EncodedResponse | None:
         """Answer the short way; None where that is not for this request, or this table."""
         head = connection.head
         wants_all = head.method != 'HEAD' and head.version is HttpVersion11
         if not wants_all or callable(self.settings.access_log):  # which gets a Response
             return None
         keep_alive = connection.keeps and not self.closing
-        data = lean_bytes(table, self.settings.server_header, keep_alive=keep_alive)
-        return None if data is None else Answer(table['status'], data, keep_alive)
+        data = encode_fast(table, self.settings.server_header, keep_alive=keep_alive)
+        return None if data is None else EncodedResponse(table['status'], data, keep_alive)
 
     async def _answer(
-        self, connection: Framed, request: Request, target: str, response: Response[Any]
-    ) -> Answer:
+        self, connection: FramedConnection, request: Request, target: str, response: Response[Any]
+    ) -> EncodedResponse:
         """Answer the way that is for every table; what writes itself has written all of it."""
         sending = self.to_sending(connection, request, response)
         if sending is None:
@@ -450,31 +459,35 @@ class Exchange(Handling):
         finally:
             connection.cancels = connection.begun = False
         response['status'] = sending.status
-        return Answer(sending.status, b'', goes_on and not self.closing)
+        return EncodedResponse(sending.status, b'', goes_on and not self.closing)
 
     def to_sending(
-        self, connection: Framed, request: Request, response: Response[Any]
-    ) -> Sending | None:
+        self, connection: FramedConnection, request: Request, response: Response[Any]
+    ) -> SelfWritingResponse | None:
         """Find what answers with a table by writing itself; None where its bytes are at hand."""
         if 'websocket' in response:
-            return Upgrade(request, response)
+            return UpgradeResponse(request, response)
         body = response['body']
         if isinstance(body, str | bytes):
             return None
         if isinstance(body, PathLike):
-            return FileAnswer(response, *self._framed(connection, response))
-        if flows(body):
-            return Streamed(response, *self._framed(connection, response))
+            return SentFile(response, *self._framed(connection, response))
+        if is_streamed(body):
+            return StreamedResponse(response, *self._framed(connection, response))
         return None
 
-    def _plain(self, connection: Framed, response: Response[Any]) -> Answer:
+    def _plain(self, connection: FramedConnection, response: Response[Any]) -> EncodedResponse:
         """Answer the way that is for every table."""
         headers, keep_alive = self._framed(connection, response)
         body = wire_body(headers, response['body'])
         reason = response.get('reason')
-        return encode(connection.head, response['status'], reason, headers, body, keep_alive)
+        return encode_response(
+            connection.head, response['status'], reason, headers, body, keep_alive
+        )
 
-    def _framed(self, connection: Framed, response: Response[Any]) -> tuple[Headers, bool]:
+    def _framed(
+        self, connection: FramedConnection, response: Response[Any]
+    ) -> tuple[Headers, bool]:
         """Give the headers of an answer, and whether the connection goes on."""
         headers: Headers = response['headers'].copy()
         closes = 'close' in ','.join(headers.getall('Connection', ())).lower()

@@ -18,9 +18,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
-from ..websockets.connection import Channel
+from ..websockets.connection import ConnectionPeer
 
-__all__ = ['Framed']
+__all__ = ['FramedConnection']
 
 END = b'\r\n\r\n'  # of a head
 LAST_CHUNK = b'\r\n0' + END  # the end of a chunked body that has no trailers
@@ -28,7 +28,7 @@ ROOM = 64 * 1024  # bytes behind a request that may wait for its answer before r
 UPGRADES = frozenset({'websocket'})  # after which the parser reads no more requests
 
 
-class Framed(RequestHandler):
+class FramedConnection(RequestHandler):
     """aiohttp's connection, which takes up one request at a time, as soon as its head is there.
 
     Attributes:
@@ -78,7 +78,7 @@ class Framed(RequestHandler):
         self.parser: Any = self._parser
         self.head: Any = None
         self.body: StreamReader = EMPTY_PAYLOAD
-        self.channel: Channel | None = None
+        self.channel: ConnectionPeer | None = None
         self.peer: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.busy: bool = False
@@ -158,7 +158,7 @@ class Framed(RequestHandler):
         self.busy = self.upgrade = False
         self._read_on()
 
-    def become(self, channel: Channel) -> None:
+    def become(self, channel: ConnectionPeer) -> None:
         """Give the WebSocket what came behind its handshake, and all that is to come."""
         self.channel = channel
         self._upgraded = True  # a pause is for the transport alone, not for the parser

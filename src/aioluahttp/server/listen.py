@@ -21,14 +21,14 @@ from ..exchange.options import (
     ExchangeOptions,
     OnError,
     check_bool,
-    checked,
+    check_exchange_options,
     to_settings,
 )
 from ..headers import to_headers
 from ..tables.checks import check_count, check_limit, check_seconds, check_unix
 from ..tables.models import Handler
 from ..tls import TlsLike, server_context
-from .exchange import Exchange
+from .exchange import SocketResponder
 from .server import Server
 
 __all__ = ['Listening', 'listen', 'run', 'run_in_loop']
@@ -41,7 +41,7 @@ TIMEOUTS = ('head', 'keepalive', 'shutdown')
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Options(ExchangeOptions, total=False):
+class ListenOptions(ExchangeOptions, total=False):
     """The options of ``listen``."""
 
     max_connections: int | None
@@ -110,7 +110,7 @@ def listen(
     port: int | None,
     callback: Handler,
     on_error: OnError | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[ListenOptions],
 ) -> Listening:
     """Listen for HTTP requests, and answer each with the table that a callback returns.
 
@@ -147,10 +147,10 @@ def listen(
         TableError: An option is unknown, or its value is not what it takes.
         OSError: The port is in use or privileged; the text names host and port.
     """
-    made = checked(callback, options, OPTIONS)
+    made = check_exchange_options(callback, options, OPTIONS)
     settings = to_settings(made, on_error)
     _check_parser()
-    exchange = Exchange(callback, settings)
+    exchange = SocketResponder(callback, settings)
     return Listening(partial(Server.start, exchange, host, port, made))
 
 
@@ -166,7 +166,7 @@ def run(
     port: int | None,
     callback: Handler,
     on_error: OnError | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[ListenOptions],
 ) -> None:
     """Listen until SIGINT or SIGTERM, then close gracefully. A second signal ends at once.
 

@@ -26,19 +26,19 @@ from ..exchange.files import RANGE, tag_of
 from ..headers import ONE_HOP, Headers
 from ..semantics import NO_BODY, PHRASES, is_silent
 from ..tables.models import Response
-from .encode import encode
-from .framing import Framed
+from .encode import encode_response
+from .framing import FramedConnection
 
-__all__ = ['FileAnswer', 'Sendfile', 'Writer', 'as_aiohttp_has_it']
+__all__ = ['ResponseStreamWriter', 'SendfileLoop', 'SentFile', 'to_aiohttp_request']
 
 
-class Writer(StreamWriter):
+class ResponseStreamWriter(StreamWriter):
     """What aiohttp's responses write with, which makes no mention of aiohttp."""
 
     output_size: int
     length: int | None
 
-    def __init__(self, connection: Framed, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: FramedConnection, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(connection, loop)
         self.connection = connection
 
@@ -60,7 +60,9 @@ class Writer(StreamWriter):
         await self.connection.drained()
 
 
-def as_aiohttp_has_it(connection: Framed, writer: Writer, loop: Any) -> BaseRequest:
+def to_aiohttp_request(
+    connection: FramedConnection, writer: ResponseStreamWriter, loop: Any
+) -> BaseRequest:
     """Make aiohttp's request of the one that was taken up, for a response of aiohttp's.
 
     ``await response.prepare(request)`` then writes to the connection.
@@ -72,10 +74,10 @@ def as_aiohttp_has_it(connection: Framed, writer: Writer, loop: Any) -> BaseRequ
 SLICE = 256 * 1024  # bytes after which other connections get their turn
 
 
-class Sendfile:
+class SendfileLoop:
     """What a FileResponse takes for its loop, and asks for ``sendfile`` alone."""
 
-    def __init__(self, connection: Framed, writer: Writer) -> None:
+    def __init__(self, connection: FramedConnection, writer: ResponseStreamWriter) -> None:
         self._connection = connection
         self._writer = writer
 
@@ -133,7 +135,7 @@ PIECE = 256 * 1024  # bytes read at a time where the kernel cannot send: a turn 
 TLS_PIECE = 64 * 1024  # asyncio's TLS does not tell how far it is within a single write
 
 
-class FileAnswer:
+class SentFile:
     """An answer whose body is a file, sent as the peer reads it."""
 
     def __init__(self, response: Response[Any], headers: Headers, keep_alive: bool) -> None:
@@ -143,7 +145,7 @@ class FileAnswer:
         self.headers = headers
         self.keep_alive: bool = keep_alive
 
-    async def send(self, connection: Framed) -> bool:
+    async def send(self, connection: FramedConnection) -> bool:
         """Send the file, or a part of it, or none as the request asks; 404 if there is no file."""
         if self.status in NO_BODY:
             await self._say(connection, self.headers, b'')
@@ -155,17 +157,17 @@ class FileAnswer:
             await self._say(connection, headers, PHRASES[404].encode())
         return self.keep_alive and connection.keeps
 
-    async def _say(self, connection: Framed, headers: Headers, body: bytes) -> None:
+    async def _say(self, connection: FramedConnection, headers: Headers, body: bytes) -> None:
         start = self.status, self.reason, headers
-        await connection.write(encode(connection.head, *start, body, self.keep_alive).data)
+        await connection.write(encode_response(connection.head, *start, body, self.keep_alive).data)
 
-    async def _send(self, connection: Framed, tag: str) -> None:
+    async def _send(self, connection: FramedConnection, tag: str) -> None:
         kept = [pair for pair in self.headers.items() if pair[0].lower() not in ONE_HOP]
         piece = PIECE if connection.ssl_context is None else TLS_PIECE
         response = FileResponse(self.path, piece, self.status, self.reason, Headers(kept))
         if not self.keep_alive:
             response.force_close()
-        writer = Writer(connection, asyncio.get_running_loop())
+        writer = ResponseStreamWriter(connection, asyncio.get_running_loop())
         try:
             await response.prepare(self._request(connection, writer, tag))
             await response.write_eof()
@@ -177,14 +179,16 @@ class FileAnswer:
             if writer.length:  # aiohttp would go on, and the next answer be read as this file
                 raise OSError(f'{self.path} has become shorter while it was sent')
 
-    def _request(self, connection: Framed, writer: Writer, tag: str) -> BaseRequest:
-        request = as_aiohttp_has_it(connection, writer, Sendfile(connection, writer))
+    def _request(
+        self, connection: FramedConnection, writer: ResponseStreamWriter, tag: str
+    ) -> BaseRequest:
+        request = to_aiohttp_request(connection, writer, SendfileLoop(connection, writer))
         # Ranges and conditions are for what would be a 200 (RFC 9110 13.2.1 and 14.2).
         conditional = self.status == 200 and request.method in ('GET', 'HEAD')
-        return request.clone(headers=_asked(request.headers, tag) if conditional else {})
+        return request.clone(headers=_ask_aiohttp(request.headers, tag) if conditional else {})
 
 
-def _asked(given: Mapping[str, str], tag: str) -> Headers:
+def _ask_aiohttp(given: Mapping[str, str], tag: str) -> Headers:
     """Ask aiohttp for what a client asks for of the file that has a tag.
 
     It knows no tag in If-Range, and would send a part of another file.

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ..types import StatsTable
 from .connection import Connections
-from .exchange import Exchange
+from .exchange import SocketResponder
 from .sockets import Acceptor, bind_tcp, bind_unix, unlink_unix, url_of
 
 __all__ = ['GRACE', 'Server']
@@ -36,7 +36,7 @@ class Server:
         self.port: int | None = None
         self.url: str = ''
         self.status: str = 'starting'
-        self._exchange: Exchange = exchange
+        self._exchange: SocketResponder = exchange
         self._options = options
         self._connections = Connections(exchange)
         self._grace: float | None = options.get('shutdown_timeout', GRACE)

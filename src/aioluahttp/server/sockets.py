@@ -186,7 +186,7 @@ async def bind_tcp(
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise TableError.of('port', port, 'an int from 0 (any free port) to 65535')
     try:
-        found = await _found(host or None, port)
+        found = await _addresses_of(host or None, port)
     except OSError as error:
         raise OSError(error.errno, f'cannot listen on {host}:{port}: {error.strerror}') from error
     except (TypeError, ValueError) as error:
@@ -205,7 +205,7 @@ async def bind_tcp(
             raise OSError(error.errno, what) from error
 
 
-async def _found(host: str | None, port: int) -> list[Any]:
+async def _addresses_of(host: str | None, port: int) -> list[Any]:
     passive = socket.AI_PASSIVE
     with contextlib.suppress(socket.gaierror):  # of a name, which takes a thread to look up
         numeric = passive | socket.AI_NUMERICHOST

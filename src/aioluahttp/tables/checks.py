@@ -49,10 +49,10 @@ __all__ = [
     'WHOLE_SERVER',
     'check_body',
     'check_options',
-    'flows',
     'is_accepted',
     'is_file',
     'is_one_shot',
+    'is_streamed',
 ]
 
 PORTS = {'http': 80, 'https': 443}
@@ -116,7 +116,7 @@ def _host(host: str) -> str:
 ILLEGAL = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
 
 
-def quoted(key: str, part: str) -> str:
+def quote_url(key: str, part: str) -> str:
     """Quote the characters that may not stand in a path or a query, and no others."""
     if not ILLEGAL.search(part):
         return str.__str__(part)  # a subclass may be another text once it is looked up
@@ -137,18 +137,18 @@ def check_path(path: Any) -> str:
         return WHOLE_SERVER
     if not isinstance(path, str) or not path.startswith('/') or '?' in path or '#' in path:
         raise TableError.of('path', path, "a str that begins with '/' and has no '?' or '#'")
-    return quoted('path', path)
+    return quote_url('path', path)
 
 
 def check_query(query: Any) -> str:
     if not isinstance(query, str):
-        return _encoded('query', query)
+        return _encode_idna('query', query)
     if '#' in query:
         raise TableError.of('query', query, "a str without '#' (written %23), or a table")
-    return quoted('query', query)
+    return quote_url('query', query)
 
 
-def _encoded(key: str, table: Any) -> str:
+def _encode_idna(key: str, table: Any) -> str:
     if isinstance(table, bytes | int | float):
         raise TableError.of(key, table, 'a mapping or pairs')
     try:
@@ -286,7 +286,7 @@ def check_bearer(token: Any) -> str:
 def check_proxy(proxy: Any) -> str:
     given = str(proxy)
     try:
-        quoted('proxy', given)  # refuses what no URL can have
+        quote_url('proxy', given)  # refuses what no URL can have
         parts = url.split(given)
         check_scheme(parts.get('scheme'))
         check_host(parts.get('host'))
@@ -311,7 +311,7 @@ def check_body(body: Any) -> str | bytes:
     raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
 
 
-def flows(body: Any) -> bool:
+def is_streamed(body: Any) -> bool:
     """Tell whether a body comes chunk by chunk."""
     return isinstance(body, AsyncIterable | Iterable) and not isinstance(body, WHOLE + JSON)
 
@@ -319,7 +319,7 @@ def flows(body: Any) -> bool:
 def check_answer(body: Any) -> Any:
     """Check the body of a response, which may come chunk by chunk, or be a file."""
     plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
-    return body if plain or isinstance(body, PathLike) or flows(body) else check_body(body)
+    return body if plain or isinstance(body, PathLike) or is_streamed(body) else check_body(body)
 
 
 def is_file(body: Any) -> bool:
@@ -338,7 +338,7 @@ def check_content(body: Any) -> Any:
         raise TableError.of('body', body, 'a file that is open')
     if None in (getattr(body, 'gi_frame', 0), getattr(body, 'ag_frame', 0)):
         raise TableError.of('body', body, 'a generator that has not come to its end')
-    if file or isinstance(body, PathLike) or flows(body):
+    if file or isinstance(body, PathLike) or is_streamed(body):
         return body
     right = 'a str, bytes, a path, a binary file or an iterable of bytes'
     raise TableError.of('body', body, f'{right} (of anything else, give json)')
@@ -360,7 +360,7 @@ def check_json(value: Any) -> str:
 def check_form(form: Any) -> str:
     if isinstance(form, str):
         raise TableError.of('form', form, 'a mapping or pairs (an encoded form is a body)')
-    return _encoded('form', form)
+    return _encode_idna('form', form)
 
 
 def check_flag(key: str) -> Callable[[Any], bool]:

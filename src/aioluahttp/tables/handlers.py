@@ -6,38 +6,38 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..bodies.chunks import Chunks, call, close
-from ..bodies.encoders import Coded
+from ..bodies.encoders import CompressedChunks
 from ..bodies.stream import Stream
 from ..headers import Headers
-from .checks import check_body, flows
+from .checks import check_body, is_streamed
 from .conversion import to_response, wire_body
 from .models import Handler, Request, Response
 
-__all__ = ['answer_of', 'chunks_of', 'discard', 'taken']
+__all__ = ['close_body', 'encoded_chunks', 'response_of_handler', 'take_response']
 
 
-async def answer_of(handler: Handler, request: Request) -> Response[Any]:
+async def response_of_handler(handler: Handler, request: Request) -> Response[Any]:
     """Call a handler, plain or async, and take what it returns."""
-    return await taken(await call(handler, request))
+    return await take_response(await call(handler, request))
 
 
-async def taken(table: Any) -> Response[Any]:
+async def take_response(table: Any) -> Response[Any]:
     """Bring a response to its normal form; the iterators of one that is refused are closed."""
     try:
         return to_response(table)
     except Exception:
-        await discard(table)
+        await close_body(table)
         raise
 
 
-async def discard(table: Any) -> None:
+async def close_body(table: Any) -> None:
     """Close the iterators of a response that nobody is going to read."""
     for key in ('body', 'events') if isinstance(table, Mapping) else ():
-        if flows(source := table.get(key)):
+        if is_streamed(source := table.get(key)):
             await close(source)
 
 
-def chunks_of(headers: Headers, body: Any) -> Chunks:
+def encoded_chunks(headers: Headers, body: Any) -> Chunks:
     """Give what an iterator in a response gives, as it goes out; its headers say what that is.
 
     A ``Stream`` is as its origin says.
@@ -49,6 +49,6 @@ def chunks_of(headers: Headers, body: Any) -> Chunks:
     def encode(chunk: Any) -> bytes:
         return wire_body(headers, check_body(chunk))
 
-    if isinstance(body, Coded):  # its text may yet name its charset
+    if isinstance(body, CompressedChunks):  # its text may yet name its charset
         body.encode = encode
     return Chunks(body, encode)

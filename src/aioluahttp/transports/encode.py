@@ -19,21 +19,21 @@ from ..tables.checks import EVENTS, check_body, check_userinfo
 from ..tables.conversion import wire_body
 from ..tables.models import Request, Response, SentRequest
 from ..tls import client_context
-from .failures import translated
-from .into import is_whole, to_body
-from .request_body import Delivery, Whole, supply_of
-from .response_body import Received, Terms
+from .failures import translate
+from .into import body_as, is_whole
+from .request_body import BodyDelivery, BytesSource, source_of
+from .response_body import ReadOptions, ReceivedResponse
 
 __all__ = [
     'MAX_BODY',
     'arguments_of',
     'body_of',
-    'in_pieces',
-    'reached',
+    'connection_arguments',
+    'read_options_of',
     'response_of',
-    'supplied',
     'target_of',
-    'terms_of',
+    'try_with_source',
+    'with_bytes_source',
 ]
 
 MAX_BODY = 64 * 1024 * 1024
@@ -42,7 +42,7 @@ LARGE = 1024 * 1024  # bytes from which a body goes out piece by piece, so as no
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
 
-async def supplied(
+async def try_with_source(
     attempt: Callable[[Request], Awaitable[Response[Any]]], request: Request
 ) -> Response[Any]:
     """Make one try, with what its body is drawn from ready for it.
@@ -50,7 +50,7 @@ async def supplied(
     Raises:
         Exception: What drawing from it raised, if that is what ended the try.
     """
-    supply = supply_of(request)
+    supply = source_of(request)
     if supply is None:
         return await attempt(request)
     try:
@@ -64,7 +64,7 @@ async def supplied(
     raise mistake  # here, or what it was raised from would be another
 
 
-def response_of(answer: Received, body: Any, target: str, method: str) -> Response[Any]:
+def response_of(answer: ReceivedResponse, body: Any, target: str, method: str) -> Response[Any]:
     """Make the table of an answer, once what its body is to be is known."""
     return Response(
         {
@@ -105,17 +105,17 @@ def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout
 def arguments_of(request: Request, target: yarl.URL) -> dict[str, Any]:
     """Give what aiohttp has to know of a request: ``headers``, ``timeout``, and ``data`` if any."""
     headers = _headers(request, target)
-    arguments: dict[str, Any] = {'headers': headers, **reached(request)}
+    arguments: dict[str, Any] = {'headers': headers, **connection_arguments(request)}
     if 'body' in request:
         arguments['data'] = _data(request, headers)
     for name, value in DEFAULTS.items():
         headers.setdefault(name, value)
     if 'proxy' in request:
-        arguments |= _proxy(request, headers)
+        arguments |= _proxy_arguments(request, headers)
     return arguments
 
 
-def reached(request: Request) -> dict[str, Any]:
+def connection_arguments(request: Request) -> dict[str, Any]:
     """Give what aiohttp has to know of how an origin is reached."""
     timeout = request.get('timeout')
     limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
@@ -127,10 +127,10 @@ def reached(request: Request) -> dict[str, Any]:
     return arguments
 
 
-def _data(request: Request, headers: Headers) -> bytes | Delivery:
+def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:
     """Give what goes out as the body; ``headers`` get the Content-Type that it has by default."""
     progress = request.get('on_progress')
-    supply = supply_of(request)
+    supply = source_of(request)
     if supply is None:
         return wire_body(headers, request['body'])
     headers.setdefault('Content-Type', supply.kind or 'application/octet-stream')
@@ -138,15 +138,15 @@ def _data(request: Request, headers: Headers) -> bytes | Delivery:
     if supply.length is not None and length not in (None, supply.length):
         raise TableError.of('headers[Content-Length]', length, f'{supply.length}, as the file has')
     # What it adds to headers comes too late.
-    encode = partial(_encoded, headers.copy())
-    return Delivery(supply, supply.length if length is None else length, encode, progress)
+    encode = partial(_encode_header, headers.copy())
+    return BodyDelivery(supply, supply.length if length is None else length, encode, progress)
 
 
-def _encoded(headers: Headers, chunk: Any) -> bytes:
+def _encode_header(headers: Headers, chunk: Any) -> bytes:
     return wire_body(headers, check_body(chunk))
 
 
-def in_pieces(request: Request) -> Request:
+def with_bytes_source(request: Request) -> Request:
     """Give a large body piece by piece, where it is there whole."""
     body = request.get('body')
     if not isinstance(body, str | bytes) or len(body) < LARGE / 4:  # bytes of a character
@@ -156,7 +156,7 @@ def in_pieces(request: Request) -> Request:
     data = wire_body(headers, body)
     if len(data) < LARGE:
         return request
-    return request | {'headers': headers, 'body': Whole(body, data)}
+    return request | {'headers': headers, 'body': BytesSource(body, data)}
 
 
 def _headers(request: Request, target: yarl.URL) -> Headers:
@@ -174,7 +174,7 @@ def _headers(request: Request, target: yarl.URL) -> Headers:
     return kept
 
 
-def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
+def _proxy_arguments(request: Request, headers: Headers) -> dict[str, Any]:
     parts = url.split(request['proxy'])
     userinfo = parts.pop('userinfo', None)
     arguments: dict[str, Any] = {'proxy': url.join(parts)}
@@ -187,7 +187,7 @@ def _proxy(request: Request, headers: Headers) -> dict[str, Any]:
     return arguments
 
 
-def terms_of(request: Request, limit: int | None) -> Terms:
+def read_options_of(request: Request, limit: int | None) -> ReadOptions:
     """Give the terms on which the answer to a request is read as it comes.
 
     Args:
@@ -198,21 +198,21 @@ def terms_of(request: Request, limit: int | None) -> Terms:
     default = None if whole or into == EVENTS else READ
     seconds = timeout.get('read', default) if isinstance(timeout, Mapping) else timeout and default
     limit = limit if whole else request.get('max_body')
-    return Terms(into == 'raw', limit, seconds, partial(_failed, request))
+    return ReadOptions(into == 'raw', limit, seconds, partial(_failed, request))
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:
-    if supply := supply_of(request):
+    if supply := source_of(request):
         if supply.error:
             raise supply.error
         request = request | {'body': supply.body}
-    if ours := translated(error, request, sent=True):
+    if ours := translate(error, request, sent=True):
         ours.request = SentRequest(request)
     return ours
 
 
-def body_of(request: Request, answer: Received) -> Any:
+def body_of(request: Request, answer: ReceivedResponse) -> Any:
     headers, data = answer.headers, answer.data
     if not isinstance(data, bytes):
         return Stream(data, headers.get('Content-Type'), decoded=data.decoded)
-    return to_body(request.get('into', 'text'), answer.status, headers, data)
+    return body_as(request.get('into', 'text'), answer.status, headers, data)

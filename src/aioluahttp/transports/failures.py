@@ -10,9 +10,9 @@ from aiohttp.http import HttpProcessingError
 from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, Refused, TimedOut
 from ..semantics import IDEMPOTENT
 from ..tables.models import Request, described
-from .request_body import supply_of
+from .request_body import source_of
 
-__all__ = ['LostConnection', 'StaleConnection', 'reason', 'translated']
+__all__ = ['LostConnection', 'StaleConnection', 'reason_of', 'translate']
 
 
 REUSED = 'the peer closed the connection, a reused one, before it answered'
@@ -38,10 +38,10 @@ class LostConnection(aiohttp.ClientError):
     def __init__(self, method: str, error: Exception, *, reused: bool) -> None:
         idempotent = method in IDEMPOTENT
         self.repeatable: bool = reused and idempotent
-        super().__init__(LOSSES[idempotent].format(method) if reused else reason(error))
+        super().__init__(LOSSES[idempotent].format(method) if reused else reason_of(error))
 
 
-def reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Give the text of an exception, or its kind where it has none."""
     what = getattr(error, 'message', str(error))  # half a head, where that is what came
     return what if isinstance(what, str) and what else type(error).__name__
@@ -63,19 +63,19 @@ TRANSLATIONS: tuple[
 )
 
 
-def translated(error: BaseException, request: Request, *, sent: bool) -> Error | None:
+def translate(error: BaseException, request: Request, *, sent: bool) -> Error | None:
     """Give our exception for one of aiohttp's, with the request in its text; None for others.
 
     A ``ConnectError`` says that nothing was sent, so it is none where something was before. What
     is the fault of a client whose body is sent on stays as it is, and so does what drawing a
     body raised.
     """
-    supply = supply_of(request)
+    supply = source_of(request)
     if isinstance(error.__cause__, Refused) or (supply and error is supply.error):
         return None
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
-            text = f'{described(request)}: {QUERY.sub("", reason(error))}'
+            text = f'{described(request)}: {QUERY.sub("", reason_of(error))}'
             if sent and ours is ConnectError:
                 return ProtocolError(f'{text}, after a request had been sent')
             return ours(text)

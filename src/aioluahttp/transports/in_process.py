@@ -16,59 +16,66 @@ import yarl
 from aiohttp.abc import AbstractCookieJar
 
 from ..bodies.chunks import Chunks
-from ..bodies.codings import decoded
+from ..bodies.codings import decode_body
 from ..errors import BodyTooLarge, ConnectError, ProtocolError, Refused, TimedOut
-from ..exchange.forwarded import Asked
+from ..exchange.forwarded import ClientInfo
 from ..exchange.head import to_head
-from ..exchange.options import EXCHANGE_OPTIONS, checked, to_settings
-from ..exchange.request_body import Flow, open_flow, take_whole, undoing
-from ..exchange.responder import Handling, refusal
-from ..exchange.response import Pieces, Ready, ready
+from ..exchange.options import EXCHANGE_OPTIONS, check_exchange_options, to_settings
+from ..exchange.request_body import RequestChunks, decoder_of, open_request_stream, take_whole
+from ..exchange.responder import Responder, status_page
+from ..exchange.response import FilePieces, ReadyResponse, to_ready
 from ..headers import Headers, parse_cookies
 from ..semantics import PHRASES, is_silent
 from ..tables.checks import STREAMS
 from ..tables.conversion import to_response
-from ..tables.handlers import discard, taken
+from ..tables.handlers import close_body, take_response
 from ..tables.models import Handler, Request, Response, described
-from ..websockets.handshake import agreed, asking, granted, max_message, to_pairs, without_handshake
-from ..websockets.handshake import refusal as declined
-from ..websockets.memory import Half, pair
-from ..websockets.socket import Socket, dismiss, talk
+from ..websockets.handshake import (
+    max_message,
+    read_agreement,
+    request_fields,
+    response_fields,
+    to_pairs,
+    without_handshake,
+)
+from ..websockets.handshake import refusal_status as declined
+from ..websockets.memory import MemoryPeer, peer_pair
+from ..websockets.socket import Socket, close_callback, run_socket_callback
 from .encode import (
     MAX_BODY,
     arguments_of,
     body_of,
-    in_pieces,
+    read_options_of,
     response_of,
-    supplied,
     target_of,
-    terms_of,
+    try_with_source,
+    with_bytes_source,
 )
-from .failures import translated
-from .into import PAGES, flows
-from .request_body import Delivery
-from .response_body import AtHand, Body, Received
+from .failures import translate
+from .into import PAGES, needs_stream
+from .request_body import BodyDelivery
+from .response_body import DecodedBody, InMemory, ReceivedResponse
 from .websocket import Dialed
 
-__all__ = ['Answered', 'InProcess', 'Sent']
+__all__ = ['InProcess', 'ResponseBody', 'SentBody']
 
 
 BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})  # without a Content-Length of 0, too
 
 
-class Sent:
+class SentBody:
     """The body of a request, as a handler reads it.
 
     Args:
         data: What aiohttp would be given to send.
     """
 
-    def __init__(self, data: bytes | Delivery | None) -> None:
+    def __init__(self, data: bytes | BodyDelivery | None) -> None:
         self._data = data
-        self._chunks = self._begun(data) if isinstance(data, Delivery) else None
+        self._chunks = self._begun(data) if isinstance(data, BodyDelivery) else None
         self._sent = 0
 
-    def _begun(self, delivery: Delivery) -> Chunks:
+    def _begun(self, delivery: BodyDelivery) -> Chunks:
         """Begin before it is read, from when on it is for this to close."""
         try:
             return delivery.chunks()
@@ -79,7 +86,7 @@ class Sent:
     def frame(self, method: str, headers: Headers) -> None:
         """Add the field that says how long it is (RFC 9112 6)."""
         data = self._data
-        length = data.size if isinstance(data, Delivery) else len(data or b'')
+        length = data.size if isinstance(data, BodyDelivery) else len(data or b'')
         if length is None:
             headers['Transfer-Encoding'] = 'chunked'
         elif data is not None or method not in BODILESS:
@@ -88,14 +95,14 @@ class Sent:
     @property
     def error(self) -> Exception | None:
         """What drawing it raised, which is the client's own mistake."""
-        return self._data.supply.error if isinstance(self._data, Delivery) else None
+        return self._data.supply.error if isinstance(self._data, BodyDelivery) else None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
         data = self._data
-        if isinstance(data, Delivery):
+        if isinstance(data, BodyDelivery):
             assert self._chunks is not None
             data = await self._drawn(data, self._chunks)
         else:
@@ -104,7 +111,7 @@ class Sent:
             raise StopAsyncIteration
         return data
 
-    async def _drawn(self, delivery: Delivery, chunks: Chunks) -> bytes | None:
+    async def _drawn(self, delivery: BodyDelivery, chunks: Chunks) -> bytes | None:
         try:
             while (data := await anext(chunks, None)) == b'':
                 pass
@@ -120,11 +127,11 @@ class Sent:
         """Draw no more."""
         if self._chunks is not None:
             await self._chunks.aclose()
-        if isinstance(self._data, Delivery):
+        if isinstance(self._data, BodyDelivery):
             await self._data.supply.end()
 
 
-class Answered:
+class ResponseBody:
     """The body of an answer, as its client reads it; a ``Source``.
 
     A task of its own asks for each part when it is wanted, and closes: what an iterator has around
@@ -140,8 +147,8 @@ class Answered:
 
     def __init__(
         self,
-        parts: Chunks | Pieces,
-        sent: Sent,
+        parts: Chunks | FilePieces,
+        sent: SentBody,
         told: Callable[[Exception], Awaitable[None]],
     ) -> None:
         self._parts, self._sent, self._told = parts, sent, told
@@ -252,7 +259,7 @@ GRACE = 10.0  # seconds for the callback of a WebSocket to see that it has ended
 ROUTE = frozenset({'proxy', 'tls', 'unix'})  # what is said of a connection
 
 
-class InProcess(Handling):
+class InProcess(Responder):
     """Gives requests to a handler, in the place of a ``Transport``.
 
     The handler runs in the task of its client, so a cancellation and a deadline end it, and its
@@ -266,9 +273,11 @@ class InProcess(Handling):
     sockname = None
 
     def __init__(self, handler: Handler, cookies: AbstractCookieJar) -> None:
-        super().__init__(handler, to_settings(checked(handler, {}, EXCHANGE_OPTIONS), None))
+        super().__init__(
+            handler, to_settings(check_exchange_options(handler, {}, EXCHANGE_OPTIONS), None)
+        )
         self._cookies = cookies
-        self._bodies: WeakSet[Body] = WeakSet()
+        self._bodies: WeakSet[DecodedBody] = WeakSet()
         self._talks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -291,11 +300,11 @@ class InProcess(Handling):
             Error: As ``Transport.send`` does. What the handler raises is a 500.
         """
         self._check_open()
-        request = in_pieces(request)
+        request = with_bytes_source(request)
         try:
-            return await supplied(self._exchange, request)
+            return await try_with_source(self._exchange, request)
         except Exception as error:
-            if ours := translated(error, request, sent=sent):
+            if ours := translate(error, request, sent=sent):
                 raise ours from error
             raise
 
@@ -305,7 +314,7 @@ class InProcess(Handling):
 
     async def _exchange(self, request: Request) -> Response[Any]:
         target, arguments = self._outbound(request)
-        sent = Sent(arguments.get('data'))
+        sent = SentBody(arguments.get('data'))
         sent.frame(request['method'], arguments['headers'])
         source = None
         try:
@@ -335,36 +344,48 @@ class InProcess(Handling):
 
     def _head(self, request: Request, headers: Headers) -> Request:
         return to_head(
-            request['method'], request['url'], '1.1', headers, Asked(IP), request['scheme'], self
+            request['method'],
+            request['url'],
+            '1.1',
+            headers,
+            ClientInfo(IP),
+            request['scheme'],
+            self,
         )
 
-    async def take_body(self, source: Sent, request: Request, into: str, limit: int | None) -> None:
+    async def take_body(
+        self, source: SentBody, request: Request, into: str, limit: int | None
+    ) -> None:
         """Read the body of a request into its table, or open the stream that it is to be."""
         if into in STREAMS:
-            open_flow(Flow(source, undoing(into, request['headers'], limit)), request)
+            open_request_stream(
+                RequestChunks(source, decoder_of(into, request['headers'], limit)), request
+            )
         else:
             await take_whole(source, request, into, limit)
 
     async def _answer(
-        self, request: Request, headers: Headers, sent: Sent
-    ) -> tuple[Ready, Answered | None]:
+        self, request: Request, headers: Headers, sent: SentBody
+    ) -> tuple[ReadyResponse, ResponseBody | None]:
         """Ask the handler, and wait for the first part of what it answers."""
         method = request['method']
         try:
             table = self._head(request, headers)
         except Refused as refused:
-            return await ready(method, headers, refusal(refused.status)), None
+            return await to_ready(method, headers, status_page(refused.status)), None
         told = partial(self.mistaken, method=method, target=table['url'], request=table)
         try:
-            response = await self._plain(table, await taken(await self.returned(sent, table)))
-            out = await ready(method, headers, response)
+            response = await self._plain(
+                table, await take_response(await self.returned(sent, table))
+            )
+            out = await to_ready(method, headers, response)
             if isinstance(out.body, bytes):
                 return out, None
-            source = Answered(out.body, sent, told)
+            source = ResponseBody(out.body, sent, told)
             await source.begin()
         except Exception as error:
             response = await self.failed(error, method, table['url'], table)
-            return await ready(method, headers, response), None
+            return await to_ready(method, headers, response), None
         return out, source
 
     async def _plain(self, table: Request, response: Response[Any]) -> Response[Any]:
@@ -372,12 +393,12 @@ class InProcess(Handling):
         if 'websocket' not in response:
             return response
         options = response['websocket']
-        await dismiss(options['callback'])
+        await close_callback(options['callback'])
         status, fields = declined(options, table, upgrades=False) or (426, ())
         return to_response({'status': status, 'headers': to_pairs(fields), 'body': PHRASES[status]})
 
     async def _received(
-        self, request: Request, target: yarl.URL, out: Ready, source: Answered | None
+        self, request: Request, target: yarl.URL, out: ReadyResponse, source: ResponseBody | None
     ) -> Response[Any]:
         status, reason, headers = out.head()
         if out.length is not None:
@@ -385,19 +406,21 @@ class InProcess(Handling):
         if 'Set-Cookie' in headers:
             self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
         limit = request.get('max_body', MAX_BODY)
-        data: bytes | Body
-        if isinstance(out.body, bytes) and not flows(request):
-            data = await _whole(out.body, headers, limit)
+        data: bytes | DecodedBody
+        if isinstance(out.body, bytes) and not needs_stream(request):
+            data = await _decode_whole(out.body, headers, limit)
         else:
             silent = is_silent(request['method'], status)
-            data = Body(
-                headers, source or AtHand(out.body, is_empty=silent), terms_of(request, limit)
+            data = DecodedBody(
+                headers,
+                source or InMemory(out.body, is_empty=silent),
+                read_options_of(request, limit),
             )
             self._bodies.add(data)
             if 'on_progress' in request and status < PAGES:
                 data.watch(request['on_progress'], 0 if 'body' in request else None)
         phrase = PHRASES.get(status) if reason is None else reason
-        received = Received(status, phrase, (1, 1), headers, data, IP)
+        received = ReceivedResponse(status, phrase, (1, 1), headers, data, IP)
         return response_of(received, body_of(request, received), str(target), request['method'])
 
     async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
@@ -408,24 +431,24 @@ class InProcess(Handling):
         """
         self._check_open()
         target, arguments = self._outbound(request)
-        asked, headers = asking(options), arguments['headers']
+        asked, headers = request_fields(options), arguments['headers']
         headers.update(asked)
         table: Request = request  # if it is none that a server takes
         try:
             table = self._head(request, headers)
-            response = await taken(await self.returned(Sent(None), table))
+            response = await take_response(await self.returned(SentBody(None), table))
         except Exception as error:
             response = await self.failed(error, 'GET', request['url'], table)
         status, fields = response['status'], response['headers']
         if 'websocket' in response:
             status, fields = await self._granted(table, response)
         else:
-            await discard(response)
+            await close_body(response)
         try:
-            terms = agreed(options, asked, status, fields)
+            terms = read_agreement(options, asked, status, fields)
         except ProtocolError as error:
             raise ProtocolError(f'{described(request)}: {error}') from error
-        near, far = pair(terms.max_message, max_message(response['websocket']))
+        near, far = peer_pair(terms.max_message, max_message(response['websocket']))
         self._begin(response['websocket']['callback'], far, terms.protocol, table, response)
         answer = {'status': status, 'reason': PHRASES[status], 'headers': fields, 'body': ''}
         socket = Socket(near, terms.protocol, request, Response({**answer, 'url': str(target)}))
@@ -435,16 +458,16 @@ class InProcess(Handling):
         """Refuse or open a WebSocket; give status and headers of the answer."""
         options = response['websocket']
         if refused := declined(options, table, upgrades=True):
-            await dismiss(options['callback'])
+            await close_callback(options['callback'])
             return refused[0], Headers(to_pairs(refused[1]))
-        _, fields = granted(options, table)
+        _, fields = response_fields(options, table)
         kept = without_handshake(response['headers'])
         return 101, Headers([*to_pairs(fields), *kept.items()])
 
     def _begin(
         self,
         callback: Any,
-        end: Half,
+        end: MemoryPeer,
         protocol: str | None,
         table: Request,
         response: Response[Any],
@@ -454,9 +477,9 @@ class InProcess(Handling):
         async def run() -> None:
             try:
                 try:
-                    await talk(callback, end, Socket(end, protocol, table, response))
+                    await run_socket_callback(callback, end, Socket(end, protocol, table, response))
                 finally:
-                    await dismiss(callback)
+                    await close_callback(callback)
             except Exception as error:
                 await self.mistaken(error, 'GET', target, table)
 
@@ -465,9 +488,9 @@ class InProcess(Handling):
         task.add_done_callback(self._talks.discard)
 
 
-async def _whole(data: Any, headers: Headers, limit: int | None) -> bytes:
+async def _decode_whole(data: Any, headers: Headers, limit: int | None) -> bytes:
     if data and 'Content-Encoding' in headers:
-        return await decoded(Sent(data), headers, limit)
+        return await decode_body(SentBody(data), headers, limit)
     if limit is not None and len(data) > limit:
         raise BodyTooLarge('the body passed max_body')
     whole: bytes = data

@@ -14,7 +14,7 @@ from ..tables.checks import EVENTS, INTO, STREAMS, is_accepted
 from ..tables.conversion import body_into
 from ..tables.models import Request, Response, described
 
-__all__ = ['PAGES', 'asking', 'flows', 'is_whole', 'land', 'to_body']
+__all__ = ['PAGES', 'apply_into', 'body_as', 'is_whole', 'needs_stream', 'with_accept']
 
 PAGE = 64 * 1024  # bytes of a page of an error or a redirect: what a person would read of it
 PAGES = 300  # from this status on an answer is a page, and not what was asked for
@@ -27,12 +27,12 @@ def is_whole(into: Any) -> bool:
     return into in INTO
 
 
-def flows(request: Request) -> bool:
+def needs_stream(request: Request) -> bool:
     """Tell whether the body of the answer is read as it comes, and be it to tell how far it is."""
     return 'on_progress' in request or not is_whole(request.get('into', 'text'))
 
 
-def asking(request: Request) -> Request:
+def with_accept(request: Request) -> Request:
     """Give a request the headers that say what ``into`` asks for, where it has none of its own."""
     if request.get('into') != EVENTS or 'Accept' in request['headers']:
         return request
@@ -41,7 +41,7 @@ def asking(request: Request) -> Request:
     }
 
 
-def to_body(into: str, status: int, headers: Headers, data: bytes) -> Any:
+def body_as(into: str, status: int, headers: Headers, data: bytes) -> Any:
     """Make of a whole body what ``into`` asks for.
 
     Raises:
@@ -56,7 +56,7 @@ def to_body(into: str, status: int, headers: Headers, data: bytes) -> Any:
         return body_into('text', data, headers)
 
 
-async def land(response: Response[Any], request: Request, *, last: bool) -> None:
+async def apply_into(response: Response[Any], request: Request, *, last: bool) -> None:
     """Make of the stream of a response what ``into`` asks for, or the text of a page.
 
     What is to be written to a file stays a stream.
@@ -95,7 +95,7 @@ def _is_page(status: int, request: Request) -> bool:
 async def _to_whole(response: Response[Any], into: str) -> None:
     async with response['body'] as stream:
         data = await stream.read()
-    response['body'] = to_body(into, response['status'], response['headers'], data)
+    response['body'] = body_as(into, response['status'], response['headers'], data)
 
 
 async def _to_events(response: Response[Any]) -> None:

@@ -18,20 +18,27 @@ from ..bodies.codings import UNDONE
 from ..errors import ConnectError, ProtocolError, TableError
 from ..headers import Headers, is_secret
 from ..tables.models import Request
-from .encode import terms_of
-from .failures import reason
-from .network import Transport
-from .request_body import Delivery, Gone
-from .response_body import AtHand, Body, Inflow, Received, Source, Terms
+from .encode import read_options_of
+from .failures import reason_of
+from .network import NetworkTransport
+from .request_body import BodyDelivery, PeerGone
+from .response_body import (
+    DecodedBody,
+    FromConnection,
+    InMemory,
+    ReadOptions,
+    ReceivedResponse,
+    ResponseSource,
+)
 from .wire import peer_of
 
-__all__ = ['Lent']
+__all__ = ['LentTransport']
 
 CONNECT = aiohttp.BaseConnector.connect.__code__
 BODILESS = frozenset({204, 304})
 
 
-class Lent(Transport):
+class LentTransport(NetworkTransport):
     """A session in the place of a pool. WebSockets go over its connector, with its cookies.
 
     Args:
@@ -63,17 +70,17 @@ class Lent(Transport):
         target: yarl.URL,
         arguments: dict[str, Any],
         limit: int | None,
-        terms: Terms | None,
-    ) -> Received:
+        terms: ReadOptions | None,
+    ) -> ReceivedResponse:
         session = self._session(request)
         flows = terms is not None
-        terms = terms or terms_of(request, limit)._replace(failed=lambda error: None)
+        terms = terms or read_options_of(request, limit)._replace(failed=lambda error: None)
         if terms.raw and session.auto_decompress:
             right = "another, or the session's auto_decompress False"
             raise TableError.of('into', request['into'], right)
         delivery = arguments.get('data')
-        if isinstance(delivery, Delivery):
-            arguments['data'] = Loan(delivery)
+        if isinstance(delivery, BodyDelivery):
+            arguments['data'] = LentPayload(delivery)
         else:
             delivery = None
         try:
@@ -86,10 +93,10 @@ class Lent(Transport):
             )
         except Exception as error:
             if is_connecting(error):
-                raise ConnectError(reason(error)) from error
+                raise ConnectError(reason_of(error)) from error
             raise
         decoded = session.auto_decompress
-        return await received(response, delivery, terms, decoded=decoded, flows=flows)
+        return await read_response(response, delivery, terms, decoded=decoded, flows=flows)
 
 
 def check_headers(headers: Any, request: Request) -> None:
@@ -113,9 +120,9 @@ def is_connecting(error: Exception) -> bool:
     )
 
 
-async def received(
-    response: Any, delivery: Delivery | None, terms: Terms, *, decoded: bool, flows: bool
-) -> Received:
+async def read_response(
+    response: Any, delivery: BodyDelivery | None, terms: ReadOptions, *, decoded: bool, flows: bool
+) -> ReceivedResponse:
     """Read a response, or let its body flow. It may be one of a cache's, over no connection.
 
     Args:
@@ -127,18 +134,18 @@ async def received(
     """
     headers, connection = Headers(response.headers), response.connection
     decoded = decoded and has_coding(response, headers)
-    source: Source
+    source: ResponseSource
     if connection is None:  # all has come; a middleware or a cache may have read it
-        peer, source = None, Whole(await response.read(), response, delivery)
+        peer, source = None, CachedBody(await response.read(), response, delivery)
     else:
-        peer, source = peer_of(connection.transport), Borrowed(headers, response, delivery)
+        peer, source = peer_of(connection.transport), BorrowedBody(headers, response, delivery)
     if decoded:
         headers.popall('Content-Encoding')
         headers.popall('Content-Length', None)
-    data: Any = Body(headers, source, terms)
+    data: Any = DecodedBody(headers, source, terms)
     if not flows:
         data = b''.join([chunk async for chunk in data])
-    return Received(response.status, response.reason, response.version, headers, data, peer)
+    return ReceivedResponse(response.status, response.reason, response.version, headers, data, peer)
 
 
 def has_coding(response: Any, headers: Headers) -> bool:
@@ -147,10 +154,10 @@ def has_coding(response: Any, headers: Headers) -> bool:
     return not bodiless and headers.get('Content-Encoding', '').lower() in UNDONE
 
 
-class Borrowed(Inflow):
+class BorrowedBody(FromConnection):
     """What comes over a connection of the session's; a ``Source``."""
 
-    def __init__(self, headers: Headers, response: Any, delivery: Delivery | None) -> None:
+    def __init__(self, headers: Headers, response: Any, delivery: BodyDelivery | None) -> None:
         protocol, transport = response.connection.protocol, response.connection.transport
         tls = transport.get_extra_info('ssl_object')
         super().__init__(headers, response.content, protocol, tls, response, delivery)
@@ -160,10 +167,10 @@ class Borrowed(Inflow):
         await stop(self._held, self._delivery)
 
 
-class Whole(AtHand):
+class CachedBody(InMemory):
     """A body of which all is there; a ``Source``."""
 
-    def __init__(self, data: bytes, response: Any, delivery: Delivery | None) -> None:
+    def __init__(self, data: bytes, response: Any, delivery: BodyDelivery | None) -> None:
         super().__init__(data, is_empty=not data)
         self._response, self._delivery = response, delivery
 
@@ -172,17 +179,17 @@ class Whole(AtHand):
         await stop(self._response, self._delivery)
 
 
-async def stop(response: Any, delivery: Delivery | None) -> None:
+async def stop(response: Any, delivery: BodyDelivery | None) -> None:
     """Wait until aiohttp's task that sends a body has ended; it does with the response."""
     if delivery:
         await response.wait_for_close()
         await delivery.supply.end()
 
 
-class Loan(aiohttp.Payload):
+class LentPayload(aiohttp.Payload):
     """A body as aiohttp's own request sends it, which may begin it more than once."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: BodyDelivery) -> None:
         super().__init__(delivery)
         self._delivery = delivery
         self._begun = False
@@ -208,11 +215,11 @@ class Loan(aiohttp.Payload):
             await self._begin()
             try:
                 await self._delivery.write(writer)
-            except Gone as error:
+            except PeerGone as error:
                 raise OSError('the peer reads no more') from error
             except Exception as error:
                 self._delivery.supply.error = error
-                raise Spoilt from error
+                raise BodyFailed from error
 
     async def _begin(self) -> None:
         supply = self._delivery.supply
@@ -220,12 +227,12 @@ class Loan(aiohttp.Payload):
             what = 'the connection was lost, and a body with it that can be sent but once'
             supply.error = ProtocolError(what)
         if supply.error is not None:
-            raise Spoilt
+            raise BodyFailed
         if self._begun:
             await supply.end()
             await supply.open()
         self._begun = True
 
 
-class Spoilt(Exception):
+class BodyFailed(Exception):
     """The body broke off on our side; no OSError, after which aiohttp would send it again."""

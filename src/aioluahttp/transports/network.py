@@ -14,34 +14,33 @@ from aiohttp.abc import AbstractCookieJar
 from ..bodies.stream import Stream
 from ..errors import ConnectError, TableError
 from ..tables.models import Request, Response
-from . import session as session_module
 from . import wire
 from .encode import (
     MAX_BODY,
     arguments_of,
     body_of,
-    in_pieces,
-    reached,
+    connection_arguments,
+    read_options_of,
     response_of,
-    supplied,
     target_of,
-    terms_of,
+    try_with_source,
+    with_bytes_source,
 )
-from .failures import LostConnection, StaleConnection, translated
-from .into import PAGES, flows
-from .request_body import supply_of
-from .response_body import Body, Received, Terms
-from .session import Answer, Sending, Switching, once
+from .failures import LostConnection, StaleConnection, translate
+from .into import PAGES, needs_stream
+from .request_body import source_of
+from .response_body import DecodedBody, ReadOptions, ReceivedResponse
+from .session import FinalResponse, PooledRequest, SwitchingResponse, send_by_session, send_once
 
 if TYPE_CHECKING:
     from .websocket import Dialed
 
-__all__ = ['Transport']
+__all__ = ['NetworkTransport']
 
 Exchange: TypeAlias = Callable[[Request], Awaitable[Response[Any]]]
 
 
-class Transport:
+class NetworkTransport:
     """A pool of connections.
 
     Args:
@@ -51,7 +50,7 @@ class Transport:
     """
 
     _owns_connectors = True
-    _middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (once,)
+    _middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (send_once,)
 
     def __init__(
         self, limit: int | None, limit_per_host: int | None, cookies: AbstractCookieJar
@@ -60,7 +59,7 @@ class Transport:
         self._cookies = cookies
         # By Unix socket; those of WebSockets apart, which would keep requests from their turn.
         self._sessions: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
-        self._bodies: WeakSet[Body] = WeakSet()  # those that come as they are read
+        self._bodies: WeakSet[DecodedBody] = WeakSet()  # those that come as they are read
         self._closed = False
 
     async def close(self) -> None:
@@ -84,8 +83,8 @@ class Transport:
             connector=self._connector(unix, switches=switches),
             connector_owner=self._owns_connectors,
             cookie_jar=self._cookies,
-            request_class=Sending,
-            response_class=Switching if switches else Answer,
+            request_class=PooledRequest,
+            response_class=SwitchingResponse if switches else FinalResponse,
             middlewares=self._middlewares,
             auto_decompress=False,  # codings undoes it: within the limit, and up to its end
             skip_auto_headers=('Content-Type',),
@@ -113,18 +112,18 @@ class Transport:
         """
         repeated = False
         if exchange is None:
-            exchange, request = partial(supplied, self._try), in_pieces(request)
+            exchange, request = partial(try_with_source, self._try), with_bytes_source(request)
         while True:
             try:
                 return await exchange(request)
             except StaleConnection:  # ends, for each takes a connection out of the pool
                 continue
             except Exception as error:
-                supply = supply_of(request)
+                supply = source_of(request)
                 lost = isinstance(error, LostConnection) and error.repeatable
                 if lost and not repeated and not (supply and supply.is_spent):
                     repeated = True
-                elif ours := translated(error, request, sent=sent or repeated):
+                elif ours := translate(error, request, sent=sent or repeated):
                     raise ours from error
                 else:
                     raise
@@ -150,7 +149,7 @@ class Transport:
             session = self._session(request, switches=True)
             return await session.get(target, **arguments)
         except Exception as error:
-            if ours := translated(error, request, sent=False):
+            if ours := translate(error, request, sent=False):
                 raise ours from error
             raise
 
@@ -160,9 +159,9 @@ class Transport:
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
         arguments = arguments_of(request, target)
         limit = request.get('max_body', MAX_BODY)
-        terms = terms_of(request, limit) if flows(request) else None
+        terms = read_options_of(request, limit) if needs_stream(request) else None
         answer = await self._ask(request, target, arguments, limit, terms)
-        if isinstance(answer.data, Body):
+        if isinstance(answer.data, DecodedBody):
             self._bodies.add(answer.data)
             if 'on_progress' in request and answer.status < PAGES:
                 answer.data.watch(request['on_progress'], 0 if 'body' in request else None)
@@ -174,12 +173,12 @@ class Transport:
         target: yarl.URL,
         arguments: dict[str, Any],
         limit: int | None,
-        terms: Terms | None,
-    ) -> Received:
+        terms: ReadOptions | None,
+    ) -> ReceivedResponse:
         session, method = self._session(request), request['method']
-        way = wire if wire.is_open(session, method, arguments) else session_module
-        answer: Received = await way.ask(session, method, target, arguments, limit, terms)
-        return answer
+        short = wire.is_short(session, method, arguments)
+        send = wire.send_short if short else send_by_session
+        return await send(session, method, target, arguments, limit, terms)
 
     async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
         """Open a WebSocket.
@@ -207,11 +206,11 @@ class Transport:
 
         async def exchange(request: Request) -> Response[Any]:
             origin = target_of(request['scheme'], request['host'], request['port'], '/')
-            session, arguments = self._session(request), reached(request)
-            terms = terms_of(request, None)._replace(early=True)
-            answer, line = await wire.pass_on(session, request, length, origin, arguments, terms)
+            session, arguments = self._session(request), connection_arguments(request)
+            terms = read_options_of(request, None)._replace(early=True)
+            answer, line = await wire.send_wire(session, request, length, origin, arguments, terms)
             body: Any = line
-            if isinstance(answer.data, Body):
+            if isinstance(answer.data, DecodedBody):
                 self._bodies.add(answer.data)
                 body = Stream(answer.data, answer.headers.get('Content-Type'))
             return response_of(

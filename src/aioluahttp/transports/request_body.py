@@ -21,7 +21,16 @@ from ..errors import TableError
 from ..tables.checks import is_file, is_one_shot
 from ..tables.models import Request, Response
 
-__all__ = ['PIECE', 'Delivery', 'Gone', 'Supply', 'Whole', 'check_again', 'supply_of', 'to_supply']
+__all__ = [
+    'PIECE',
+    'BodyDelivery',
+    'BodySource',
+    'BytesSource',
+    'PeerGone',
+    'check_again',
+    'source_of',
+    'to_source',
+]
 
 T = TypeVar('T')
 
@@ -29,7 +38,7 @@ COMPRESSED = {'gzip': 'application/gzip', 'bzip2': 'application/x-bzip2', 'xz': 
 PIECE = 512 * 1024  # bytes read at a time: each costs a turn of a thread
 
 
-class Supply:
+class BodySource:
     """What the body of one request is drawn from, over all its tries.
 
     ``open`` readies it for a try, ``chunks`` begins it, ``end`` ends it. ``close`` is for the end
@@ -63,9 +72,9 @@ class Supply:
         """
         self.error = None
         if isinstance(self.body, os.PathLike):
-            await _through(self._open)
+            await run_in_thread(self._open)
         elif is_file(self.body) and not self._one_shot:
-            await _through(self._rewind)
+            await run_in_thread(self._rewind)
 
     def _open(self) -> None:
         path = os.fspath(self.body)
@@ -92,7 +101,7 @@ class Supply:
         self._begun = True
         if self._opened is not None or is_file(self.body):
             file: Any = self._opened or self.body
-            return Chunks(_Pieces(file, self.length, stuck=self._one_shot), _check_piece)
+            return Chunks(SourcePieces(file, self.length, stuck=self._one_shot), _check_piece)
         body = self.body
         return Chunks(aiter(body) if isinstance(body, AsyncIterable) else iter(body), encode)
 
@@ -100,7 +109,7 @@ class Supply:
         """Close the file that was opened for a try."""
         if self._opened is not None:
             opened, self._opened = self._opened, None
-            await _through(opened.close)
+            await run_in_thread(opened.close)
 
     async def close(self) -> None:
         """Close an iterator that was never begun; one that was has been closed."""
@@ -108,7 +117,7 @@ class Supply:
             await close(self.body)
 
 
-class Whole(Supply):
+class BytesSource(BodySource):
     """A body that is there, to be sent in pieces.
 
     Args:
@@ -128,9 +137,9 @@ class Whole(Supply):
         return Chunks((data[start : start + PIECE] for start in starts), bytes)
 
 
-def to_supply(body: Any) -> Supply | None:
+def to_source(body: Any) -> BodySource | None:
     """Give what a body is drawn from while it is sent; None for one that is whole, or absent."""
-    return None if body is None or isinstance(body, str | bytes) else Supply(body)
+    return None if body is None or isinstance(body, str | bytes) else BodySource(body)
 
 
 def check_again(body: Any, response: Response[Any]) -> None:
@@ -139,14 +148,14 @@ def check_again(body: Any, response: Response[Any]) -> None:
     Raises:
         TableError: Of which ``response`` is that redirect.
     """
-    if isinstance(body, Supply) and body.is_spent:
+    if isinstance(body, BodySource) and body.is_spent:
         right = 'a path, a seekable file or what gives a new iterator each time to be sent again, '
         error = TableError.of('body', body.body, right + f'as {response["status"]} asks for')
         error.response = response
         raise error
 
 
-class _Pieces:
+class SourcePieces:
     """The pieces of a file, read in a thread.
 
     Args:
@@ -157,7 +166,7 @@ class _Pieces:
 
     def __init__(self, file: Any, length: int | None, *, stuck: bool) -> None:
         self._file, self._left = file, length
-        self._run = asyncio.to_thread if stuck else _through
+        self._run = asyncio.to_thread if stuck else run_in_thread
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -177,7 +186,7 @@ def _check_piece(data: Any) -> bytes:
     raise TableError.of('body', data, "a file that gives bytes, as one opened with 'rb' does")
 
 
-async def _through(function: Callable[..., T], *arguments: Any) -> T:
+async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Run a function in a thread; a cancellation waits for it, for no thread can be stopped."""
     running = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
     try:
@@ -208,20 +217,20 @@ def _kind_of(name: Any) -> str | None:
     return kind if coding is None else COMPRESSED.get(coding)
 
 
-def supply_of(request: Request) -> Supply | None:
+def source_of(request: Request) -> BodySource | None:
     """Give what the body of a request is drawn from; None for one that is whole, or absent."""
     body = request.get('body')
-    return body if isinstance(body, Supply) else None
+    return body if isinstance(body, BodySource) else None
 
 
 TURN = 256 * 1024  # bytes after which others have a turn of the loop, however fast the peer reads
 
 
-class Broken(Exception):
+class BodyBroken(Exception):
     """The body broke off on our side; carried through aiohttp, which heeds it not."""
 
 
-class Delivery(aiohttp.Payload):
+class BodyDelivery(aiohttp.Payload):
     """One try to send a body, chunked unless its length is known. Is a payload of aiohttp's.
 
     ``attempts.Sending`` calls ``deliver`` in a task. A peer that stops reading is no mistake here:
@@ -236,7 +245,7 @@ class Delivery(aiohttp.Payload):
 
     def __init__(
         self,
-        supply: Supply,
+        supply: BodySource,
         length: int | None,
         encode: Callable[[Any], bytes],
         progress: Callable[[int, int | None], object] | None = None,
@@ -281,7 +290,7 @@ class Delivery(aiohttp.Payload):
     async def _write(self, chunks: Chunks, writer: Any) -> None:
         sent = since = 0
         async for data in chunks:
-            await _or_gone(writer.write, data)
+            await _write_or_gone(writer.write, data)
             sent += len(data)
             since += len(data)
             if since >= TURN:
@@ -301,7 +310,7 @@ class Delivery(aiohttp.Payload):
             return
         self._transport = transport
         if transport.get_protocol() is protocol:
-            transport.set_protocol(LastWord(protocol))
+            transport.set_protocol(LastBytesProtocol(protocol))
 
     async def deliver(self, writer: Any, connection: Any) -> None:
         """Send the body over a connection of aiohttp's, and wait for no answer."""
@@ -310,9 +319,9 @@ class Delivery(aiohttp.Payload):
         self.read_timeout, protocol.read_timeout = protocol.read_timeout, None
         try:
             await self.write(writer)
-            await _or_gone(writer.write_eof)
+            await _write_or_gone(writer.write_eof)
             self.is_done = True
-        except Gone:
+        except PeerGone:
             _abort(protocol)  # it may wait for its peer to read
         except BaseException as error:
             if isinstance(error, Exception):
@@ -332,7 +341,7 @@ class Delivery(aiohttp.Payload):
         self.supply.error = error
         for waiting in (protocol, self._content):
             if waiting is not None:
-                waiting.set_exception(Broken())
+                waiting.set_exception(BodyBroken())
 
     def answered(self, content: aiohttp.StreamReader, *, flows: bool) -> None:
         """Take note that a head has come.
@@ -343,7 +352,7 @@ class Delivery(aiohttp.Payload):
         """
         self._content = content
         if self.supply.error:
-            content.set_exception(Broken())
+            content.set_exception(BodyBroken())
         if flows:
             self.read_timeout = None
 
@@ -358,7 +367,7 @@ class Delivery(aiohttp.Payload):
             transport.abort()  # what is left may wait for ever
 
 
-class LastWord(asyncio.Protocol):
+class LastBytesProtocol(asyncio.Protocol):
     """Stands before a protocol of aiohttp's, and reads what the peer said before it was gone.
 
     A peer that answers, and closes with something unread, resets the connection. The event loop
@@ -401,12 +410,12 @@ def _abort(protocol: Any) -> None:
         protocol.transport.abort()
 
 
-class Gone(Exception):
+class PeerGone(Exception):
     """The peer does not read any more."""
 
 
-async def _or_gone(write: Callable[..., Any], *data: Any) -> None:
+async def _write_or_gone(write: Callable[..., Any], *data: Any) -> None:
     try:
         await write(*data)
     except OSError as error:
-        raise Gone from error
+        raise PeerGone from error

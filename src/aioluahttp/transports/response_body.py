@@ -10,17 +10,26 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import aiohttp
 
-from ..bodies.codings import Decoder, decoded, decoder_for
+from ..bodies.codings import Decoder, decode_body, decoder_for
 from ..errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from ..headers import Headers
-from .request_body import Delivery
+from .request_body import BodyDelivery
 
-__all__ = ['AtHand', 'Body', 'Inflow', 'Progress', 'Received', 'Source', 'Terms', 'read_body']
+__all__ = [
+    'DecodedBody',
+    'FromConnection',
+    'InMemory',
+    'Progress',
+    'ReadOptions',
+    'ReceivedResponse',
+    'ResponseSource',
+    'read_response_body',
+]
 
 Progress: TypeAlias = Callable[[int, int | None], object]
 
 
-class Source(Protocol):
+class ResponseSource(Protocol):
     """Where the body of one answer comes from; ``is_empty`` tells whether there is none."""
 
     is_empty: bool
@@ -47,8 +56,8 @@ class Source(Protocol):
         """Wait until nothing is sent any more of what this is the answer to."""
 
 
-class Inflow:
-    """What comes over a connection of aiohttp's; a ``Source``.
+class FromConnection:
+    """What comes over a connection of aiohttp's; a ``ResponseSource``.
 
     ``held`` is what keeps the connection from others until it is released or closed: aiohttp's
     connection, or its response. ``delivery`` may still be sending what this is the answer to.
@@ -61,7 +70,7 @@ class Inflow:
         protocol: Any,
         tls: ssl.SSLObject | None,
         held: Any,
-        delivery: Delivery | None = None,
+        delivery: BodyDelivery | None = None,
     ) -> None:
         self.is_empty: bool = content is aiohttp.EMPTY_PAYLOAD
         self._ends_itself = _ends_itself(headers, content)
@@ -112,8 +121,8 @@ class Inflow:
             await self._delivery.stop()
 
 
-class AtHand:
-    """The body of an answer that is there; a ``Source``."""
+class InMemory:
+    """The body of an answer that is there; a ``ResponseSource``."""
 
     is_waited_for = False
 
@@ -143,7 +152,7 @@ class AtHand:
         """Be done: nobody gives."""
 
 
-class Terms(NamedTuple):
+class ReadOptions(NamedTuple):
     """How a body is read as it comes.
 
     ``raw`` leaves its codings as they are. ``limit`` is in bytes, ``seconds`` are for one read;
@@ -158,7 +167,7 @@ class Terms(NamedTuple):
     early: bool = False
 
 
-async def read_body(
+async def read_response_body(
     content: aiohttp.StreamReader,
     headers: Headers,
     protocol: Any,
@@ -184,7 +193,7 @@ async def read_body(
     """
     ends_itself = _ends_itself(headers, content)
     if 'Content-Encoding' in headers or not content.is_eof():
-        data = await decoded(content.iter_any(), headers, limit)
+        data = await decode_body(content.iter_any(), headers, limit)
     else:
         data = content.read_nowait()  # all of it came with the head
         if limit is not None and len(data) > limit:
@@ -194,14 +203,14 @@ async def read_body(
     return data
 
 
-class Body:
+class DecodedBody:
     """The decoded bytes of an answer, as they come; ``headers`` then describe them.
 
     Read to its end it releases its source, and left before that it closes it, as do an error and a
     cancellation.
     """
 
-    def __init__(self, headers: Headers, source: Source, terms: Terms) -> None:
+    def __init__(self, headers: Headers, source: ResponseSource, terms: ReadOptions) -> None:
         self._source = source
         self._terms = terms
         self._length = 0 if source.is_empty else _length(headers)
@@ -328,12 +337,12 @@ def _is_closed(tls: ssl.SSLObject) -> bool:
         return False
 
 
-class Received(NamedTuple):
+class ReceivedResponse(NamedTuple):
     """An answer and its body, whole or as it comes."""
 
     status: int
     reason: str | None
     version: Any
     headers: Headers
-    data: bytes | Body
+    data: bytes | DecodedBody
     peer: str | None

@@ -16,14 +16,20 @@ from aiohttp import ClientHandlerType
 
 from ..headers import Headers
 from .failures import LostConnection
-from .request_body import Delivery
-from .response_body import Body, Inflow, Received, Terms, read_body
-from .wire import final_head, peer_of, take
+from .request_body import BodyDelivery
+from .response_body import (
+    DecodedBody,
+    FromConnection,
+    ReadOptions,
+    ReceivedResponse,
+    read_response_body,
+)
+from .wire import final_head, peer_of, take_connection
 
-__all__ = ['Answer', 'Sending', 'Switching', 'ask', 'once']
+__all__ = ['FinalResponse', 'PooledRequest', 'SwitchingResponse', 'send_by_session', 'send_once']
 
 
-async def once(request: Any, handler: ClientHandlerType) -> Any:
+async def send_once(request: Any, handler: ClientHandlerType) -> Any:
     """Keep aiohttp from sending a request again. A client middleware of aiohttp's."""
     try:
         return await handler(request)
@@ -33,15 +39,15 @@ async def once(request: Any, handler: ClientHandlerType) -> Any:
         raise LostConnection(request.method, error, reused=request.reused) from error
 
 
-class Sending(aiohttp.ClientRequest):
+class PooledRequest(aiohttp.ClientRequest):
     """Takes a connection that is fit for it, and notes which it was."""
 
     reused: bool = False
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         protocol, transport = conn.protocol, conn.transport
-        self.reused = take(protocol)
-        if isinstance(self.body, Delivery):
+        self.reused = take_connection(protocol)
+        if isinstance(self.body, BodyDelivery):
             self.body.take(protocol, transport)
         response: Any = await super().send(conn)  # may lose the connection
         response.peer = peer_of(transport)
@@ -50,13 +56,13 @@ class Sending(aiohttp.ClientRequest):
         return response  # type: ignore[no-any-return]
 
     async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
-        if isinstance(self.body, Delivery):
+        if isinstance(self.body, BodyDelivery):
             await self.body.deliver(writer, conn)
         else:
             await super().write_bytes(writer, conn, content_length)
 
 
-class Answer(aiohttp.ClientResponse):
+class FinalResponse(aiohttp.ClientResponse):
     """An answer with a status that ends a request."""
 
     peer: str | None
@@ -78,24 +84,24 @@ class Answer(aiohttp.ClientResponse):
         await super().__aexit__(kind, error, traceback)
 
 
-class Switching(Answer):
+class SwitchingResponse(FinalResponse):
     """An answer to a request for another protocol, by which that begins or does not."""
 
     switches = True
 
 
-async def ask(
+async def send_by_session(
     session: aiohttp.ClientSession,
     method: str,
     target: yarl.URL,
     arguments: dict[str, Any],
     limit: int | None,
-    terms: Terms | None = None,
-) -> Received:
+    terms: ReadOptions | None = None,
+) -> ReceivedResponse:
     """Send a request the way of aiohttp's own, and read the answer.
 
     Args:
-        session: Has ``Sending``, ``Answer`` and ``once``.
+        session: Has ``PooledRequest``, ``FinalResponse`` and ``send_once``.
         method: Of the request.
         target: Its URL.
         arguments: What else aiohttp takes: ``headers``, ``timeout`` and the like.
@@ -104,28 +110,30 @@ async def ask(
     """
     request = session.request(method, target, allow_redirects=False, **arguments)
     delivery = arguments.get('data')
-    if not isinstance(delivery, Delivery):
-        return await _ask(request, limit, terms, None)
+    if not isinstance(delivery, BodyDelivery):
+        return await _send(request, limit, terms, None)
     flows = False
     try:
-        received = await _ask(request, limit, terms, delivery)
-        flows = isinstance(received.data, Body)
+        received = await _send(request, limit, terms, delivery)
+        flows = isinstance(received.data, DecodedBody)
     finally:
         if not flows:  # whose end is that of the delivery, too
             await delivery.stop()
     return received
 
 
-async def _ask(
-    request: Any, limit: int | None, terms: Terms | None, delivery: Delivery | None
-) -> Received:
+async def _send(
+    request: Any, limit: int | None, terms: ReadOptions | None, delivery: BodyDelivery | None
+) -> ReceivedResponse:
     if terms:
         answer = await request
         headers = Headers(answer.headers)
-        source = Inflow(headers, answer.content, answer.protocol, answer.tls, answer, delivery)
+        source = FromConnection(
+            headers, answer.content, answer.protocol, answer.tls, answer, delivery
+        )
         if delivery:
             delivery.answered(answer.content, flows=True)
-        return _received(answer, headers, Body(headers, source, terms))
+        return _received(answer, headers, DecodedBody(headers, source, terms))
     async with request as answer:
         headers = Headers(answer.headers)
         strict = True
@@ -133,11 +141,13 @@ async def _ask(
             delivery.answered(answer.content, flows=False)
             # Who has no wish to read it resets the connection, behind a page of an error.
             strict = delivery.is_done or answer.status < 300
-        data = await read_body(
+        data = await read_response_body(
             answer.content, headers, answer.protocol, answer.tls, limit, strict=strict
         )
     return _received(answer, headers, data)
 
 
-def _received(answer: Any, headers: Headers, data: bytes | Body) -> Received:
-    return Received(answer.status, answer.reason, answer.version, headers, data, answer.peer)
+def _received(answer: Any, headers: Headers, data: bytes | DecodedBody) -> ReceivedResponse:
+    return ReceivedResponse(
+        answer.status, answer.reason, answer.version, headers, data, answer.peer
+    )

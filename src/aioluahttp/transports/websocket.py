@@ -14,20 +14,20 @@ from ..headers import Headers
 from ..tables.checks import SOCKET_CHECKS, check_options
 from ..tables.models import Request, Response, described
 from ..types import SocketTable
-from ..websockets.connection import to_channel
-from ..websockets.handshake import agreed, asking, without_handshake
-from ..websockets.socket import End, Socket
+from ..websockets.connection import to_peer
+from ..websockets.handshake import read_agreement, request_fields, without_handshake
+from ..websockets.socket import Peer, Socket
 
-__all__ = ['Dialed', 'as_request', 'dial', 'talk', 'to_asking']
+__all__ = ['Dialed', 'as_request', 'dial', 'open_socket', 'split_socket_table']
 
-Dialed: TypeAlias = tuple[End, Socket, Callable[[], object]]
+Dialed: TypeAlias = tuple[Peer, Socket, Callable[[], object]]
 
 SCHEMES = {'ws': 'http', 'wss': 'https'}
 MISTAKE = 1011
 KEYS = SocketTable.__annotations__.keys()
 
 
-def to_asking(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_socket_table(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take the table of a WebSocket apart: a request table, and the options of the WebSocket.
 
     Raises:
@@ -72,18 +72,18 @@ async def dial(
     Raises:
         Error: Of the kinds that say what went wrong.
     """
-    asked = asking(options)
+    asked = request_fields(options)
     response = await switch(request, asked)
     try:
         headers = Headers(response.headers)
         try:
-            terms = agreed(options, asked, response.status, headers)
+            terms = read_agreement(options, asked, response.status, headers)
             connection = response.connection
             if connection is None or connection.protocol is None or connection.transport is None:
                 raise ProtocolError('the server did not switch, or hung up')
         except ProtocolError as error:
             raise ProtocolError(f'{described(request)}: {error}') from error
-        channel = to_channel(connection.protocol, terms)
+        channel = to_peer(connection.protocol, terms)
     except BaseException:
         response.close()
         raise
@@ -93,7 +93,9 @@ async def dial(
 
 
 @contextlib.asynccontextmanager
-async def talk(channel: End, socket: Socket, close: Callable[[], object]) -> AsyncIterator[Socket]:
+async def open_socket(
+    channel: Peer, socket: Socket, close: Callable[[], object]
+) -> AsyncIterator[Socket]:
     """Give a WebSocket, and close it after that."""
     try:
         yield socket

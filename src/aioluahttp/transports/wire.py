@@ -31,9 +31,24 @@ from ..headers import Headers
 from ..semantics import BODILESS
 from ..tables.models import Request
 from .failures import LostConnection, StaleConnection
-from .response_body import Body, Inflow, Received, Terms, read_body
+from .response_body import (
+    DecodedBody,
+    FromConnection,
+    ReadOptions,
+    ReceivedResponse,
+    read_response_body,
+)
 
-__all__ = ['Line', 'ask', 'connect', 'final_head', 'is_open', 'pass_on', 'peer_of', 'take']
+__all__ = [
+    'WireRequest',
+    'connect',
+    'final_head',
+    'is_short',
+    'peer_of',
+    'send_short',
+    'send_wire',
+    'take_connection',
+]
 
 
 SHORT = 16 * 1024  # bytes of a body that a socket's buffer takes at once
@@ -43,7 +58,7 @@ ALIKE = frozenset({'headers', 'data', 'ssl', 'server_hostname', 'timeout'})
 _UNTOUCHED = getattr(aiohttp.ClientSession, '_request', None)
 
 
-def is_open(session: aiohttp.ClientSession, method: str, arguments: dict[str, Any]) -> bool:
+def is_short(session: aiohttp.ClientSession, method: str, arguments: dict[str, Any]) -> bool:
     """Tell whether a request may go this way: nobody else has a part in it, and it is short."""
     data = arguments.get('data')
     return (
@@ -55,7 +70,7 @@ def is_open(session: aiohttp.ClientSession, method: str, arguments: dict[str, An
     )
 
 
-class Origin:
+class PoolKey:
     """What aiohttp's connector asks of a request: where to connect to, and how."""
 
     proxy = proxy_auth = proxy_headers = None
@@ -76,15 +91,15 @@ class Origin:
 
 
 @lru_cache(256)
-def _origin(url: yarl.URL, tls: Any, server_name: str | None) -> Origin:
-    return Origin(url, tls, server_name)
+def _pool_key(url: yarl.URL, tls: Any, server_name: str | None) -> PoolKey:
+    return PoolKey(url, tls, server_name)
 
 
 async def connect(
     session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
 ) -> Any:
     """Take a connection out of the session's pool, or make one."""
-    origin: Any = _origin(target, arguments.get('ssl', True), arguments.get('server_hostname'))
+    origin: Any = _pool_key(target, arguments.get('ssl', True), arguments.get('server_hostname'))
     connector: Any = session.connector
     try:
         return await connector.connect(origin, [], arguments['timeout'])
@@ -93,20 +108,20 @@ async def connect(
         raise aiohttp.ConnectionTimeoutError(what) from error
 
 
-async def ask(
+async def send_short(
     session: aiohttp.ClientSession,
     method: str,
     target: yarl.URL,
     arguments: dict[str, Any],
     limit: int | None,
-    terms: Terms | None = None,
-) -> Received:
+    terms: ReadOptions | None = None,
+) -> ReceivedResponse:
     """Send a request, and read the answer; the arguments are those of ``attempts.ask``."""
     timeout = arguments['timeout']
     connection = await connect(session, target, arguments)
     try:
         protocol, transport = connection.protocol, connection.transport
-        reused = take(protocol)
+        reused = take_connection(protocol)
         protocol.set_response_params(
             skip_payload=method == 'HEAD',
             read_until_eof=True,
@@ -114,7 +129,7 @@ async def ask(
             read_timeout=timeout.sock_read,
         )
         try:
-            transport.write(_bytes(method, target, arguments))
+            transport.write(_encode_request(method, target, arguments))
             protocol.start_timeout()
             head, content = await final_head(protocol)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -122,17 +137,19 @@ async def ask(
         headers = Headers(head.headers)
         peer, tls = peer_of(transport), transport.get_extra_info('ssl_object')
         if terms:
-            body = Body(headers, Inflow(headers, content, protocol, tls, connection), terms)
-            return Received(head.code, head.reason, head.version, headers, body, peer)
-        data = await read_body(content, headers, protocol, tls, limit)
+            body = DecodedBody(
+                headers, FromConnection(headers, content, protocol, tls, connection), terms
+            )
+            return ReceivedResponse(head.code, head.reason, head.version, headers, body, peer)
+        data = await read_response_body(content, headers, protocol, tls, limit)
     except BaseException:
         connection.close()
         raise
     connection.release()
-    return Received(head.code, head.reason, head.version, headers, data, peer)
+    return ReceivedResponse(head.code, head.reason, head.version, headers, data, peer)
 
 
-def _bytes(method: str, target: yarl.URL, arguments: dict[str, Any]) -> bytes:
+def _encode_request(method: str, target: yarl.URL, arguments: dict[str, Any]) -> bytes:
     data = arguments.get('data')
     lines = [
         f'{method} {target.raw_path_qs} HTTP/1.1',
@@ -148,7 +165,7 @@ INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) comes as often in over five h
 _used: WeakSet[Any] = WeakSet()  # aiohttp's protocols, one for each connection
 
 
-def take(protocol: Any) -> bool:
+def take_connection(protocol: Any) -> bool:
     """Take a connection for a request; tell whether it had one before.
 
     Raises:
@@ -187,7 +204,7 @@ async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aio
     raise ProtocolError(f'the peer sent over {INTERIM} interim answers')
 
 
-class Line:
+class WireRequest:
     """A connection to an origin, and the body that is sent over it.
 
     Attributes:
@@ -249,7 +266,9 @@ class Line:
                 left -= len(chunk)
                 if left < 0:
                     raise TableError("'body' is longer than its Content-Length")
-            if chunk and not await self._write(chunk if length is not None else _chunk(chunk)):
+            if chunk and not await self._write(
+                chunk if length is not None else _encode_request_chunk(chunk)
+            ):
                 return False
         if left:
             raise TableError("'body' is shorter than its Content-Length")
@@ -284,18 +303,18 @@ class Line:
         self.connection.close()
 
 
-def _chunk(data: bytes) -> bytes:
+def _encode_request_chunk(data: bytes) -> bytes:
     return b'%x\r\n%b\r\n' % (len(data), data)
 
 
-async def pass_on(
+async def send_wire(
     session: aiohttp.ClientSession,
     request: Request,
     length: int | None,
     origin: yarl.URL,
     arguments: dict[str, Any],
-    terms: Terms,
-) -> tuple[Received, Line]:
+    terms: ReadOptions,
+) -> tuple[ReceivedResponse, WireRequest]:
     """Send a request whose headers are whole, and read the head of the answer.
 
     Args:
@@ -312,15 +331,15 @@ async def pass_on(
     method, body, timeout = request['method'], request.get('body'), arguments['timeout']
     switches = 'Upgrade' in request['headers']
     connection = await connect(session, origin, arguments)
-    line = Line(connection, terms.seconds)
+    line = WireRequest(connection, terms.seconds)
     protocol, transport = line.protocol, connection.transport
     try:
-        reused = take(protocol)
+        reused = take_connection(protocol)
         protocol.set_response_params(
             skip_payload=method == 'HEAD', read_until_eof=True, auto_decompress=False
         )
         try:
-            line.send(_head(request), body, length, timeout.sock_read)
+            line.send(_encode_request_head(request), body, length, timeout.sock_read)
             head, content = await final_head(protocol, switches=switches)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             again = reused and (body is None or isinstance(body, bytes))
@@ -337,11 +356,11 @@ async def pass_on(
     data: Any = b''
     if head.code != 101:
         line.content = content
-        data = Body(headers, Inflow(headers, content, protocol, tls, line), terms)
-    return Received(head.code, head.reason, head.version, headers, data, peer), line
+        data = DecodedBody(headers, FromConnection(headers, content, protocol, tls, line), terms)
+    return ReceivedResponse(head.code, head.reason, head.version, headers, data, peer), line
 
 
-def _head(request: Request) -> bytes:
+def _encode_request_head(request: Request) -> bytes:
     lines = [f'{request["method"]} {request["url"]} HTTP/1.1']
     lines += map(': '.join, request['headers'].items())
     return '\r\n'.join([*lines, '\r\n']).encode('utf-8', 'surrogateescape')

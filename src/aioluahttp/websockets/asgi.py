@@ -9,13 +9,13 @@ from typing import Any
 
 from aiohttp import WSMsgType
 
-__all__ = ['Messages']
+__all__ = ['AsgiPeer']
 
 NO_CODE, TOO_BIG = 1005, 1009
 LOST = (OSError, RuntimeError)  # what engines raise who are told to send behind the end
 
 
-class Messages:
+class AsgiPeer:
     """One end of a WebSocket over ASGI; ``sockets.End`` tells what it is for.
 
     A task of its own takes what comes, so that who only sends learns of the end too, and who
@@ -43,7 +43,7 @@ class Messages:
         while (message := await self._receive())['type'] == 'websocket.receive':
             text = message.get('text')
             data: str | bytes = message['bytes'] if text is None else text
-            if self._limit is not None and _size(data) > self._limit:
+            if self._limit is not None and _message_size(data) > self._limit:
                 self.fault = f'a message is larger than {self._limit} bytes'
                 self.code = TOO_BIG
                 await self._shut(TOO_BIG, '')
@@ -100,5 +100,5 @@ class Messages:
         self._taker.cancel()
 
 
-def _size(data: str | bytes) -> int:
+def _message_size(data: str | bytes) -> int:
     return len(data.encode()) if isinstance(data, str) else len(data)

@@ -28,10 +28,10 @@ from aiohttp.client_ws import (  # type: ignore[attr-defined]
 from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter, WSMsgType
 from aiohttp.http_writer import StreamWriter
 
-__all__ = ['GOING_AWAY', 'Channel', 'Outbox', 'Terms', 'may_send', 'to_channel']
+__all__ = ['GOING_AWAY', 'ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer']
 
 
-class Outbox:
+class FrameWriter:
     """Sends messages, and the frames that are none.
 
     Args:
@@ -149,7 +149,7 @@ def may_send(code: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Terms:
+class PeerOptions:
     """What two ends have agreed upon in their handshake, and the limits of this one.
 
     Attributes:
@@ -167,10 +167,10 @@ class Terms:
     heartbeat: float | None
 
 
-class Messages(WebSocketDataQueue):
+class MessageQueue(WebSocketDataQueue):
     """aiohttp's queue of what is yet to be read, which gets the messages alone."""
 
-    def __init__(self, channel: Channel, protocol: Any) -> None:
+    def __init__(self, channel: ConnectionPeer, protocol: Any) -> None:
         super().__init__(protocol, QUEUE, loop=channel.loop)
         self.channel = channel
 
@@ -185,7 +185,7 @@ class Messages(WebSocketDataQueue):
         self.channel.fail(code, f'the peer broke the protocol ({code}): {exc}')
 
 
-class Channel:
+class ConnectionPeer:
     """One end of a WebSocket connection.
 
     Attributes:
@@ -199,7 +199,7 @@ class Channel:
     def __init__(
         self,
         protocol: Any,
-        terms: Terms,
+        terms: PeerOptions,
         *,
         is_client: bool,
         wrote: Callable[[int], None] = lambda size: None,
@@ -216,13 +216,13 @@ class Channel:
         self._heartbeat = terms.heartbeat
         self._limit = terms.max_message
         self._transport: asyncio.Transport = protocol.transport
-        self.queue: Messages = Messages(self, protocol)
+        self.queue: MessageQueue = MessageQueue(self, protocol)
         # aiohttp takes a message up to its limit if it was compressed, else below it.
         limit = 0 if self._limit is None else min(self._limit + 1, MOST)
         compressed = terms.window > 0
         self._reader = WebSocketReader(self.queue, limit, compress=compressed, decode_text=True)
         self._reading = asyncio.Lock()
-        self._outbox = Outbox(
+        self._outbox = FrameWriter(
             protocol,
             terms.window,
             terms.resets,
@@ -350,9 +350,9 @@ class Channel:
         self._timer = self.loop.call_later(seconds, self._beat, seconds)
 
 
-def to_channel(protocol: Any, terms: Terms) -> Channel:
+def to_peer(protocol: Any, terms: PeerOptions) -> ConnectionPeer:
     """Make a connection of aiohttp's client that has switched a WebSocket."""
-    channel = Channel(protocol, terms, is_client=True)
+    channel = ConnectionPeer(protocol, terms, is_client=True)
     protocol.read_timeout = None  # the heartbeat takes over
     protocol.set_parser(channel, channel.queue)
     return channel

@@ -15,16 +15,16 @@ from ..errors import ProtocolError
 from ..headers import Headers, listed
 from ..tables.checks import PORTS
 from ..tables.models import Request
-from .connection import Terms
+from .connection import PeerOptions
 
 __all__ = [
-    'agreed',
-    'asking',
-    'granted',
     'is_allowed',
     'max_message',
     'protocol_of',
-    'refusal',
+    'read_agreement',
+    'refusal_status',
+    'request_fields',
+    'response_fields',
     'to_pairs',
     'without_handshake',
 ]
@@ -51,9 +51,11 @@ def without_handshake(headers: Headers) -> Headers:
     return Headers([pair for pair in headers.items() if not pair[0].lower().startswith(own)])
 
 
-def terms(options: Mapping[str, Any], protocol: str | None, window: int, resets: bool) -> Terms:
+def to_peer_options(
+    options: Mapping[str, Any], protocol: str | None, window: int, resets: bool
+) -> PeerOptions:
     heartbeat = options.get('heartbeat', HEARTBEAT)
-    return Terms(protocol, window, resets, max_message(options), heartbeat)
+    return PeerOptions(protocol, window, resets, max_message(options), heartbeat)
 
 
 def max_message(options: Mapping[str, Any]) -> int | None:
@@ -65,7 +67,7 @@ def max_message(options: Mapping[str, Any]) -> int | None:
 # The client.
 
 
-def asking(options: Mapping[str, Any]) -> dict[str, str]:
+def request_fields(options: Mapping[str, Any]) -> dict[str, str]:
     """Make the fields with which a client asks for a WebSocket."""
     fields = {
         'Connection': 'Upgrade',
@@ -80,9 +82,9 @@ def asking(options: Mapping[str, Any]) -> dict[str, str]:
     return fields
 
 
-def agreed(
+def read_agreement(
     options: Mapping[str, Any], asked: Mapping[str, str], status: int, headers: Headers
-) -> Terms:
+) -> PeerOptions:
     """Read what a server has agreed to.
 
     Args:
@@ -100,7 +102,7 @@ def agreed(
     if len(chosen) > 1 or not set(chosen) <= set(options.get('protocols', ())):
         raise ProtocolError(f'the server chose a subprotocol that was not offered: {chosen}')
     window, resets = _window(asked, ', '.join(headers.getall('Sec-WebSocket-Extensions', ())))
-    return terms(options, chosen[0] if chosen else None, window, resets)
+    return to_peer_options(options, chosen[0] if chosen else None, window, resets)
 
 
 def _window(asked: Mapping[str, str], extensions: str) -> tuple[int, bool]:
@@ -118,7 +120,7 @@ def _window(asked: Mapping[str, str], extensions: str) -> tuple[int, bool]:
 # The server.
 
 
-def refusal(
+def refusal_status(
     options: Mapping[str, Any], request: Request, *, upgrades: bool
 ) -> tuple[int, Sequence[str]] | None:
     """Find why a request opens no WebSocket; None where it does.
@@ -175,7 +177,7 @@ def to_pairs(fields: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in (field.partition(': ') for field in fields)]
 
 
-def granted(options: Mapping[str, Any], request: Request) -> tuple[Terms, list[str]]:
+def response_fields(options: Mapping[str, Any], request: Request) -> tuple[PeerOptions, list[str]]:
     """Agree to a request that was not refused.
 
     Returns:
@@ -195,11 +197,13 @@ def granted(options: Mapping[str, Any], request: Request) -> tuple[Terms, list[s
         offered = ', '.join(headers.getall('Sec-WebSocket-Extensions', ()))
         window, resets = ws_ext_parse(offered, isserver=True)
         if window:
-            fields.append(f'Sec-WebSocket-Extensions: {_chosen(offered, window, resets=resets)}')
-    return terms(options, protocol, window, resets), fields
+            fields.append(
+                f'Sec-WebSocket-Extensions: {_choose_deflate(offered, window, resets=resets)}'
+            )
+    return to_peer_options(options, protocol, window, resets), fields
 
 
-def _chosen(offered: str, window: int, *, resets: bool) -> str:
+def _choose_deflate(offered: str, window: int, *, resets: bool) -> str:
     chosen = ws_ext_gen(window, isserver=True, server_notakeover=resets)
     if window == WINDOW and 'server_max_window_bits' in offered:
         # aiohttp leaves out the largest, which declines it (RFC 7692 7.1.2.1).

@@ -7,17 +7,17 @@ from collections import deque
 
 from aiohttp import WSMsgType
 
-__all__ = ['Half', 'pair']
+__all__ = ['MemoryPeer', 'peer_pair']
 
 ROOM = 64  # messages that wait to be read before who sends them waits, as on a connection
 TOO_BIG = 1009
 LOST = 1006
 
 
-class Half:
+class MemoryPeer:
     """One end; ``sockets.End`` tells what it is for. ``limit`` is in bytes of a message."""
 
-    peer: Half
+    peer: MemoryPeer
 
     def __init__(self, limit: int | None) -> None:
         self.code: int | None = None
@@ -78,8 +78,8 @@ class Half:
             one._changed.set()
 
 
-def pair(limit: int | None, limit_of_peer: int | None) -> tuple[Half, Half]:
+def peer_pair(limit: int | None, limit_of_peer: int | None) -> tuple[MemoryPeer, MemoryPeer]:
     """Make the two ends, each with its limit of a message in bytes."""
-    one, other = Half(limit), Half(limit_of_peer)
+    one, other = MemoryPeer(limit), MemoryPeer(limit_of_peer)
     one.peer, other.peer = other, one
     return one, other

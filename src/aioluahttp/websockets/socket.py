@@ -13,7 +13,7 @@ from ..errors import ProtocolError, TableError
 from ..tables.models import Request, Response, SentRequest
 from .connection import may_send
 
-__all__ = ['End', 'Socket', 'dismiss', 'talk']
+__all__ = ['Peer', 'Socket', 'close_callback', 'run_socket_callback']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
@@ -21,7 +21,7 @@ LONGEST = 123  # bytes: what a close frame has room for (RFC 6455 5.5)
 MISTAKE = 1011  # the close code for what a 500 is elsewhere
 
 
-class End(Protocol):
+class Peer(Protocol):
     """One end of a connection, as a ``Socket`` needs it; ``Channel`` tells what each name means."""
 
     code: int | None
@@ -58,7 +58,7 @@ class Socket:
     """
 
     def __init__(
-        self, channel: End, protocol: str | None, request: Request, response: Response[Any]
+        self, channel: Peer, protocol: str | None, request: Request, response: Response[Any]
     ) -> None:
         self._channel = channel
         self.protocol = protocol
@@ -102,7 +102,7 @@ class Socket:
             TableError: It is neither, or text that UTF-8 cannot encode.
             ProtocolError: The connection has ended, or is about to.
         """
-        kind, data = _encoded(message)
+        kind, data = _encode_message(message)
         if not await self._channel.send(data, kind):
             what = 'it is closed' if self.code is None else f'it has ended ({self.code})'
             raise self._error(self._channel.fault or what)
@@ -130,7 +130,7 @@ class Socket:
         return error
 
 
-async def talk(callback: Any, channel: End, socket: Socket) -> None:
+async def run_socket_callback(callback: Any, channel: Peer, socket: Socket) -> None:
     """Run the callback, and close: by what it came to, where it did not by itself."""
     try:
         await call(callback, socket)
@@ -146,13 +146,13 @@ async def talk(callback: Any, channel: End, socket: Socket) -> None:
         await socket.close()
 
 
-async def dismiss(callback: Any) -> None:
+async def close_callback(callback: Any) -> None:
     """Close a callback that holds something, as a bridge does, once it is not called any more."""
     if hasattr(callback, 'aclose'):
         await close(callback)
 
 
-def _encoded(message: Any) -> tuple[WSMsgType, bytes]:
+def _encode_message(message: Any) -> tuple[WSMsgType, bytes]:
     if isinstance(message, bytes | bytearray | memoryview):
         return WSMsgType.BINARY, bytes(message)
     try:
