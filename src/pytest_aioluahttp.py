@@ -1,6 +1,6 @@
-"""Fixtures for pytest, for tests that are not async: a handler on a real socket, or in process.
+"""Pytest fixtures for tests that are not async: serve a handler on a socket, or call it in process.
 
-A module of its own, for pytest imports it in every run, and ``aioluahttp`` brings aiohttp with it.
+A top-level module, because pytest imports it in every run, and ``aioluahttp`` imports aiohttp.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ['http_serve', 'http_via']
 
 @pytest.fixture
 def http_serve() -> Iterator[Callable[..., Server]]:
-    """Serve handlers: ``http_serve(handler)`` gives a server, which is closed after the test.
+    """Serve handlers: ``http_serve(handler)`` returns a server, which is closed after the test.
 
-    It listens on a free port of loopback, in a thread; ``server.url`` tells where. Options are
-    those of ``listen``.
+    It listens on a free loopback port, in a thread; its address is ``server.url``. The options
+    are those of ``listen``.
     """
     from aioluahttp.testing import serve_in_thread
 
@@ -35,10 +35,10 @@ def http_serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def http_via() -> Iterator[Callable[..., Callable[..., Response[Any]]]]:
-    """Ask handlers in process: ``http_via(handler)`` gives a function that sends a table.
+    """Call handlers in process: ``http_via(handler)`` returns a function that sends a table.
 
-    That is ``Client.request``, without the ``await``; the client is closed after the test. Its
-    options are those of ``Client``; ``base_url`` is ``http://localhost``, where none is given.
+    It is ``Client.request`` without ``await``; the client is closed after the test. The options
+    are those of ``Client``; ``base_url`` is ``http://localhost`` if none is given.
     """
     import asyncio
 

@@ -1,4 +1,4 @@
-"""A handler as an ASGI application: what no engine has a part in."""
+"""A handler as an ASGI application, without an ASGI server."""
 
 import asyncio
 import subprocess
@@ -14,12 +14,12 @@ from aioluahttp.headers import Headers
 
 
 def hello(request):
-    """Say where it was asked."""
+    """Return the method and URL of the request."""
     return {'status': 200, 'body': f'{request.method} {request.url}'}
 
 
-async def test_a_request_is_answered(by_messages):
-    """A start with the headers, and a body."""
+async def test_a_request_gets_a_response(by_messages):
+    """It is a start message with the headers, and a body message."""
     sent = await by_messages(to_asgi(hello), path='/a')
     assert [
         {
@@ -31,11 +31,11 @@ async def test_a_request_is_answered(by_messages):
     ] == sent
 
 
-BEGIN, END = {'type': 'lifespan.startup'}, {'type': 'lifespan.shutdown'}
+STARTUP, SHUTDOWN = {'type': 'lifespan.startup'}, {'type': 'lifespan.shutdown'}
 
 
-async def test_it_has_a_begin_and_an_end(by_messages):
-    """Functions for them may be plain or async, or absent."""
+async def test_on_startup_and_on_shutdown_are_called(by_messages):
+    """They may be plain, async or absent."""
     seen = []
 
     async def end():
@@ -43,21 +43,21 @@ async def test_it_has_a_begin_and_an_end(by_messages):
 
     application = to_asgi(hello, on_startup=lambda: seen.append('begin'), on_shutdown=end)
     for one in (application, to_asgi(hello)):
-        sent = await by_messages(one, BEGIN, END, type='lifespan')
+        sent = await by_messages(one, STARTUP, SHUTDOWN, type='lifespan')
         types = [message['type'] for message in sent]
         assert ['lifespan.startup.complete', 'lifespan.shutdown.complete'] == types
     assert ['begin', 'end'] == seen
 
 
 @pytest.mark.parametrize('phase', ['startup', 'shutdown'])
-async def test_a_mistake_in_them_is_told(phase, caplog, by_messages):
-    """So an engine does not start, and it is logged."""
+async def test_an_error_at_startup_or_shutdown_is_reported(phase, caplog, by_messages):
+    """The engine gets a failed message, and the error is logged."""
 
     async def fail():
         raise LookupError('no database')
 
     application = to_asgi(hello, **{f'on_{phase}': fail})
-    *_, last = await by_messages(application, BEGIN, END, type='lifespan')
+    *_, last = await by_messages(application, STARTUP, SHUTDOWN, type='lifespan')
     assert {
         'type': f'lifespan.{phase}.failed',
         'message': 'LookupError: no database',
@@ -65,9 +65,9 @@ async def test_a_mistake_in_them_is_told(phase, caplog, by_messages):
     assert f'on_{phase} failed' in caplog.text
 
 
-async def test_what_is_no_scope_is_an_error(by_messages):
-    """As ASGI asks for."""
-    with pytest.raises(http.ProtocolError, match=r"no scope of the type 'dns'"):
+async def test_an_unknown_scope_is_an_error(by_messages):
+    """ASGI requires it."""
+    with pytest.raises(http.ProtocolError, match=r"unknown ASGI scope 'dns'"):
         await by_messages(to_asgi(hello), type='dns')
 
 
@@ -82,13 +82,13 @@ async def test_what_is_no_scope_is_an_error(by_messages):
     ],
 )
 def test_a_wrong_option_is_an_error(options, message):
-    """It names the option; what is the engine's is none."""
+    """The error names it; an option of ``listen`` that is the engine's job is unknown."""
     with pytest.raises(http.TableError, match=message):
         to_asgi(hello, **options)
 
 
 def test_it_loads_no_server():
-    """``import aioluahttp.asgi`` runs nothing of aiohttp's server, nor ours."""
+    """``import aioluahttp.asgi`` loads neither aiohttp's server nor ours."""
     script = (
         'import sys, aioluahttp.asgi; print(sorted(n for n in sys.modules '
         'if n.startswith(("aiohttp.web", "aioluahttp.server"))))'
@@ -103,8 +103,8 @@ SOCKET = {'type': 'websocket', 'scheme': 'ws', 'subprotocols': ['a', 'b']}
 
 
 @pytest.fixture
-def lines(by_messages):
-    """Give what a function makes of the line of a scope, and what was sent by then."""
+def run_exchange(by_messages):
+    """Run a function on the exchange of a scope; return its result and the messages sent."""
 
     async def run(function, *messages, **scope):
         made = []
@@ -118,13 +118,13 @@ def lines(by_messages):
     return run
 
 
-async def head(line):
-    """Make the table."""
-    return await line.head(NO_PROXIES)
+async def head(exchange):
+    """Make the table of the request."""
+    return await exchange.head(NO_PROXIES)
 
 
 def part(body=b'', more=False):
-    """Make a message of a request."""
+    """Make a message with a part of the request body."""
     return {'type': 'http.request', 'body': body, 'more_body': more}
 
 
@@ -146,9 +146,9 @@ GONE = {'type': 'http.disconnect'}
         ({'raw_path': b'http://h/x', 'path': 'http://h/x'}, '/x'),
     ],
 )
-async def test_a_url_is_the_path_below_the_root(lines, scope, url):
-    """As it came, where the engine tells."""
-    table, _ = await lines(head, **scope)
+async def test_a_url_is_the_path_below_root_path(run_exchange, scope, url):
+    """The path is as received, if the engine gives ``raw_path``."""
+    table, _ = await run_exchange(head, **scope)
     assert url == table.url
 
 
@@ -163,106 +163,108 @@ async def test_a_url_is_the_path_below_the_root(lines, scope, url):
         ({'headers': [], 'server': ('/run/s', None)}, ('http', 'localhost', 80, '1.1', None)),
     ],
 )
-async def test_a_table_says_who_asked_for_what(lines, scope, expected):
-    """As far as the engine knows."""
-    table, _ = await lines(head, **scope)
+async def test_a_table_has_the_client_and_the_requested_host(run_exchange, scope, expected):
+    """As far as the engine knows them."""
+    table, _ = await run_exchange(head, **scope)
     assert expected == tuple(map(table.get, ('scheme', 'host', 'port', 'version', 'ip')))
 
 
-async def test_headers_are_as_they_came(lines):
-    """Repeated, and with bytes that are no text."""
+async def test_headers_are_kept_as_received(run_exchange):
+    """Repeated ones stay apart, and bytes that are not UTF-8 are surrogates."""
     given = [(b'x', b'\xff'), (b'x', b'b')]
-    table, _ = await lines(head, headers=given)
+    table, _ = await run_exchange(head, headers=given)
     assert ['\udcff', 'b'] == table.headers.getall('X')
 
 
-async def test_two_hosts_are_refused(lines):
-    """It is unclear which is meant."""
+async def test_two_hosts_are_refused(run_exchange):
+    """It is ambiguous which is meant."""
     with pytest.raises(Refused):
-        await lines(head, headers=[(b'host', b'a'), (b'host', b'b')])
+        await run_exchange(head, headers=[(b'host', b'a'), (b'host', b'b')])
 
 
 @pytest.mark.parametrize(
     ('message', 'announced'), [(part(), False), (part(b'x'), True), (part(more=True), True)]
 )
-async def test_http_2_has_bodies_that_nothing_announces(lines, message, announced):
-    """So the first part tells; it is not lost."""
+async def test_http_2_bodies_need_no_announcing_header(run_exchange, message, announced):
+    """The first message tells whether there is one; its data is not lost."""
 
-    async def look(line):
-        await line.head(NO_PROXIES)
-        return line.announced, [data async for data in line.parts(1)]
+    async def look(exchange):
+        await exchange.head(NO_PROXIES)
+        return exchange.announced, [data async for data in exchange.parts(1)]
 
-    found, _ = await lines(look, message, part(b'y'), http_version='2')
+    found, _ = await run_exchange(look, message, part(b'y'), http_version='2')
     assert (announced, b'x' if message['body'] else b'y' if announced else b'') == (
         found[0],
         b''.join(found[1]),
     )
 
 
-async def read(line):
+async def read(exchange):
     """Read a body to its end."""
-    return [data async for data in line.parts(0.01)]
+    return [data async for data in exchange.parts(0.01)]
 
 
-async def test_a_body_comes_in_parts(lines):
-    """Those with nothing in them are none."""
+async def test_a_body_comes_in_parts(run_exchange):
+    """Empty parts are skipped."""
     messages = [part(b'a', True), part(b'', True), {'type': 'http.request', 'body': b'b'}]
-    assert [b'a', b'b'] == (await lines(read, *messages))[0]
+    assert [b'a', b'b'] == (await run_exchange(read, *messages))[0]
 
 
 @pytest.mark.parametrize(('messages', 'kind'), [((GONE,), ConnectionError), ((), TimeoutError)])
-async def test_a_body_may_not_come(lines, messages, kind):
-    """The client leaves, or says nothing for too long."""
+async def test_a_body_that_does_not_arrive_is_an_error(run_exchange, messages, kind):
+    """The client leaves, or sends nothing within the timeout."""
     with pytest.raises(kind):
-        await lines(read, part(b'a', True), *messages)
+        await run_exchange(read, part(b'a', True), *messages)
 
 
-async def test_a_body_is_gone_with_the_answer(lines):
-    """Who reads on is told."""
+async def test_a_body_cannot_be_read_after_the_response(run_exchange):
+    """Reading it is a ProtocolError."""
 
-    async def late(line):
-        await line.whole(200, None, Headers(), b'')
-        await read(line)
+    async def late(exchange):
+        await exchange.whole(200, None, Headers(), b'')
+        await read(exchange)
 
     with pytest.raises(http.ProtocolError, match='is answered'):
-        await lines(late, part(b'a'))
+        await run_exchange(late, part(b'a'))
 
 
-async def test_a_client_that_leaves_is_noticed_behind_the_body(lines):
-    """Whether somebody reads that, or nobody does."""
+async def test_a_client_that_leaves_is_noticed_after_the_body(run_exchange):
+    """Both while the body is being read and while it is not."""
 
-    async def wait(line):
-        await line.left()
-        return line
+    async def wait(exchange):
+        await exchange.left()
+        return exchange
 
-    await lines(wait, part(b'a', True), part(b'b'), GONE)
+    await run_exchange(wait, part(b'a', True), part(b'b'), GONE)
 
-    async def wait_and_read(line):
-        parts = line.parts(1)
-        waiting = asyncio.create_task(line.left())
+    async def wait_and_read(exchange):
+        parts = exchange.parts(1)
+        waiting = asyncio.create_task(exchange.left())
         await asyncio.sleep(0)
         assert not waiting.done()
         found = [data async for data in parts]
         await waiting
         return found
 
-    assert [b'a', b'b'] == (await lines(wait_and_read, part(b'a', True), part(b'b'), GONE))[0]
+    assert [b'a', b'b'] == (await run_exchange(wait_and_read, part(b'a', True), part(b'b'), GONE))[
+        0
+    ]
 
 
-async def answer(line):
-    """Answer in two parts."""
-    await line.start(200, 'Fine', Headers({'X-É'[:2] + 'a': 'é', 'Connection': 'close'}))
-    await line.write(b'a')
-    await line.end()
-    line.cut()
-    return await line.file('/a')
+async def respond(exchange):
+    """Write a response in two parts."""
+    await exchange.start(200, 'Fine', Headers({'X-É'[:2] + 'a': 'é', 'Connection': 'close'}))
+    await exchange.write(b'a')
+    await exchange.end()
+    exchange.abort()
+    return await exchange.file('/a')
 
 
 @pytest.mark.parametrize('version', ['1.1', '2'])
-async def test_an_answer_is_messages(lines, version):
-    """HTTP/2 has no headers that are for one hop."""
+async def test_a_streamed_response_is_messages(run_exchange, version):
+    """HTTP/2 has no hop-by-hop headers."""
     close = [(b'connection', b'close')] if version == '1.1' else []
-    files, sent = await lines(answer, http_version=version)
+    files, sent = await run_exchange(respond, http_version=version)
     assert [
         {
             'type': 'http.response.start',
@@ -275,13 +277,13 @@ async def test_an_answer_is_messages(lines, version):
     assert not files
 
 
-async def test_a_file_is_left_to_the_engine(lines):
-    """Where that takes one."""
+async def test_a_file_is_sent_by_an_engine_that_supports_pathsend(run_exchange):
+    """It gets the path."""
 
-    async def send(line):
-        assert await line.file('/a')
+    async def send(exchange):
+        assert await exchange.file('/a')
 
-    sent = (await lines(send, extensions={'http.response.pathsend': {}}))[1]
+    sent = (await run_exchange(send, extensions={'http.response.pathsend': {}}))[1]
     assert [{'type': 'http.response.pathsend', 'path': '/a'}] == sent
 
 
@@ -295,42 +297,42 @@ async def test_a_file_is_left_to_the_engine(lines):
         ),
     ],
 )
-async def test_a_websocket_is_declined(lines, extensions, types):
-    """With an answer where the engine takes one, else by a close, which is a 403."""
-    files, sent = await lines(answer, **SOCKET, extensions=extensions)
+async def test_a_websocket_may_be_declined(run_exchange, extensions, types):
+    """By a response if the engine supports it, else by a close, which becomes a 403."""
+    files, sent = await run_exchange(respond, **SOCKET, extensions=extensions)
     assert types == [message['type'] for message in sent]
     assert not files
 
 
-async def test_a_client_that_has_left_is_a_connection_error(lines):
-    """Some engines raise an OSError for it."""
+async def test_a_client_that_has_left_is_a_connection_error(run_exchange):
+    """ASGI specifies an OSError for it."""
 
     async def send(message):
         raise OSError('gone')
 
-    async def no(line):
-        line._send = send
+    async def write(exchange):
+        exchange._send = send
         try:
-            await line.write(b'')
+            await exchange.write(b'')
         finally:
-            assert line.gone
+            assert exchange.gone
 
     with pytest.raises(ConnectionResetError):
-        await lines(no)
+        await run_exchange(write)
 
 
-async def test_a_websocket_opens(lines):
-    """With the first subprotocol that is known, and the headers that are the callback's."""
+async def test_a_websocket_opens(run_exchange):
+    """It has the first known subprotocol, and the headers of the handler's response."""
 
-    async def opened(line):
-        request = await line.head(NO_PROXIES)
-        assert line.refuses({}, request) is None
+    async def opened(exchange):
+        request = await exchange.head(NO_PROXIES)
+        assert exchange.refuses({}, request) is None
         headers = Headers({'X': 'a', 'Connection': 'close', 'Sec-WebSocket-Accept': 'no'})
-        end, protocol = await line.open({'protocols': ['b']}, request, headers)
+        end, protocol = await exchange.open({'protocols': ['b']}, request, headers)
         await end.close(1000, '')
         return protocol
 
-    protocol, sent = await lines(opened, {'type': 'websocket.connect'}, **SOCKET)
+    protocol, sent = await run_exchange(opened, {'type': 'websocket.connect'}, **SOCKET)
     assert 'b' == protocol
     accept = {'type': 'websocket.accept', 'subprotocol': 'b', 'headers': [(b'x', b'a')]}
     assert accept == sent[0]
@@ -339,21 +341,23 @@ async def test_a_websocket_opens(lines):
 @pytest.mark.parametrize(
     ('scope', 'fields', 'status'), [({}, {}, 426), (SOCKET, {'origin': 'http://evil'}, 403)]
 )
-async def test_what_opens_no_websocket_is_refused(lines, scope, fields, status):
-    """A plain request, and a page of another origin."""
+async def test_a_request_that_may_not_open_a_websocket_is_refused(
+    run_exchange, scope, fields, status
+):
+    """A plain request is a 426, a page of another origin a 403."""
 
-    async def refused(line):
-        return line.refuses({}, await line.head(NO_PROXIES))
+    async def refused(exchange):
+        return exchange.refuses({}, await exchange.head(NO_PROXIES))
 
     pairs = [(b'host', b'h'), *((name.encode(), one.encode()) for name, one in fields.items())]
-    assert status == (await lines(refused, **scope, headers=pairs))[0][0]
+    assert status == (await run_exchange(refused, **scope, headers=pairs))[0][0]
 
 
-async def test_a_client_may_leave_before_a_websocket_opens(lines):
-    """Nothing is said to it."""
+async def test_a_client_may_leave_before_a_websocket_opens(run_exchange):
+    """Nothing is sent to it."""
 
-    async def left(line):
-        await line.open({}, await line.head(NO_PROXIES), Headers())
+    async def left(exchange):
+        await exchange.open({}, await exchange.head(NO_PROXIES), Headers())
 
     with pytest.raises(ConnectionResetError):
-        await lines(left, {'type': 'websocket.disconnect'}, **SOCKET)
+        await run_exchange(left, {'type': 'websocket.disconnect'}, **SOCKET)

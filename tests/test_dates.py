@@ -1,4 +1,4 @@
-"""HTTP dates: written in one form, read in three."""
+"""HTTP dates: formatted in one form, parsed in three."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PIECES = [*'Sun Sunday , 06 6 Nov - 1994 94 08 : 49 37 60 GMT UTC +0000 ٠'.spli
 
 
 class NoZone(tzinfo):
-    """A zone that does not say how far it is off."""
+    """A time zone without an offset."""
 
     def utcoffset(self, _: datetime | None) -> None:
         return None
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    """Each example gives what it says."""
+    """The module's doctests pass."""
     failed, attempted = doctest.testmod(dates)
     assert 0 == failed < attempted
 
@@ -50,12 +50,12 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     ],
 )
 def test_a_time_becomes_an_imf_fixdate(given_time: Any, text: str) -> None:
-    """Unix time and aware datetimes are written in GMT, in English, with fractions cut off."""
+    """Unix time and aware datetimes are formatted in GMT, in English, with fractions cut off."""
     assert text == format_date(given_time)
 
 
-def test_no_time_is_now() -> None:
-    """Without a time the date is that of now."""
+def test_without_a_time_the_date_is_now() -> None:
+    """``format_date()`` formats the current time."""
     before = int(time())
     assert before <= parse_date(format_date()) <= time()  # type: ignore[operator]
 
@@ -83,7 +83,7 @@ def test_no_time_is_now() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_no_time_is_a_table_error(wrong: Any) -> None:
+def test_an_invalid_time_is_a_table_error(wrong: Any) -> None:
     """A naive datetime, a time outside the years 1 to 9999 or another type is a TableError."""
     with pytest.raises(TableError, match='time'):
         format_date(wrong)
@@ -91,15 +91,15 @@ def test_what_is_no_time_is_a_table_error(wrong: Any) -> None:
 
 @settings(deadline=None)
 @given(st.integers(FIRST, LAST))
-def test_a_date_written_is_read_as_the_same_time(seconds: int) -> None:
-    """parse_date undoes format_date for every second of the years 1 to 9999."""
+def test_parse_date_undoes_format_date(seconds: int) -> None:
+    """Every second of the years 1 to 9999 is formatted and parsed back."""
     assert seconds == parse_date(format_date(seconds))
 
 
 @settings(deadline=None)
 @given(st.datetimes(datetime(1900, 1, 1), timezones=st.sampled_from([UTC, IN_INDIA])))
-def test_a_datetime_is_written_as_its_unix_time_is(moment: datetime) -> None:
-    """Which zone a datetime is in does not matter, only the instant that it names."""
+def test_a_datetime_is_formatted_like_its_unix_time(moment: datetime) -> None:
+    """The time zone of a datetime does not matter, only the moment."""
     seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
     if seconds <= LAST:
         assert format_date(seconds) == format_date(moment)
@@ -107,7 +107,7 @@ def test_a_datetime_is_written_as_its_unix_time_is(moment: datetime) -> None:
 
 @settings(deadline=None)
 @given(st.datetimes(datetime(1980, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC)))
-def test_all_three_forms_are_read_as_one_time(moment: datetime) -> None:
+def test_all_three_forms_give_the_same_time(moment: datetime) -> None:
     """The IMF, the RFC 850 and the asctime form of a time give the same Unix time."""
     forms = ('%a, %d %b %Y %X GMT', '%A, %d-%b-%y %X GMT', f'%a %b {moment.day:2} %X %Y')
     expected = int(moment.replace(microsecond=0).timestamp())
@@ -121,15 +121,15 @@ def test_all_three_forms_are_read_as_one_time(moment: datetime) -> None:
         ('Sunday, 06-Nov-94 08:49:37 GMT', EXAMPLE),
         ('Sun Nov  6 08:49:37 1994', EXAMPLE),
         ('Sun Nov 06 08:49:37 1994', EXAMPLE),
-        ('Mon, 06 Nov 1994 08:49:37 GMT', EXAMPLE),  # the name of the day is not held against it
+        ('Mon, 06 Nov 1994 08:49:37 GMT', EXAMPLE),  # the name of the day need not fit
         ('Sat, 31 Dec 2016 23:59:60 GMT', 1483228800),  # a leap second: the second after it
         ('Fri, 31 Dec 9999 23:59:60 GMT', LAST + 1),
         ('Tue, 29 Feb 2000 00:00:00 GMT', 951782400),
         ('Tuesday, 29-Feb-00 00:00:00 GMT', 951782400),
     ],
 )
-def test_a_date_is_read(text: str, seconds: int) -> None:
-    """Each form of RFC 9110 5.6.7 gives Unix time, an int."""
+def test_a_date_is_parsed(text: str, seconds: int) -> None:
+    """Each form of RFC 9110 5.6.7 is parsed to Unix time, an int."""
     assert (seconds, int) == (parse_date(text), type(parse_date(text)))
 
 
@@ -180,21 +180,21 @@ def test_a_date_is_read(text: str, seconds: int) -> None:
         pytest.param('Sun, 06 Nov 1994 08:49:37 GMT' + ' ' * 10**6, id='spaces'),
     ],
 )
-def test_what_is_no_http_date_is_none(text: str) -> None:
-    """Another zone, an impossible date, other digits or letters, and anything around: None."""
+def test_a_malformed_date_is_none(text: str) -> None:
+    """Another zone, an impossible date, other digits or letters, or surrounding text give None."""
     assert None is parse_date(text)
 
 
 @pytest.mark.parametrize('value', [None, 0, 1.5, True, b'Sun Nov  6 08:49:37 1994', [], object()])
-def test_what_is_no_text_is_none(value: object) -> None:
-    """A value of any type but str is no date."""
+def test_a_value_that_is_not_a_str_is_none(value: object) -> None:
+    """A value of any other type gives None."""
     assert None is parse_date(value)
 
 
 @settings(deadline=None)
 @given(st.text() | st.lists(st.sampled_from(PIECES)).map(''.join))
-def test_no_text_makes_reading_fail(text: str) -> None:
-    """Whatever the text, the answer is an int or None."""
+def test_parsing_any_text_never_raises(text: str) -> None:
+    """Any text gives an int or None."""
     assert isinstance(parse_date(text), int | None)
 
 
@@ -202,7 +202,7 @@ def test_no_text_makes_reading_fail(text: str) -> None:
     ('days', 'years'), [(-3, 50), (3, -50)], ids=['50 years ahead', 'more than that']
 )
 def test_a_two_digit_year_lies_at_most_50_years_ahead(days: int, years: int) -> None:
-    """A two-digit year more than 50 years ahead is the last in the past that ends so."""
+    """A date further ahead is in the most recent past year with the same digits."""
     moment = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
     moment = moment.replace(year=moment.year + years, day=min(moment.day, 28))
     assert moment.timestamp() == parse_date(moment.strftime('%A, %d-%b-%y %X GMT'))
@@ -211,7 +211,7 @@ def test_a_two_digit_year_lies_at_most_50_years_ahead(days: int, years: int) -> 
 @settings(deadline=None)
 @given(st.integers(0, 99))
 def test_a_two_digit_year_is_within_50_years_of_now(digits: int) -> None:
-    """The year that two digits stand for ends in them, 50 years around this one."""
+    """The full year ends in the two digits."""
     read = parse_date(f'Sunday, 01-Jan-{digits:02} 00:00:00 GMT')
     year = datetime.fromtimestamp(read or 0, UTC).year
     assert digits == year % 100

@@ -1,4 +1,4 @@
-"""What can go wrong: the kinds, their messages, and how they travel."""
+"""Errors: their classes, messages and pickles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_SLASH = st.text(st.characters(codec='utf-8', exclude_characters='/?#'))
 
 
 class Unshowable:
-    """A value that fails when it is to be shown."""
+    """A value whose repr raises."""
 
     def __repr__(self) -> str:
         raise ZeroDivisionError
@@ -35,37 +35,37 @@ class Unshowable:
         (errors.StatusError, Error),
     ],
 )
-def test_a_kind_is_also_what_python_calls_it(kind: type[Error], base: type[Exception]) -> None:
-    """Each kind is an Error, and the exception of Python's that means the same."""
+def test_an_error_class_is_a_matching_builtin_too(kind: type[Error], base: type[Exception]) -> None:
+    """Each class is an Error, and the built-in exception that means the same."""
     assert issubclass(kind, Error)
     assert issubclass(kind, base)
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_an_error_without_a_request_says_so(kind: type[Error]) -> None:
-    """The request of an error that no request led to is None."""
+def test_the_request_of_an_error_is_none_by_default(kind: type[Error]) -> None:
+    """An error that was not caused by a request has None as its request."""
     assert None is kind('text').request
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_an_error_pickles_with_its_text_and_request(kind: type[Error]) -> None:
-    """An error that went through pickle has the same type, text and request."""
+    """An unpickled error has the same type, text and request."""
     error = kind('what went wrong')
     error.request = SentRequest({'method': 'GET', 'path': '/'})
-    travelled = pickle.loads(pickle.dumps(error))
-    assert (kind, 'what went wrong') == (type(travelled), str(travelled))
-    assert {'method': 'GET', 'path': '/'} == travelled.request
+    unpickled = pickle.loads(pickle.dumps(error))
+    assert (kind, 'what went wrong') == (type(unpickled), str(unpickled))
+    assert {'method': 'GET', 'path': '/'} == unpickled.request
 
 
 def test_a_status_error_pickles_with_its_response() -> None:
-    """A StatusError that went through pickle carries the whole response."""
+    """An unpickled StatusError has the complete response."""
     error = StatusError('404 Not Found')
     error.response = Response({'status': 404, 'headers': Headers(a='b'), 'body': 'gone'})
     assert error.response == pickle.loads(pickle.dumps(error)).response
 
 
 def test_the_pickle_of_an_error_holds_no_secret() -> None:
-    """Neither the text nor the pickle of a request that an error carries has its secrets."""
+    """Neither the pickle of an error nor the repr of its request contains secrets."""
     error = TableError('text')
     error.request = SentRequest(
         {
@@ -85,7 +85,7 @@ def test_a_message_says_what_is_wrong_and_what_would_be_right() -> None:
 
 
 def test_a_message_hides_a_secret_value() -> None:
-    """The message about a key that holds a secret does not repeat its value."""
+    """The message for a secret key does not contain its value."""
     error = TableError.of('auth', 'swordfish', 'a pair', secret=True)
     assert "'auth' is ***; it must be a pair" == str(error)
 
@@ -101,8 +101,8 @@ def test_a_message_hides_a_secret_value() -> None:
         (Unshowable(), 'unknown key a Unshowable: known are method, timeout'),
     ],
 )
-def test_an_unknown_key_is_answered_with_the_nearest(key: object, message: str) -> None:
-    """The error for an unknown key suggests the nearest, or lists all where none is near."""
+def test_the_error_for_an_unknown_key_suggests_the_nearest(key: object, message: str) -> None:
+    """The error suggests the nearest known key, or lists all if none is near."""
     assert message == str(TableError.unknown(key, {'timeout', 'method'}))
 
 
@@ -121,13 +121,13 @@ def test_an_unknown_key_is_answered_with_the_nearest(key: object, message: str) 
         (Unshowable(), 'a Unshowable'),
     ],
 )
-def test_a_value_is_shown_within_bounds(value: object, text: str) -> None:
-    """A value is shown cut to 100 characters, without credentials, and without ever failing."""
+def test_a_value_in_a_message_is_cut_to_100_characters(value: object, text: str) -> None:
+    """It has no credentials either, and a value without a repr does not fail."""
     assert text == shown(value)
 
 
 @settings(deadline=None)
 @given(NO_SLASH)
-def test_no_credentials_are_shown(userinfo: str) -> None:
-    """Whatever the userinfo of a URL is, a message has asterisks in its place."""
+def test_credentials_in_a_url_are_hidden(userinfo: str) -> None:
+    """Any userinfo of a URL is replaced by asterisks."""
     assert 'http://***@host/' == shown(f'http://{userinfo}@host/')[1:-1]

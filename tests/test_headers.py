@@ -1,4 +1,4 @@
-"""Header fields as a table: any case, repeats, and nothing that could break a line."""
+"""Headers: names in any case, repeats, checks, and hidden secrets."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Named(str):
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    """Each example gives what it says."""
+    """The module has doctests, and they pass."""
     failed, attempted = doctest.testmod(headers)
     assert 0 == failed < attempted
 
 
 def test_a_name_is_found_in_any_case() -> None:
-    """A name reads, and is replaced and removed, in any case."""
+    """A header is read, replaced and removed by its name in any case."""
     fields = Headers({'Content-Type': 'a'})
     assert 'a' == fields['content-type'] == fields['CONTENT-TYPE']
     assert 'cOnTeNt-TyPe' in fields
@@ -59,7 +59,7 @@ def test_a_name_is_found_in_any_case() -> None:
 
 
 def test_repeats_are_kept_in_order() -> None:
-    """The first value by the name, all of them by ``getall``."""
+    """``[...]`` returns the first value, ``getall`` all of them."""
     fields = to_headers([('A', '1'), ('b', '2'), ('a', '3')])
     assert '1' == fields['a']
     assert ['1', '3'] == fields.getall('A')
@@ -70,7 +70,7 @@ def test_repeats_are_kept_in_order() -> None:
     'other', [{'a': ['3', '4'], 'C': None}, [('A', '3'), ('a', '4'), ('c', None)]]
 )
 def test_headers_merge_by_name(other: Any) -> None:
-    """What the right side names it replaces, None by nothing; the left side stays as it is."""
+    """The right side replaces headers by name, None removes; the left side is unchanged."""
     fields = to_headers([('A', '1'), ('b', '2'), ('b', '5'), ('A', '6'), ('c', '7')])
     merged = fields | other
     assert [('b', '2'), ('b', '5'), ('A', '3'), ('A', '4')] == [
@@ -80,14 +80,14 @@ def test_headers_merge_by_name(other: Any) -> None:
 
 
 @pytest.mark.parametrize('other', [{'A': 'x\n'}, {'': 'x'}, {1: 'x'}])
-def test_headers_merge_with_headers_alone(other: Any) -> None:
-    """What may not be sent is a TableError."""
+def test_headers_do_not_merge_with_invalid_ones(other: Any) -> None:
+    """An invalid name or value on the right side is a TableError."""
     with pytest.raises(TableError):
         Headers() | other
 
 
-def test_match_takes_headers_for_a_mapping() -> None:
-    """A pattern of a mapping matches, in any case."""
+def test_match_treats_headers_as_a_mapping() -> None:
+    """A mapping pattern matches, in any case."""
     match Headers({'Content-Type': 'text/html'}):
         case {'content-type': kind}:
             assert 'text/html' == kind
@@ -98,8 +98,8 @@ def test_match_takes_headers_for_a_mapping() -> None:
 
 @settings(deadline=None)
 @given(PAIRS, st.sampled_from([copy.copy, copy.deepcopy, Headers.copy, Headers, to_headers]))
-def test_a_copy_is_equal_and_apart(pairs: list[Any], make: Callable[[Headers], Headers]) -> None:
-    """Copies are Headers of the same fields; a change of one leaves the other."""
+def test_a_copy_is_independent(pairs: list[Any], make: Callable[[Headers], Headers]) -> None:
+    """A copy has the same fields; changing it does not change the original."""
     fields = Headers(pairs)
     made = make(fields)
     assert (Headers, pairs) == (type(made), list(made.items()))
@@ -110,7 +110,7 @@ def test_a_copy_is_equal_and_apart(pairs: list[Any], make: Callable[[Headers], H
 @settings(deadline=None)
 @given(PAIRS, st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_headers_pickle(pairs: list[Any], protocol: int) -> None:
-    """Headers go through pickle with their names, values, repeats and order."""
+    """Unpickled headers have the same names, values, repeats and order."""
     made = pickle.loads(pickle.dumps(Headers(pairs), protocol))
     assert (Headers, pairs) == (type(made), list(made.items()))
 
@@ -134,8 +134,8 @@ def test_headers_pickle(pairs: list[Any], protocol: int) -> None:
         (None, False),
     ],
 )
-def test_headers_equal_what_has_the_same_names_and_values(other: Any, equal: bool) -> None:
-    """Equal is any mapping with the same names in any case, and their values in order."""
+def test_headers_equal_any_mapping_of_the_same_names_and_values(other: Any, equal: bool) -> None:
+    """Names are compared in any case, and the values of each name in order."""
     fields = Headers([('A', '1'), ('b', '2'), ('a', '3')])
     assert (equal, equal) == (fields == other, other == fields)
     assert (not equal, not equal) == (fields != other, other != fields)
@@ -144,7 +144,7 @@ def test_headers_equal_what_has_the_same_names_and_values(other: Any, equal: boo
 @settings(deadline=None)
 @given(PAIRS, st.randoms())
 def test_the_order_of_different_names_does_not_matter(pairs: list[Any], random: Any) -> None:
-    """Headers equal those in another order, as long as each name keeps that of its values."""
+    """Headers are equal if the values of each name are in the same order."""
     names = sorted({name.lower() for name, _ in pairs})
     random.shuffle(names)
     other = [(n.swapcase(), v) for name in names for n, v in pairs if n.lower() == name]
@@ -152,13 +152,13 @@ def test_the_order_of_different_names_does_not_matter(pairs: list[Any], random: 
 
 
 def test_headers_have_no_hash() -> None:
-    """What can change is no key."""
+    """Headers are mutable, so they cannot be hashed."""
     with pytest.raises(TypeError):
         hash(Headers())
 
 
-def test_the_text_of_headers_shows_their_fields() -> None:
-    """The text of Headers makes the same Headers again."""
+def test_the_repr_of_headers_shows_their_fields() -> None:
+    """Evaluating the repr makes equal Headers."""
     fields = Headers([('A', '1'), ('a', '2')])
     assert "Headers([('A', '1'), ('a', '2')])" == repr(fields)
 
@@ -179,22 +179,22 @@ def test_the_text_of_headers_shows_their_fields() -> None:
         (MultiDict([('A', '1'), ('A', '2')]), [('A', '1'), ('A', '2')]),
     ],
 )
-def test_headers_are_made_of_what_is_written(given_headers: Any, pairs: list[Any]) -> None:
-    """A mapping or pairs; a value is a str, an int, a list that repeats, or None for none."""
+def test_headers_are_made_from_mappings_and_pairs(given_headers: Any, pairs: list[Any]) -> None:
+    """A value is a str, an int, a list for a repeated header, or None to leave it out."""
     assert pairs == list(to_headers(given_headers).items())
 
 
 @settings(deadline=None)
 @given(PAIRS)
-def test_what_may_stand_in_a_header_is_kept(pairs: list[Any]) -> None:
-    """Every token is a name, and every text without control characters is a value."""
+def test_valid_names_and_values_are_kept(pairs: list[Any]) -> None:
+    """Every token is a valid name, and every text without control characters a valid value."""
     assert pairs == list(to_headers(pairs).items())
 
 
 @settings(deadline=None)
 @given(VALUES, st.sampled_from(CONTROLS), VALUES)
 def test_no_control_character_gets_into_a_header(before: str, control: str, after: str) -> None:
-    """CR, LF, NUL and the like are refused wherever they stand, in values and in names."""
+    """CR, LF, NUL and the like are refused anywhere in values and names."""
     with pytest.raises(TableError):
         to_headers({'A': before + control + after})
     with pytest.raises(TableError):
@@ -203,8 +203,8 @@ def test_no_control_character_gets_into_a_header(before: str, control: str, afte
 
 @settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text() | st.lists(st.text())))
-def test_headers_that_pass_hold_on_one_line(table: Any) -> None:
-    """Whatever is written, it is refused, or each field is one line on the wire."""
+def test_every_accepted_header_is_one_line(table: Any) -> None:
+    """Headers are refused, or each is sent as one line."""
     try:
         fields = to_headers(table)
     except TableError:
@@ -240,16 +240,16 @@ def test_headers_that_pass_hold_on_one_line(table: Any) -> None:
         pytest.param({'a': 10**5000}, id='huge'),
     ],
 )
-def test_what_is_no_header_is_a_table_error(wrong: Any) -> None:
-    """A name that is no token, or a value of another type, is a TableError."""
+def test_an_invalid_header_is_a_table_error(wrong: Any) -> None:
+    """A name that is not a token, or a value of another type, is a TableError."""
     with pytest.raises(TableError, match='headers'):
         to_headers(wrong)
 
 
 @pytest.mark.parametrize('name', ['Authorization', 'cookie', 'SET-COOKIE', 'Proxy-Authorization'])
 @pytest.mark.parametrize('value', ['swordfish\n', b'swordfish', 'swordfish\ud800'])
-def test_a_refusal_does_not_tell_a_secret(name: str, value: Any) -> None:
-    """The message about a header that carries a secret does not repeat it."""
+def test_no_error_contains_a_secret_value(name: str, value: Any) -> None:
+    """The message about a secret header does not contain its value."""
     for written in ({name: value}, [(name, 'swordfish'), 5], {name: [value]}):
         with pytest.raises(TableError) as caught:
             to_headers(written)  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def test_a_refusal_does_not_tell_a_secret(name: str, value: Any) -> None:
 
 
 def test_secrets_can_be_hidden() -> None:
-    """``hide`` puts asterisks in place of secrets, in a copy."""
+    """``hide`` returns a copy with asterisks for secret values."""
     fields = Headers([('AUTHORIZATION', 'x'), ('Accept', 'y'), ('set-cookie', 'z')])
     hidden = [('AUTHORIZATION', '***'), ('Accept', 'y'), ('set-cookie', '***')]
     assert hidden == list(hide(fields).items())
@@ -274,8 +274,8 @@ def test_secrets_can_be_hidden() -> None:
         (['', 'novalue', '=1', ' =2'], {}),
     ],
 )
-def test_cookies_are_read(pairs: list[str], cookies: dict[str, str]) -> None:
-    """The first cookie of a name counts; what is no pair is passed over."""
+def test_cookies_are_parsed(pairs: list[str], cookies: dict[str, str]) -> None:
+    """The first cookie of a name counts; text that is not a pair is ignored."""
     assert cookies == parse_cookies(pairs)
 
 
@@ -311,31 +311,31 @@ def test_cookies_are_read(pairs: list[str], cookies: dict[str, str]) -> None:
         ("</a>; title*=UTF-8''x; rel=n", {'n': {'url': '/a', 'title*': "UTF-8''x", 'rel': 'n'}}),
     ],
 )
-def test_links_are_read(text: str, links: dict[str, dict[str, str]]) -> None:
-    """Each relation type has its first link, with the parameters as they are meant."""
+def test_links_are_parsed(text: str, links: dict[str, dict[str, str]]) -> None:
+    """Each relation type has its first link, with the parameters unquoted."""
     assert links == parse_links(text)
 
 
 @pytest.mark.parametrize(
     'unit', ['<', '<a', '<>', '<>;', '<>; a', '<>;a="', '<>;a=\\"', ';a="\\', '<> ', '>;=", ', '\\']
 )
-def test_a_hostile_link_header_is_read_to_its_end(unit: str) -> None:
-    """No repetition is read in more than linear time."""
+def test_a_hostile_link_header_is_parsed_in_linear_time(unit: str) -> None:
+    """No repetition takes more than linear time."""
     assert {} == parse_links(unit * 100_000)
     assert {} == parse_links('<a>' + ' ' * 100_000 + unit * 100_000)
 
 
 @settings(deadline=None)
 @given(st.text() | st.text('<>;=", \\ab') | st.text('<>;=", \\ab').map('<a>; rel=next'.__add__))
-def test_every_link_header_can_be_read(text: str) -> None:
-    """No text makes reading fail, and each link has its url and rel."""
+def test_every_link_header_can_be_parsed(text: str) -> None:
+    """No text makes parsing fail, and each link has its url and rel."""
     assert all({'url', 'rel'} <= link.keys() for link in parse_links(text).values())
 
 
 @settings(deadline=None)
 @given(TOKENS, st.text())
-def test_a_quoted_parameter_is_read_as_it_was_meant(name: str, value: str) -> None:
-    """A value that is quoted and escaped comes back, whatever it is."""
+def test_a_quoted_parameter_is_unescaped(name: str, value: str) -> None:
+    """Any value that is quoted and escaped comes back."""
     quoted = value.replace('\\', '\\\\').replace('"', '\\"')
     link = parse_links(f'</a>; x-{name}="{quoted}"; rel=next')['next']
     assert value == link[f'x-{name}'.lower()]
@@ -345,7 +345,7 @@ def test_a_quoted_parameter_is_read_as_it_was_meant(name: str, value: str) -> No
     'name', ['Authorization', 'X-Api-Key', 'x-auth-token', 'Cookie', 'X-Secret']
 )
 def test_a_secret_is_not_in_a_message(name):
-    """A header that carries a secret by its name is refused without its value."""
+    """A header with a secret name is refused with asterisks for its value."""
     with pytest.raises(TableError, match=r'\*\*\*') as caught:
         to_headers({name: 'hush\n'})
     assert 'hush' not in str(caught.value)
@@ -371,22 +371,22 @@ def test_a_secret_is_not_in_a_message(name):
         True,
     ],
 )
-def test_headers_given_are_checked_as_those_written(name, value):
-    """Many at once come to what each by itself comes to."""
+def test_headers_objects_are_checked_like_pairs(name, value):
+    """The fast check of a Headers object gives the same result as the check of each pair."""
     for pairs in [(name, value)], [('A', 'b'), (name, value), ('C', 'd')]:
         assert outcome(pairs) == outcome(Headers(pairs))
 
 
 def outcome(pairs):
-    """Give the pairs as they go out, or why they do not."""
+    """Return the pairs of the checked headers, or the text of the error."""
     try:
         return list(to_headers(pairs).items())
     except TableError as error:
         return str(error)
 
 
-def test_a_length_is_read():
-    """It is a number of bytes, or an error."""
+def test_a_content_length_is_parsed():
+    """Content-Length must be a number of bytes."""
     assert (None, 5) == (given_length(Headers()), given_length(Headers({'content-length': '5'})))
     with pytest.raises(TableError, match="'headers\\[Content-Length\\]' is '-5'"):
         given_length(Headers({'Content-Length': '-5'}))
@@ -410,11 +410,11 @@ def test_the_example_holds():
         ('/a?token=x#token=y', '/a?token=***#token=y'),
     ],
 )
-def test_values_of_secret_names_are_hidden(text, expected):
-    """Those alone, and in the query alone."""
+def test_values_of_secret_query_fields_are_hidden(text, expected):
+    """Other fields, and other parts of the URL, are kept."""
     assert expected == hide_query(text)
 
 
-def test_what_stands_in_their_place_can_be_chosen():
-    """As other conventions have another."""
+def test_the_replacement_of_secrets_can_be_chosen():
+    """Some conventions write REDACTED."""
     assert '?key=REDACTED' == hide_query('?key=x', 'REDACTED')

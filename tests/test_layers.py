@@ -1,4 +1,4 @@
-"""The rooms of the package import downward only, and no files import each other in a circle."""
+"""Rooms (folders) of the package import earlier rows only, and imports form no circle."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -8,7 +8,7 @@ import pytest
 
 import aioluahttp
 
-# A row imports from the rows above it in this list. A name is a folder, or a file at the top.
+# A row may import from those above it in this list. A name is a folder, or a top-level module.
 ROWS = [
     row.split()
     for row in """
@@ -38,14 +38,14 @@ TREES = {name: ast.parse(path.read_text(encoding='utf-8')) for name, path in PAT
 
 
 def room_of(module: str) -> str:
-    """Give the folder of a module, or the module itself where it stands at the top."""
+    """Return the folder of a module, or the module itself if it is at the top level."""
     return module.partition('.')[0]
 
 
 def imports(module: str) -> list[tuple[str, str]]:
-    """List the imports of a module as pairs of a module and a name, without those of checkers.
+    """Return the imports of a module as pairs of module and name, without those for checkers.
 
-    A module of ours is spelled from the top of the package: ``tables.checks``, ``''`` for the root.
+    A module of the package is spelled from its root: ``.tables.checks``, and ``.`` for the root.
     """
     found = []
     for node in ast.walk(TREES[module]):
@@ -65,7 +65,7 @@ def imports(module: str) -> list[tuple[str, str]]:
 
 
 def ours(module: str) -> set[str]:
-    """Give the modules of the package that a module imports."""
+    """Return the modules of the package that a module imports."""
     found = set()
     for base, name in imports(module):
         if base.startswith('.'):
@@ -85,13 +85,13 @@ OURS = {module: ours(module) for module in PATHS}
 
 
 def test_every_room_has_a_row():
-    """The rows name each folder and each file at the top once, and no other."""
+    """The rows name each folder and each top-level module, and no others."""
     assert sorted({room_of(module) for module in PATHS}) == sorted(ROW_OF)
 
 
 @pytest.mark.parametrize('module', PATHS)
-def test_a_module_imports_from_rows_below_its_own(module):
-    """What a module imports stands in its own room or in a lower row."""
+def test_a_module_imports_only_from_earlier_rows(module):
+    """A module imports only from its own room and from earlier rows."""
     room = room_of(module)
     assert set() == {
         other
@@ -101,7 +101,7 @@ def test_a_module_imports_from_rows_below_its_own(module):
 
 
 def test_no_files_import_each_other_in_a_circle():
-    """There is an order in which each file imports only files before it."""
+    """The modules can be sorted so that each imports only modules before it."""
     try:
         list(TopologicalSorter(OURS).static_order())
     except CycleError as error:
@@ -110,14 +110,14 @@ def test_no_files_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize('module', PATHS)
 def test_aiohttp_is_imported_where_connections_are(module):
-    """The tables and their rules stand without the transport."""
+    """Only modules that deal with connections, and the form parser, import aiohttp."""
     if not WITH_AIOHTTP & {room_of(module), module}:
         assert [] == [base for base, _ in imports(module) if base.startswith('aiohttp')]
 
 
 @pytest.mark.parametrize('module', PATHS)
 def test_nothing_private_of_aiohttp_is_imported(module):
-    """No name of aiohttp's with an underscore in front is imported."""
+    """No name of aiohttp that starts with an underscore is imported."""
     names = {
         part
         for base, name in imports(module)
@@ -128,18 +128,18 @@ def test_nothing_private_of_aiohttp_is_imported(module):
 
 
 @pytest.mark.parametrize('module', PATHS)
-def test_a_module_says_its_job_in_a_line(module):
+def test_a_module_docstring_starts_with_a_sentence(module):
     """The first line of a module's docstring is a sentence."""
     docstring = ast.get_docstring(TREES[module])
     assert docstring is not None
     assert docstring.splitlines()[0].endswith('.')
 
 
-# What these import beside docstrings is public, or the code of the command line.
+# These export public names, or hold code of the command line.
 IMPORTING = {'__init__', 'tables.__init__', 'middleware.__init__', 'cli.__init__'}
 
 
 @pytest.mark.parametrize('module', [name for name in PATHS if name.endswith('__init__')])
-def test_a_room_imports_nothing_by_itself(module):
-    """An import of one module of a room does not load the others."""
+def test_the_init_file_of_a_room_imports_nothing(module):
+    """Importing one module of a room does not load the others."""
     assert module in IMPORTING or 1 == len(TREES[module].body)

@@ -1,4 +1,4 @@
-"""Many at once: order, limit, failure, cancellation."""
+"""Many calls at once: order, limit, failures, cancellation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aioluahttp.errors import TableError
 
 
 class Source:
-    """An asynchronous input that knows how far it was read and whether it was closed."""
+    """An async input that records how far it was read and whether it was closed."""
 
     def __init__(self, values: Any, failure: Exception | None = None) -> None:
         self.values, self.failure = values, failure
@@ -38,7 +38,7 @@ class Source:
 
 
 class Bare:
-    """An asynchronous iterator with nothing to close."""
+    """An async iterator without ``aclose``."""
 
     def __init__(self, n: int) -> None:
         self.numbers = iter(builtins.range(n))
@@ -53,7 +53,7 @@ class Bare:
 
 
 class Calls:
-    """Calls of which one fails as it is told while the others wait until they are cancelled."""
+    """Calls of which one raises ``failure``, while the others wait until they are cancelled."""
 
     def __init__(self, failing: Any, failure: BaseException | None) -> None:
         self.failing, self.failure = failing, failure
@@ -74,7 +74,7 @@ class Calls:
 
 
 def endless() -> Iterator[int]:
-    """Count without end; fail where nothing stops the reading, rather than hang."""
+    """Count without end, but fail at 10,000 rather than hang if nothing stops the reading."""
     for number in count():
         assert number < 10_000, 'nothing stopped the reading'
         yield number
@@ -85,7 +85,7 @@ async def same(value: Any) -> Any:
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    """Each example gives what it says."""
+    """The module's doctests pass."""
     failed, attempted = doctest.testmod(parallel)
     assert 0 == failed < attempted
 
@@ -93,7 +93,7 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 @pytest.mark.parametrize('limit', [None, 1, 2, 100])
 @pytest.mark.parametrize('function', [same, lambda value: value], ids=['async', 'sync'])
 @pytest.mark.parametrize('inputs', [list, iter, Source, lambda v: Bare(len(v))])
-async def test_every_kind_of_function_and_input_will_do(
+async def test_functions_and_inputs_may_be_plain_or_async(
     inputs: Callable[[Any], Any], function: Any, limit: int | None
 ) -> None:
     """Plain and coroutine functions are mapped over iterables, plain and asynchronous."""
@@ -102,8 +102,8 @@ async def test_every_kind_of_function_and_input_will_do(
     assert [] == await parallel.map(function, inputs([]), limit=limit)
 
 
-async def test_results_stand_in_the_order_of_the_inputs() -> None:
-    """A call that ends last, but was made first, gives the first result."""
+async def test_results_are_in_the_order_of_the_inputs() -> None:
+    """The call that was made first gives the first result, even if it ends last."""
     done = [asyncio.Event() for _ in builtins.range(4)]
     done[3].set()
 
@@ -117,7 +117,7 @@ async def test_results_stand_in_the_order_of_the_inputs() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 5)), st.integers(1, 4) | st.none())
-def test_neither_calls_nor_reading_pass_the_limit(turns: list[int], limit: int | None) -> None:
+def test_neither_calls_nor_reading_exceed_the_limit(turns: list[int], limit: int | None) -> None:
     """At most ``limit`` calls run at once, and the input is read for no more than those."""
     running = ended = 0
     source = Source(turns)
@@ -138,7 +138,7 @@ def test_neither_calls_nor_reading_pass_the_limit(turns: list[int], limit: int |
     assert source.closed
 
 
-async def test_the_limit_is_made_use_of() -> None:
+async def test_as_many_calls_run_as_the_limit_allows() -> None:
     """As many calls as the limit allows run at the same time."""
     barrier = asyncio.Barrier(3)  # opens for three at once, and only then
     met = await parallel.map(lambda _: barrier.wait(), builtins.range(6), limit=3)
@@ -150,7 +150,7 @@ async def test_the_limit_is_made_use_of() -> None:
 async def test_the_first_failure_cancels_the_rest_and_is_raised_itself(
     kind: Any, limit: int | None
 ) -> None:
-    """The exception is the very one raised, once all other calls have ended."""
+    """The same exception object is raised, after all other calls have ended."""
     failure = kind('text', [ValueError()]) if kind is ExceptionGroup else kind('text')
     calls, source = Calls(2, failure), Source(endless())
     with pytest.raises(kind) as caught:
@@ -161,7 +161,7 @@ async def test_the_first_failure_cancels_the_rest_and_is_raised_itself(
 
 
 async def test_the_first_of_several_failures_is_raised() -> None:
-    """What fails while it is cancelled does not hide why it was cancelled."""
+    """An error raised by a cancelled call does not hide the error that cancelled it."""
     waits = asyncio.Event()
 
     async def fail(index: int) -> None:
@@ -179,7 +179,7 @@ async def test_the_first_of_several_failures_is_raised() -> None:
 
 
 async def test_a_failing_plain_function_ends_the_reading() -> None:
-    """An exception of a plain function is raised; nothing more is called."""
+    """An exception of a plain function is raised, and an endless input is read no further."""
     with pytest.raises(ZeroDivisionError):
         await parallel.map(lambda number: 1 / (100 - number), endless(), limit=7)
 
@@ -200,8 +200,8 @@ async def test_an_endless_input_ends_with_the_first_failure(limit: int | None) -
 
 
 @pytest.mark.parametrize('limit', [None, 2])
-async def test_exceptions_stand_in_place_when_asked_for(limit: int | None) -> None:
-    """With ``errors='return'`` a failure is a result like any other."""
+async def test_exceptions_can_be_returned_in_place_of_results(limit: int | None) -> None:
+    """With ``errors='return'`` an exception is a result like any other."""
     failure = OSError()
 
     async def fail_at_one(index: int) -> int:
@@ -215,7 +215,7 @@ async def test_exceptions_stand_in_place_when_asked_for(limit: int | None) -> No
 
 @pytest.mark.parametrize('errors', ['raise', 'return'])
 async def test_a_failing_input_cancels_the_calls(errors: Any) -> None:
-    """An exception of the input is no result: it is raised itself, after all calls have ended."""
+    """An exception of the input is always raised, after all calls have ended."""
     failure, calls = ZeroDivisionError(), Calls(None, None)
     source = Source([1, 2], failure)
     with pytest.raises(ZeroDivisionError) as caught:
@@ -225,8 +225,8 @@ async def test_a_failing_input_cancels_the_calls(errors: Any) -> None:
 
 
 @pytest.mark.parametrize('errors', ['raise', 'return'])
-async def test_a_call_that_ends_in_cancellation_is_no_result(errors: Any) -> None:
-    """A call that was cancelled from elsewhere does not count as one that gave None."""
+async def test_a_call_that_was_cancelled_raises_cancelled_error(errors: Any) -> None:
+    """A call that was cancelled from elsewhere is not a result, whatever ``errors`` is."""
     cancelled = asyncio.get_running_loop().create_future()
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -236,7 +236,7 @@ async def test_a_call_that_ends_in_cancellation_is_no_result(errors: Any) -> Non
 @pytest.mark.parametrize('limit', [None, 2])
 @pytest.mark.parametrize('errors', ['raise', 'return'])
 async def test_cancellation_reaches_the_calls(errors: Any, limit: int | None) -> None:
-    """Cancelled from outside, it ends once its calls have ended and the input is closed."""
+    """When map is cancelled, it ends after its calls have ended and the input is closed."""
     calls, source = Calls(None, None), Source(endless())
     task = asyncio.create_task(parallel.map(calls, source, limit=limit, errors=errors))
     await calls.all_wait.wait()
@@ -248,14 +248,14 @@ async def test_cancellation_reaches_the_calls(errors: Any, limit: int | None) ->
 
 
 async def test_a_timeout_around_an_endless_input_works() -> None:
-    """Reading that never has to wait still lets a deadline pass."""
+    """A timeout is raised even if reading the input never waits."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await parallel.map(lambda _: None, endless())
 
 
 async def test_each_call_has_its_own_context() -> None:
-    """What a call sets in its context, the next does not see."""
+    """A context variable set by a call is not seen by the next."""
     variable: ContextVar[int] = ContextVar('variable', default=-1)
 
     async def see_and_set(number: int) -> int:
@@ -267,19 +267,19 @@ async def test_each_call_has_its_own_context() -> None:
 
 
 @pytest.mark.parametrize('limit', [0, -1, True, 1.5, '2'])
-async def test_a_limit_that_is_none_is_a_table_error(limit: Any) -> None:
+async def test_an_invalid_limit_is_a_table_error(limit: Any) -> None:
     """A limit is an int of 1 or more, or None."""
     with pytest.raises(TableError, match='limit'):
         await parallel.map(same, [1], limit=limit)
 
 
-async def test_another_way_with_errors_is_a_table_error() -> None:
+async def test_an_invalid_value_of_errors_is_a_table_error() -> None:
     """``errors`` is 'raise' or 'return'."""
     with pytest.raises(TableError, match='errors'):
         await parallel.map(same, [1], errors='ignore')  # type: ignore[call-overload]
 
 
-async def test_what_cannot_be_iterated_is_a_type_error() -> None:
+async def test_an_input_that_cannot_be_iterated_is_a_type_error() -> None:
     """The input's own exception is raised as it is."""
     with pytest.raises(TypeError, match='not iterable'):
         await parallel.map(same, 5)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Which responses have no body."""
+"""Responses without a body."""
 
 import pytest
 
@@ -17,5 +17,5 @@ from aioluahttp.semantics import is_silent
     ],
 )
 def test_head_and_three_statuses_have_no_body(method, status, expected):
-    """RFC 9112 6.3, and 205 as RFC 9110 15.3.6 has it."""
+    """A response to HEAD, a 204, a 304 (RFC 9112 6.3) and a 205 (RFC 9110 15.3.6) have none."""
     assert expected == is_silent(method, status)

@@ -1,4 +1,4 @@
-"""A folder as a handler: what it gives, and all that it does not."""
+"""The handler of ``files``: which files of a folder it serves, and which it does not."""
 
 import doctest
 import os
@@ -17,7 +17,7 @@ PARTS = '/ / .. . %2e %2E%2e %2f %5c \\ %00 sub b.txt out out-folder root outsid
 
 @pytest.fixture
 def folder(tmp_path):
-    """Give a folder with files, what is hidden in it, and links, beside what is outside."""
+    """Create a folder with files, hidden files and links, and files outside of it."""
     root = tmp_path / 'root'
     for name in ('index.html', 'a b.txt', 'é.txt', 'sub/index.html', 'sub/b.txt', 'a%2Fb'):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 
 async def ask(handler, path, method='GET', query=''):
-    """Ask a handler without a network; give the status, and the text of the file."""
+    """Call a handler; return the status, and the text of the file."""
     request = http.Request(method=method, path=path, query=query)
     response = http.to_response(await handler(request))
     body = response.body.read_text() if isinstance(response.body, Path) else None
@@ -52,7 +52,7 @@ async def ask(handler, path, method='GET', query=''):
 
 
 def test_the_examples_hold():
-    """The docstring says what happens."""
+    """The module's doctests pass."""
     assert (0, 2) == doctest.testmod(folders)
 
 
@@ -71,11 +71,11 @@ def test_the_examples_hold():
         ('/inner', 'sub/b.txt'),
         ('/inner-folder/b.txt', 'sub/b.txt'),
         ('/sub/up', 'sub/b.txt'),
-        ('/out-folder/root/index.html', 'index.html'),  # it counts where a link ends
+        ('/out-folder/root/index.html', 'index.html'),  # the target of a link decides
     ],
 )
 async def test_a_path_names_a_file(folder, path, name):
-    """Decoded once; links that stay within are followed."""
+    """The path is decoded once; links that lead to a place inside are followed."""
     for method in ('GET', 'HEAD'):
         assert (200, name) == await ask(http.files(folder), path, method)
 
@@ -131,21 +131,21 @@ async def test_a_path_names_a_file(folder, path, name):
     ],
 )
 async def test_nothing_else_is_there(folder, path):
-    """Neither what is outside, however it is asked for, nor what is hidden, nor what is no file."""
+    """Files outside, hidden files and things that are not regular files are a 404."""
     assert (404, None) == await ask(http.files(folder), path)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(PARTS), max_size=12))
 def test_no_path_leads_out(folder, parts):
-    """What is found lies within, and nothing on the way to it is hidden."""
+    """A found file is inside the folder, and no part of its path is hidden."""
     found = folders._find_file(folder, folders._path_names('/' + ''.join(parts)))
     assert not found or SECRET not in Path(found).read_text()
 
 
 @pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'OPTIONS', 'get'])
-async def test_files_are_read_and_no_more(folder, method):
-    """Any other method is a 405 that says which there are."""
+async def test_only_get_and_head_are_allowed(folder, method):
+    """Any other method is a 405 with an Allow header."""
     request = http.Request(method=method, path='/', query='')
     response = await http.files(folder)(request)
     assert (405, 'GET, HEAD') == (response['status'], response['headers']['Allow'])
@@ -161,15 +161,15 @@ async def test_files_are_read_and_no_more(folder, method):
         ('/empty', '', './empty/'),
     ],
 )
-async def test_a_folder_is_asked_for_with_a_slash(folder, path, query, location):
-    """Else the links of its page would lead astray. The redirect names no host."""
+async def test_a_folder_without_a_slash_is_redirected(folder, path, query, location):
+    """Relative links of its page need the slash. The Location names no host."""
     request = http.Request(method='GET', path=path, query=query)
     response = await http.files(folder)(request)
     assert (301, location) == (response['status'], response['headers']['Location'])
 
 
-async def test_it_serves(folder, wire):
-    """As the callback of a server, with ranges and all that a file has; below a path of another."""
+async def test_files_are_served_below_a_prefix(folder, wire):
+    """As the handler of a server, a prefix may be removed from the path first."""
     static = http.files(str(folder))
 
     async def callback(request):
@@ -185,7 +185,7 @@ async def test_it_serves(folder, wire):
 
 
 @pytest.mark.parametrize('name', ['no', 'index.html'])
-def test_a_folder_has_to_be_there(folder, name):
-    """It is looked for when the handler is made."""
+def test_a_missing_folder_is_rejected(folder, name):
+    """It is checked when the handler is made."""
     with pytest.raises(http.TableError, match="'directory' is "):
         http.files(folder / name)

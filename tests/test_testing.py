@@ -1,4 +1,4 @@
-"""What tests need."""
+"""The helpers and pytest fixtures for tests."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ def where(request):
     return {'status': 200, 'json': [threading.get_ident(), request.path]}
 
 
-async def test_a_handler_is_served_in_a_line():
-    """On a free port, with the options of ``listen``."""
+async def test_a_handler_is_served_on_a_free_port():
+    """``serve`` takes the options of ``listen``."""
     mistakes = []
 
     def fail(request):
@@ -34,7 +34,7 @@ async def test_a_handler_is_served_in_a_line():
 
 
 def test_a_handler_is_served_to_code_that_is_not_async():
-    """In a thread, which ends with the block."""
+    """The handler runs in another thread, which ends with the block."""
     before = threading.active_count()
     with serve_in_thread(where) as server:
         with urllib.request.urlopen(f'{server.url}/x') as response:
@@ -43,31 +43,31 @@ def test_a_handler_is_served_to_code_that_is_not_async():
     assert (before, 'closed') == (threading.active_count(), server.status)
 
 
-def test_an_option_that_is_wrong_is_told_here():
-    """And no thread is left."""
+def test_a_wrong_option_raises_in_the_calling_thread():
+    """No thread is left after the TableError."""
     before = threading.active_count()
     with pytest.raises(http.TableError, match='max_body'), serve_in_thread(where, max_body='x'):
         pass
     assert before == threading.active_count()
 
 
-def test_what_the_block_raises_passes():
-    """The server is closed all the same."""
+def test_an_exception_in_the_block_closes_the_server():
+    """The exception is raised, and the server is closed."""
     with pytest.raises(KeyError), serve_in_thread(where) as server:
         raise KeyError
     assert 'closed' == server.status
 
 
-def test_the_fixture_serves(http_serve):
-    """As many handlers as a test needs."""
+def test_the_fixture_serves_handlers(http_serve):
+    """``http_serve`` serves as many handlers as a test needs."""
     for server in http_serve(where), http_serve(where, server_header='tables'):
         with urllib.request.urlopen(server.url) as response:
             assert 200 == response.status
     assert 'tables' == response.headers['Server']
 
 
-def test_the_fixture_asks_in_process(http_via):
-    """By one client for each handler, which keeps its cookies."""
+def test_the_fixture_calls_handlers_in_process(http_via):
+    """``http_via`` has one client for each handler, which keeps cookies."""
     ask = http_via(lambda request: {'status': 200, 'body': str(request.cookies())})
     count = http_via(lambda request: {'status': 204, 'headers': {'Set-Cookie': 'a=b'}})
     assert 'localhost' in ask(url='/x').url
@@ -76,8 +76,8 @@ def test_the_fixture_asks_in_process(http_via):
     assert '{}' == ask(url='/', method='POST').body
 
 
-def test_the_plugin_imports_nothing_heavy():
-    """pytest imports it in every run, of other projects too."""
+def test_the_plugin_imports_no_other_module():
+    """pytest imports it in every run, of other projects too, so it must be light."""
     code = textwrap.dedent("""
         import sys, pytest
         before = set(sys.modules)
@@ -89,5 +89,5 @@ def test_the_plugin_imports_nothing_heavy():
 
 
 def test_the_plugin_is_found_by_its_entry_point(request):
-    """It needs no line in a conftest."""
+    """No line in a conftest is needed."""
     assert request.config.pluginmanager.hasplugin('aioluahttp')

@@ -15,7 +15,7 @@ from aioluahttp.tls import check_tls, client_context, server_context
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    """Give the paths of an authority, a certificate of it for localhost, and its keys."""
+    """Return the paths of an authority, a certificate of it for localhost, and its keys."""
     folder = tmp_path_factory.mktemp('tls')
     paths = {name: folder / f'{name}.pem' for name in ('ca', 'cert', 'key', 'locked')}
     authority = trustme.CA()
@@ -35,12 +35,12 @@ def files(tmp_path_factory):
 
 
 def pair(files):
-    """Give what a server needs."""
+    """Return the certificate and key of a server."""
     return {'cert': files['cert'], 'key': files['key']}
 
 
 def handshake(client, server, name='localhost'):
-    """Let two contexts shake hands in memory; give a byte sent and the server's names."""
+    """Do a handshake of two contexts in memory; return a byte received and the server's names."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     one = client.wrap_bio(to_client, to_server, server_hostname=name)
     other = server.wrap_bio(to_server, to_client, server_side=True)
@@ -52,7 +52,7 @@ def handshake(client, server, name='localhost'):
             except ssl.SSLWantReadError:
                 continue
             waiting.remove(side)
-    # TLS 1.3: only a read tells the client whether its certificate was accepted.
+    # TLS 1.3: the client learns only by a read whether its certificate was accepted.
     other.write(b'x')
     one.read(1)
     one.write(b'y')
@@ -64,14 +64,14 @@ def test_the_examples_hold():
     assert 0 == doctest.testmod(tls).failed
 
 
-def test_a_context_and_a_bool_stay():
-    """A context goes as it is; True is the system's trust, False trusts anyone."""
+def test_contexts_and_bools_are_kept():
+    """A context is used as it is; True is the default context, False verifies nothing."""
     context = ssl.create_default_context()
     assert [context, True, False] == [client_context(check_tls(x)) for x in (context, True, False)]
 
 
 def test_paths_become_text():
-    """A path is a str in the normal form, None is absent, and a second check changes nothing."""
+    """Paths are checked to str, None to an absent key, and a second check changes nothing."""
     table = {'ca': Path('/a'), 'cert': 'b', 'key': None, 'verify': False, 'server_name': 'é.de'}
     checked = check_tls(table)
     expected = {'ca': str(Path('/a')), 'cert': 'b', 'verify': False, 'server_name': 'é.de'}
@@ -94,7 +94,7 @@ def test_paths_become_text():
         ({'server_name': 'a\0b'}, "'tls.server_name' is 'a\\x00b'; it must be a name"),
         (
             {'key': 'k'},
-            "'tls' is {'key': 'k'}; it must be a table in which key comes with its cert",
+            "'tls' is {'key': 'k'}; it must be a table with cert as well as key",
         ),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_malformed_setting_is_refused(table, message):
 
 
 def test_contexts_are_cached_by_value(files):
-    """Equal tables share a context, so that connections are reused; others do not."""
+    """Equal tables share a context, so that connections are reused; different tables do not."""
     first = client_context(check_tls({'ca': files['ca']}))
     again = client_context(check_tls({'ca': str(files['ca']), 'server_name': 'x'}))
     other = client_context(check_tls({'ca': files['ca'], 'verify': False}))
@@ -115,12 +115,12 @@ def test_contexts_are_cached_by_value(files):
 
 @pytest.mark.parametrize('table', [{}, {'server_name': 'localhost'}])
 def test_a_table_that_sets_nothing_is_the_default(table):
-    """Without files or verify the system's own trust serves."""
+    """A table without files or verify uses the default context."""
     assert client_context(check_tls(table)) is True
 
 
 def test_a_client_trusts_the_authority_that_is_named(files):
-    """With ``ca`` a certificate of that authority is accepted, for its own name alone."""
+    """With ``ca`` a certificate of that authority is accepted, but only for its own name."""
     client = client_context(check_tls({'ca': files['ca']}))
     server = server_context(pair(files))
     assert (b'y', (('DNS', 'localhost'),)) == handshake(client, server)
@@ -128,14 +128,14 @@ def test_a_client_trusts_the_authority_that_is_named(files):
         handshake(client, server, 'example.com')
 
 
-def test_a_client_trusts_no_stranger(files):
-    """A table that does not say otherwise verifies."""
+def test_a_client_verifies_by_default(files):
+    """A certificate of an unknown authority is refused."""
     client = client_context(check_tls({'verify': True}))
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(client, server_context(pair(files)))
 
 
-def test_verify_false_trusts_anyone(files):
+def test_verify_false_accepts_any_certificate(files):
     """``verify`` of False accepts any certificate for any name."""
     client = client_context(check_tls({'verify': False}))
     server = server_context(pair(files))
@@ -143,7 +143,7 @@ def test_verify_false_trusts_anyone(files):
 
 
 def test_a_server_with_ca_asks_clients_for_certificates(files):
-    """With ``ca`` a server lets in only clients that have a certificate of that authority."""
+    """With ``ca`` a server accepts only clients with a certificate of that authority."""
     server = server_context({**pair(files), 'ca': files['ca']})
     trusted = client_context(check_tls({**pair(files), 'ca': files['ca']}))
     assert b'y' == handshake(trusted, server)[0]
@@ -152,7 +152,7 @@ def test_a_server_with_ca_asks_clients_for_certificates(files):
 
 
 def test_a_server_may_leave_clients_unverified(files):
-    """``verify`` of False lets clients in without a certificate."""
+    """With ``verify`` of False it accepts clients without a certificate."""
     server = server_context({**pair(files), 'ca': files['ca'], 'verify': False})
     assert b'y' == handshake(client_context(check_tls({'ca': files['ca']})), server)[0]
 
@@ -163,7 +163,7 @@ def test_a_folder_of_authorities_is_trusted(files):
 
 
 def test_a_server_takes_a_context():
-    """A finished context serves as it is."""
+    """A context is used as it is."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     assert context is server_context(context)
 
@@ -177,7 +177,7 @@ def test_a_server_needs_a_certificate(table):
 
 @pytest.mark.parametrize('key', ['missing', 'ca', 'locked'])
 def test_files_that_cannot_be_loaded_are_named(files, key):
-    """No file, the wrong file, and a key with a password (nobody is asked for it) are errors."""
+    """No file, a wrong file, and a key with a password, which is never prompted for, are errors."""
     path = str(files.get(key, files['ca'].with_name('missing')))
     with pytest.raises(TableError) as caught:
         client_context(check_tls({'cert': files['cert'], 'key': path}))

@@ -1,4 +1,4 @@
-"""The shapes that type checkers know are the tables that the library takes and gives."""
+"""The types of tables have the keys that the library takes and returns."""
 
 import ast
 import doctest
@@ -16,11 +16,11 @@ from aioluahttp.tables.models import Request, Response
 from aioluahttp.types import Part, RequestTable, ResponseTable, TimeoutTable
 
 KINDS = 'Text Bytes Json Stream Events File'.split()
-SHAPES = [getattr(types, name) for name in types.__all__]
+TYPES = [getattr(types, name) for name in types.__all__]
 
 
 def declared(table):
-    """Read from the source the fields that a class declares to type checkers."""
+    """Read from the source the fields that a class declares for type checkers."""
     nodes = ast.parse(inspect.getsource(models)).body
     (tree,) = (one for one in nodes if getattr(one, 'name', '') == table.__name__)
     return {line.target.id for node in tree.body if isinstance(node, ast.If) for line in node.body}
@@ -32,7 +32,7 @@ def test_the_examples_hold():
 
 
 @pytest.mark.parametrize(
-    ('shape', 'keys'),
+    ('table_type', 'keys'),
     [
         (RequestTable, set(REQUEST_CHECKS)),
         (ResponseTable, set(RESPONSE_CHECKS)),
@@ -40,15 +40,15 @@ def test_the_examples_hold():
         (TimeoutTable, {'total', 'connect', 'read'}),
     ],
 )
-def test_a_shape_has_the_keys_that_are_checked(shape, keys):
-    """What type checkers know and what the library takes are the same keys."""
-    assert keys == set(shape.__annotations__)
+def test_a_table_type_has_the_keys_that_are_checked(table_type, keys):
+    """Type checkers and the checks at run time know the same keys."""
+    assert keys == set(table_type.__annotations__)
 
 
-@pytest.mark.parametrize('shape', SHAPES, ids=lambda shape: shape.__name__)
-def test_the_types_of_a_shape_resolve(shape):
-    """``typing.get_type_hints`` reads every shape, as pydantic and its like do."""
-    assert set(shape.__annotations__) == set(typing.get_type_hints(shape))
+@pytest.mark.parametrize('table_type', TYPES, ids=lambda table_type: table_type.__name__)
+def test_the_annotations_of_a_type_resolve(table_type):
+    """``typing.get_type_hints``, which pydantic and others use, works on every type."""
+    assert set(table_type.__annotations__) == set(typing.get_type_hints(table_type))
 
 
 def test_only_the_status_of_a_response_is_required():
@@ -60,26 +60,26 @@ def test_only_the_status_of_a_response_is_required():
 
 
 @pytest.mark.parametrize('name', [f'{kind}Table' for kind in KINDS])
-def test_each_shape_by_into_has_the_keys_of_a_request(name):
-    """The tables that give the body its type differ in ``into`` alone."""
+def test_each_type_by_into_has_the_keys_of_a_request(name):
+    """The tables that determine the type of the body differ only in ``into``."""
     assert set(REQUEST_CHECKS) == set(getattr(types, name).__annotations__)
 
 
-def test_into_takes_what_the_shapes_say():
-    """The words for ``into`` are the same to type checkers and to the check."""
+def test_into_has_the_same_words_for_checkers_and_at_run_time():
+    """Type checkers and the check at run time know the same words for ``into``."""
     hints = typing.get_type_hints(RequestTable)
     words, path = typing.get_args(hints['into'])
     assert {*INTO, *STREAMS, EVENTS} == set(typing.get_args(words))
     assert PathLike is typing.get_origin(path)
 
 
-def test_the_fields_of_a_response_are_those_of_its_shape():
+def test_the_fields_of_a_response_are_those_of_its_type():
     """Every key but ``json``, which is a method, is a declared field."""
     assert set(RESPONSE_CHECKS) - {'json', 'events'} == declared(Response) == Response.FIELDS
 
 
-def test_the_fields_of_a_request_are_those_of_its_shape():
-    """Every key but the methods is a field; declared are those that every server gives."""
+def test_the_fields_of_a_request_are_those_of_its_type():
+    """Every key but the methods is a field; every declared field is a key."""
     assert set(REQUEST_CHECKS) - {'json', 'form'} == Request.FIELDS
     assert declared(Request) <= Request.FIELDS
 
@@ -90,5 +90,5 @@ def test_no_field_hides_a_method():
 
 
 def test_the_modules_name_what_they_export():
-    """All that stands in ``__all__`` is there."""
+    """Every name in ``__all__`` exists."""
     assert all(hasattr(m, name) for m in (types, models, forms, tls) for name in m.__all__)

@@ -1,4 +1,4 @@
-"""URLs as tables: every text comes back, and no part reads as another."""
+"""URLs as tables: split and join are inverse, and no part is read as another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aioluahttp import url
 from aioluahttp.errors import TableError
 from aioluahttp.url import decode, encode, join, relative, split
 
-# Text in which what divides a URL is frequent, and text of any characters at all.
+# Text with many delimiters of URLs, and text of any characters.
 MARKED = st.text(':/?#[]@.a1%é ') | st.text(st.characters())
 BYTES_AS_TEXT = st.binary().map(lambda data: data.decode('utf-8', 'surrogateescape'))
 SEGMENTS = st.lists(st.sampled_from(['', '.', '..', 'a', 'b:c', '...'])).map('/'.join)
@@ -28,7 +28,7 @@ class Named(str):
 
 
 def without_dots(path: str) -> str:
-    """Remove dot segments just as RFC 3986 5.2.4 is written, in quadratic time."""
+    """Remove dot segments by the very steps of RFC 3986 5.2.4, in quadratic time."""
     out = ''
     while path:
         if path.startswith(('../', './')):
@@ -46,7 +46,7 @@ def without_dots(path: str) -> str:
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    """Each example gives what it says."""
+    """The module's doctests pass."""
     failed, attempted = doctest.testmod(url)
     assert 0 == failed < attempted
 
@@ -76,36 +76,36 @@ def test_the_examples_in_the_docstrings_hold() -> None:
         ('mailto:a@b', {'scheme': 'mailto', 'path': 'a@b'}),
     ],
 )
-def test_a_url_falls_into_the_parts_that_are_there(text: str, parts: dict[str, str]) -> None:
-    """An absent part is absent, an empty one is empty, and nothing is decoded."""
+def test_a_url_is_split_into_the_parts_that_are_present(text: str, parts: dict[str, str]) -> None:
+    """An absent part has no key, an empty one is ``''``, and nothing is decoded."""
     assert parts == split(text)
     assert text == join(parts)
 
 
 @settings(deadline=None)
 @given(MARKED)
-def test_a_url_taken_apart_can_be_put_together(text: str) -> None:
-    """``join(split(text)) == text`` for every text there is."""
+def test_join_undoes_split(text: str) -> None:
+    """``join(split(text)) == text`` for every str."""
     assert text == join(split(text))
 
 
 @pytest.mark.parametrize('mark', [*':/?#[]@.', '//', ':1', '@:', '/../', ':1@'])
-def test_a_long_text_is_no_matter(mark: str) -> None:
-    """Nothing is quadratic in the length of a URL."""
+def test_a_long_url_takes_linear_time(mark: str) -> None:
+    """No function is quadratic in the length of a URL."""
     text = 'http://' + mark * 100_000
     assert text == join(split(text))
     assert relative('http://host/', text).startswith('http:')
 
 
 @pytest.mark.parametrize('value', [None, 1, b'/', ['/']])
-def test_what_is_no_text_is_no_url(value: Any) -> None:
-    """Only a str can be taken apart."""
+def test_a_url_that_is_not_a_str_is_a_table_error(value: Any) -> None:
+    """Only a str can be split."""
     with pytest.raises(TableError, match='url'):
         split(value)
 
 
-def test_absent_parts_and_numbers_are_put_together() -> None:
-    """None and an empty path are as good as absent; a port may be an int."""
+def test_join_takes_none_and_numbers() -> None:
+    """None and an empty path count as absent; a port may be an int."""
     parts = {'scheme': 'http', 'userinfo': None, 'host': 'h', 'port': 80, 'path': '', 'query': ''}
     assert 'http://h:80?' == join(parts)
 
@@ -116,8 +116,8 @@ def test_absent_parts_and_numbers_are_put_together() -> None:
         st.sampled_from(url.PARTS), st.text(':/?#[]@.a1') | st.integers(0, 9) | st.none()
     )
 )
-def test_parts_are_put_together_as_they_are_or_not_at_all(parts: dict[str, Any]) -> None:
-    """A joined URL falls into the very parts that it was made of; else join refuses."""
+def test_joined_parts_are_split_into_the_same_parts(parts: dict[str, Any]) -> None:
+    """If join accepts the parts, split returns the same ones."""
     try:
         text = join(parts)
     except TableError:
@@ -156,13 +156,13 @@ def test_parts_are_put_together_as_they_are_or_not_at_all(parts: dict[str, Any])
     ],
 )
 def test_parts_that_would_read_as_others_are_refused(parts: Any) -> None:
-    """What would stand in the URL as another part, or is no part, is a TableError."""
+    """A part that the URL would turn into another, or an unknown part, is a TableError."""
     with pytest.raises(TableError):
         join(parts)
 
 
-def test_a_refusal_does_not_tell_the_password() -> None:
-    """The userinfo is in no message of join."""
+def test_no_error_of_join_contains_the_password() -> None:
+    """The message does not contain the userinfo."""
     with pytest.raises(TableError) as caught:
         join({'userinfo': 'user:sword/fish', 'host': 'h'})
     assert 'fish' not in str(caught.value)
@@ -218,7 +218,7 @@ def test_a_refusal_does_not_tell_the_password() -> None:
     ],
 )
 def test_a_reference_is_resolved_as_the_rfc_shows(reference: str, target: str) -> None:
-    """The tables of RFC 3986 5.4, normal and abnormal."""
+    """All normal and abnormal examples of RFC 3986 5.4 are resolved correctly."""
     assert target == relative('http://a/b/c/d;p?q', reference)
 
 
@@ -240,14 +240,16 @@ def test_a_reference_is_resolved_as_the_rfc_shows(reference: str, target: str) -
     ],
 )
 def test_a_reference_is_resolved_against_any_base(base: str, reference: str, target: str) -> None:
-    """What the RFC's tables leave out: empty parts, other authorities, bases without one."""
+    """The RFC does not show empty parts, other authorities and bases without one."""
     assert target == relative(base, reference)
 
 
 @settings(deadline=None)
 @given(st.sampled_from(['http://h/', 'x:/', 'x:', 'http://h', '/', '']), SEGMENTS, SEGMENTS)
-def test_dots_are_resolved_as_the_rfc_is_written(start: str, base: str, reference: str) -> None:
-    """The path is what the steps of RFC 3986 5.2 give, and reads as a path, not as a host."""
+def test_dot_segments_are_removed_by_the_steps_of_the_rfc(
+    start: str, base: str, reference: str
+) -> None:
+    """The path is that of the steps of RFC 3986 5.2, and is not read as a host."""
     base = start + base
     found, first = split(reference), split(base)
     at = {'scheme', 'host'} & found.keys()
@@ -314,7 +316,7 @@ def test_a_value_is_encoded(value: Any, text: str) -> None:
     ],
 )
 def test_what_cannot_be_encoded_is_a_table_error(value: Any) -> None:
-    """A value of another type, or text that UTF-8 has no bytes for, is a TableError."""
+    """A value of another type, or text that UTF-8 cannot encode, is a TableError."""
     with pytest.raises(TableError, match='query'):
         encode(value)
 
@@ -322,7 +324,7 @@ def test_what_cannot_be_encoded_is_a_table_error(value: Any) -> None:
 @settings(deadline=None)
 @given(BYTES_AS_TEXT)
 def test_a_component_is_encoded_byte_for_byte(text: str) -> None:
-    """What is encoded stands for exactly the bytes of the text, whatever they are."""
+    """The encoded text decodes to exactly the bytes of the text, whatever they are."""
     encoded = encode(text)
     assert text.encode('utf-8', 'surrogateescape') == unquote_to_bytes(encoded)
     assert encoded == encode(text.encode('utf-8', 'surrogateescape'))
@@ -332,8 +334,8 @@ def test_a_component_is_encoded_byte_for_byte(text: str) -> None:
 @given(
     st.dictionaries(BYTES_AS_TEXT, BYTES_AS_TEXT | st.lists(BYTES_AS_TEXT, min_size=2)),
 )
-def test_a_table_encoded_is_decoded_as_the_same(table: dict[str, str | list[str]]) -> None:
-    """``decode`` undoes ``encode``: keys, repeats, order, and bytes that are no UTF-8."""
+def test_decode_undoes_encode(table: dict[str, str | list[str]]) -> None:
+    """Keys, repeats, order and bytes that are not UTF-8 come back."""
     assert list(table.items()) == list(decode(encode(table)).items())
 
 
@@ -355,19 +357,19 @@ def test_a_table_encoded_is_decoded_as_the_same(table: dict[str, str | list[str]
     ],
 )
 def test_a_query_is_decoded(query: str, table: dict[str, str | list[str]]) -> None:
-    """A value per key in order of first appearance, a list where the key is repeated."""
+    """Each key has one value, in order of first appearance, or a list if it is repeated."""
     assert list(table.items()) == list(decode(query).items())
 
 
 @settings(deadline=None)
 @given(MARKED | st.text('ab&=+%2F;'))
 def test_every_text_can_be_decoded(query: str) -> None:
-    """No query string makes decoding fail, and what was read stays what it is."""
+    """No query string makes decoding fail, and encoding its result and decoding again is stable."""
     table = decode(query)
     if all(ord(letter) not in range(0xD800, 0xE000) for letter in query):
         assert table == decode(encode(table))
 
 
-def test_a_key_repeated_without_end_is_a_long_list() -> None:
-    """A query of many repeats is read in one go."""
+def test_a_key_may_be_repeated_many_times() -> None:
+    """A query with 100,000 repeats of a key is decoded."""
     assert {'a': [''] * 100_000} == decode('a&' * 100_000)

@@ -13,7 +13,7 @@ from aioluahttp.web import WatchedProtocol, to_application, to_web
 
 @contextlib.asynccontextmanager
 async def serve(application):
-    """Serve an application of aiohttp's."""
+    """Serve an application of aiohttp.web."""
     before = asyncio.all_tasks()
     runner = web.AppRunner(application, shutdown_timeout=1, lingering_time=0.1)
     await runner.setup()
@@ -23,20 +23,20 @@ async def serve(application):
         yield Running(runner.addresses[0][1])
     finally:
         await runner.cleanup()
-        # aiohttp's, of connections that it has closed
+        # Tasks of aiohttp for connections that it has closed.
         if left := [one for one in asyncio.all_tasks() - before if 'RequestHandler' in repr(one)]:
             await asyncio.wait(left)
 
 
 class Running:
-    """A server: where it is."""
+    """Port and URL of a server."""
 
     def __init__(self, port):
         self.port, self.url = port, f'http://127.0.0.1:{port}'
 
 
 def at_route(handler, middlewares=(), **options):
-    """Make an application with one route."""
+    """Make an application with one route to a handler."""
     application = web.Application(middlewares=middlewares)
     application.router.add_route('*', '/{tail:.*}', to_web(handler, **options))
     return application
@@ -46,13 +46,13 @@ BOTH = pytest.mark.parametrize('made', [at_route, to_application])
 
 
 def echo(request):
-    """Answer with the body."""
+    """Return the request body."""
     return {'status': 200, 'body': request.body}
 
 
 @BOTH
-async def test_a_request_is_a_table(made):
-    """So is the answer."""
+async def test_requests_and_responses_are_tables(made):
+    """The tables are those of ``listen``."""
     seen = []
 
     def handler(request):
@@ -72,16 +72,16 @@ async def test_a_request_is_a_table(made):
     )
 
 
-async def test_an_application_has_every_path(wire):
-    """Also ``*``, which is none of a route."""
+async def test_an_application_serves_every_target(wire):
+    """This includes ``*``, which no route matches."""
     application = to_application(lambda request: {'status': 200, 'body': request.url})
     async with serve(application) as server, wire(server) as client:
         client.ask('OPTIONS *')
         assert b'*' == (await client.answer())[2]
 
 
-async def test_an_application_begins_and_ends():
-    """Functions for it may be plain or async."""
+async def test_on_startup_and_on_shutdown_are_called():
+    """They may be plain or async."""
     seen = []
 
     async def end():
@@ -93,8 +93,8 @@ async def test_an_application_begins_and_ends():
     assert ['begin', 'end'] == seen
 
 
-async def test_middlewares_may_change_an_answer_that_is_at_hand():
-    """As any of the application's."""
+async def test_middlewares_may_change_a_complete_response():
+    """A middleware of the application adds a header."""
 
     @web.middleware
     async def marks(request, handler):
@@ -108,7 +108,7 @@ async def test_middlewares_may_change_an_answer_that_is_at_hand():
 
 
 ZIPPED = {'Content-Encoding': 'gzip'}
-AS_IT_CAME = gzip.compress(b'abc', mtime=0)
+COMPRESSED = gzip.compress(b'abc', mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ AS_IT_CAME = gzip.compress(b'abc', mtime=0)
         (at_route, 'text', ZIPPED, gzip.compress(b'abc', mtime=0), b'abc'),
         (at_route, 'raw', ZIPPED, gzip.compress(b'abc', mtime=0), b'abc'),
         (to_application, 'text', ZIPPED, gzip.compress(b'abc', mtime=0), b'abc'),
-        (to_application, 'raw', ZIPPED, AS_IT_CAME, AS_IT_CAME),
+        (to_application, 'raw', ZIPPED, COMPRESSED, COMPRESSED),
     ],
 )
-async def test_codings_are_undone_once(made, into, headers, data, expected):
-    """By aiohttp or here; the headers describe what there is."""
+async def test_a_compressed_body_is_decoded_once(made, into, headers, data, expected):
+    """By aiohttp or here; the headers describe the body that the handler gets."""
 
     async def handler(request):
         assert (expected == data and bool(headers)) == ('Content-Encoding' in request.headers)
@@ -135,7 +135,7 @@ async def test_codings_are_undone_once(made, into, headers, data, expected):
 
 
 async def test_a_body_that_aiohttp_cannot_decode_is_a_400(wire, caplog):
-    """It is the client's fault, whoever undoes the coding."""
+    """It is the client's fault, whoever decodes."""
     begun = asyncio.Event()
 
     async def handler(request):
@@ -151,7 +151,7 @@ async def test_a_body_that_aiohttp_cannot_decode_is_a_400(wire, caplog):
 
 @BOTH
 async def test_a_body_that_does_not_come_is_a_408(made, wire):
-    """Within a time."""
+    """``body_timeout`` is for each part."""
     async with serve(made(echo, body_timeout=0.01)) as server, wire(server) as client:
         client.ask('POST /', 'Content-Length: 3', body=b'ab')
         assert 408 == (await client.answer())[0]
@@ -161,8 +161,8 @@ async def test_a_body_that_does_not_come_is_a_408(made, wire):
 @pytest.mark.parametrize(
     'table', [{'headers': {'X': '\udc80'}}, {'reason': '\udc80'}, {'headers': {'X': 'a\nb'}}]
 )
-async def test_what_aiohttp_cannot_send_is_a_mistake(made, table, caplog):
-    """Bytes that are no text in a header, for one."""
+async def test_a_response_that_aiohttp_cannot_send_is_a_500(made, table, caplog):
+    """A header with bytes that are not UTF-8, for one; on_error is called."""
     told = []
     application = made(
         lambda request: {'status': 200} | table, on_error=lambda *both: told.append(both)
@@ -173,8 +173,8 @@ async def test_what_aiohttp_cannot_send_is_a_mistake(made, table, caplog):
 
 
 @BOTH
-async def test_an_answer_may_be_a_file(made, tmp_path):
-    """Which is read here."""
+async def test_a_response_may_be_a_file(made, tmp_path):
+    """It is read here, not by aiohttp."""
     path = tmp_path / 'a.txt'
     path.write_text('abc')
     application = made(lambda request: {'status': 200, 'body': path})
@@ -183,10 +183,10 @@ async def test_an_answer_may_be_a_file(made, tmp_path):
 
 
 @BOTH
-async def test_an_answer_may_close_the_connection(made, wire):
-    """As with ``listen``."""
-    answer = {'status': 200, 'headers': {'Connection': 'close'}, 'body': 'a'}
-    async with serve(made(lambda request: answer)) as server, wire(server) as client:
+async def test_a_response_may_close_the_connection(made, wire):
+    """The handler returns ``Connection: close``."""
+    response = {'status': 200, 'headers': {'Connection': 'close'}, 'body': 'a'}
+    async with serve(made(lambda request: response)) as server, wire(server) as client:
         client.ask('GET /')
         assert 'close' == (await client.answer())[1]['Connection']
         assert b'' == await client.rest()
@@ -194,8 +194,8 @@ async def test_an_answer_may_close_the_connection(made, wire):
 
 @BOTH
 @pytest.mark.parametrize('version', ['1.0', '1.1'])
-async def test_a_mistake_midway_breaks_the_answer_off(made, wire, caplog, version):
-    """One that ends with its connection, too, so that nobody takes it for whole."""
+async def test_an_error_in_a_streamed_response_aborts_it(made, wire, caplog, version):
+    """Also in HTTP/1.0, where the end of the connection is the end of the body."""
 
     async def broken():
         yield b'a'
@@ -211,8 +211,8 @@ async def test_a_mistake_midway_breaks_the_answer_off(made, wire, caplog, versio
 
 
 @BOTH
-async def test_a_client_that_leaves_cancels_the_callback(made, wire):
-    """Where that is wanted; it may have left before anybody looks."""
+async def test_a_client_that_leaves_cancels_the_handler(made, wire):
+    """Only with ``cancel_on_disconnect``."""
     begun, cancelled = asyncio.Event(), asyncio.Event()
 
     async def wait(request):
@@ -230,9 +230,9 @@ async def test_a_client_that_leaves_cancels_the_callback(made, wire):
         await cancelled.wait()
 
 
-@pytest.mark.parametrize('answer', [{'status': 200, 'body': iter('a')}, {'websocket': print}])
-async def test_a_client_may_have_left_already(wire, frames, until, caplog, answer):
-    """Then an answer that flows is not begun, and no WebSocket opens."""
+@pytest.mark.parametrize('response', [{'status': 200, 'body': iter('a')}, {'websocket': print}])
+async def test_nothing_is_sent_to_a_client_that_has_left(wire, frames, until, caplog, response):
+    """A streamed response is not begun, and no WebSocket opens."""
     seen = []
 
     @web.middleware
@@ -242,7 +242,7 @@ async def test_a_client_may_have_left_already(wire, frames, until, caplog, answe
 
     async def handler(request):
         await until(lambda: seen[0].transport is None)
-        return answer
+        return response
 
     async with serve(at_route(handler, [notes])) as server:
         async with wire(server) as client:
@@ -253,16 +253,16 @@ async def test_a_client_may_have_left_already(wire, frames, until, caplog, answe
 
 
 async def chat(socket):
-    """Send back what comes."""
+    """Send back each message."""
     async for message in socket:
         await socket.send(message)
 
 
 @BOTH
-async def test_an_answer_may_be_a_websocket(made):
-    """With its frames read here, so all options count."""
-    answer = {'websocket': {'callback': chat, 'heartbeat': 5}, 'headers': {'X': 'a', 'TE': 'b'}}
-    async with serve(made(lambda request: answer)) as server, http.Client() as client:
+async def test_a_response_may_be_a_websocket(made):
+    """All options work, since its frames are handled here."""
+    response = {'websocket': {'callback': chat, 'heartbeat': 5}, 'headers': {'X': 'a', 'TE': 'b'}}
+    async with serve(made(lambda request: response)) as server, http.Client() as client:
         async with client.websocket(url=server.url) as socket:
             await socket.send('hello')
             assert 'hello' == await anext(socket)
@@ -273,8 +273,8 @@ async def test_an_answer_may_be_a_websocket(made):
         assert 426 == (await client.request(url=server.url)).status
 
 
-async def test_an_application_closes_its_websockets_at_its_end():
-    """So that their callbacks come to their end."""
+async def test_an_application_closes_its_websockets_at_shutdown():
+    """The code is 1001, and their callbacks end."""
     application = to_application(lambda request: {'websocket': chat})
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(serve(application))
@@ -288,7 +288,7 @@ async def test_an_application_closes_its_websockets_at_its_end():
 
 
 async def test_a_unix_socket_has_no_address(tmp_path, wire):
-    """Nor has its client."""
+    """Neither the server nor the client has one."""
     path = str(tmp_path / 's')
     seen = []
     runner = web.AppRunner(to_application(lambda request: seen.append(request) or {'status': 204}))
@@ -302,7 +302,7 @@ async def test_a_unix_socket_has_no_address(tmp_path, wire):
 
 
 def test_a_wrong_option_is_an_error():
-    """For either."""
+    """Both functions raise, and name the option."""
     for made in (to_web, to_application):
         with pytest.raises(http.TableError, match='max_body'):
             made(echo, max_bdy=1)
@@ -310,8 +310,8 @@ def test_a_wrong_option_is_an_error():
         to_application(echo, on_shutdown=1)
 
 
-async def test_a_body_that_a_middleware_has_read_is_there():
-    """aiohttp keeps it, and it is given to the handler as if nobody had."""
+async def test_the_handler_gets_a_body_that_a_middleware_has_read():
+    """aiohttp keeps it."""
 
     @web.middleware
     async def reads(request, handler):
@@ -322,28 +322,28 @@ async def test_a_body_that_a_middleware_has_read_is_there():
         assert 'text' == (await client.request(url=server.url, method='POST', body='text')).body
 
 
-class Counts(asyncio.Protocol):
-    """Counts what it hears."""
+class Recorder(asyncio.Protocol):
+    """A protocol that records what it receives."""
 
     def __init__(self):
         self.data, self.lost = b'', asyncio.Event()
 
     def connection_made(self, transport):
-        """Begin."""
+        """Keep the transport."""
         self.transport = transport
 
     def data_received(self, data):
-        """Read."""
+        """Record the data."""
         self.data += data
 
     def connection_lost(self, exc):
-        """End."""
+        """Record the end."""
         self.lost.set()
 
 
-async def test_the_protocol_hears_all_and_so_does_who_waits(until):
-    """What comes, and the end; who waits no more leaves no trace."""
-    protocol = Counts()
+async def test_a_watched_protocol_gets_every_call(until):
+    """``left`` returns at the end of the connection; if cancelled, it leaves no trace."""
+    protocol = Recorder()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: protocol, '127.0.0.1', 0)
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -367,9 +367,9 @@ async def test_the_protocol_hears_all_and_so_does_who_waits(until):
     await server.wait_closed()
 
 
-async def test_who_takes_the_transport_over_keeps_it(until):
-    """The protocol that was there is not put back."""
-    protocol, other = Counts(), Counts()
+async def test_a_protocol_set_meanwhile_is_kept(until):
+    """The watched one is not put back."""
+    protocol, other = Recorder(), Recorder()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: protocol, '127.0.0.1', 0)
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())

@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 
-# Loaded when they are first asked for: a client needs no server, and no WebSockets.
+# Imported on first access, so that a client loads neither the server nor WebSockets.
 LAZY = {
     'Server': 'server.server',
     'Socket': 'websockets.socket',
@@ -79,10 +79,10 @@ LAZY = {
     'run': 'server.listen',
 }
 
-if not TYPE_CHECKING:  # to checkers any name of the module would be there
+if not TYPE_CHECKING:  # or type checkers would accept any name
 
     def __getattr__(name):
-        """Load a name of ``LAZY`` from its module."""
+        """Import a name of ``LAZY`` from its module."""
         if name in LAZY:
             return getattr(import_module(f'.{LAZY[name]}', __name__), name)
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

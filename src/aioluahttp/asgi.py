@@ -1,7 +1,4 @@
-"""A handler as an ASGI 3 application, for uvicorn, hypercorn, granian and their like.
-
-A request as ASGI has it: a scope, messages in, messages out.
-"""
+"""``to_asgi``: a handler as an ASGI 3 application, for uvicorn, hypercorn, granian and others."""
 
 from __future__ import annotations
 
@@ -38,216 +35,16 @@ from .websockets.handshake import (
 
 __all__ = ['AsgiExchange', 'Receive', 'Scope', 'Send', 'to_asgi']
 
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 Scope: TypeAlias = Mapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SCHEMES = {'http': 'http', 'https': 'https', 'ws': 'http', 'wss': 'https'}
-SAFE = "/!$&'()*+,-.:;=@_~"  # what stands in a path as it is (RFC 3986 3.3)
+SAFE = "/!$&'()*+,-.:;=@_~"  # characters not percent-encoded in a path (RFC 3986 3.3)
 PATH_SEND = 'http.response.pathsend'
-
-
-class AsgiExchange:
-    """A request that came by way of ASGI, and the way of its answer.
-
-    ``sockname``, ``begun``, ``gone``, ``method`` and ``announced`` are those of ``Line``.
-    """
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
-        self._is_socket = scope['type'] == 'websocket'
-        self._reply = 'websocket.http.response' if self._is_socket else 'http.response'
-        self._message: Mapping[str, Any] | None = None  # read, but yet to be looked at
-        self._unread = asyncio.Event()  # not set as long as somebody may read the body
-        self._unread.set()
-        self.method: str = scope.get('method', 'GET')
-        self.begun: bool = False
-        self.gone: bool = False
-        self.announced: bool = False
-        self._ended = False
-        server = scope.get('server')
-        self.sockname: tuple[Any, ...] | None = tuple(server) if server and server[1] else None
-
-    async def head(self, proxies: Proxies) -> Request:
-        """Make the table of the request, but for its body."""
-        scope = self._scope
-        headers = Headers(
-            [(latin1_text(name), latin1_text(value)) for name, value in scope['headers']]
-        )
-        if len(headers.getall('Host', ())) > 1:
-            raise Refused(400)
-        query = latin1_text(scope.get('query_string') or b'')
-        client = scope.get('client')
-        request = to_head(
-            self.method,
-            target_of_scope(scope) + ('?' + query if query else ''),
-            scope['http_version'],
-            headers,
-            client_of(client[0] if client else None, headers, proxies),
-            SCHEMES[scope.get('scheme') or 'http'],
-            self,
-        )
-        # HTTP/2 has bodies that no field announces.
-        if not (self._is_socket or has_body(request) or scope['http_version'].startswith('1')):
-            self._message = await self._receive()
-            self.announced = bool(self._message.get('body') or self._message.get('more_body'))
-        return request
-
-    def parts(self, seconds: float) -> AsyncIterator[bytes]:
-        """Read the body, each part within a time."""
-        self._unread.clear()
-        return AsgiParts(self, seconds)
-
-    async def part(self) -> tuple[bytes, bool]:
-        """Wait for a part of the body; give whether more will come."""
-        if self._ended:
-            raise ProtocolError('the request is answered, and its body is gone')
-        message, self._message = self._message or await self._receive(), None
-        more = message.get('more_body', False)
-        if not more:
-            self._unread.set()
-        if message['type'] != 'http.request':
-            self.gone = True
-            raise ConnectionResetError('the client has left')
-        return message.get('body', b''), more
-
-    async def left(self) -> None:
-        """Wait until the client has left."""
-        await self._unread.wait()
-        while not self.gone and (await self._receive())['type'] == 'http.request':
-            pass
-
-    async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
-        """Write an answer."""
-        await self.start(status, reason, headers)
-        await self._part_out(body, more=False)
-
-    async def start(self, status: int, reason: str | None, headers: Headers) -> None:
-        """Begin an answer; ASGI has no reason phrases."""
-        if self._is_socket and self._reply not in (self._scope.get('extensions') or ()):
-            await self._say({'type': 'websocket.close'})  # which is a 403
-            self._reply = ''
-        if self._reply:
-            start = {'type': self._reply + '.start', 'status': status}
-            await self._say({**start, 'headers': self._pairs(headers)})
-
-    async def write(self, data: bytes) -> None:
-        """Write a part of the body."""
-        await self._part_out(data, more=True)
-
-    async def end(self) -> None:
-        """End the answer."""
-        await self._part_out(b'', more=False)
-
-    async def _part_out(self, data: bytes, *, more: bool) -> None:
-        if self._reply:
-            await self._say({'type': self._reply + '.body', 'body': data, 'more_body': more})
-        self._ended = not more
-
-    async def file(self, path: str) -> bool:
-        """Leave the body to the engine, where that takes paths; tell whether it does."""
-        takes = not self._is_socket and PATH_SEND in (self._scope.get('extensions') or ())
-        if takes:
-            await self._say({'type': PATH_SEND, 'path': path})
-            self._ended = True
-        return takes
-
-    def cut(self) -> None:
-        """Break off: what is not ended when the application returns, the engine breaks off."""
-
-    def refuses(
-        self, options: dict[str, Any], request: Request
-    ) -> tuple[int, Sequence[str]] | None:
-        """Find why the request opens no WebSocket; what a key is the engine has seen to."""
-        if not self._is_socket:
-            return refusal_status(options, request, upgrades=False)
-        return None if is_allowed(options.get('origins'), request) else (403, ())
-
-    async def open(
-        self, options: dict[str, Any], request: Request, headers: Headers
-    ) -> tuple[AsgiPeer, str | None]:
-        """Open a WebSocket."""
-        protocol = protocol_of(options, self._scope.get('subprotocols') or ())
-        kept = without_handshake(headers)
-        pairs = [pair for pair in self._pairs(kept) if pair[0].decode() not in ONE_HOP]
-        first = await self._receive()  # websocket.connect
-        if first['type'] != 'websocket.connect':
-            self.gone = True
-            raise ConnectionResetError('the client has left')
-        await self._say({'type': 'websocket.accept', 'subprotocol': protocol, 'headers': pairs})
-        return AsgiPeer(self._receive, self._send, max_message(options)), protocol
-
-    def _pairs(self, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """Write headers; HTTP/2 has none that are for one hop."""
-        one_hop = () if self._scope['http_version'].startswith('1') else ('connection', 'upgrade')
-        return [
-            (name.lower().encode(), value.encode('utf-8', 'surrogateescape'))
-            for name, value in headers.items()
-            if name.lower() not in one_hop
-        ]
-
-    async def _say(self, message: dict[str, Any]) -> None:
-        self.begun = True
-        try:
-            await self._send(message)
-        except OSError as error:  # which ASGI has for a client that has left
-            self.gone = True
-            raise ConnectionResetError('the client has left') from error
-
-
-class AsgiParts:
-    """The parts of a body, each within a time."""
-
-    def __init__(self, line: AsgiExchange, seconds: float) -> None:
-        self._line, self._seconds = line, seconds
-        self._more = True
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        data = b''
-        while not data:
-            if not self._more:
-                raise StopAsyncIteration
-            async with asyncio.timeout(self._seconds):
-                data, self._more = await self._line.part()
-        return data
-
-
-def latin1_text(data: bytes) -> str:
-    return data.decode('utf-8', 'surrogateescape')
-
-
-def target_of_scope(scope: Scope) -> str:
-    """Give the path as it came, below the one that the application is mounted at."""
-    root: str = scope.get('root_path') or ''
-    raw = scope.get('raw_path')
-    path = (
-        quote(scope['path'], SAFE, errors='surrogateescape')
-        if raw is None
-        else latin1_text(raw).partition('?')[0]
-    )
-    return _below(path, root.rstrip('/').encode())
-
-
-def _below(path: str, root: bytes) -> str:
-    at = 0
-    for byte in root:  # of which each may have come encoded
-        if path[at : at + 3].upper() == f'%{byte:02X}':
-            at += 3
-        elif path[at : at + 1] == chr(byte):
-            at += 1
-        else:
-            return path
-    rest = path[at:]
-    return path if root and rest[:1] not in ('', '/') else rest or '/'
-
-
-logger: logging.Logger = logging.getLogger('aioluahttp')
-
-Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def to_asgi(
@@ -260,24 +57,24 @@ def to_asgi(
 ) -> Application:
     """Make an ASGI application of a handler.
 
-    Requests and answers are as with ``listen``: the same tables, checks, limits and mistakes.
-    Connections are the engine's, and so are their deadlines, TLS, the fields ``Date`` and
-    ``Server``, and a WebSocket's pings and compression. Mounted below a path (``root_path``), the
-    handler sees what is behind that.
+    Tables, checks, limits and error handling are those of ``listen``. The ASGI server handles
+    connections, their timeouts, TLS, the headers ``Date`` and ``Server``, and the pings and
+    compression of WebSockets. If the application is mounted below a path (``root_path``), the
+    handler sees the rest of the path.
 
     Args:
         handler: ``async`` or plain: takes a ``Request``, returns a response table.
-        on_error: Called with the exception and the request, and awaited where it can be.
-        on_startup: Called before the first request, plain or ``async``; if it fails, the engine
-            does not start. Engines call it once in each of their workers.
-        on_shutdown: Called after the last request, likewise.
-        options: Those of ``listen`` that are about one exchange: ``into``, ``max_body``,
+        on_error: Called with the exception and the request, plain or ``async``.
+        on_startup: Called before the first request, plain or ``async``; if it raises, the ASGI
+            server does not start. It runs once in each worker.
+        on_shutdown: Called after the last request, plain or ``async``, once in each worker.
+        options: Options of ``listen`` that concern one exchange: ``into``, ``max_body``,
             ``max_concurrent``, ``body_timeout``, ``handler_timeout``, ``cancel_on_disconnect``,
-            ``trusted_proxies`` and ``access_log``. ``into`` and ``max_body`` the handler may have
+            ``trusted_proxies`` and ``access_log``. The handler may have ``into`` and ``max_body``
             as attributes instead.
 
     Raises:
-        TableError: An option is unknown, or its value is not what it takes.
+        TableError: An option is unknown, or its value is invalid.
 
     Example:
         >>> async def hello(request):
@@ -286,21 +83,22 @@ def to_asgi(
     """
     hooks = [check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)]
     made = check_exchange_options(handler, options, EXCHANGE_OPTIONS)
-    adapter = ExchangeResponder(handler, to_settings(made, on_error))
+    responder = ExchangeResponder(handler, to_settings(made, on_error))
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] in ('http', 'websocket'):
-            await adapter(AsgiExchange(scope, receive, send))
+            await responder(AsgiExchange(scope, receive, send))
         elif scope['type'] == 'lifespan':
-            await _live(hooks, receive, send)
+            await _run_lifespan(hooks, receive, send)
         else:
-            raise ProtocolError(f'ASGI has no scope of the type {scope["type"]!r}')
+            kind = scope['type']
+            raise ProtocolError(f'unknown ASGI scope {kind!r}: not http, websocket or lifespan')
 
     return application
 
 
-async def _live(hooks: list[Hook], receive: Receive, send: Send) -> None:
-    """Call what is for the begin and the end, and tell the engine how it went."""
+async def _run_lifespan(hooks: list[Hook], receive: Receive, send: Send) -> None:
+    """Call ``on_startup`` and ``on_shutdown``, and report success or failure to the ASGI server."""
     for phase, hook in zip(('startup', 'shutdown'), hooks, strict=True):
         await receive()  # lifespan.startup, lifespan.shutdown
         try:
@@ -312,3 +110,203 @@ async def _live(hooks: list[Hook], receive: Receive, send: Send) -> None:
             await send({'type': f'lifespan.{phase}.failed', 'message': message})
             return
         await send({'type': f'lifespan.{phase}.complete'})
+
+
+class AsgiExchange:
+    """An ``Exchange`` over the scope, ``receive`` and ``send`` of an ASGI application.
+
+    Attributes:
+        sockname: Host and port of this server; ``None`` if unknown or on a Unix socket.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._is_socket = scope['type'] == 'websocket'
+        self._response_type = 'websocket.http.response' if self._is_socket else 'http.response'
+        self._message: Mapping[str, Any] | None = None  # received by head, for part to use
+        self._no_reader = asyncio.Event()  # cleared while parts() may still receive the body
+        self._no_reader.set()
+        self.method: str = scope.get('method', 'GET')
+        self.begun: bool = False
+        self.gone: bool = False
+        self.announced: bool = False
+        self._response_ended = False
+        server = scope.get('server')
+        self.sockname: tuple[Any, ...] | None = tuple(server) if server and server[1] else None
+
+    async def head(self, proxies: Proxies) -> Request:
+        """Make the table of the request, without its body."""
+        scope = self._scope
+        headers = Headers([(utf8_text(name), utf8_text(value)) for name, value in scope['headers']])
+        if len(headers.getall('Host', ())) > 1:
+            raise Refused(400)
+        query = utf8_text(scope.get('query_string') or b'')
+        client = scope.get('client')
+        request = to_head(
+            self.method,
+            target_of_scope(scope) + ('?' + query if query else ''),
+            scope['http_version'],
+            headers,
+            client_of(client[0] if client else None, headers, proxies),
+            SCHEMES[scope.get('scheme') or 'http'],
+            self,
+        )
+        # In HTTP/2 no header needs to announce a body.
+        if not (self._is_socket or has_body(request) or scope['http_version'].startswith('1')):
+            self._message = await self._receive()
+            self.announced = bool(self._message.get('body') or self._message.get('more_body'))
+        return request
+
+    def parts(self, seconds: float) -> AsyncIterator[bytes]:
+        """Iterate over the body; each part must arrive within the timeout in seconds."""
+        self._no_reader.clear()
+        return AsgiParts(self, seconds)
+
+    async def part(self) -> tuple[bytes, bool]:
+        """Wait for a part of the body; return it and whether more will come."""
+        if self._response_ended:
+            raise ProtocolError('the request is answered, and its body is gone')
+        message, self._message = self._message or await self._receive(), None
+        more = message.get('more_body', False)
+        if not more:
+            self._no_reader.set()
+        if message['type'] != 'http.request':
+            self.gone = True
+            raise ConnectionResetError('the client has left')
+        return message.get('body', b''), more
+
+    async def left(self) -> None:
+        """Wait until the client has left."""
+        await self._no_reader.wait()
+        while not self.gone and (await self._receive())['type'] == 'http.request':
+            pass
+
+    async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
+        """Write a complete response."""
+        await self.start(status, reason, headers)
+        await self._send_body(body, more=False)
+
+    async def start(self, status: int, reason: str | None, headers: Headers) -> None:
+        """Write the head of a response; ASGI has no reason phrases."""
+        if self._is_socket and self._response_type not in (self._scope.get('extensions') or ()):
+            await self._send_message({'type': 'websocket.close'})  # the server sends a 403
+            self._response_type = ''
+        if self._response_type:
+            start = {'type': self._response_type + '.start', 'status': status}
+            await self._send_message({**start, 'headers': self._pairs(headers)})
+
+    async def write(self, data: bytes) -> None:
+        """Write a part of the body, with back-pressure."""
+        await self._send_body(data, more=True)
+
+    async def end(self) -> None:
+        """End the body."""
+        await self._send_body(b'', more=False)
+
+    async def _send_body(self, data: bytes, *, more: bool) -> None:
+        if self._response_type:
+            await self._send_message(
+                {'type': self._response_type + '.body', 'body': data, 'more_body': more}
+            )
+        self._response_ended = not more
+
+    async def file(self, path: str) -> bool:
+        """Let the ASGI server send the file if it supports pathsend; return whether it does."""
+        takes = not self._is_socket and PATH_SEND in (self._scope.get('extensions') or ())
+        if takes:
+            await self._send_message({'type': PATH_SEND, 'path': path})
+            self._response_ended = True
+        return takes
+
+    def abort(self) -> None:
+        """Do nothing: the ASGI server aborts a response that is incomplete on return."""
+
+    def refuses(
+        self, options: dict[str, Any], request: Request
+    ) -> tuple[int, Sequence[str]] | None:
+        """Return why no WebSocket can be opened; the ASGI server has checked version and key."""
+        if not self._is_socket:
+            return refusal_status(options, request, upgrades=False)
+        return None if is_allowed(options.get('origins'), request) else (403, ())
+
+    async def open(
+        self, options: dict[str, Any], request: Request, headers: Headers
+    ) -> tuple[AsgiPeer, str | None]:
+        """Open a WebSocket; return this end of it and the subprotocol."""
+        protocol = protocol_of(options, self._scope.get('subprotocols') or ())
+        kept = without_handshake(headers)
+        pairs = [pair for pair in self._pairs(kept) if pair[0].decode() not in ONE_HOP]
+        first = await self._receive()  # websocket.connect
+        if first['type'] != 'websocket.connect':
+            self.gone = True
+            raise ConnectionResetError('the client has left')
+        await self._send_message(
+            {'type': 'websocket.accept', 'subprotocol': protocol, 'headers': pairs}
+        )
+        return AsgiPeer(self._receive, self._send, max_message(options)), protocol
+
+    def _pairs(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """Encode headers, without the hop-by-hop ones in HTTP/2."""
+        one_hop = () if self._scope['http_version'].startswith('1') else ('connection', 'upgrade')
+        return [
+            (name.lower().encode(), value.encode('utf-8', 'surrogateescape'))
+            for name, value in headers.items()
+            if name.lower() not in one_hop
+        ]
+
+    async def _send_message(self, message: dict[str, Any]) -> None:
+        self.begun = True
+        try:
+            await self._send(message)
+        except OSError as error:  # what ASGI specifies once the client has left
+            self.gone = True
+            raise ConnectionResetError('the client has left') from error
+
+
+class AsgiParts:
+    """Iterate over the non-empty parts of a body, each within a timeout in seconds."""
+
+    def __init__(self, exchange: AsgiExchange, seconds: float) -> None:
+        self._exchange, self._seconds = exchange, seconds
+        self._more = True
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = b''
+        while not data:
+            if not self._more:
+                raise StopAsyncIteration
+            async with asyncio.timeout(self._seconds):
+                data, self._more = await self._exchange.part()
+        return data
+
+
+def utf8_text(data: bytes) -> str:
+    return data.decode('utf-8', 'surrogateescape')
+
+
+def target_of_scope(scope: Scope) -> str:
+    """Return the path as it was received, below ``root_path``, where the application is mounted."""
+    root: str = scope.get('root_path') or ''
+    raw = scope.get('raw_path')
+    path = (
+        quote(scope['path'], SAFE, errors='surrogateescape')
+        if raw is None
+        else utf8_text(raw).partition('?')[0]
+    )
+    return _below(path, root.rstrip('/').encode())
+
+
+def _below(path: str, root: bytes) -> str:
+    at = 0
+    for byte in root:  # each may be percent-encoded in the path
+        if path[at : at + 3].upper() == f'%{byte:02X}':
+            at += 3
+        elif path[at : at + 1] == chr(byte):
+            at += 1
+        else:
+            return path
+    rest = path[at:]
+    return path if root and rest[:1] not in ('', '/') else rest or '/'

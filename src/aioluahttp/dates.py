@@ -1,4 +1,4 @@
-"""HTTP dates as Unix time (RFC 9110 5.6.7)."""
+"""Format and parse HTTP dates as Unix time (RFC 9110 5.6.7)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAY = r'(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)'
 LONG_DAY = r'(?:Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)'
 MONTH = rf'(?P<month>{"|".join(MONTHS)})'
 TIME = r'(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)'
-# As text: re compiles them at the first date, which many a program never reads.
+# Not compiled: re does so at the first date, and many programs never parse one.
 FORMS = (
     rf'{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {TIME} GMT',
     rf'{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {TIME} GMT',
@@ -29,11 +29,11 @@ FORMS = (
 
 
 def format_date(time: float | datetime | None = None) -> str:
-    """Format a time as HTTP writes it, such as ``Sun, 06 Nov 1994 08:49:37 GMT``.
+    """Format a time as an HTTP date, such as ``Sun, 06 Nov 1994 08:49:37 GMT``.
 
     Args:
         time: Unix time in seconds (a fraction is cut off), or an aware ``datetime``.
-            ``None`` is now.
+            ``None`` means now.
 
     Raises:
         TableError: The time is a naive ``datetime``, or outside the years 1 to 9999.
@@ -51,7 +51,7 @@ def _to_datetime(time: float | datetime | None) -> datetime:
     try:
         if isinstance(time, datetime):
             if time.utcoffset() is None:
-                raise TableError.of('time', time, 'aware: a naive datetime names no instant')
+                raise TableError.of('time', time, 'aware: a naive datetime has no time zone')
             return time.astimezone(UTC)
         if isinstance(time, bool) or not isinstance(time, int | float):
             raise TableError.of('time', time, 'Unix time (int or float), a datetime, or None')
@@ -63,13 +63,13 @@ def _to_datetime(time: float | datetime | None) -> datetime:
 
 
 def parse_date(text: Any) -> int | None:
-    """Read any of the three forms of an HTTP date.
+    """Parse an HTTP date in any of its three forms.
 
-    Strict: GMT alone, ASCII digits alone, dates that exist. The name of the day is not held
-    against the date. A leap second (``:60``) counts as the second after it.
+    Strict: only GMT, only ASCII digits, only dates that exist; but the name of the day need not
+    fit the date. A leap second (``:60``) counts as the second after it.
 
     Returns:
-        Unix time in seconds, or None for anything that is no HTTP date. Never an exception.
+        Unix time in seconds, or None for anything that is not an HTTP date. Never raises.
 
     Example:
         >>> parse_date('Sunday, 06-Nov-94 08:49:37 GMT')
@@ -94,8 +94,8 @@ def _to_unix(year: str, month: str, day: str, hour: str, minute: str, second: st
 
 
 def _full_year(digits: int, rest: tuple[int, ...]) -> int:
-    # RFC 9110 5.6.7: what appears to be more than 50 years in the future is the most recent
-    # year in the past with the same last two digits.
+    # RFC 9110 5.6.7: a date that appears to be more than 50 years in the future is in the most
+    # recent year in the past with the same last two digits.
     now = datetime.now(UTC)
     latest = now.year + 50
     year = latest - (latest - digits) % 100

@@ -1,4 +1,4 @@
-"""What can go wrong, split by what the caller does next."""
+"""Exceptions of the library, split by what the caller can do next."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = [
     'TimedOut',
 ]
 
-SHOWN = 100  # characters of a bad value that a message repeats: enough to recognise it
+SHOWN = 100  # characters of a bad value in a message: enough to recognise it
 USERINFO = r'//[^/?#]*@'
 
 
 def shown(value: object) -> str:
-    """Give the text of a value for a message: cut to length, credentials of a URL hidden."""
+    """Return the repr of a value for a message: cut to ``SHOWN``, credentials in URLs hidden."""
     try:
         text = re.sub(USERINFO, '//***@', repr(value))
     except Exception:  # an int of over 4300 digits has no repr, and any class may fail to give one
@@ -35,30 +35,30 @@ def shown(value: object) -> str:
 class Error(Exception):
     """Base of every exception that this library raises on purpose.
 
-    ``request`` is the table that was to be sent, or None where there was none. Its text and
-    its pickle hide what is secret, so that an error can be logged and travel as it is.
+    ``request`` is the request table, or None if there was none. Its repr and pickle hide
+    secrets, so that an error can be logged and pickled.
     """
 
     request: Request | None = None
 
 
 class TableError(Error, ValueError):
-    """The table is malformed; nothing was sent.
+    """A table is malformed; nothing was sent.
 
-    Or it cannot be sent as it has to be: a body breaks off, or has to be sent again and cannot.
-    ``response`` is the redirect that asks for that, or None.
+    Also raised when a request body fails while it is sent, or has to be sent again and cannot be.
+    ``response`` is the redirect that requires it to be sent again, or None.
     """
 
     response: Response[Any] | None = None
 
     @classmethod
     def of(cls, key: str, value: object, right: str, *, secret: bool = False) -> Self:
-        """Make the error that names a key and its value, and says what would be right."""
+        """Return the error that names a key and its value, and says what would be right."""
         return cls(f'{key!r} is {"***" if secret else shown(value)}; it must be {right}')
 
     @classmethod
     def unknown(cls, key: object, known: Iterable[str]) -> Self:
-        """Make the error for a key that no table has, with the nearest one that does exist."""
+        """Return the error for an unknown key, with the nearest known key or all known keys."""
         from difflib import get_close_matches
 
         near = get_close_matches(key.lower(), sorted(known), 1) if isinstance(key, str) else ()
@@ -67,7 +67,7 @@ class TableError(Error, ValueError):
 
 
 class ConnectError(Error, ConnectionError):
-    """No connection came about: the name, the network, a refusal, or TLS. Nothing was sent."""
+    """No connection: name resolution, the network, a refusal or TLS. Nothing was sent."""
 
 
 class TimedOut(Error, TimeoutError):
@@ -75,18 +75,21 @@ class TimedOut(Error, TimeoutError):
 
 
 class ProtocolError(Error):
-    """The peer broke HTTP or hung up midway, or the client was closed.
+    """The peer broke HTTP or closed the connection too early, or the client was closed.
 
-    What the peer has done with the request is not known.
+    Whether the peer acted on the request is not known.
     """
 
 
 class BodyTooLarge(Error):
-    """A body passed ``max_body``, counted after decompression; the connection was closed."""
+    """A body exceeded ``max_body``, counted after decompression, or another limit on its size.
+
+    A client has closed the connection.
+    """
 
 
 class Refused(Exception):
-    """The request is not for the handler; the status says why. No user gets to see this."""
+    """A request is refused with this status. Internal: users see it at most as ``__cause__``."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -94,6 +97,6 @@ class Refused(Exception):
 
 
 class StatusError(Error):
-    """A response whose status ``check`` does not accept. ``response`` is the whole of it."""
+    """A status that ``check`` does not accept. ``response`` is the complete response."""
 
     response: Response[Any]

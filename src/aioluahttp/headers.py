@@ -1,6 +1,6 @@
-"""Header fields as a table: any case, repeats kept, nothing that could break a line.
+"""Headers as a case-insensitive multi-map: check, parse and compare them, and hide secrets.
 
-What is secret in a URL, hidden.
+Also the names of hop-by-hop headers, and ``hide_query`` for the secrets in URLs.
 """
 
 from __future__ import annotations
@@ -18,21 +18,36 @@ __all__ = ['Headers', 'HeadersLike', 'hide_query', 'parse_cookies', 'parse_links
 # RFC 9110 5.6.2 (token) and 5.5 (no CR, LF, NUL or other control character but the tab).
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f\x7f]')
-# Of many at once, a line each: names that are tokens, and values that are not as they go out.
+# For many headers joined by line feeds: TOKENS matches names that are all tokens; ODD finds a
+# value with a control character, or with white space at an end.
 TOKENS = re.compile(rf'{TOKEN.pattern}(?:\n{TOKEN.pattern})*')
 ODD = re.compile(r'[\x00-\x08\x0b-\x1f\x7f]|[ \t]\n|\n[ \t]')
 
 SECRET = re.compile('auth|cookie|token|secret|passw|api-?key', re.IGNORECASE)
 
-# What belongs to one connection (RFC 9110 7.6.1) or is the framing of one message: made anew
-# for each by the library, never passed on.
+# Matched as whole names, because page_token and author are no secrets.
+SECRET_FIELDS = frozenset(
+    """access_token api-key api_key apikey auth awsaccesskeyid client_secret key passwd password
+    refresh_token secret sig signature token x-amz-credential x-amz-security-token
+    x-amz-signature x-goog-credential x-goog-signature""".split()
+)
+PAIR = re.compile('(?<=[?&])([^=&#]*)=([^&#]*)')
+
+# Hop-by-hop headers (RFC 9110 7.6.1) and the framing of a message: the library writes them anew
+# for each message and never forwards them.
 ONE_HOP = frozenset(
     """connection keep-alive te trailer upgrade expect content-length transfer-encoding
     proxy-authenticate proxy-authorization proxy-authentication-info proxy-connection""".split()
 )
 
+# Possessive quantifiers: a Link header of a hostile peer is parsed in linear time. Not compiled:
+# re does so at the first Link header, and many programs never parse one.
+VALUE = r'\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;,"]*+))'
+PARAMETER = rf';\s*+([^\s=;,"]++)(?:{VALUE})?+'
+LINK = rf'<([^<>]*+)>((?:\s*+{PARAMETER})*+)'
+
 Value: TypeAlias = str | int | list[str] | tuple[str, ...]
-# Not Iterable, which a dict is too: mypy could not tell what a literal of mixed values is to be.
+# Not Iterable: a dict is one too, and mypy could not infer the type of one with mixed values.
 HeadersLike: TypeAlias = (
     Mapping[str, Value | None]
     | Sequence[tuple[str, Value | None]]
@@ -42,10 +57,10 @@ HeadersLike: TypeAlias = (
 
 
 class Headers(CIMultiDict[str], MutableMapping[str, str]):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Header fields. ``[...]`` gives a name's first value in any case, ``getall`` all of them.
+    """Headers by name in any case: ``[...]`` returns the first value, ``getall`` all of them.
 
-    A ``CIMultiDict`` that ``match`` takes for a mapping, too, and that equals any other mapping
-    of the same names (in any case), with the same values in the same order for each name.
+    A ``CIMultiDict`` that also matches mapping patterns of ``match``, and that equals any other
+    mapping of the same names (in any case), with the same values in the same order for each name.
     """
 
     __slots__ = ()
@@ -59,14 +74,16 @@ class Headers(CIMultiDict[str], MutableMapping[str, str]):  # pyright: ignore[re
         except TableError:
             return False
 
-    def __ne__(self, other: object) -> bool:  # CIMultiDict's own heeds case and order
+    def __ne__(self, other: object) -> bool:  # CIMultiDict's own compares case and order
         return not self == other
 
     def __or__(self, other: HeadersLike) -> Headers:
-        """Copy the headers, those of another table in the place of these of the same names.
+        """Copy the headers, with those of ``other`` replacing the ones of the same names.
+
+        A value of None removes a header.
 
         Raises:
-            TableError: They are none; a value of None leaves a header out.
+            TableError: A name or a value of ``other`` is not allowed in headers.
         """
         pairs = list(other.items() if isinstance(other, Mapping) else other)
         replaced = {str(name).lower() for name, _ in pairs}
@@ -85,17 +102,17 @@ def _by_name(headers: Headers) -> dict[str, list[str]]:
 
 
 def to_headers(given: HeadersLike | None) -> Headers:
-    """Check header fields as they are written and make them ``Headers``.
+    """Check headers as users write them and return them as ``Headers``.
 
     Args:
         given: A mapping or pairs; a value is a str, an int, or a list of them for a header
             that is repeated. A value of None leaves the header out.
 
     Raises:
-        TableError: A name is no token, a value has a control character, or is of another type.
+        TableError: A name is not a token, or a value has a control character or another type.
     """
     pairs: Any = () if given is None else given
-    if isinstance(given, Headers) and _is_plain_value(given):
+    if isinstance(given, Headers) and _is_plain_ascii(given):
         return Headers(given)
     if isinstance(given, Mapping):
         pairs = given.items()
@@ -107,8 +124,8 @@ def to_headers(given: HeadersLike | None) -> Headers:
         raise TableError.of('headers', type(given), 'a mapping or a list of pairs') from error
 
 
-def _is_plain_value(headers: Headers) -> bool:
-    """Tell whether all are ASCII as they go out, at a fraction of what it costs to look at each."""
+def _is_plain_ascii(headers: Headers) -> bool:
+    """Tell whether all headers are ASCII and can be sent as they are; faster than one by one."""
     names, values = '\n'.join(headers), list(headers.values())
     if not {str}.issuperset(map(type, values)):
         return False
@@ -144,10 +161,10 @@ def _value(name: str, value: Any) -> str:
 
 
 def given_length(headers: Headers) -> int | None:
-    """Give the length that headers as written say a body has.
+    """Return the Content-Length of headers that a user wrote, or None.
 
     Raises:
-        TableError: It is no number.
+        TableError: It is not a number.
     """
     given = headers.get('Content-Length')
     if given is not None and not re.fullmatch('[0-9]{1,18}', given):
@@ -156,17 +173,17 @@ def given_length(headers: Headers) -> int | None:
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether a header's value is to be hidden and kept to its origin, by its name."""
+    """Tell by its name whether a header is secret: to be hidden, and sent to its origin only."""
     return SECRET.search(name) is not None
 
 
 def hide(headers: Headers) -> Headers:
-    """Copy headers with the values of those that carry secrets hidden."""
+    """Copy headers, with asterisks for the values of secret ones."""
     return Headers([(name, '***' if is_secret(name) else value) for name, value in headers.items()])
 
 
 def parse_cookies(pairs: Iterable[str]) -> dict[str, str]:
-    """Read ``name=value`` pairs of cookies; the first of a name counts (RFC 6265 5.4)."""
+    """Parse ``name=value`` pairs of cookies; the first of a name counts (RFC 6265 5.4)."""
     cookies: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition('=')
@@ -175,18 +192,11 @@ def parse_cookies(pairs: Iterable[str]) -> dict[str, str]:
     return cookies
 
 
-# Possessive quantifiers: a Link header of a hostile peer is read in linear time. As text: re
-# compiles them at the first Link header, which many a program never reads.
-VALUE = r'\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;,"]*+))'
-PARAMETER = rf';\s*+([^\s=;,"]++)(?:{VALUE})?+'
-LINK = rf'<([^<>]*+)>((?:\s*+{PARAMETER})*+)'
-
-
 def parse_links(text: str) -> dict[str, dict[str, str]]:
-    """Read a Link header as a table from each ``rel`` to its parameters (RFC 8288 3).
+    """Parse a Link header into a table from each ``rel`` to its parameters (RFC 8288 3).
 
     Returns:
-        For each relation type a table of ``url`` (as written) and the parameters; the first
+        For each relation type, a table of ``url`` (as written) and the parameters; the first
         link of a type counts. Links without ``rel`` are left out.
 
     Example:
@@ -204,26 +214,17 @@ def parse_links(text: str) -> dict[str, dict[str, str]]:
 
 
 def listed(headers: Headers, name: str) -> list[str]:
-    """Read a header that is a list (RFC 9110 5.6.1)."""
+    """Return the items of a comma-separated header (RFC 9110 5.6.1), which has no quoted commas."""
     values = ','.join(headers.getall(name, ())).split(',')
     return [value.strip() for value in values if value.strip()]
 
 
-# Whole names, for much that is no secret has one of these words in its name: page_token, author.
-SECRET_FIELDS = frozenset(
-    """access_token api-key api_key apikey auth awsaccesskeyid client_secret key passwd password
-    refresh_token secret sig signature token x-amz-credential x-amz-security-token
-    x-amz-signature x-goog-credential x-goog-signature""".split()
-)
-PAIR = re.compile('(?<=[?&])([^=&#]*)=([^&#]*)')
-
-
 def hide_query(text: str, instead: str = '***') -> str:
-    """Hide the values of fields of a query whose names speak of secrets.
+    """Hide the values of fields with secret names in the query of a URL.
 
     Args:
-        text: A URL, or a query with the question mark before it.
-        instead: What stands in their place.
+        text: A URL, or a query with its question mark.
+        instead: The replacement.
 
     Example:
         >>> hide_query('http://h/a?page=2&api_key=5')

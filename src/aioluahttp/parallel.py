@@ -1,4 +1,4 @@
-"""Many at once: a function mapped over inputs, in order, within a limit."""
+"""Call a function on many inputs at once, within a limit, with the results in order."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ async def map(
     limit: int | None = None,
     errors: Literal['raise', 'return'] = 'raise',
 ) -> list[Any]:
-    """Call a function on every input, many at a time, and collect what it gives back.
+    """Call a function on every input, many at a time, and return its results.
 
-    Each call is a task of its own. The input is read no further ahead than there are calls to
-    be made at once, so it may be endless as long as something ends it.
+    Each call is a task of its own. With a limit, the input is read only as calls can start. It
+    may be endless if something stops it: a call that fails, or a timeout.
 
     Args:
-        function: Called with one input; its result is awaited where it can be.
+        function: Called with one input, plain or async.
         inputs: Any iterable or async iterable. An async generator is closed at the end.
         limit: How many calls may run at once; ``None`` is no limit.
-        errors: ``'raise'``: the first failure cancels the rest, waits until they have ended,
-            and is raised. ``'return'``: an exception stands in the place of its result.
+        errors: ``'raise'``: the first failure cancels the other calls, waits until they have
+            ended, and is raised. ``'return'``: an exception is returned in place of a result.
 
     Returns:
         The results in the order of the inputs.
@@ -106,11 +106,11 @@ async def map(
                 except StopAsyncIteration:
                     break
                 calls.append(tasks.create_task(call(value)))
-                await asyncio.sleep(0)  # the call starts, though reading may never have to wait
+                await asyncio.sleep(0)  # lets the call start, even if reading never waits
     except BaseExceptionGroup as group:
-        failure = group.exceptions[0]  # the first; what came of the cancelling follows it
+        failure = group.exceptions[0]  # the first; those raised by cancelled calls follow it
     else:
-        return [one.result() for one in calls]  # CancelledError, where a call raised it itself
+        return [one.result() for one in calls]  # raises CancelledError if a call did
     raise failure
 
 
@@ -118,7 +118,7 @@ async def map(
 async def _reading(
     inputs: Iterable[Any] | AsyncIterable[Any],
 ) -> AsyncIterator[AsyncIterator[Any]]:
-    """Read either kind of iterable as an async one; what has to be closed is."""
+    """Iterate over either kind of iterable asynchronously, and close what has ``aclose``."""
     values = aiter(inputs) if isinstance(inputs, AsyncIterable) else _each(inputs)
     try:
         yield values
@@ -139,7 +139,7 @@ async def range(
     limit: int | None = None,
     errors: Literal['raise', 'return'] = 'raise',
 ) -> list[Any]:
-    """Call a function on each number from 0 to ``n - 1``, as ``map`` does.
+    """Call a function on each number from 0 to ``n - 1``, with the options of ``map``.
 
     Example:
         >>> asyncio.run(range(3, lambda number: number * number))

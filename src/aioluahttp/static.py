@@ -1,4 +1,7 @@
-"""A folder as a handler: its files, and nothing that is outside or hidden."""
+"""Serve the files of a folder: ``files`` returns a handler for it.
+
+The handler chooses the file; ranges, conditional requests and sending are in ``exchange``.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,23 @@ from .tables.models import Handler, Request
 __all__ = ['files']
 
 INDEX = 'index.html'
-FOLDER = ''  # what is found where a folder is asked for as if it were a file
+FOLDER = ''  # the path is a folder, requested without a slash at its end
 NOT_FOUND = {'status': 404, 'body': 'Not Found'}
 NOT_ALLOWED = {'status': 405, 'headers': {'Allow': 'GET, HEAD'}, 'body': 'Method Not Allowed'}
 
 
 def files(directory: str | PathLike[str]) -> Handler:
-    """Make a handler that answers with the files of a folder.
+    """Return a handler that serves the files of a folder.
 
-    A path names a file in it, or a folder with an ``index.html``; what is listed is nothing.
-    Names that begin with a dot are not there, nor is what a symbolic link leads out to, nor a
-    name that holds a slash, a backslash or NUL once it is decoded.
+    A path names a file, or a folder that has an ``index.html``; there are no folder listings.
+    The response is 404 for a name that begins with a dot, for a symbolic link to a place outside
+    the folder, and for a name that contains a slash, a backslash or NUL after decoding.
 
     Args:
-        directory: The folder. Where it is a link, what that leads to now.
+        directory: The folder. If it is a symbolic link, the link is resolved once, now.
 
     Raises:
-        TableError: There is no such folder.
+        TableError: The folder does not exist.
 
     Example:
         >>> static = files('.')
@@ -43,7 +46,7 @@ def files(directory: str | PathLike[str]) -> Handler:
     """
     root = Path(os.path.realpath(directory))
     if not root.is_dir():
-        raise TableError.of('directory', directory, 'the path of a folder')
+        raise TableError.of('directory', directory, 'the path of a folder that exists')
 
     async def handler(request: Request) -> Mapping[str, Any]:
         if request['method'] not in ('GET', 'HEAD'):
@@ -58,7 +61,7 @@ def files(directory: str | PathLike[str]) -> Handler:
 
 
 def _path_names(path: str) -> list[str]:
-    """Give the names on the way to a file; none where one of them may not be asked for."""
+    """Split a path into decoded names; return none if one of them is not allowed."""
     names = [unquote(part, errors='surrogateescape') for part in path.split('/')[1:]]
     if names and not names[-1]:
         names[-1] = INDEX
@@ -70,7 +73,7 @@ def _is_plain_name(name: str) -> bool:
 
 
 def _find_file(root: Path, names: list[str]) -> str | None:
-    """Find a file; the links on the way to it are followed as long as they stay within."""
+    """Find a file. Symbolic links are followed if they lead to a place inside ``root``."""
     found = Path(os.path.realpath(root.joinpath(*names)))
     inside = found.is_relative_to(root) and all(map(_is_plain_name, found.relative_to(root).parts))
     if not (names and inside and os.access(found, os.R_OK)):
@@ -81,6 +84,6 @@ def _find_file(root: Path, names: list[str]) -> str | None:
 
 
 def _with_slash(request: Request) -> str:
-    """Refer to a folder from where it is asked for, whatever stands before it in the URL."""
+    """Return the Location of a folder, relative because the URL may have a prefix."""
     name = request['path'].rpartition('/')[2]
     return f'./{name}/' + (f'?{request["query"]}' if request['query'] else '')

@@ -1,4 +1,7 @@
-"""What tests need: a handler on a real socket of loopback."""
+"""Serve a handler on a real loopback socket, for tests.
+
+The pytest fixtures are in ``pytest_aioluahttp``.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ def serve(
     """Serve a handler on a free port of loopback: ``async with serve(handler) as server``.
 
     Args:
-        handler: Answers.
-        on_error: As ``listen`` has it.
-        options: Likewise.
+        handler: Called with each request.
+        on_error: As for ``listen``.
+        options: As for ``listen``.
     """
     return listen('127.0.0.1', 0, handler, on_error, **options)
 
@@ -34,9 +37,10 @@ def serve(
 def serve_in_thread(
     handler: Handler, on_error: OnError | None = None, **options: Unpack[ListenOptions]
 ) -> Iterator[Server]:
-    """Serve a handler from code that is not async, in an event loop of its own in a thread.
+    """Serve a handler in a thread with its own event loop, for code that is not async.
 
-    Of the server only what can be read is for this thread: ``url``, ``host``, ``port``.
+    Only the server's attributes, such as ``url``, ``host`` and ``port``, may be used from this
+    thread, not its methods.
 
     Raises:
         TableError: As ``listen`` does.

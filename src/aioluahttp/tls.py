@@ -1,4 +1,4 @@
-"""TLS settings as tables, made into contexts that are cached by value."""
+"""TLS settings as tables, and SSL contexts made from them, cached by value."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PATHS = ('ca', 'cert', 'key')
 
 
 def check_tls(tls: Any) -> ssl.SSLContext | bool | dict[str, Any]:
-    """Check TLS settings as they are written; paths become str.
+    """Check TLS settings as users write them; paths become str.
 
     Args:
-        tls: A context, False (trust anyone), True (the system's trust store), or a table of
-            ``verify`` (bool), ``ca`` (path of a PEM file or a folder), ``cert`` and ``key``
-            (paths of PEM files) and ``server_name`` (what the certificate must be for).
+        tls: A context, False (trust any certificate), True (the system's trust store), or a table
+            of ``verify`` (bool), ``ca`` (path of a PEM file or a folder), ``cert`` and ``key``
+            (paths of PEM files) and ``server_name`` (the name that the certificate must have).
     """
     if isinstance(tls, bool | ssl.SSLContext):
         return tls
@@ -38,7 +38,7 @@ def check_tls(tls: Any) -> ssl.SSLContext | bool | dict[str, Any]:
         if value is not None:
             checked[key] = _check(key, value)
     if 'key' in checked and 'cert' not in checked:
-        raise TableError.of('tls', tls, 'a table in which key comes with its cert')
+        raise TableError.of('tls', tls, 'a table with cert as well as key')
     return checked
 
 
@@ -55,7 +55,7 @@ def _check(key: str, value: Any) -> Any:
 
 
 def _is_usable(key: str, value: str) -> bool:
-    """Tell whether ssl will take the text: for what it does not, it has errors of its own."""
+    """Tell whether ``ssl`` can take the text; if not, it would raise an error of its own."""
     try:
         data = fsencode(value) if key in PATHS else value.encode('idna')
     except UnicodeError:
@@ -64,7 +64,7 @@ def _is_usable(key: str, value: str) -> bool:
 
 
 def client_context(tls: ssl.SSLContext | bool | dict[str, Any]) -> ssl.SSLContext | bool:
-    """Give what a connection needs: a context, True for the default one, False for none."""
+    """Return what aiohttp takes as ``ssl``: a context, True (the default) or False (no checks)."""
     if not isinstance(tls, dict):
         return tls
     settings = {key: value for key, value in tls.items() if key != 'server_name'}
@@ -84,7 +84,7 @@ def _client(
 
 
 def server_context(tls: Any) -> ssl.SSLContext:
-    """Make the context of a server: ``cert`` and ``key``, and ``ca`` to ask clients for theirs."""
+    """Return a server's context: ``cert`` and ``key``, and ``ca`` to verify client certificates."""
     checked = check_tls(tls)
     if isinstance(checked, ssl.SSLContext):
         return checked
@@ -102,7 +102,7 @@ def _load(context: ssl.SSLContext, ca: str | None, cert: str | None, key: str | 
         if ca:
             context.load_verify_locations(**{'capath' if isdir(ca) else 'cafile': ca})
         if cert:
-            context.load_cert_chain(cert, key, password='')  # never asked for at the terminal
-    except OSError as error:  # ssl.SSLError is one
+            context.load_cert_chain(cert, key, password='')  # or OpenSSL asks at the terminal
+    except OSError as error:  # includes ssl.SSLError
         wrong = {'ca': ca, 'cert': cert, 'key': key}
         raise TableError(f"'tls' is {wrong}; the files cannot be loaded: {error}") from error

@@ -1,6 +1,9 @@
-"""The shapes of tables as you write them: what type checkers hold you to."""
+"""Types of tables, for type checkers: requests and responses as users write them.
 
-# No ``from __future__ import annotations``: a TypedDict compiles each annotation that is text,
+What users get are the classes of ``tables.models``; ``tables.checks`` checks at run time.
+"""
+
+# No ``from __future__ import annotations``: a TypedDict compiles each annotation that is a str,
 # and the import of this module would take twice as long.
 
 import sys
@@ -24,7 +27,7 @@ from .url import Query
 
 if sys.version_info >= (3, 12):
     from typing import TypedDict
-else:  # pydantic and its like refuse typing.TypedDict below 3.12
+else:  # pydantic and others refuse typing.TypedDict below 3.12
     from typing_extensions import TypedDict
 
 __all__ = [
@@ -48,7 +51,7 @@ __all__ = [
 
 
 class TimeoutTable(TypedDict, total=False):
-    """Deadlines in seconds; None is no limit."""
+    """Timeouts in seconds; None is no limit."""
 
     total: float | None
     connect: float | None
@@ -65,7 +68,7 @@ class Part(TypedDict, total=False):
 
 
 class FormFile(TypedDict):
-    """A file of a form as it is given to you: its body is bytes, or a binary file that is open."""
+    """A file of a form as you get it: ``body`` is bytes or an open binary file."""
 
     filename: str
     content_type: str
@@ -73,7 +76,7 @@ class FormFile(TypedDict):
 
 
 class BinaryFile(Protocol):
-    """What is read piece by piece, in a thread."""
+    """A binary file, which is read piece by piece, in a thread."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -88,7 +91,7 @@ class EventTable(TypedDict, total=False):
 
 
 class Event(TypedDict):
-    """A server-sent event as it is given to you."""
+    """A server-sent event as you get it; ``retry`` is in milliseconds."""
 
     event: str
     data: str
@@ -97,13 +100,13 @@ class Event(TypedDict):
 
 
 Chunk: TypeAlias = bytes | bytearray | memoryview | str
-# Not Iterable, which a list is too: of that JSON is meant.
+# Not Iterable: a list is one too, and a list is meant as JSON.
 Flowing: TypeAlias = AsyncIterable[Chunk] | Iterator[Chunk] | tuple[Chunk, ...] | PathLike[str]
 Content: TypeAlias = str | bytes | bytearray | memoryview | Flowing | BinaryFile
 
 
 class CommonTable(TypedDict, total=False):
-    """The keys of a request table but for ``into``, on which the type of the body hangs."""
+    """The keys of a request table but ``into``, which determines the type of the response body."""
 
     method: str
     url: str | yarl.URL
@@ -139,43 +142,43 @@ class RequestTable(CommonTable, total=False):
 
 
 class TextTable(CommonTable, total=False):
-    """A request whose response body is to be text."""
+    """A request whose response body is returned as text."""
 
     into: Literal['text']
 
 
 class BytesTable(CommonTable):
-    """A request whose response body is to be bytes."""
+    """A request whose response body is returned as bytes."""
 
     into: Literal['bytes']
 
 
 class JsonTable(CommonTable):
-    """A request whose response body is to be what its JSON says."""
+    """A request whose response body is parsed as JSON."""
 
     into: Literal['json']
 
 
 class StreamTable(CommonTable):
-    """A request whose response body is to be read as it comes."""
+    """A request whose response body is returned as a stream."""
 
     into: Literal['stream', 'raw']
 
 
 class EventsTable(CommonTable):
-    """A request whose response body is to be server-sent events."""
+    """A request whose response body is returned as server-sent events."""
 
     into: Literal['events']
 
 
 class FileTable(CommonTable):
-    """A request whose response body is to be written to a file."""
+    """A request whose response body is written to a file."""
 
     into: PathLike[str]
 
 
 class SocketOptions(TypedDict, total=False):
-    """What either side may say of a WebSocket."""
+    """WebSocket options, the same for clients and servers."""
 
     protocols: Iterable[str] | None
     heartbeat: float | None
@@ -184,7 +187,7 @@ class SocketOptions(TypedDict, total=False):
 
 
 class SocketTable(SocketOptions, total=False):
-    """A request for a WebSocket as you write it."""
+    """A WebSocket request as you write it."""
 
     url: str | yarl.URL
     method: str
@@ -235,7 +238,7 @@ class ResponseTable(_Status, total=False):
 
 
 class StatsTable(TypedDict):
-    """What a server has to do, and has done."""
+    """Statistics of a server: what is open now, and totals since its start."""
 
     connections: int
     requests: int

@@ -1,4 +1,4 @@
-"""URLs as tables: taken apart, put together, encoded and resolved (RFC 3986)."""
+"""URLs as tables: split, join, resolve, encode and decode them (RFC 3986)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ['Query', 'decode', 'encode', 'join', 'relative', 'split']
 
 PARTS = ('scheme', 'userinfo', 'host', 'port', 'path', 'query', 'fragment')
 
-# RFC 3986 appendix B, with the grammar of a scheme: it matches every text there is.
+# RFC 3986 appendix B, with the grammar of a scheme. It matches every str.
 REFERENCE = re.compile(
     r'(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?'
     r'(?://(?P<authority>[^/?#]*))?'
@@ -24,6 +24,13 @@ REFERENCE = re.compile(
 )
 AUTHORITY = re.compile(
     r'(?:(?P<userinfo>.*)@)?(?P<host>\[[^\]]*\]|.*?)(?::(?P<port>[0-9]*))?', re.DOTALL
+)
+# What a reference inherits from its base, up to the first part that it has itself.
+INHERITED = (
+    ('scheme', ('scheme',)),
+    ('host', ('userinfo', 'host', 'port')),
+    ('path', ('path',)),
+    ('query', ('query',)),
 )
 
 Scalar: TypeAlias = str | bytes | int | float
@@ -36,14 +43,14 @@ Query: TypeAlias = (
 
 
 def split(text: str) -> dict[str, str]:
-    """Take a URL or a relative reference apart.
+    """Split a URL or a relative reference into its parts.
 
-    Nothing is decoded or normalised, so that ``join(split(text)) == text`` for every text.
+    Nothing is decoded or normalised, so that ``join(split(text)) == text`` for every str.
 
     Returns:
-        The parts that are there, of ``scheme userinfo host port path query fragment``, all
-        text. The host of an IPv6 address keeps its brackets. A part that is there but empty
-        (the query of ``/p?``) is ``''``; an absent one is absent, an empty path too.
+        The parts that are present, of ``scheme userinfo host port path query fragment``, each
+        a str. The host of an IPv6 address keeps its brackets. A part that is present but empty
+        (the query of ``/p?``) is ``''``; an absent part and an empty path have no key.
 
     Example:
         >>> split('http://[::1]:8080/a%20b?x=1')
@@ -62,11 +69,11 @@ def split(text: str) -> dict[str, str]:
 
 
 def join(parts: Mapping[str, str | int | None]) -> str:
-    """Put a URL together from its parts.
+    """Join the parts of a URL.
 
     Raises:
-        TableError: A part is unknown, or would read as something else once it stands in the
-            URL: a host with a slash, a path of ``@other/`` after a host.
+        TableError: A part is unknown, or would be read as another part of the URL: a host with
+            a slash, a path of ``@other/`` after a host.
 
     Example:
         >>> join({'scheme': 'http', 'host': 'localhost', 'port': 8080, 'path': '/'})
@@ -80,7 +87,7 @@ def join(parts: Mapping[str, str | int | None]) -> str:
     for name in PARTS:
         if found.get(name) != given.get(name):
             together = '***' if 'userinfo' in given else f'{shown(given)} make {shown(text)}'
-            raise TableError(f'the parts together read as another {name}: {together}; encode them')
+            raise TableError(f'the URL would have another {name}: {together}; encode the parts')
     return text
 
 
@@ -116,7 +123,7 @@ def _after(name: str, mark: str, parts: Mapping[str, str]) -> str:
 
 
 def relative(base: str, reference: str) -> str:
-    """Resolve a reference against the URL it was found in (RFC 3986 5.2, strict).
+    """Resolve a relative reference against a base URL (RFC 3986 5.2, strict).
 
     Example:
         >>> relative('http://a/b/c/d?q', '../g')
@@ -135,35 +142,26 @@ def relative(base: str, reference: str) -> str:
         result['path'] = _without_dots(path)
     path = result.get('path', '')
     if 'host' not in result and path.startswith('//'):
-        result['path'] = '/.' + path  # or its first segment would read as a host
+        result['path'] = '/.' + path  # or its first segment would be a host
     elif not {'scheme', 'host'} & result.keys() and ':' in path.partition('/')[0]:
-        result['path'] = './' + path  # or it would read as a scheme (RFC 3986 4.2)
+        result['path'] = './' + path  # or that would be a scheme (RFC 3986 4.2)
     return _unsplit(result)
 
 
-# What a reference takes over from its base, up to the first part it has itself.
-INHERITED = (
-    ('scheme', ('scheme',)),
-    ('host', ('userinfo', 'host', 'port')),
-    ('path', ('path',)),
-    ('query', ('query',)),
-)
-
-
 def _merge(start: Mapping[str, str], path: str) -> str:
-    """Put a relative path where the last segment of the base's stood (RFC 3986 5.2.3)."""
+    """Replace the last segment of the base's path by a relative path (RFC 3986 5.2.3)."""
     if 'host' in start and 'path' not in start:
         return '/' + path
     return start.get('path', '').rpartition('/')[0] + '/' * ('/' in start.get('path', '')) + path
 
 
 def _without_dots(path: str) -> str:
-    """Resolve the segments ``.`` and ``..`` (RFC 3986 5.2.4), in linear time."""
+    """Remove the segments ``.`` and ``..`` (RFC 3986 5.2.4), in linear time."""
     kept: list[str] = []
     segments = path.split('/')
     for segment in segments:
         if segment == '..':
-            kept[-1:] = [''] if len(kept) == 1 else []  # what follows keeps its slash
+            kept[-1:] = [''] if len(kept) == 1 else []  # keep the leading slash
         elif segment != '.':
             kept.append(segment)
     if segments[-1] in ('.', '..'):
@@ -172,17 +170,17 @@ def _without_dots(path: str) -> str:
 
 
 def encode(value: Scalar | Query) -> str:
-    """Percent-encode a component, or a table as a query string.
+    """Percent-encode a component, or encode a table as a query string.
 
-    All but the unreserved characters of RFC 3986 2.3 are encoded, a space as ``%20``. Text
-    goes out as UTF-8; surrogate escapes, as ``decode`` gives them, as the bytes they stand for.
+    All but the unreserved characters of RFC 3986 2.3 are encoded, a space as ``%20``. Text is
+    encoded as UTF-8; surrogate escapes, as ``decode`` returns them, as the bytes they stand for.
 
     Args:
-        value: A component (str, bytes or a number), or a mapping or pairs. There a list
+        value: A component (str, bytes or a number), or a mapping or pairs. In these a list
             repeats its key, and a key whose value is None is left out.
 
     Raises:
-        TableError: A value is of another type, or is text that UTF-8 has no bytes for.
+        TableError: A value is of another type, or is text that UTF-8 cannot encode.
 
     Example:
         >>> encode('a b&c')
@@ -213,18 +211,18 @@ def _component(value: Any) -> str:
         text = value if isinstance(value, str | bytes) else str(value)
         data = text if isinstance(text, bytes) else text.encode('utf-8', 'surrogateescape')
     except ValueError as error:  # a lone surrogate, or an int of over 4300 digits
-        raise TableError.of('query', value, 'what can be written in UTF-8') from error
+        raise TableError.of('query', value, 'text that UTF-8 can encode') from error
     return quote(data, safe='')
 
 
 def decode(query: str) -> dict[str, str | list[str]]:
-    """Read a query string or an urlencoded form as a table, undoing ``encode``.
+    """Parse a query string or an urlencoded form into a table: the inverse of ``encode``.
 
-    A plus is a space. Bytes that are no UTF-8 become surrogate escapes, which ``encode``
+    A plus is a space. Bytes that are not UTF-8 become surrogate escapes, which ``encode``
     turns back. A key without ``=`` has the value ``''``.
 
     Returns:
-        A value per key, in order of first appearance; a list where the key is repeated.
+        A value per key, in order of first appearance; a list if the key is repeated.
 
     Example:
         >>> decode('q=x+y&page=1&page=2')

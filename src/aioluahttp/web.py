@@ -1,7 +1,4 @@
-"""A handler under aiohttp.web: at a route of an application, or as one.
-
-A transport watched for its end, whatever else its protocol is about.
-"""
+"""``to_web`` and ``to_application``: a handler at a route of aiohttp.web, or as an application."""
 
 from __future__ import annotations
 
@@ -36,35 +33,6 @@ from .websockets.handshake import refusal_status, response_fields, to_pairs, wit
 
 __all__ = ['WatchedProtocol', 'to_application', 'to_web']
 
-
-class WatchedProtocol(asyncio.Protocol):
-    """Stands between a transport and its protocol, which hears all as before.
-
-    aiohttp.web tells a handler that its client has left by cancelling it, or not at all.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._protocol: Any = transport.get_protocol()
-        self._left = asyncio.Event()
-        for name in ('data_received', 'eof_received', 'pause_writing', 'resume_writing'):
-            setattr(self, name, getattr(self._protocol, name))
-
-    async def left(self) -> None:
-        """Wait until the connection is lost."""
-        self._transport.set_protocol(self)
-        try:
-            await self._left.wait()
-        finally:
-            if self._transport.get_protocol() is self:
-                self._transport.set_protocol(self._protocol)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell both."""
-        self._left.set()
-        self._protocol.connection_lost(exc)
-
-
 WebHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -75,27 +43,27 @@ def to_web(
     auto_decompress: bool = True,
     **options: Unpack[ExchangeOptions],
 ) -> WebHandler:
-    """Make a handler of aiohttp.web, for a route of an application that there is.
+    """Make a handler of aiohttp.web, for a route of an existing application.
 
-    Requests and answers are as with ``listen``: the same tables, checks, limits and mistakes.
-    Connections are aiohttp's, and so are their deadlines and the fields ``Date`` and ``Server``.
-    Of an answer that is text or bytes the application's middlewares get a ``web.Response``, and
-    can change it; one that flows is sent before they see it. ``client_max_size`` is not heeded:
-    ``max_body`` is the limit.
+    Tables, checks, limits and error handling are those of ``listen``. aiohttp handles connections,
+    their timeouts and the headers ``Date`` and ``Server``. The application's middlewares can change
+    a response whose body is text or bytes; a streamed one is sent before they see it.
+    ``client_max_size`` is ignored: ``max_body`` is the limit.
 
     Args:
         handler: ``async`` or plain: takes a ``Request``, returns a response table.
-        on_error: Called with the exception and the request, and awaited where it can be.
-        auto_decompress: What the application was made with. Unless that is False, as
-            ``web.Application(handler_args={'auto_decompress': False})`` makes it, aiohttp undoes
-            the codings of bodies: ``into='raw'`` then is not, and one that was cut off passes.
-        options: As of ``asgi.to_asgi``.
+        on_error: Called with the exception and the request, plain or ``async``.
+        auto_decompress: Pass False if the application was made with
+            ``web.Application(handler_args={'auto_decompress': False})``. Otherwise aiohttp decodes
+            request bodies: ``into='raw'`` gets a decoded body, and a compressed body that was cut
+            off is not noticed.
+        options: As in ``asgi.to_asgi``.
 
     Raises:
-        TableError: An option is unknown, or its value is not what it takes.
+        TableError: An option is unknown, or its value is invalid.
     """
-    adapter = to_adapter(handler, on_error, options)
-    return _serving(adapter, set(), auto_decompress)
+    responder = to_responder(handler, on_error, options)
+    return _to_web_handler(responder, set(), auto_decompress)
 
 
 def to_application(
@@ -106,70 +74,72 @@ def to_application(
     on_shutdown: Hook = None,
     **options: Unpack[ExchangeOptions],
 ) -> web.Application:
-    """Make an ``aiohttp.web.Application`` of a handler, whose every request it answers.
+    """Make an ``aiohttp.web.Application`` in which a handler gets every request.
 
     For gunicorn's ``aiohttp.GunicornWebWorker``, and for ``web.run_app``.
 
     Args:
         handler: ``async`` or plain: takes a ``Request``, returns a response table.
-        on_error: Called with the exception and the request, and awaited where it can be.
+        on_error: Called with the exception and the request, plain or ``async``.
         on_startup: Called before the first request, plain or ``async``.
         on_shutdown: Called after the last request, likewise.
-        options: As of ``asgi.to_asgi``.
+        options: As in ``asgi.to_asgi``.
 
     Raises:
-        TableError: An option is unknown, or its value is not what it takes.
+        TableError: An option is unknown, or its value is invalid.
     """
-    begin, end = check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)
+    startup, shutdown = check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)
     channels: set[ConnectionPeer] = set()
-    serve = _serving(to_adapter(handler, on_error, options), channels, False)
+    serve = _to_web_handler(to_responder(handler, on_error, options), channels, False)
 
     @web.middleware
     async def every(request: web.Request, handler: Any) -> web.StreamResponse:
-        return await serve(request)  # in place of routes, which have no path such as *
+        return await serve(request)  # a middleware, for no route matches the target *
 
-    async def shut(_: web.Application) -> None:
+    async def close_websockets(_: web.Application) -> None:
         for channel in list(channels):
             channel.shut(GOING_AWAY)
 
     application = web.Application(middlewares=[every], handler_args={'auto_decompress': False})
-    application.on_shutdown.append(shut)
-    for signal, hook in ((application.on_startup, begin), (application.on_cleanup, end)):
+    application.on_shutdown.append(close_websockets)
+    for signal, hook in ((application.on_startup, startup), (application.on_cleanup, shutdown)):
         if hook is not None:
-            signal.append(_calls(hook))
+            signal.append(_to_signal(hook))
     return application
 
 
-def _calls(hook: Callable[[], Any]) -> Callable[[web.Application], Awaitable[None]]:
+def _to_signal(hook: Callable[[], Any]) -> Callable[[web.Application], Awaitable[None]]:
     async def called(_: web.Application) -> None:
         await call(hook)
 
     return called
 
 
-def to_adapter(handler: Handler, on_error: OnError | None, options: Any) -> ExchangeResponder:
+def to_responder(handler: Handler, on_error: OnError | None, options: Any) -> ExchangeResponder:
     made = check_exchange_options(handler, options, EXCHANGE_OPTIONS)
     return ExchangeResponder(handler, to_settings(made, on_error))
 
 
-def _serving(
-    adapter: ExchangeResponder, channels: set[ConnectionPeer], decompressed: bool
+def _to_web_handler(
+    responder: ExchangeResponder, channels: set[ConnectionPeer], decompressed: bool
 ) -> WebHandler:
     async def serve(request: web.Request) -> web.StreamResponse:
-        line = WebExchange(request, channels, decompressed=decompressed)
+        exchange = WebExchange(request, channels, decompressed=decompressed)
         try:
-            await adapter(line)
+            await responder(exchange)
         finally:
-            channels.difference_update(line.opened)
-        return line.response
+            channels.difference_update(exchange.opened)
+        return exchange.response
 
     return serve
 
 
 class WebExchange:
-    """A request that aiohttp.web has taken up, and the way of its answer.
+    """An ``Exchange`` over a request of aiohttp.web.
 
-    ``begun``, ``gone``, ``method`` and ``announced`` are those of ``Line``.
+    Attributes:
+        response: The response to return to aiohttp.web.
+        opened: The WebSockets that were opened.
     """
 
     def __init__(
@@ -186,7 +156,7 @@ class WebExchange:
 
     @property
     def sockname(self) -> Any:
-        """The address of this server."""
+        """Address of this server."""
         return self._info('sockname')
 
     def _info(self, name: str) -> Any:
@@ -194,7 +164,7 @@ class WebExchange:
         return None if transport is None else transport.get_extra_info(name)
 
     async def head(self, proxies: Proxies) -> Request:
-        """Make the table of the request, but for its body."""
+        """Make the table of the request, without its body."""
         request = self._request
         headers = Headers(request.headers)
         coding = headers.get('Content-Encoding', '').lower()
@@ -214,7 +184,7 @@ class WebExchange:
         )
 
     def parts(self, seconds: float) -> AsyncIterator[bytes]:
-        """Read the body, each part within a time."""
+        """Iterate over the body; each part must arrive within the timeout in seconds."""
         return WebParts(self._request, seconds)
 
     async def left(self) -> None:
@@ -224,37 +194,37 @@ class WebExchange:
             await WatchedProtocol(transport).left()
 
     async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
-        """Answer by what the application's middlewares may change."""
+        """Return a complete response, which the application's middlewares may change."""
         response = web.Response(status=status, reason=reason, headers=headers, body=body or None)
         self._set(response, headers)
 
     def _set(self, response: web.StreamResponse, headers: Headers) -> None:
         for text in (*headers.values(), response.reason or ''):
-            text.encode()  # aiohttp could write no other, and would not say so here
+            text.encode()  # raises here: aiohttp would fail later, while writing it
         if headers.get('Connection') == 'close':
             response.force_close()
         self.response = response
 
     async def start(self, status: int, reason: str | None, headers: Headers) -> None:
-        """Begin an answer whose body comes in parts."""
+        """Write the head of a response whose body follows in parts."""
         response = web.StreamResponse(status=status, reason=reason, headers=headers)
         self._set(response, headers)
         self.begun = True
-        with self._noting():
+        with self._notes_loss():
             await response.prepare(self._request)
 
     async def write(self, data: bytes) -> None:
-        """Write a part of it, and wait while the client reads."""
-        with self._noting():
+        """Write a part of the body, with back-pressure."""
+        with self._notes_loss():
             await self.response.write(data)
 
     async def end(self) -> None:
-        """End it."""
-        with self._noting():
+        """End the body."""
+        with self._notes_loss():
             await self.response.write_eof()
 
     @contextmanager
-    def _noting(self) -> Iterator[None]:
+    def _notes_loss(self) -> Iterator[None]:
         try:
             yield
         except ConnectionError:
@@ -262,17 +232,17 @@ class WebExchange:
             raise
 
     async def file(self, path: str) -> bool:
-        """Leave no file to aiohttp: it is read here."""
+        """Return False: the file is read here, not sent by aiohttp."""
         return False
 
-    def cut(self) -> None:
-        """Break the answer off."""
+    def abort(self) -> None:
+        """Reset the connection, so that the client does not take the response for complete."""
         reset_connection(self._request.transport)
 
     def refuses(
         self, options: dict[str, Any], request: Request
     ) -> tuple[int, Sequence[str]] | None:
-        """Find why the request opens no WebSocket."""
+        """Return why no WebSocket can be opened, as ``refusal_status`` does."""
         headers = self._request.headers
         upgrades = (
             headers.get('Upgrade', '').lower() == 'websocket'
@@ -284,7 +254,7 @@ class WebExchange:
     async def open(
         self, options: dict[str, Any], request: Request, headers: Headers
     ) -> tuple[ConnectionPeer, str | None]:
-        """Open a WebSocket, whose frames are read here."""
+        """Open a WebSocket with our own framing; return this end of it and the subprotocol."""
         terms, fields = response_fields(options, request)
         kept = without_handshake(headers)
         pairs = [pair for pair in kept.items() if pair[0].lower() not in ONE_HOP]
@@ -299,7 +269,7 @@ class WebExchange:
 
 
 class WebParts:
-    """The parts of a body, each within a time."""
+    """Iterate over the parts of a body, each within a timeout in seconds."""
 
     def __init__(self, request: web.Request, seconds: float) -> None:
         self._request, self._seconds = request, seconds
@@ -316,8 +286,37 @@ class WebParts:
         except RequestPayloadError as error:
             raise ProtocolError(str(error)) from error
         if not data and not self._begun:
-            data = await self._request.read()  # what a middleware has read is kept there
+            data = await self._request.read()  # aiohttp keeps a body that a middleware has read
         self._begun = True
         if not data:
             raise StopAsyncIteration
         return data
+
+
+class WatchedProtocol(asyncio.Protocol):
+    """Forward the calls of a transport to its protocol, and notice the end of the connection.
+
+    It is needed because aiohttp.web either cancels the handler of a client that has left, or does
+    not report it at all.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._protocol: Any = transport.get_protocol()
+        self._left = asyncio.Event()
+        for name in ('data_received', 'eof_received', 'pause_writing', 'resume_writing'):
+            setattr(self, name, getattr(self._protocol, name))
+
+    async def left(self) -> None:
+        """Wait until the connection is lost."""
+        self._transport.set_protocol(self)
+        try:
+            await self._left.wait()
+        finally:
+            if self._transport.get_protocol() is self:
+                self._transport.set_protocol(self._protocol)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wake ``left``, and forward the call."""
+        self._left.set()
+        self._protocol.connection_lost(exc)

@@ -1,4 +1,4 @@
-"""What a user gave is called, iterated and closed, whatever its kind."""
+"""Functions and iterables of users, plain or async, and functions in threads."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from aioluahttp.errors import TableError
 
 
 class Closing:
-    """An iterator that notes that it was closed."""
+    """A plain iterator that counts how often it was closed."""
 
     def __init__(self, *items):
         self.items, self.closed = iter(items), 0
@@ -27,7 +27,7 @@ class Closing:
 
 
 class Made:
-    """An iterable whose iterators are async generators, that notes their ends."""
+    """An iterable whose iterators are async generators; it counts how many ended."""
 
     def __init__(self):
         self.ended = 0
@@ -41,13 +41,13 @@ class Made:
 
 
 async def letters():
-    """Give two letters."""
+    """Yield two letters."""
     yield 'a'
     yield 'b'
 
 
 async def cancels():
-    """Let a cancellation escape that nobody asked for."""
+    """Raise a CancelledError although no task is cancelled."""
     asyncio.get_running_loop().create_future()
     raise asyncio.CancelledError
 
@@ -56,18 +56,18 @@ async def cancels():
     ('function', 'expected'), [(lambda: 'x', 'x'), (lambda: asyncio.sleep(0, 'y'), 'y')]
 )
 async def test_plain_and_async_functions_are_called(function, expected):
-    """What can be awaited is."""
+    """An awaitable result is awaited."""
     assert expected == await call(function)
 
 
-async def test_a_cancellation_of_its_own_is_a_mistake():
-    """Only who is cancelled ends so."""
+async def test_a_cancelled_error_raised_without_cancellation_is_a_runtime_error():
+    """Only a task that is cancelled may end with a CancelledError."""
     with pytest.raises(RuntimeError, match='CancelledError escaped'):
         await call(cancels)
 
 
-async def test_who_is_cancelled_ends_so():
-    """A cancellation from outside passes."""
+async def test_a_cancelled_call_raises_cancelled_error():
+    """A cancellation from outside is raised as it is."""
     task = asyncio.create_task(call(asyncio.sleep, 60))
     await asyncio.sleep(0)
     task.cancel()
@@ -76,15 +76,15 @@ async def test_who_is_cancelled_ends_so():
 
 
 @pytest.mark.parametrize('make', [letters, Made, lambda: iter('ab'), lambda: (x for x in 'ab')])
-async def test_every_kind_of_iterator_gives_its_items(make):
-    """Async or not, generator or not, and what only gives one when it is asked."""
+async def test_every_kind_of_iterable_gives_its_items(make):
+    """Async or plain, generator or iterator, or an iterable."""
     chunks = Chunks(make(), str.encode)
     assert [b'a', b'b'] == [chunk async for chunk in chunks]
     await chunks.aclose()
 
 
-async def test_a_plain_iterator_does_not_keep_the_loop_to_itself():
-    """Others have their turn before each item."""
+async def test_a_plain_iterator_does_not_block_the_loop():
+    """Other callbacks of the loop run before each item."""
     chunks, turn = Chunks(iter('ab'), str.encode), asyncio.Event()
     asyncio.get_running_loop().call_soon(turn.set)
     assert b'a' == await anext(chunks)
@@ -92,8 +92,8 @@ async def test_a_plain_iterator_does_not_keep_the_loop_to_itself():
 
 
 @pytest.mark.parametrize('begun', [False, True])
-async def test_what_is_closed_ends(begun):
-    """An iterator that was begun, the generator of an iterable too, and one that was not."""
+async def test_closing_chunks_closes_the_source(begun):
+    """Also the generator that an iterable made, if iteration has begun."""
     plain, made = Closing('a', 'b'), Made()
     for source in (plain, made, letters()):
         chunks = Chunks(source, str.encode)
@@ -103,14 +103,14 @@ async def test_what_is_closed_ends(begun):
     assert (1, int(begun)) == (plain.closed, made.ended)
 
 
-async def test_what_cannot_be_closed_need_not_be():
-    """An iterator without ``close``."""
+async def test_an_iterator_without_close_can_be_closed():
+    """Nothing happens."""
     await close(iter('a'))
 
 
 @pytest.mark.parametrize('items', [('a', 'b'), ('a', 'b', 'c'), ('a',)])
-async def test_what_is_announced_is_what_comes(items):
-    """What is more or less than that is an error, and what is more is not given."""
+async def test_the_chunks_must_have_the_length_that_was_set(items):
+    """More or fewer bytes are an error, and a chunk that exceeds the length is not returned."""
     chunks = Chunks(items, str.encode)
     chunks.length = 2
     given = []
@@ -122,16 +122,16 @@ async def test_what_is_announced_is_what_comes(items):
     assert b'ab'[: len(items)] == b''.join(given)
 
 
-async def test_a_call_gives_what_the_function_does():
-    """Its result, or its exception."""
+async def test_a_thread_returns_or_raises_what_the_function_does():
+    """``in_thread`` passes on the result or the exception."""
     assert 3 == await in_thread(len, 'abc')
     with pytest.raises(ZeroDivisionError):
         await in_thread(divmod, 1, 0)
 
 
 @pytest.mark.parametrize('fails', [False, True])
-async def test_who_is_cancelled_waits_until_it_is_over(fails):
-    """However often; what the function raises then is of no more interest."""
+async def test_a_cancelled_waiter_waits_until_the_thread_ends(fails):
+    """However often it is cancelled; an exception of the function is then dropped."""
     begun, go_on, over = threading.Event(), threading.Event(), []
 
     def work():

@@ -1,4 +1,4 @@
-"""Content codings undone: to their end, within the limit, however they come."""
+"""Content codings are decoded to their end and within the limit, however the bytes arrive."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def applied(chain: list[tuple[str, Callable[[bytes], bytes]]], data: bytes) -> b
     return data
 
 
-def undo(codings: list[str], chunks: Iterator[bytes] | list[bytes]) -> bytes:
+def decoded_whole(codings: list[str], chunks: Iterator[bytes] | list[bytes]) -> bytes:
     """Decode a whole body without a limit."""
     decoder = Decoder(codings, None)
     body = b''.join(piece for chunk in chunks for piece in decoder.feed(chunk))
@@ -80,17 +80,17 @@ def bytewise(data: bytes) -> list[bytes]:
 
 
 async def arriving(*chunks: bytes) -> AsyncIterator[bytes]:
-    """Give chunks as the network does."""
+    """Yield chunks as the network does."""
     for chunk in chunks:
         yield chunk
 
 
 @each_coder
 @pytest.mark.parametrize('size', SIZES)
-def test_a_coding_is_undone(coding: str, compress: Callable[[bytes], bytes], size: int) -> None:
-    """A body of any size comes back, also where its size is that of a step."""
+def test_a_coding_is_decoded(coding: str, compress: Callable[[bytes], bytes], size: int) -> None:
+    """A body of any size is decoded, also one of the size of a step."""
     data = b'a' * size
-    assert data == undo([coding], [compress(data)])
+    assert data == decoded_whole([coding], [compress(data)])
 
 
 @settings(deadline=None)
@@ -98,26 +98,26 @@ def test_a_coding_is_undone(coding: str, compress: Callable[[bytes], bytes], siz
 def test_how_the_bytes_arrive_does_not_matter(
     chain: list[tuple[str, Callable[[bytes], bytes]]], data: bytes, sizes: list[int]
 ) -> None:
-    """Codings on top of each other are undone in pieces, byte by byte, and as a whole."""
+    """Codings on top of each other are decoded in pieces, byte by byte, and as a whole."""
     codings, coded = [coding for coding, _ in chain], applied(chain, data)
     chunks, at = [], 0
     while at < len(coded):
         size = sizes[len(chunks) % len(sizes)]
         chunks.append(coded[at : at + size])
         at += size
-    assert data == undo(codings, [coded])
-    assert data == undo(codings, chunks)
-    assert data == undo(codings, bytewise(coded))
+    assert data == decoded_whole(codings, [coded])
+    assert data == decoded_whole(codings, chunks)
+    assert data == decoded_whole(codings, bytewise(coded))
 
 
 @each_coder
 def test_a_body_that_is_cut_off_is_an_error(
     coding: str, compress: Callable[[bytes], bytes]
 ) -> None:
-    """Wherever a body ends too early, and however it arrived, that is a ProtocolError."""
+    """A body that ends too early, anywhere and however it arrives, is a ProtocolError."""
     coded = compress(b'what is to come back' * 9)
     whole = [0, len(coded)]
-    if compress is members:  # one that ends where a member does is a whole one
+    if compress is members:  # a body that ends with a member is complete
         whole += [
             len(gzip.compress(b'what is', mtime=0)),
             len(gzip.compress(b'what is', mtime=0) * 2),
@@ -126,27 +126,27 @@ def test_a_body_that_is_cut_off_is_an_error(
     for end in range(len(coded)):
         for chunks in ([coded[:end]], bytewise(coded[:end])):
             if end in whole:
-                undo([coding], chunks)
+                decoded_whole([coding], chunks)
                 continue
             with pytest.raises(ProtocolError, match='cut off'):
-                undo([coding], chunks)
+                decoded_whole([coding], chunks)
 
 
 def test_a_cut_within_any_of_several_codings_is_an_error() -> None:
-    """An inner body that is cut off is as bad as an outer one."""
+    """An inner coding that is cut off is a ProtocolError too."""
     with pytest.raises(ProtocolError, match='cut off'):
-        undo(['deflate', 'gzip'], [gzip.compress(zlib.compress(b'text')[:-1], mtime=0)])
+        decoded_whole(['deflate', 'gzip'], [gzip.compress(zlib.compress(b'text')[:-1], mtime=0)])
 
 
 @each_coder
 @pytest.mark.parametrize('garbage', [b'\0', b'x', b'garbage', b'\x78\x9c' * STEP])
 @pytest.mark.parametrize('cut', [bytewise, lambda data: [data]], ids=['bytewise', 'whole'])
-def test_what_follows_the_end_is_an_error(
+def test_bytes_after_the_end_are_an_error(
     coding: str, compress: Callable[[bytes], bytes], garbage: bytes, cut: Callable[..., list[bytes]]
 ) -> None:
     """Bytes after the end of a body are a ProtocolError."""
     with pytest.raises(ProtocolError):
-        undo([coding], cut(compress(b'text') + garbage))
+        decoded_whole([coding], cut(compress(b'text') + garbage))
 
 
 @pytest.mark.parametrize('coding', ['deflate', 'gzip'])
@@ -161,18 +161,18 @@ def test_what_follows_the_end_is_an_error(
     ],
     ids=['text', 'a byte', 'gzip checksum', 'zlib checksum', 'dictionary'],
 )
-def test_what_is_not_compressed_so_is_an_error(coding: str, data: bytes) -> None:
-    """Bytes that are not what the coding says are a ProtocolError."""
+def test_bytes_that_are_not_of_the_coding_are_an_error(coding: str, data: bytes) -> None:
+    """Bytes that are not valid in the coding are a ProtocolError."""
     with pytest.raises(ProtocolError):
-        undo([coding], [data])
+        decoded_whole([coding], [data])
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(['gzip', 'deflate']), max_size=3), st.lists(st.binary()))
-def test_no_bytes_make_decoding_fail_otherwise(codings: list[str], chunks: list[bytes]) -> None:
-    """Whatever arrives, the body comes back, or the error is one of this library's."""
+def test_any_bytes_are_decoded_or_a_protocol_error(codings: list[str], chunks: list[bytes]) -> None:
+    """Any bytes are decoded or raise a ProtocolError; without codings they are the body."""
     try:
-        body = undo(codings, chunks)
+        body = decoded_whole(codings, chunks)
     except ProtocolError:
         assert codings
     else:
@@ -181,16 +181,16 @@ def test_no_bytes_make_decoding_fail_otherwise(codings: list[str], chunks: list[
 
 @settings(deadline=None)
 @given(st.sampled_from([[], *([one] for one in CODERS), [CODERS[0], CODERS[3]]]), DATA, st.data())
-def test_the_limit_holds_on_decoded_bytes(
+def test_the_limit_counts_decoded_bytes(
     chain: list[tuple[str, Callable[[bytes], bytes]]], data: bytes, draw: st.DataObject
 ) -> None:
-    """A body up to the limit comes back; of one beyond it no more than the limit is given."""
+    """A body up to the limit is decoded; of a longer one no more than the limit is returned."""
     limit = draw.draw(st.integers(0, 2 * len(data) + 1))
     decoder = Decoder([coding for coding, _ in chain], limit)
     given_out = b''
     try:
         for piece in decoder.feed(applied(chain, data)):
-            assert 0 < len(piece) <= (STEP if chain else len(data))  # what is not coded passes
+            assert 0 < len(piece) <= (STEP if chain else len(data))  # uncoded bytes are kept whole
             given_out += piece
         decoder.finish()
     except BodyTooLarge:
@@ -208,7 +208,7 @@ def test_the_limit_holds_on_decoded_bytes(
 def test_a_bomb_costs_a_few_steps_of_memory(
     chain: list[tuple[str, Callable[[bytes], bytes]]],
 ) -> None:
-    """No more is decoded at a time than the limit and a step for each coding."""
+    """The memory is bounded by the limit and some steps, not by the decoded size."""
     bomb = applied(chain, bytes(2000 * STEP))
     decoder = Decoder([coding for coding, _ in chain], STEP)
     tracemalloc.start()
@@ -222,8 +222,8 @@ def test_a_bomb_costs_a_few_steps_of_memory(
 
 
 @pytest.mark.parametrize('chain', [[], ['gzip'], ['gzip', 'gzip']])
-def test_what_decodes_to_nothing_is_limited_too(chain: list[str]) -> None:
-    """Blocks that are empty pass the limit before they have cost much time."""
+def test_input_that_decodes_to_nothing_is_limited_too(chain: list[str]) -> None:
+    """Empty blocks exceed a limit before they cost much time."""
     decoder = Decoder(['gzip', *chain], 0)
     coded = EMPTY_BLOCKS
     for _ in chain:
@@ -232,18 +232,18 @@ def test_what_decodes_to_nothing_is_limited_too(chain: list[str]) -> None:
         list(decoder.feed(coded))
 
 
-def test_a_large_body_may_come_at_once() -> None:
-    """The whole of a body that does not compress is decoded without copying it at each step."""
+def test_a_large_body_in_one_piece_takes_linear_time() -> None:
+    """A body in one piece is decoded without copying the rest of it at each step."""
     coded = stored(bytes(1000 * STEP))
-    assert 1000 * STEP == len(undo(['deflate'], [coded]))
+    assert 1000 * STEP == len(decoded_whole(['deflate'], [coded]))
 
 
-def test_gzip_members_are_counted() -> None:
-    """A row of members is one body, up to as many as an honest peer sends."""
+def test_the_number_of_gzip_members_is_limited() -> None:
+    """Members in a row are one body, up to ``MEMBERS`` of them."""
     member = gzip.compress(b'a', mtime=0)
-    assert b'a' * MEMBERS == undo(['gzip'], [member * MEMBERS])
+    assert b'a' * MEMBERS == decoded_whole(['gzip'], [member * MEMBERS])
     with pytest.raises(ProtocolError, match='after its end'):
-        undo(['gzip'], [member * (MEMBERS + 1)])
+        decoded_whole(['gzip'], [member * (MEMBERS + 1)])
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_gzip_members_are_counted() -> None:
         (['aws-chunked'], False),
     ],
 )
-async def test_only_codings_that_are_known_are_undone(fields: list[str], decodes: bool) -> None:
+async def test_only_known_codings_are_decoded(fields: list[str], decodes: bool) -> None:
     """Unknown codings, and too many, leave the body and the headers as they came."""
     given_headers = Headers([('Content-Encoding', field) for field in fields])
     given_headers['Content-Length'] = '4'
@@ -278,8 +278,8 @@ async def test_only_codings_that_are_known_are_undone(fields: list[str], decodes
 
 
 @pytest.mark.parametrize('data', [b'', b'text'])
-async def test_headers_describe_the_body_that_there_is(data: bytes) -> None:
-    """Where codings were undone, Content-Encoding and Content-Length are gone."""
+async def test_headers_describe_the_decoded_body(data: bytes) -> None:
+    """After decoding, Content-Encoding and Content-Length are removed."""
     fields = Headers([('Content-Encoding', 'deflate'), ('Content-Encoding', 'gzip'), ('A', 'b')])
     fields['Content-Length'] = '99'
     coded = gzip.compress(zlib.compress(data), mtime=0)
@@ -287,8 +287,8 @@ async def test_headers_describe_the_body_that_there_is(data: bytes) -> None:
     assert {'A': 'b'} == fields
 
 
-async def test_headers_of_no_body_stay() -> None:
-    """The answer to HEAD has no bytes to decode, and keeps the headers of the body it lacks."""
+async def test_headers_without_a_body_are_kept() -> None:
+    """A response to HEAD has nothing to decode, and keeps its headers."""
     fields = Headers({'Content-Encoding': 'gzip', 'Content-Length': '99'})
     assert b'' == await decode_body(arriving(), fields, 0)
     assert {'Content-Encoding': 'gzip', 'Content-Length': '99'} == fields
@@ -304,6 +304,6 @@ async def test_headers_of_no_body_stay() -> None:
 async def test_a_body_that_cannot_be_decoded_is_an_error(
     data: bytes, error: type[Exception]
 ) -> None:
-    """A body that is cut off or passes the limit is not given."""
+    """A body that is cut off or exceeds the limit raises, and is not returned."""
     with pytest.raises(error):
         await decode_body(arriving(data), Headers({'Content-Encoding': 'gzip'}), 4)

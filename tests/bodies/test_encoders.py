@@ -1,4 +1,4 @@
-"""Codings applied: what any decoder makes of them, and which a client gets."""
+"""Compressed bodies, which any decoder can decode, and the choice of a coding."""
 
 import asyncio
 import os
@@ -17,30 +17,27 @@ from aioluahttp.bodies.encoders import (
     first_of,
 )
 
-LONG = os.urandom(1024) * 65  # above what is compressed without a thread
-
-
-# Decoders that are fed the bytes as they come.
+LONG = os.urandom(1024) * 65  # longer than what is compressed without a thread
 
 
 def inflated(bits):
-    """Make one of zlib's."""
+    """Return a streaming decoder of zlib."""
     return zlib.decompressobj(bits).decompress
 
 
 def unbrotlied():
-    """Make one of Brotli."""
+    """Return a streaming decoder of Brotli."""
     process = first_of('brotlicffi', 'brotli').Decompressor().process
 
     def decode(data):
-        # What it has read it gives in pieces.
+        # One call may not return all of the output.
         return b''.join([process(data), *iter(lambda: process(b''), b'')])
 
     return decode
 
 
 def unzstandard():
-    """Make one of Zstandard, with the least window that a client has to have: 8 MiB."""
+    """Return a streaming decoder of Zstandard, with the least window a client must have: 8 MiB."""
     zstd = first_of('compression.zstd', 'backports.zstd')
     options = {zstd.DecompressionParameter.window_log_max: 23}
     return zstd.ZstdDecompressor(options=options).decompress
@@ -92,26 +89,26 @@ every_coding = pytest.mark.parametrize('coding', ENCODERS)
 
 
 @pytest.mark.parametrize(('accepted', 'expected'), CHOICES.items())
-def test_the_client_says_what_it_likes(accepted, expected):
-    """The most of it, then ours; none where it does not say that it takes one (RFC 9110 12.5.3)."""
+def test_the_coding_is_the_one_that_the_client_prefers(accepted, expected):
+    """Among equals it is ours; None if the client accepts none of them (RFC 9110 12.5.3)."""
     assert expected == choose_coding(accepted, ('zstd', 'br', 'gzip', 'deflate'))
 
 
 @given(st.text() | st.lists(st.sampled_from([*'*,;=.019 ', 'q', 'gzip', 'identity'])).map(''.join))
-def test_any_text_is_read(accepted):
-    """A peer may send what it likes; what is chosen can be had."""
+def test_any_accept_encoding_is_parsed(accepted):
+    """Whatever a client sends, the choice is None or one of the codings."""
     assert choose_coding(accepted, ['gzip', 'br']) in (None, 'gzip', 'br')
 
 
-def test_the_best_codings_stand_first():
-    """Those that need a library are there where that is installed."""
+def test_the_best_codings_come_first():
+    """Codings that need a library are there if it is installed."""
     names = [name for name, (_, library) in encoders.MAKERS.items() if library]
     assert names == list(ENCODERS)
     assert ['gzip', 'deflate'] == names[-2:]
 
 
-def test_a_library_is_the_first_that_is_installed():
-    """And none is no error."""
+def test_the_first_installed_library_is_used():
+    """If none is installed, the result is None."""
     assert zlib is first_of('aioluahttp.no_such_module', 'zlib', 'json')
     assert first_of('aioluahttp.no_such_module') is None
 
@@ -119,15 +116,15 @@ def test_a_library_is_the_first_that_is_installed():
 @every_coding
 @settings(deadline=None)
 @given(data=st.binary(), size=st.integers(0, len(LONG)))
-def test_no_byte_of_a_body_is_changed(coding, data, size):
-    """What is compressed decompresses to the same."""
+def test_a_compressed_body_decompresses_to_the_same_bytes(coding, data, size):
+    """Bodies of every coding and size are decompressed to the same bytes."""
     data += LONG[:size]
     assert data == DECODERS[coding]()(asyncio.run(compress_body(data, coding)))
 
 
 @every_coding
-async def test_a_long_body_does_not_hold_the_loop(coding):
-    """A thread compresses it; a short one is there at once."""
+async def test_a_long_body_does_not_block_the_loop(coding):
+    """It is compressed in a thread, a short one at once."""
     for data, done in [(LONG, False), (LONG[:1000], True)]:
         task = asyncio.create_task(compress_body(data, coding))
         await asyncio.sleep(0)
@@ -136,7 +133,7 @@ async def test_a_long_body_does_not_hold_the_loop(coding):
 
 
 async def each(items):
-    """Give items asynchronously."""
+    """Yield items asynchronously."""
     for item in items:
         yield item
 
@@ -144,8 +141,8 @@ async def each(items):
 @every_coding
 @settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 5000) | st.just(len(LONG))))
-def test_a_chunk_can_be_read_as_it_comes(coding, sizes):
-    """All of it, before the next is asked for; an empty one stays empty."""
+def test_a_chunk_can_be_decoded_as_soon_as_it_arrives(coding, sizes):
+    """All of it, before the next one is read; an empty chunk stays empty."""
 
     async def read():
         chunks = [LONG[:size] for size in sizes]
@@ -164,8 +161,8 @@ def test_a_chunk_can_be_read_as_it_comes(coding, sizes):
 
 
 @every_coding
-async def test_a_mistake_of_the_iterator_is_no_end(coding):
-    """It passes as it is, and the end of the coding never comes."""
+async def test_an_exception_of_the_iterator_does_not_end_the_coding(coding):
+    """It is raised as it is, and the end of the coding is not sent."""
 
     async def failing():
         yield b'ab'
@@ -177,8 +174,8 @@ async def test_a_mistake_of_the_iterator_is_no_end(coding):
         await anext(stream)
 
 
-async def test_closing_it_closes_the_iterator():
-    """Its finally runs."""
+async def test_closing_the_chunks_closes_the_iterator():
+    """The iterator's ``finally`` runs."""
     ended = []
 
     async def endless():

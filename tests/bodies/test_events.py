@@ -1,4 +1,4 @@
-"""Server-sent events: read as the HTML standard says, however they arrive, and written."""
+"""Server-sent events: parsed as the HTML standard says, however they arrive, and encoded."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from aioluahttp.types import Event, EventTable
 
 
 def feed(parser: EventParser, *chunks: bytes) -> list[Event]:
-    """Give all the events of chunks."""
+    """Return all events of the chunks."""
     return [event for chunk in chunks for event in parser.feed(chunk)]
 
 
 def read(stream: bytes) -> list[Event]:
-    """Read a stream that comes in one piece."""
+    """Parse a stream that comes in one piece."""
     return feed(EventParser(None), stream)
 
 
 def pieces(stream: bytes, sizes: list[int]) -> list[bytes]:
-    """Cut a stream into chunks of these sizes, over and over."""
+    """Cut a stream into chunks of these sizes, repeated to its end."""
     chunks = []
     while stream:
         size = sizes[len(chunks) % len(sizes)]
@@ -40,7 +40,7 @@ def pieces(stream: bytes, sizes: list[int]) -> list[bytes]:
 
 
 def by_the_standard(stream: bytes) -> list[dict[str, Any]]:
-    """Read a whole stream by the steps of 9.2.6 one after the other, without a thought of speed."""
+    """Parse a whole stream by the very steps of HTML 9.2.6, without regard to speed."""
     text = stream.decode('utf-8', 'replace')
     text = text[1:] if text[:1] == '\ufeff' else text
     lines = text.replace('\r\n', '\n').replace('\r', '\n').split('\n')[:-1]
@@ -85,15 +85,15 @@ def test_the_examples_hold() -> None:
     assert 0 == doctest.testmod(events).failed
 
 
-def test_the_shape_has_the_keys_that_are_checked() -> None:
-    """What type checkers know, what is taken and what is given are the same keys."""
+def test_the_event_types_have_the_keys_that_are_checked() -> None:
+    """Type checkers, the encoder and the parser know the same keys."""
     assert set(KEYS) == set(EventTable.__annotations__) == set(Event.__annotations__)
 
 
 LONG = b'x' * 2048
 
-# The streams and what they are to give come from web-platform-tests, eventsource/format-*; its
-# server ends each with a blank line where the test says nothing else.
+# The streams and their events come from web-platform-tests, eventsource/format-*, whose server
+# ends each with a blank line unless the test says otherwise.
 FORMATS: list[tuple[str, bytes, list[dict[str, Any]]]] = [
     (
         'bom',
@@ -166,8 +166,8 @@ FORMATS: list[tuple[str, bytes, list[dict[str, Any]]]] = [
 @pytest.mark.parametrize(
     ('stream', 'expected'), [case[1:] for case in FORMATS], ids=[case[0] for case in FORMATS]
 )
-def test_a_stream_is_read_as_browsers_do(stream: bytes, expected: list[dict[str, Any]]) -> None:
-    """The formats that browsers are tested with give the same events, in a piece or bytewise."""
+def test_a_stream_is_parsed_as_browsers_do(stream: bytes, expected: list[dict[str, Any]]) -> None:
+    """The streams that browsers are tested with give the same events, whole or byte by byte."""
     assert expected == read(stream)
     assert expected == feed(EventParser(None), *pieces(stream, [1]))
     assert expected == by_the_standard(stream)
@@ -189,8 +189,10 @@ def test_a_stream_is_read_as_browsers_do(stream: bytes, expected: list[dict[str,
         (b'', []),
     ],
 )
-def test_the_steps_of_the_standard_hold(stream: bytes, expected: list[dict[str, Any]]) -> None:
-    """No data is no event, but its id and retry last; a retry is ASCII digits alone."""
+def test_the_steps_of_the_standard_are_followed(
+    stream: bytes, expected: list[dict[str, Any]]
+) -> None:
+    """A block without data gives no event, but its id and retry last; retry is ASCII digits."""
     assert expected == read(stream) == by_the_standard(stream)
 
 
@@ -206,8 +208,8 @@ SIZES = st.lists(st.integers(1, 9), min_size=1)
 
 @settings(deadline=None)
 @given(LINES | st.binary(), SIZES)
-def test_any_bytes_are_read_by_the_standard_however_cut(stream: bytes, sizes: list[int]) -> None:
-    """Any bytes give what the standard's own steps give, wherever they are cut."""
+def test_any_bytes_are_parsed_by_the_standard_however_cut(stream: bytes, sizes: list[int]) -> None:
+    """Any bytes, wherever they are cut, give the events that the steps of the standard give."""
     assert by_the_standard(stream) == feed(EventParser(None), *pieces(stream, sizes))
 
 
@@ -224,8 +226,8 @@ TABLES = st.fixed_dictionaries(
 
 @settings(deadline=None)
 @given(st.lists(TABLES), SIZES)
-def test_what_is_written_reads_back(tables: list[dict[str, Any]], sizes: list[int]) -> None:
-    """Events come back equal, line ends as line feeds, wherever the stream is cut."""
+def test_encoded_events_are_parsed_back(tables: list[dict[str, Any]], sizes: list[int]) -> None:
+    """Events are equal after parsing, with line feeds for line ends, wherever the stream is cut."""
     stream = b''.join(encode_event(table) for table in tables)
     expected, last, retry = [], '', None
     for table in tables:
@@ -247,8 +249,8 @@ def test_a_chunk_may_be_empty(chunk: bytes) -> None:
     assert [] == feed(EventParser(), b'', chunk, b'')
 
 
-def test_the_parser_tells_what_a_client_that_connects_again_needs() -> None:
-    """The last id holds from a blank line on, retry at once; both last beyond the events."""
+def test_the_parser_has_the_id_and_retry_for_reconnecting() -> None:
+    """The id is set by the blank line after it, retry at once; both are kept after the events."""
     parser = EventParser()
     assert ('', None) == (parser.id, parser.retry)
     assert [] == feed(parser, b'id: 1\nretry: 5\n')
@@ -269,8 +271,8 @@ def test_the_parser_tells_what_a_client_that_connects_again_needs() -> None:
     ],
 )
 @pytest.mark.parametrize('size', [1, 7, 1000])
-def test_an_event_beyond_the_limit_is_an_error(stream: bytes, size: int) -> None:
-    """What would be kept is limited, wherever it is cut, and the events before it are given."""
+def test_an_event_beyond_the_limit_is_too_large(stream: bytes, size: int) -> None:
+    """All that the parser keeps is limited, and the events before it are yielded."""
     parser, found = EventParser(50), []
     chunks = pieces(b'data: before\n\n' + stream, [size])
     with pytest.raises(BodyTooLarge, match='limit of 50 bytes'):
@@ -281,20 +283,20 @@ def test_an_event_beyond_the_limit_is_an_error(stream: bytes, size: int) -> None
 @pytest.mark.parametrize(
     'stream', [b': ping\n', b'data: x\n\n', b'event: x\n', b'id: x\n', b'retry: 5\n', b'\n']
 )
-def test_a_stream_has_no_limit_itself(stream: bytes) -> None:
-    """What is not kept does not count: comments for days are no event."""
+def test_the_length_of_a_stream_is_not_limited(stream: bytes) -> None:
+    """Only what is kept counts: comments and complete events may come without end."""
     feed(EventParser(50), *[stream] * 1000)
 
 
 @pytest.mark.parametrize('line', [b'data: ' + b'x' * 50, b': ' + b'x' * 100])
-def test_no_limit_is_none(line: bytes) -> None:
-    """None takes whatever comes."""
+def test_a_limit_of_none_is_no_limit(line: bytes) -> None:
+    """With None an event and a line may have any length."""
     parser = EventParser(None)
     assert [] == feed(parser, *pieces(line * 20_000, [4096]))
 
 
-def test_a_line_costs_its_own_size_however_it_comes() -> None:
-    """A long line that comes byte by byte is kept as bytes, not as a heap of objects."""
+def test_a_long_line_takes_little_memory_however_it_arrives() -> None:
+    """A line that arrives byte by byte is kept in one buffer, not as many objects."""
     parser, byte = EventParser(), b'x'
     tracemalloc.start()
     for _ in range(50_000):
@@ -306,13 +308,13 @@ def test_a_line_costs_its_own_size_however_it_comes() -> None:
 
 
 async def arriving(*chunks: bytes) -> AsyncIterator[bytes]:
-    """Give chunks as the network does."""
+    """Yield chunks as the network does."""
     for chunk in chunks:
         yield chunk
 
 
-async def test_chunks_become_events_as_they_come() -> None:
-    """An event is given as soon as its blank line is there."""
+async def test_an_event_is_yielded_as_soon_as_it_is_complete() -> None:
+    """An event is yielded when its blank line has arrived, before the next chunk is read."""
     seen: list[object] = []
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -325,8 +327,8 @@ async def test_chunks_become_events_as_they_come() -> None:
     assert [b'data: 1\n\ndata', '1', b': 2\n', b'\n', '2', b'data: 3\n'] == seen
 
 
-async def test_events_off_chunks_have_the_limit() -> None:
-    """The limit is one of each event, a mebibyte by default."""
+async def test_parse_events_has_a_limit() -> None:
+    """The limit holds for each event, and is 1 MiB by default."""
     line = b'data: ' + b'x' * 1000 + b'\n'
     with pytest.raises(BodyTooLarge, match='limit of 5 bytes'):
         _ = [event async for event in parse_events(arriving(b'data: x\n\n'), limit=5)]
@@ -356,8 +358,8 @@ async def test_events_off_chunks_have_the_limit() -> None:
         ({}, b':\n\n'),
     ],
 )
-def test_an_event_is_written_line_by_line(table: dict[str, Any], written: bytes) -> None:
-    """Each field has its line, data as many as it has itself; None is absent."""
+def test_an_event_is_encoded_line_by_line(table: dict[str, Any], written: bytes) -> None:
+    """Each field is a line, data as many as it has; None counts as absent."""
     before = dict(table)
     assert written == encode_event(table)
     assert before == table
@@ -374,7 +376,7 @@ def test_an_event_is_written_line_by_line(table: dict[str, Any], written: bytes)
         ({'data': 'x', 'event': 5}, "'event' is 5; it must be a str"),
         ({'data': 'x', 'event': 'a\nb'}, "'event' is 'a.nb'; it must be a str without line ends"),
         ({'data': 'x', 'event': 'a\r'}, 'without line ends'),
-        ({'event': 'ping'}, "'data' is None; it must be a str, '' if need be"),
+        ({'event': 'ping'}, "'data' is None; it must be a str, such as ''"),
         ({'data': 'x', 'id': 5}, "'id' is 5; it must be a str"),
         ({'data': 'x', 'id': 'a\rb'}, "'id' is 'a.rb'; it must be a str without line ends"),
         ({'data': 'x', 'id': '\n'}, 'without line ends'),
@@ -387,21 +389,21 @@ def test_an_event_is_written_line_by_line(table: dict[str, Any], written: bytes)
         ({'data': '\ud800'}, 'text that UTF-8 can encode'),
     ],
 )
-def test_what_is_no_event_is_refused(table: Any, error: str) -> None:
+def test_an_invalid_event_is_a_table_error(table: Any, error: str) -> None:
     """The error names the key, the value and what would be right."""
     with pytest.raises(TableError, match=error):
         encode_event(table)
 
 
 class Source:
-    """Gives chunks, and notes that it was closed."""
+    """An async iterable of chunks that records whether it was closed."""
 
     def __init__(self, *chunks):
         self.closed = False
         self.chunks = self.give(chunks)
 
     async def give(self, chunks):
-        """Give one after the other."""
+        """Yield one after the other."""
         for chunk in chunks:
             yield chunk
 
@@ -409,12 +411,12 @@ class Source:
         return self.chunks
 
     def close(self):
-        """Note it."""
+        """Record the call."""
         self.closed = True
 
 
 async def test_each_event_is_a_table():
-    """However the stream is cut; the ID and the time to wait are those of the last one given."""
+    """Wherever the stream is cut; ``id`` and ``retry`` are those of the last event returned."""
     source = Source(b'id: 1\ndata: a\n\nid: 2\nretry: 50\nda', b'ta: b\n\n', b'data: lost\n')
     async with EventStream(Stream(source)) as events:
         assert ('', None) == (events.id, events.retry)
@@ -425,8 +427,8 @@ async def test_each_event_is_a_table():
     assert source.closed
 
 
-async def test_what_is_closed_is_read_no_more():
-    """Not even what had come."""
+async def test_a_closed_event_stream_cannot_be_read():
+    """Events that had arrived before are dropped too."""
     events = EventStream(Stream(Source(b'data: a\n\ndata: b\n\n')))
     await anext(events)
     await events.close()
@@ -434,8 +436,8 @@ async def test_what_is_closed_is_read_no_more():
         await anext(events)
 
 
-async def test_an_event_has_a_limit():
-    """A peer cannot fill the memory with one; the connection is closed."""
+async def test_an_event_that_is_too_large_closes_the_stream():
+    """An event has at most 1 MiB, so that a peer cannot fill the memory."""
     source = Source(b'data: ' + bytes(1024 * 1024), b'data: b\n\n')
     with pytest.raises(BodyTooLarge):
         await anext(EventStream(Stream(source)))
@@ -451,6 +453,6 @@ async def test_an_event_has_a_limit():
         ('', False),
     ],
 )
-def test_a_type_is_that_of_events_or_not(kind, expected):
-    """Its parameters do not count."""
+def test_the_content_type_of_events_is_recognised(kind, expected):
+    """Case and parameters do not matter."""
     assert expected == EventStream.is_type(kind)

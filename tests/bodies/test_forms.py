@@ -1,4 +1,4 @@
-"""Forms and multipart as tables."""
+"""Forms encoded as ``multipart/form-data``."""
 
 import doctest
 from email import message_from_bytes
@@ -32,8 +32,8 @@ def test_the_examples_hold():
     assert 0 == doctest.testmod(forms).failed
 
 
-def test_parts_are_written_as_browsers_write_them():
-    """A field is a bare part, a file names itself and its type."""
+def test_parts_are_encoded_as_by_browsers():
+    """A field has only a name, a file also a filename and a type."""
     kind, body = encode_multipart(
         [{'name': 'a', 'body': 'é'}, {'name': 'b', 'filename': 'c.bin', 'body': b'\x00\xff'}]
     )
@@ -57,8 +57,8 @@ PARTS = st.lists(
 
 @settings(deadline=None)
 @given(PARTS)
-def test_parts_read_back(parts):
-    """What is written is what another parser reads, byte for byte."""
+def test_another_parser_reads_the_same_parts(parts):
+    """Python's email parser reads every part byte for byte."""
     default = {'filename': None, 'content_type': None}
     expected = [
         default
@@ -73,32 +73,32 @@ def test_parts_read_back(parts):
 @settings(deadline=None)
 @given(PARTS)
 def test_equal_tables_make_equal_bytes(parts):
-    """The boundary comes from the content, so that nothing differs from one time to the next."""
+    """The boundary is a hash of the content, so encoding is deterministic."""
     assert encode_multipart(parts) == encode_multipart(dict(part) for part in parts)
 
 
 @pytest.mark.parametrize('kind', [bytes, bytearray, memoryview])
-def test_a_body_is_any_bytes(kind):
-    """Whatever is like bytes is sent as these."""
+def test_a_body_may_be_any_bytes_like_object(kind):
+    """bytes, bytearray and memoryview give the same body."""
     assert [b'x'] == [
         part['body'] for part in parsed(*encode_multipart([{'name': 'a', 'body': kind(b'x')}]))
     ]
 
 
-def test_a_surrogate_escape_is_its_byte():
-    """A name or a text that came as odd bytes goes out as the same bytes."""
+def test_a_surrogate_escape_is_encoded_as_its_byte():
+    """A name or a text decoded from invalid UTF-8 is encoded to the same bytes."""
     _, body = encode_multipart([{'name': 'n\udcff', 'body': '\udcfe'}])
     assert (True, True) == (b'name="n\xff"' in body, b'\r\n\r\n\xfe\r\n' in body)
 
 
-def test_a_name_cannot_break_its_line():
-    """Quotes and line ends in a name or file name are escaped (HTML, multipart/form-data)."""
+def test_quotes_and_line_breaks_in_a_name_are_escaped():
+    """They are escaped in filenames too (HTML, multipart/form-data encoding algorithm)."""
     _, body = encode_multipart([{'name': 'a"\r\nX: y', 'filename': '\n"', 'body': ''}])
     assert b'; name="a%22%0D%0AX: y"; filename="%0A%22"\r\n' in body
 
 
-def test_no_parts_make_an_empty_body():
-    """An empty list is a body that only ends."""
+def test_a_form_without_parts_has_only_its_end():
+    """The body for an empty list is the closing boundary."""
     kind, body = encode_multipart([])
     assert b'--%b--\r\n' % kind.rpartition('=')[2].encode() == body
 
@@ -138,6 +138,6 @@ def test_a_malformed_part_is_refused(parts, message):
 @pytest.mark.parametrize('key', ['name', 'filename', 'content_type'])
 @pytest.mark.parametrize('wrong', ['a\0', 'a\x1bb', '\x7f'])
 def test_a_control_character_in_a_head_is_refused(key, wrong):
-    """No control character of a part's head reaches the wire but an encoded line break."""
+    """Control characters other than line breaks in names are refused."""
     with pytest.raises(TableError, match=f"'multipart.{key}' is .*without control characters"):
         encode_multipart([{'name': 'n', 'body': '', key: wrong}])

@@ -1,4 +1,4 @@
-"""The parts of a multipart body: all of them, as they were sent, or an error."""
+"""Forms: parsed completely and as they were sent, or an error."""
 
 import asyncio
 import gc
@@ -30,7 +30,7 @@ KIND = 'multipart/form-data; boundary=b'
 
 
 async def arriving(data, size):
-    """Give bytes in chunks of a size."""
+    """Yield bytes in chunks of a size, with empty chunks between."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
         yield b''
@@ -73,8 +73,8 @@ TWO = form(part(A, body=b'one'), part(A + b'; filename="f"', b'Content-Type: a/b
         (StreamReader.at_eof, ['self']),
     ],
 )
-def test_aiohttp_has_what_the_parts_stand_on(parameters, function, expected):
-    """The reader calls what it is given as it did, and makes parts by its two attributes."""
+def test_aiohttp_still_has_what_the_parser_uses(parameters, function, expected):
+    """If this fails, aiohttp has changed, and bodies/multipart.py needs an update."""
     assert expected == parameters(function)
     assert MultipartReader.part_reader_cls is BodyPartReader
     assert MultipartReader.multipart_reader_cls is None
@@ -82,7 +82,7 @@ def test_aiohttp_has_what_the_parts_stand_on(parameters, function, expected):
 
 @pytest.mark.parametrize('size', [1, 2, 3, 7, 1000])
 async def test_the_parts_come_in_order(size):
-    """Fields and files have their names, types and bytes, however they arrive."""
+    """Fields and files have their names, types and bytes, however the body is cut."""
     assert [('a', None, None, b'one'), ('a', 'f', 'a/b', b'\r\n--')] == await read(TWO, size=size)
 
 
@@ -90,17 +90,17 @@ async def test_the_parts_come_in_order(size):
     'body', [b'', b'\r\n', b'\r\n\r\n', b'\n--b--', b'\r\n--', b'-', b'\r\n--a', b'x' * 200_000]
 )
 @pytest.mark.parametrize('size', [5, 65536])
-async def test_a_body_is_taken_byte_for_byte(body, size):
-    """What looks like a boundary and is none belongs to the body."""
+async def test_a_body_is_read_byte_for_byte(body, size):
+    """Bytes that only look like a boundary belong to the body."""
     assert [('a', None, None, body)] * 2 == await read(form(*[part(A, body=body)] * 2), size=size)
 
 
 @pytest.mark.parametrize('size', [1, 1000])
 async def test_a_body_that_is_cut_off_is_an_error(size):
-    """Wherever it ends before its last boundary, there is no form, and no shorter one."""
+    """A body that ends before its last boundary is an error, never a shorter form."""
     whole = TWO.index(b'--b--') + len(b'--b--')
     for end in range(whole):
-        with pytest.raises(ProtocolError, match=r'has to|cut off'):
+        with pytest.raises(ProtocolError, match=r'must have|cut off'):
             await read(TWO[:end], size=size)
     for end in range(whole, len(TWO) + 1):
         assert 2 == len(await read(TWO[:end], size=size))
@@ -117,12 +117,12 @@ async def test_a_body_that_is_cut_off_is_an_error(size):
 )
 @pytest.mark.parametrize('size', [1, 1000])
 async def test_an_empty_form_has_no_parts(data, size):
-    """A body that only ends is a form; what stands before and after is nothing."""
+    """A body with only the closing boundary is a form; text around that is ignored."""
     assert [] == await read(data, size=size)
 
 
-async def test_what_stands_before_and_after_is_nothing():
-    """A preamble and an epilogue are passed over (RFC 2046 5.1.1)."""
+async def test_the_preamble_and_the_epilogue_are_skipped():
+    """Text before the first and after the last boundary is ignored (RFC 2046 5.1.1)."""
     data = b'pre\r\n' + form(part(A), end=b'--b-- \t\r\nepi\r\n--b\r\nlogue\r\n')
     assert [('a', None, None, b'x')] == await read(data)
 
@@ -140,20 +140,20 @@ async def test_what_stands_before_and_after_is_nothing():
     ],
 )
 @pytest.mark.parametrize('size', [100, 100_000])
-async def test_lines_without_end_are_too_large(data, size):
-    """A head, a preamble and an epilogue have a limit, of all their lines together."""
+async def test_a_head_that_is_too_long_is_too_large(data, size):
+    """So are a preamble and an epilogue; the limit is for all their lines together."""
     with pytest.raises(BodyTooLarge, match=f'passed {MAX_HEAD} bytes'):
         await read(data, size=size)
 
 
-async def test_each_head_has_the_limit_to_itself():
-    """Many heads may be more than one may be."""
+async def test_the_limit_holds_for_each_head():
+    """Heads may together be longer than the limit."""
     data = form(*[part(A, b'X: ' + b'y' * (MAX_HEAD - 100))] * 3)
     assert 3 == len(await read(data))
 
 
-async def test_an_endless_preamble_is_not_read():
-    """Bytes without a boundary are taken up to the limit, not to their end."""
+async def test_an_endless_preamble_is_read_up_to_the_limit():
+    """Bytes without a boundary are not read any further."""
     taken = 0
 
     async def flood():
@@ -191,8 +191,8 @@ async def test_an_endless_preamble_is_not_read():
         (b"form-data; name=a; filename=b; filename*=utf-8''c", ('a', 'b')),
     ],
 )
-async def test_names_are_read_as_they_are_written(field, names):
-    """Names come as browsers, curl and aiohttp write them, and are left as they are."""
+async def test_names_are_decoded_as_clients_encode_them(field, names):
+    """Browsers, curl and aiohttp encode them differently; paths in filenames are kept."""
     (found,) = await read(form(part(b'Content-Disposition: ' + field)))
     assert names == found[:2]
 
@@ -226,28 +226,28 @@ async def test_names_are_read_as_they_are_written(field, names):
         [A, b'Content-Transfer-Encoding: x'],
     ],
 )
-async def test_a_head_that_says_two_things_or_none_is_an_error(head):
+async def test_a_malformed_or_ambiguous_head_is_an_error(head):
     """A part has one name, in one form, and is not encoded (RFC 7578 4.2 and 4.7)."""
     with pytest.raises(ProtocolError):
         await read(form(part(*head)))
 
 
 @pytest.mark.parametrize('encoding', [b'7bit', b'8bit', b'BINARY'])
-async def test_an_encoding_that_changes_nothing_is_passed_over(encoding):
-    """Some clients say that a body is as it is."""
+async def test_a_transfer_encoding_that_changes_nothing_is_ignored(encoding):
+    """Some clients send ``7bit``, ``8bit`` or ``binary``."""
     data = form(part(A, b'Content-Transfer-Encoding: ' + encoding, body=b'=41'))
     assert [('a', None, None, b'=41')] == await read(data)
 
 
 @pytest.mark.parametrize('length', [b'0', b'1', b'3', b'1000', b'-1', b'x'])
-async def test_a_length_of_a_part_is_no_length(length):
-    """What a part says of its length does not move its end (RFC 7578 4.8)."""
+async def test_the_content_length_of_a_part_is_ignored(length):
+    """Only the boundary ends a part (RFC 7578 4.8)."""
     data = form(part(A, b'Content-Length: ' + length, body=b'one'), part(A))
     assert [b'one', b'x'] == [found[3] for found in await read(data)]
 
 
-async def test_a_compressed_part_is_left_alone():
-    """No part is a bomb: its content coding is not undone (RFC 7578 4.8)."""
+async def test_a_compressed_part_is_not_decoded():
+    """A part cannot be a decompression bomb: its coding is not decoded (RFC 7578 4.8)."""
     body = gzip.compress(bytes(1000), mtime=0)
     data = form(part(A, b'Content-Encoding: gzip', body=body))
     assert [body] == [found[3] for found in await read(data)]
@@ -256,8 +256,8 @@ async def test_a_compressed_part_is_left_alone():
 @pytest.mark.parametrize(
     'kind', [b'multipart/mixed', b'multipart/mixed; boundary=c', b'multipart/related; boundary=b']
 )
-async def test_parts_within_a_part_are_its_bytes(kind):
-    """A file that is multipart itself, as an archive of a page is, comes as any other."""
+async def test_a_part_that_is_multipart_is_read_as_bytes(kind):
+    """A file that is multipart itself, such as a page archive, is read like any other."""
     body = form(part(A, boundary=b'c'), end=b'--c--')
     data = form(part(A + b'; filename="page.mht"', b'Content-Type: ' + kind, body=body), part(A))
     assert [('a', 'page.mht', kind.decode(), body), ('a', None, None, b'x')] == await read(data)
@@ -265,7 +265,7 @@ async def test_parts_within_a_part_are_its_bytes(kind):
 
 @pytest.mark.parametrize('boundary', ['b', 'b' * 70], ids=len)
 async def test_the_field_charset_is_a_field(boundary):
-    """The field ``_charset_`` comes like any other, wherever it stands."""
+    """The field ``_charset_`` is read like any other, wherever it is."""
     first = boundary.encode()
     charset = b'Content-Disposition: form-data; name="_charset_"'
     heads = [charset, A, charset, charset]
@@ -288,8 +288,8 @@ async def test_the_field_charset_is_a_field(boundary):
         b'--c--\r\n',
     ],
 )
-async def test_a_boundary_that_is_none_is_an_error(data):
-    """Two parsers could not agree on where such a body has its parts."""
+async def test_a_body_without_exact_boundaries_is_an_error(data):
+    """Two parsers could disagree on the parts of such a body."""
     with pytest.raises(ProtocolError):
         await read(data)
 
@@ -311,8 +311,8 @@ async def test_a_boundary_that_is_none_is_an_error(data):
         'multipart/form-data; boundary=' + 'b' * 71,
     ],
 )
-async def test_a_boundary_has_to_be_named(kind):
-    """None, two, and what RFC 2046 does not allow are errors before a byte is read."""
+async def test_a_missing_or_malformed_boundary_is_an_error(kind):
+    """None, two, and one that RFC 2046 does not allow are errors before a byte is read."""
     with pytest.raises(ProtocolError, match='boundary'):
         MultipartBody(kind, arriving(b'', 1))
 
@@ -321,15 +321,15 @@ async def test_a_boundary_has_to_be_named(kind):
     ('boundary', 'written'),
     [('b', 'b'), ("'()+_,-./:=? b", '''"'()+_,-./:=? b"'''), ('=_a/b', '=_a/b')],
 )
-async def test_any_boundary_of_the_standard_will_do(boundary, written):
-    """All characters of RFC 2046 5.1.1 may be in a boundary."""
+async def test_a_boundary_may_have_all_characters_of_the_standard(boundary, written):
+    """The characters are those of RFC 2046 5.1.1, quoted or not."""
     assert BOUNDARY.fullmatch(boundary)
     data = form(part(A, boundary=boundary.encode()), end=f'--{boundary}--'.encode())
     assert 1 == len(await read(data, kind=f'multipart/form-data; charset=x; BOUNDARY={written}'))
 
 
 async def test_a_part_may_be_skipped():
-    """The next part comes whether the one before was read, begun or neither."""
+    """The next part is found whether the one before was read, begun or neither."""
     body = MultipartBody(KIND, arriving(form(*[part(A, body=b'x' * 200_000)] * 3), 1000))
     first = await body.next()
     assert b'x' == (await anext(aiter(first)))[:1]
@@ -347,7 +347,7 @@ PIECES = st.lists(
 @settings(deadline=None)
 @given(PIECES, st.integers(1, 9))
 def test_any_bytes_are_parts_or_an_error(data, size):
-    """No bytes raise anything else, and how they arrive does not matter."""
+    """Any bytes are parsed or raise a ProtocolError, the same however they are cut."""
     found = []
     for each in (size, 1000):
         try:
@@ -362,18 +362,18 @@ OPEN_FILES = Path('/proc/self/fd')
 
 
 def typed(kind):
-    """Make headers of a Content-Type."""
+    """Return headers with a Content-Type."""
     return Headers({'Content-Type': kind})
 
 
 async def arriving_form(data, size):
-    """Give bytes in chunks of a size."""
+    """Yield bytes in chunks of a size."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
 
 
 async def read_parts(parts, *, size=None, **options):
-    """Write parts as a body, whole or in chunks of a size, and read it."""
+    """Encode parts as a body, whole or in chunks of a size, and read it."""
     kind, body = encode_multipart(parts)
     return await read_form(
         typed(kind), body if size is None else arriving_form(body, size), **options
@@ -392,7 +392,7 @@ def file(body, filename='x.bin', content_type='application/octet-stream'):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Have temporary files in a folder of their own; give those that are open in it."""
+    """Put temporary files into a folder, and return a function that lists the open ones."""
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
 
     def opened():
@@ -403,10 +403,10 @@ def folder(tmp_path, monkeypatch):
     return opened
 
 
-on_linux = pytest.mark.skipif(not OPEN_FILES.exists(), reason='open files are not to be seen')
+on_linux = pytest.mark.skipif(not OPEN_FILES.exists(), reason='open files cannot be listed')
 
 TEXT = st.text(st.characters(codec='utf-8'))
-# A name has no other control character, and cannot have what stands for a quote or a line end.
+# No other control characters are allowed; the escapes of quotes and line ends do not come back.
 NAMES = st.text(
     st.characters(codec='utf-8', exclude_categories=['Cc']) | st.sampled_from('\r\n"\\;')
 ).filter(lambda name: not any(code in name for code in ('%22', '%0D', '%0A')))
@@ -425,8 +425,8 @@ PARTS = st.lists(
 
 @settings(deadline=None)
 @given(PARTS, st.none() | st.integers(1, 500))
-def test_what_is_written_reads_back(parts, size):
-    """A form comes back as it was, in order, however it arrives."""
+def test_encoded_forms_are_read_back(parts, size):
+    """A form is read as it was encoded, in order, however it is cut."""
     expected = [
         (part['name'], part['body'])
         if 'filename' not in part
@@ -446,8 +446,8 @@ QUERY = st.text('ab&&==++%%é 0123456789abcdefABCDEF;\udcff', max_size=40)
 
 @settings(deadline=None)
 @given(QUERY, st.integers(1, 9))
-def test_an_urlencoded_form_is_read_as_a_query(query, size):
-    """Each name has the values that ``url.decode`` gives it, in their order."""
+def test_an_urlencoded_form_is_parsed_like_a_query(query, size):
+    """Each name has the values that ``url.decode`` returns, in their order."""
     body = query.encode('utf-8', 'surrogateescape')
     form = asyncio.run(read_form(URLENCODED, arriving_form(body, size), max_fields=None))
     lists = {name: form.getall(name) for name in form}
@@ -466,7 +466,7 @@ def test_an_urlencoded_form_is_read_as_a_query(query, size):
     ],
 )
 async def test_an_urlencoded_form_keeps_its_order(body, expected):
-    """Fields come in order, repeats too, and no byte is lost."""
+    """Fields and repeats are in order, and no byte is lost."""
     assert expected == list((await read_form(URLENCODED, body)).items())
     kind = 'Application/X-WWW-Form-URLencoded ; charset=utf-16'
     assert expected == list((await read_form(typed(kind), body)).items())
@@ -475,16 +475,16 @@ async def test_an_urlencoded_form_keeps_its_order(body, expected):
 @pytest.mark.parametrize(
     'kind', ['', 'text/plain', 'multipart/mixed; boundary=b', 'multipart', 'multipart/form-data2']
 )
-async def test_another_body_is_no_form(kind):
-    """A body of any other type is not read."""
-    with pytest.raises(ProtocolError, match=f"no form: its Content-Type is '{kind}'"):
+async def test_a_body_of_another_type_is_not_a_form(kind):
+    """A body that is neither urlencoded nor multipart/form-data is a ProtocolError."""
+    with pytest.raises(ProtocolError, match=f"not a form: its Content-Type is '{kind}'"):
         await read_form(typed(kind), b'a=b')
-    with pytest.raises(ProtocolError, match="no form: its Content-Type is ''"):
+    with pytest.raises(ProtocolError, match="not a form: its Content-Type is ''"):
         await read_form(Headers(), b'a=b')
 
 
 def text_part(body, kind=None, name='a'):
-    """Make a field whose part names a type."""
+    """Make a field whose part has a type."""
     return {'name': name, 'body': body} | ({'content_type': kind} if kind else {})
 
 
@@ -507,16 +507,16 @@ CHARSET = text_part('windows-1252', name='_charset_')
         ([text_part(b'{}', 'application/json')], '{}'),
     ],
 )
-async def test_a_field_is_text_of_its_charset(parts, text):
-    """The part's charset, the form's, or UTF-8; what is not lossless is never looked up."""
+async def test_a_field_is_decoded_with_its_charset(parts, text):
+    """It is the part's, the form's, or UTF-8; a charset without a lossless codec is not used."""
     form = await read_parts(parts)
     assert text == form['a']
     assert len(parts) == len(form)
 
 
 @pytest.mark.parametrize('spool', [None, 0, 10])
-async def test_a_file_is_what_has_a_filename(spool):
-    """So is what a browser sends for a file that was not chosen."""
+async def test_a_part_with_a_filename_is_a_file(spool):
+    """Even with an empty one, which browsers send if no file was chosen."""
     form = await read_parts(
         [upload(b'', filename=''), upload(b'x' * 20, filename='../a')], spool=spool
     )
@@ -536,7 +536,7 @@ MANY = [text_part('x'), upload(b'y')] * 3
 )
 @pytest.mark.parametrize('spool', [None, 0])
 async def test_a_form_has_limits(limit, fits, spool):
-    """What fits is read; a field, a file or a byte more is an error that names the limit."""
+    """A field, a file or a byte beyond a limit is an error that names the limit."""
     fits = len(encode_multipart(MANY)[1]) if fits is None else fits
     for allowed in (fits, None):
         form = await read_parts(MANY, spool=spool, **{limit: allowed})
@@ -550,7 +550,7 @@ async def test_a_form_has_limits(limit, fits, spool):
     ('limit', 'fits'), [('max_fields', 2), ('max_text', 7), ('max_size', 7), ('max_files', 1)]
 )
 async def test_an_urlencoded_form_has_limits(limit, fits):
-    """The same limits hold, but for files, of which it has none."""
+    """The same limits hold, except that of files, which it cannot have."""
     body = b'a=1&b=2'
     for allowed in (fits, None):
         assert 2 == len(await read_form(URLENCODED, body, **{limit: allowed}))
@@ -560,7 +560,7 @@ async def test_an_urlencoded_form_has_limits(limit, fits):
 
 
 async def test_a_limit_stops_the_reading():
-    """What passes a limit is not read to its end."""
+    """A form that exceeds a limit is read no further."""
     for options in ({'max_size': 9000}, {'max_text': 9000}):
         taken = []
 
@@ -576,8 +576,8 @@ async def test_a_limit_stops_the_reading():
 
 
 @pytest.mark.parametrize('size', [None, 1000])
-async def test_others_have_their_turn(size):
-    """A form of many parts does not hold the loop for all of them."""
+async def test_a_form_of_many_parts_does_not_block_the_loop(size):
+    """Other tasks run between the parts."""
     turns = 0
 
     async def turning():
@@ -599,7 +599,7 @@ BIG = bytes(range(256)) * 1000
 @on_linux
 @pytest.mark.parametrize(('spool', 'on_disk'), [(0, True), (1000, True), (len(BIG), False)])
 async def test_a_large_file_is_on_disk(folder, tmp_path, spool, on_disk):
-    """It has no name there, is open at its start, and is gone once it is closed."""
+    """The file has no name, is open at its start, and is deleted when it is closed."""
     form = await read_parts(
         [text_part('x'), upload(BIG, filename=str(tmp_path / 'x'))], spool=spool
     )
@@ -614,7 +614,7 @@ async def test_a_large_file_is_on_disk(folder, tmp_path, spool, on_disk):
 
 
 async def test_a_file_is_written_batch_by_batch(monkeypatch):
-    """In order, and none of it twice."""
+    """The batches are written in order, each once."""
     monkeypatch.setattr(multipart, 'BATCH', 100_000)
     form = await read_parts([upload(BIG)], spool=70_000)
     assert BIG == form['f']['body'].read()
@@ -641,7 +641,7 @@ async def test_closing_a_form_without_files_does_nothing():
     ],
 )
 async def test_a_form_that_fails_leaves_no_file(folder, options, error):
-    """The files before the error are closed, whatever it is."""
+    """Files that were written before the error are closed."""
     kind, body = encode_multipart([upload(BIG), upload(b'x'), text_part('x' * 500), upload(BIG)])
     with pytest.raises(error):
         await read_form(typed(kind), body[:-300], spool=0, **options)
@@ -650,7 +650,7 @@ async def test_a_form_that_fails_leaves_no_file(folder, options, error):
 
 @on_linux
 async def test_a_form_that_is_cancelled_leaves_no_file(folder, until, monkeypatch):
-    """A reader that gives up while the body still comes closes the files."""
+    """Cancelling while the body still arrives closes the files."""
     monkeypatch.setattr(multipart, 'BATCH', 1)
     kind, body = encode_multipart([upload(BIG), upload(BIG)])
 
@@ -668,7 +668,7 @@ async def test_a_form_that_is_cancelled_leaves_no_file(folder, until, monkeypatc
 
 
 class Held(ThreadPoolExecutor):
-    """One thread that is busy until it is let go."""
+    """An executor with one thread, which is busy until ``go`` is set."""
 
     def __init__(self):
         super().__init__(1)
@@ -676,14 +676,14 @@ class Held(ThreadPoolExecutor):
         self.submit(self.go.wait)
 
     def submit(self, *work):
-        """Count what there is to do."""
+        """Count the calls."""
         self.asked += 1
         return super().submit(*work)
 
 
 @on_linux
 async def test_a_file_is_closed_once_its_thread_is_done(folder, until):
-    """Cancelled while a thread makes a file, the reader waits for it, so that it is closed."""
+    """A read that is cancelled while a thread writes a file waits, and then closes the file."""
     held = Held()
     asyncio.get_running_loop().set_default_executor(held)
     task = asyncio.create_task(read_parts([upload(BIG)], spool=0))
@@ -698,14 +698,14 @@ async def test_a_file_is_closed_once_its_thread_is_done(folder, until):
     assert (2, []) == (held.asked, folder())
 
 
-async def test_an_error_of_the_disk_is_told(tmp_path, monkeypatch):
-    """Where no file can be made, that is what is raised."""
+async def test_an_error_of_the_disk_is_raised(tmp_path, monkeypatch):
+    """If no file can be created, the OSError is raised as it is."""
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'none'))
     with pytest.raises(FileNotFoundError):
         await read_parts([upload(BIG)], spool=0)
 
 
-# Bodies as real clients wrote them.
+# Bodies recorded from real clients.
 HTTPX = b"""--B\r
 Content-Disposition: form-data; name="t \xc3\xa9"\r\n\r\nv \xc3\xa9\r
 --B\r
@@ -725,7 +725,7 @@ CHROME = HTTPX.replace(b'--B', b'------WebKitFormBoundaryRyPZoBqLT0tIpjV2')
     ids=['httpx2', 'niquests', 'Chrome'],
 )
 async def test_the_body_of_a_client_is_read(boundary, body):
-    """What clients write, names of quotes, semicolons and letters included, is what they meant."""
+    """Names with quotes, semicolons and non-ASCII letters are read as the client meant them."""
     form = await read_form(typed(f'multipart/form-data; boundary={boundary}'), body)
     assert [
         ('t é', 'v é'),
@@ -735,7 +735,7 @@ async def test_the_body_of_a_client_is_read(boundary, body):
 
 
 async def received(send):
-    """Give the form that a client sends to a server."""
+    """Return the form that a client sends to a server."""
     forms = []
 
     async def callback(request):
@@ -749,7 +749,7 @@ async def received(send):
 
 @pytest.mark.skipif(not shutil.which('curl'), reason='no curl')
 async def test_a_form_of_curl_is_read(tmp_path):
-    """Curl's fields, files, types and names come as they were given."""
+    """Fields, files, types and names are those given to curl."""
     (tmp_path / 'a;b;c é.txt').write_bytes(b'\r\n--\x00')
     (tmp_path / 'b').write_bytes(BIG)
 
@@ -782,15 +782,15 @@ async def test_a_form_of_curl_is_read(tmp_path):
 
 @pytest.mark.parametrize('quoted', [True, False])
 async def test_a_form_of_aiohttp_is_read(quoted):
-    """So do those of aiohttp's client, which percent-encodes file names by default."""
+    """aiohttp's client percent-encodes filenames by default."""
 
     async def send(to):
         form = aiohttp.FormData(quote_fields=quoted)
         form.add_field('text', 'ü')
         form.add_field('latin', 'ü', content_type='text/plain; charset=iso-8859-1')
         form.add_field('é', BIG, filename='a "é".bin', content_type='image/png')
-        async with aiohttp.ClientSession() as session, session.post(to, data=form) as answer:
-            assert 200 == answer.status
+        async with aiohttp.ClientSession() as session, session.post(to, data=form) as response:
+            assert 200 == response.status
 
     filename = 'a%20%22%C3%A9%22.bin'.replace('%22', '"') if quoted else 'a "é".bin'
     assert [
@@ -800,8 +800,8 @@ async def test_a_form_of_aiohttp_is_read(quoted):
     ] == await received(send)
 
 
-async def test_a_form_is_read_as_it_flows():
-    """A body is read off its connection, and its file goes to disk."""
+async def test_a_form_can_be_read_from_a_connection():
+    """A form is read while its body arrives, and its file is written to disk."""
     seen = []
 
     async def handler(request):
@@ -817,6 +817,6 @@ async def test_a_form_is_read_as_it_flows():
     await site.start()
     kind, body = encode_multipart([text_part('x'), upload(BIG * 20)])
     to = f'http://127.0.0.1:{runner.addresses[0][1]}/'
-    answer = await http.request(url=to, method='POST', headers=typed(kind), body=body)
+    response = await http.request(url=to, method='POST', headers=typed(kind), body=body)
     await runner.cleanup()
-    assert (200, ['x', True]) == (answer.status, seen)
+    assert (200, ['x', True]) == (response.status, seen)

@@ -1,4 +1,4 @@
-"""A body that comes as it is read."""
+"""A body that is read while it arrives."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from aioluahttp.bodies.stream import Stream
 
 
 class Source:
-    """Gives chunks, and notes that it was closed."""
+    """An async iterator of chunks that records whether it was closed."""
 
     def __init__(self, *chunks):
         self.chunks, self.closed = iter(chunks), False
@@ -28,15 +28,15 @@ class Source:
         self.closed = True
 
 
-async def test_it_gives_the_chunks_as_they_come():
-    """One after the other, once."""
+async def test_a_stream_yields_chunks_as_they_arrive():
+    """Each chunk is yielded once; after the end there is nothing."""
     stream = Stream(Source(b'ab', b'c'))
     assert [b'ab', b'c'] == [chunk async for chunk in stream]
     assert b'' == await stream.read()
 
 
-async def test_it_may_be_read_whole():
-    """Or what is left of it."""
+async def test_the_rest_of_a_stream_can_be_read():
+    """``read`` returns the bytes that were not yet read."""
     stream = Stream(Source(b'ab', b'c', b'd'))
     assert b'ab' == await anext(stream)
     assert b'cd' == await stream.read()
@@ -53,15 +53,15 @@ async def test_it_may_be_read_whole():
         ((), None, []),
     ],
 )
-async def test_it_may_be_read_line_by_line(chunks, kind, expected):
-    """As text by the text rule, wherever it is cut."""
+async def test_a_stream_can_be_read_by_lines(chunks, kind, expected):
+    """Lines are text by the text rule, wherever the body is cut."""
     assert expected == [line async for line in Stream(Source(*chunks), kind).lines()]
 
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=9)))
-def test_lines_are_those_of_the_whole(chunks):
-    """However it is cut."""
+def test_lines_do_not_depend_on_the_chunks(chunks):
+    """A body has the same lines however it is cut."""
 
     async def lines(*chunks):
         return [line async for line in Stream(Source(*chunks)).lines()]
@@ -69,8 +69,8 @@ def test_lines_are_those_of_the_whole(chunks):
     assert asyncio.run(lines(b''.join(chunks))) == asyncio.run(lines(*chunks))
 
 
-async def test_a_line_has_a_limit():
-    """A peer cannot fill the memory with one."""
+async def test_the_length_of_a_line_is_limited():
+    """A peer cannot fill the memory with one line."""
     lines = Stream(Source(b'a\n', b'bcd', b'e\n')).lines(limit=2)
     assert 'a' == await anext(lines)
     with pytest.raises(http.BodyTooLarge, match='more than 2 bytes'):
@@ -80,8 +80,8 @@ async def test_a_line_has_a_limit():
     ]
 
 
-async def test_what_is_closed_is_read_no_more():
-    """Its source is closed; a stream that is left is closed."""
+async def test_a_closed_stream_cannot_be_read():
+    """Leaving the context manager closes the stream and its source."""
     source = Source(b'a')
     async with Stream(source) as stream:
         pass

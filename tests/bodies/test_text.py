@@ -1,4 +1,4 @@
-"""The text rule: every byte of a body comes back, whatever its Content-Type says."""
+"""The text rule: no byte of a body is lost, whatever its Content-Type."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ CONTENT_TYPES = (
 
 
 def lossless(data: bytes, codec: str) -> bool:
-    """Tell whether the bytes come back from the codec with surrogate escapes."""
+    """Tell whether the codec, with surrogate escapes, encodes back to the same bytes."""
     return data == data.decode(codec, 'surrogateescape').encode(codec, 'surrogateescape')
 
 
 @pytest.mark.parametrize('codec', LOSSLESS)
 def test_a_codec_of_the_table_loses_no_pair_of_bytes(codec: str) -> None:
-    """All 65,792 sequences of one and two bytes come back, apart and one after the other."""
-    # A line feed is the second byte of no codec, so it holds them apart.
+    """All 65,792 sequences of one and two bytes come back, separated and not."""
+    # A line feed is never the second byte of a character, so it separates them.
     assert lossless(b'\n'.join([*BYTE, *PAIRS]), codec)
     assert lossless(b''.join(PAIRS), codec)
 
 
 @pytest.mark.parametrize('codec', MULTIBYTE)
 def test_a_body_may_end_within_a_character(codec: str) -> None:
-    """All sequences of one and two bytes come back where nothing follows them."""
+    """All sequences of one and two bytes come back if nothing follows them."""
     assert [] == [data for data in [b'', *BYTE, *PAIRS] if not lossless(data, codec)]
 
 
@@ -61,8 +61,8 @@ def test_a_body_may_end_within_a_character(codec: str) -> None:
     ],
     ids=['utf-8, three', 'gb18030, three', 'gb18030, four'],
 )
-def test_no_longer_character_is_lost(codec: str, longer: product[tuple[bytes, ...]]) -> None:
-    """All characters of three and four bytes come back from the codecs that have such."""
+def test_longer_characters_lose_no_byte(codec: str, longer: product[tuple[bytes, ...]]) -> None:
+    """All characters of three and four bytes come back in the codecs that have them."""
     assert lossless(b'\n'.join(map(b''.join, longer)), codec)
 
 
@@ -74,7 +74,7 @@ def test_no_longer_character_is_lost(codec: str, longer: product[tuple[bytes, ..
     ],
 )
 def test_a_codec_that_loses_bytes_is_not_in_the_table(codec: str, data: bytes) -> None:
-    """Where Python's codec writes fewer bytes than it read, the body still comes back."""
+    """Python's codec encodes these to other bytes; the text rule does not use it."""
     content_type = f'text/plain; charset={codec}'
     assert not lossless(data, codec)
     assert codec not in LOSSLESS
@@ -82,29 +82,29 @@ def test_a_codec_that_loses_bytes_is_not_in_the_table(codec: str, data: bytes) -
 
 
 def test_a_body_may_end_within_a_character_of_four_bytes() -> None:
-    """The first three of four bytes come back where nothing follows them."""
+    """The first three of four bytes come back if nothing follows them."""
     cut = map(b''.join, product(HIGH, DIGITS, HIGH))
     assert [] == [data for data in cut if not lossless(data, 'gb18030')]
 
 
 @settings(deadline=None)
 @given(st.binary(), CONTENT_TYPES)
-def test_every_body_comes_back(data: bytes, content_type: str | None) -> None:
+def test_every_body_keeps_all_its_bytes(data: bytes, content_type: str | None) -> None:
     """Whatever the bytes and the Content-Type, ``to_bytes`` undoes ``from_bytes``."""
     assert data == to_bytes(from_bytes(data, content_type), content_type)
 
 
 @settings(deadline=None)
 @given(st.text(), st.none() | st.just('text/plain; charset=utf-8'))
-def test_every_clean_text_comes_back_by_way_of_utf_8(text: str, content_type: str | None) -> None:
-    """Text without surrogates is the same text after its way through bytes."""
+def test_every_clean_text_survives_utf_8(text: str, content_type: str | None) -> None:
+    """Text without surrogates is the same after encoding and decoding."""
     assert text == from_bytes(to_bytes(text, content_type), content_type)
 
 
 @settings(deadline=None)
 @given(st.binary(), CONTENT_TYPES)
-def test_every_body_can_be_read_by_people(data: bytes, content_type: str | None) -> None:
-    """``readable`` never fails, and what it gives is all text."""
+def test_every_body_can_be_decoded_for_people(data: bytes, content_type: str | None) -> None:
+    """``readable`` never fails, and its text has no surrogates."""
     assert is_clean(readable(data, content_type))
 
 
@@ -127,31 +127,31 @@ def test_every_body_can_be_read_by_people(data: bytes, content_type: str | None)
     ],
 )
 def test_the_charset_of_a_content_type_is_found(content_type: str, charset: str | None) -> None:
-    """The first charset counts, in any case, in quotes or not; the way there is linear."""
+    """The first charset counts, in any case, quoted or not; the search takes linear time."""
     assert charset == charset_of(content_type)
 
 
 @pytest.mark.parametrize('label', CODECS)
 def test_a_label_names_its_codec_in_any_case(label: str) -> None:
-    """Each label of the table stands for the codec that it stands with."""
+    """Each label of the table selects its codec."""
     assert CODECS[label] == codec_of(f'text/plain; charset={label.upper()}')
     assert label in LOSSLESS[CODECS[label]].split()
 
 
-def test_no_label_stands_for_two_codecs() -> None:
-    """The table names each label once."""
+def test_each_label_has_one_codec() -> None:
+    """Each label is in the table once."""
     assert len(CODECS) == sum(len(labels.split()) for labels in LOSSLESS.values())
 
 
 @pytest.mark.parametrize('codec', sorted({*READABLE.values(), *LOSSLESS}))
 def test_python_has_every_codec_of_the_table(codec: str) -> None:
-    """Each codec is one of Python's that makes text of bytes."""
+    """Each codec is one of Python's that decodes bytes to text."""
     assert '' == codecs.lookup(codec).decode(b'')[0]
 
 
 @pytest.mark.parametrize('charset', HOSTILE)
 def test_no_other_codec_of_python_runs(charset: str) -> None:
-    """A charset outside the table is UTF-8, for the body and for reading, whatever Python has."""
+    """A charset outside the tables counts as UTF-8, even if Python has a codec for it."""
     content_type = f'text/plain; charset={charset}'
     assert 'utf-8' == codec_of(content_type)
     assert 'é\udcff+AGE-\\x41' == from_bytes(b'\xc3\xa9\xff+AGE-\\x41', content_type)
@@ -168,10 +168,10 @@ def test_no_other_codec_of_python_runs(charset: str) -> None:
         ('\udc80', 'iso-8859-5', None),
     ],
 )
-def test_text_that_the_codec_lacks_is_a_table_error(
+def test_text_that_the_codec_cannot_encode_is_a_table_error(
     text: str, charset: str, named: str | None
 ) -> None:
-    """Text that the named codec cannot encode is refused; a byte that it stands for is not."""
+    """Other text is refused; a surrogate escape is not, since it is encoded as its byte."""
     content_type = f'text/plain; charset={charset}'
     if named is None:
         assert b'\x80' == to_bytes(text, content_type)
@@ -184,7 +184,7 @@ def test_text_that_the_codec_lacks_is_a_table_error(
     ('text', 'clean'), [('', True), ('aé€😀\0', True), ('\udcff', False), ('a\ud800', False)]
 )
 def test_a_text_with_surrogates_is_not_clean(text: str, clean: bool) -> None:
-    """Only text that stands for itself is clean."""
+    """Only text without surrogates is clean."""
     assert clean is is_clean(text)
 
 
@@ -207,8 +207,10 @@ def test_a_text_with_surrogates_is_not_clean(text: str, clean: bool) -> None:
         (b'\0a', 'text/plain; charset=UTF-16BE', 'a'),
     ],
 )
-def test_bytes_are_read_for_people(data: bytes, content_type: str | None, text: str) -> None:
-    """By the charset that is named, without a BOM, with replacement characters."""
+def test_readable_uses_the_charset_that_is_named(
+    data: bytes, content_type: str | None, text: str
+) -> None:
+    """Without a BOM, and with replacement characters."""
     assert text == readable(data, content_type)
 
 

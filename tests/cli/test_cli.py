@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: help, exit statuses, and the demonstration."""
 
 import asyncio
 import importlib.util
@@ -15,11 +15,11 @@ from aioluahttp.server.listen import listen
 DOCS = Path(__file__).parents[2] / 'docs'
 
 
-def test_help_stands_in_the_docs(monkeypatch):
-    """The page is what ``docs/command_line.py`` writes."""
+def test_the_docs_have_the_help_texts(monkeypatch):
+    """The page equals what ``docs/command_line.py`` writes."""
     if sys.version_info < (3, 13):
-        pytest.skip('argparse words options otherwise')
-    monkeypatch.setenv('COLUMNS', '100')  # is set by the module, too, and put back
+        pytest.skip('argparse formats options differently')
+    monkeypatch.setenv('COLUMNS', '100')  # the module sets it, too; this restores it
     spec = importlib.util.spec_from_file_location('command_line', DOCS / 'command_line.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,7 +28,7 @@ def test_help_stands_in_the_docs(monkeypatch):
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_each_command_has_help(capsys, command):
-    """It says what the command does."""
+    """The help says what the command does."""
     with pytest.raises(SystemExit) as caught:
         main([command, '--help'])
     assert 0 == caught.value.code
@@ -45,7 +45,7 @@ def test_each_command_has_help(capsys, command):
     ],
 )
 def test_wrong_arguments_exit_with_2(capsys, arguments, what):
-    """The last line says what is wrong."""
+    """The last line of the message says what is wrong."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert 2 == caught.value.code
@@ -62,8 +62,8 @@ def test_wrong_arguments_exit_with_2(capsys, arguments, what):
         (['proxy', 'nonsense://'], 2, 'nonsense'),
     ],
 )
-def test_what_goes_wrong_is_one_line(capsys, monkeypatch, arguments, status, what):
-    """No traceback, on the standard error; a table that is wrong exits with 2."""
+def test_an_error_is_one_line_on_stderr(capsys, monkeypatch, arguments, status, what):
+    """There is no traceback; a malformed table exits with 2."""
     monkeypatch.setattr(sys, 'path', sys.path[:])
     assert status == main(arguments)
     output, errors = capsys.readouterr()
@@ -72,20 +72,20 @@ def test_what_goes_wrong_is_one_line(capsys, monkeypatch, arguments, status, wha
     assert what in errors
 
 
-async def test_a_request_is_sent(capsys):
+async def test_main_runs_a_command(capsys):
     """The exit status is that of the command."""
 
-    def answer(request):
+    def handler(request):
         return {'status': 418, 'body': request.headers['a']}
 
-    async with listen('127.0.0.1', 0, answer) as server:
+    async with listen('127.0.0.1', 0, handler) as server:
         arguments = ['request', server.url, '-H', 'A: b', '--check', '--repr']
         assert 4 == await asyncio.to_thread(main, arguments)
     assert "'body': 'b'" in capsys.readouterr().out
 
 
-def test_an_interrupt_exits_as_shells_have_it(monkeypatch):
-    """With no traceback."""
+def test_an_interrupt_exits_with_130(monkeypatch):
+    """Shells use that status; there is no traceback."""
 
     def interrupt(given):
         raise KeyboardInterrupt
@@ -95,7 +95,7 @@ def test_an_interrupt_exits_as_shells_have_it(monkeypatch):
 
 
 def test_the_version_is_that_of_the_package(capsys):
-    """It is printed with the name."""
+    """It is printed with the name of the program."""
     assert 0 == main(['--version'])
     assert f'aioluahttp {http.__version__}\n' == capsys.readouterr().out
 
@@ -106,14 +106,14 @@ def check_demonstration(output):
     assert 'the server is closed' == lines[-1]
 
 
-def test_without_a_command_it_shows_tables(capsys):
-    """A server, and requests to it."""
+def test_without_a_command_the_demonstration_runs(capsys):
+    """It starts a server and sends it requests."""
     assert 0 == main([])
     check_demonstration(capsys.readouterr().out)
 
 
 def test_the_module_can_be_run():
-    """``python -m aioluahttp`` exits 0 with nothing on stderr, warnings being errors."""
+    """``python -m aioluahttp`` exits with 0 and an empty stderr, with warnings as errors."""
     # Not -X dev: CPython 3.11 crashes where coverage traces uvloop in debug mode.
     command = [sys.executable, '-W', 'error', '-m', 'aioluahttp']
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -122,6 +122,6 @@ def test_the_module_can_be_run():
 
 
 def test_the_module_can_be_imported(capsys):
-    """Only to run it shows anything."""
+    """Importing ``__main__`` prints nothing."""
     importlib.import_module('aioluahttp.__main__')
     assert ('', '') == capsys.readouterr()

@@ -1,4 +1,4 @@
-"""A server and its requests, shown on loopback."""
+"""The demonstration."""
 
 import asyncio
 import sys
@@ -10,8 +10,8 @@ from aioluahttp.server.listen import run_in_loop
 from aioluahttp.tables.conversion import to_request
 
 
-async def test_every_table_is_shown(capsys):
-    """Those that go, and those that come."""
+async def test_every_table_is_printed(capsys):
+    """Requests and responses are."""
     await demonstrate()
     output, errors = capsys.readouterr()
     lines = output.splitlines()
@@ -24,8 +24,8 @@ async def test_every_table_is_shown(capsys):
 
 
 @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
-def test_it_runs_on_uvloop_where_that_is_installed(capsys, monkeypatch, loop):
-    """Else on asyncio."""
+def test_it_runs_on_uvloop_if_that_is_installed(capsys, monkeypatch, loop):
+    """Otherwise it runs on asyncio's loop."""
     if loop == 'uvloop':
         pytest.importorskip('uvloop')
     else:
@@ -41,7 +41,7 @@ def test_it_runs_on_uvloop_where_that_is_installed(capsys, monkeypatch, loop):
     assert {loop} == loops
 
 
-async def test_what_is_not_there_is_a_404():
-    """The server of the demonstration says what it has not found."""
+async def test_an_unknown_path_is_a_404():
+    """The body names the path."""
     response = await show_request(to_request(url='http://h/nothing?x'))
     assert {'status': 404, 'body': 'nothing at /nothing'} == response

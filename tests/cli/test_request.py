@@ -1,4 +1,4 @@
-"""Requests from the command line."""
+"""The commands `request` and `download`, and how tables are printed."""
 
 import ast
 import io
@@ -35,19 +35,19 @@ from aioluahttp.tables.models import Response
     ],
 )
 def test_a_url_may_lack_scheme_and_host(text, url):
-    """People write them so."""
+    """They are http and localhost then."""
     assert url == to_url(text)
 
 
 def test_a_header_has_a_colon():
-    """What is before it is the name; spaces around the value do not count."""
+    """The name is before it; spaces around the value are removed."""
     assert ('A', 'b:c') == to_pair('A:  b:c ')
     with pytest.raises(ValueError, match='no colon'):
         to_pair('A=b')
 
 
 def test_a_body_is_text_or_a_file_or_the_input(monkeypatch):
-    """As curl has it."""
+    """The syntax is that of curl."""
     assert 'text' == to_body('text')
     assert Path('name') == to_body('@name')
     monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(b'\xff')))
@@ -55,13 +55,13 @@ def test_a_body_is_text_or_a_file_or_the_input(monkeypatch):
 
 
 def test_into_is_a_word_or_a_file():
-    """What is no word names a file."""
+    """A text that is not one of the words names a file."""
     assert 'json' == to_into('json')
     assert Path('jsonl') == to_into('jsonl')
 
 
-def test_a_table_is_what_the_options_say():
-    """What is not given is not there."""
+def test_options_become_keys_of_the_table():
+    """An option that is not given has no key."""
     assert {} == to_table(Namespace(url=None, shape='repr'))
     given = Namespace(url='http://h', method='PUT', body='x', check=True, header=[('A', 'b')])
     assert to_table(given) == {
@@ -74,14 +74,14 @@ def test_a_table_is_what_the_options_say():
 
 
 @pytest.mark.parametrize('given', [{'body': ''}, {'json': None}])
-def test_who_gives_a_body_means_a_post(given):
-    """Unless a method is given."""
+def test_a_body_makes_the_method_post(given):
+    """``to_table`` sets it if no method is given."""
     assert 'POST' == to_table(Namespace(url=None, **given))['method']
 
 
 @pytest.mark.parametrize('from_input', [True, False])
-def test_options_go_before_what_the_table_has(tmp_path, monkeypatch, from_input):
-    """The table is JSON, from a file or the standard input, as ``plain`` gives it."""
+def test_options_override_the_table(tmp_path, monkeypatch, from_input):
+    """The table is JSON from a file or standard input, as ``plain`` returns it."""
     table = {'url': 'http://h', 'method': 'PUT', 'headers': {'A': 'b', 'C': 'd'}, 'body': 'x'}
     table['body'] = {'base64': '/w=='}
     text = json.dumps(table)
@@ -100,7 +100,7 @@ def test_options_go_before_what_the_table_has(tmp_path, monkeypatch, from_input)
 
 
 @pytest.mark.parametrize('text', ['{', '[]'])
-def test_a_table_that_is_none_is_a_table_error(tmp_path, text):
+def test_an_invalid_table_is_a_table_error(tmp_path, text):
     """The message names the option."""
     path = tmp_path / 'table'
     path.write_text(text)
@@ -108,7 +108,7 @@ def test_a_table_that_is_none_is_a_table_error(tmp_path, text):
         to_table(Namespace(url=None, table=str(path)))
 
 
-async def answer(request):
+async def handler(request):
     match request.path:
         case '/missing':
             return {'status': 404, 'body': 'nothing'}
@@ -119,49 +119,49 @@ async def answer(request):
     return {'status': 200, 'body': f'{request.method} {request.body}'}
 
 
-async def told(capsysbinary, **given):
-    """Ask, and give the exit status with what is printed."""
-    async with listen('127.0.0.1', 0, answer) as server:
+async def printed(capsysbinary, **given):
+    """Run ``request``; return the exit status and what is printed."""
+    async with listen('127.0.0.1', 0, handler) as server:
         path = given.pop('path', '/')
         status = await run_request(Namespace(url=server.url + path, **given))
     return status, capsysbinary.readouterr().out
 
 
 async def test_the_response_is_printed(capsysbinary):
-    """As a table; the status is of no account."""
-    status, output = await told(capsysbinary, body='x', shape='repr')
+    """It is printed as a table; the exit status is 0 for any status."""
+    status, output = await printed(capsysbinary, body='x', shape='repr')
     assert (0, True) == (status, b"'body': 'POST x'" in output)
-    status, output = await told(capsysbinary, path='/missing')
+    status, output = await printed(capsysbinary, path='/missing')
     assert (0, True) == (status, b"'body': 'nothing'" in output)
 
 
-async def test_check_gives_the_class_of_the_status(capsysbinary):
-    """The table is printed all the same."""
-    status, output = await told(capsysbinary, path='/missing', check=True)
+async def test_check_exits_with_the_first_digit_of_the_status(capsysbinary):
+    """The table is printed, too."""
+    status, output = await printed(capsysbinary, path='/missing', check=True)
     assert (4, True) == (status, b"'body': 'nothing'" in output)
 
 
-async def test_a_stream_is_printed_as_it_comes(capsysbinary):
-    """Its bytes alone."""
-    assert (0, b'one two') == await told(capsysbinary, path='/slow', into='stream')
+async def test_a_stream_is_printed_as_it_arrives(capsysbinary):
+    """Only its bytes are printed."""
+    assert (0, b'one two') == await printed(capsysbinary, path='/slow', into='stream')
 
 
-async def test_events_are_lines_of_json(capsysbinary):
-    """One for each."""
-    status, output = await told(capsysbinary, path='/events', into='events')
+async def test_events_are_printed_as_lines_of_json(capsysbinary):
+    """Each event is one line."""
+    status, output = await printed(capsysbinary, path='/events', into='events')
     events = [json.loads(line) for line in output.splitlines()]
     assert (0, ['x', 'y']) == (status, [event['data'] for event in events])
 
 
-async def test_the_page_of_an_error_is_a_table(capsysbinary):
-    """Also where a stream was asked for."""
-    status, output = await told(capsysbinary, path='/missing', into='stream', check=True)
+async def test_an_error_page_is_printed_as_a_table(capsysbinary):
+    """It is, even if a stream was requested."""
+    status, output = await printed(capsysbinary, path='/missing', into='stream', check=True)
     assert (4, True) == (status, b"'body': 'nothing'" in output)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Serve a folder, and give where downloads are to go."""
+    """Make a folder with files to serve in ``site``, and one for downloads in ``here``."""
     (tmp_path / 'site').mkdir()
     (tmp_path / 'site' / 'a b').write_bytes(bytes(200_000))
     (tmp_path / 'site' / 'index.html').write_text('index')
@@ -179,7 +179,7 @@ def folder(tmp_path):
     ],
 )
 async def test_a_file_is_downloaded(folder, capsys, url, path, name):
-    """Under the name that is given, or the last one of the URL; its path is printed."""
+    """Its name is the one given, or the last of the URL; its path is printed."""
     given = Namespace(path=folder / 'here' / path, resume=True)
     async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
         assert 0 == await run_download(Namespace(url=server.url + url, **vars(given)))
@@ -188,8 +188,8 @@ async def test_a_file_is_downloaded(folder, capsys, url, path, name):
 
 
 @pytest.mark.parametrize('last', ['..', '%2e%2e', 'a%2fb', 'a%5cb', 'a%00b'])
-async def test_no_url_names_a_file_elsewhere(folder, last):
-    """What is no plain name is left."""
+async def test_a_url_cannot_name_a_file_in_another_folder(folder, last):
+    """A name that is not a plain file name is not used."""
 
     def anything(request):
         return {'status': 200, 'body': 'x'}
@@ -200,8 +200,8 @@ async def test_no_url_names_a_file_elsewhere(folder, last):
     assert ['index.html'] == [one.name for one in (folder / 'here').iterdir()]
 
 
-async def test_what_is_missing_is_no_download(folder):
-    """No file is left, and the error says the status."""
+async def test_a_404_is_not_downloaded(folder):
+    """No file is left, and the error has the status."""
     async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
         given = Namespace(url=f'{server.url}/missing', path=folder / 'here', resume=True)
         with pytest.raises(http.StatusError, match='404'):
@@ -210,8 +210,10 @@ async def test_what_is_missing_is_no_download(folder):
 
 
 @pytest.mark.parametrize('rich', [True, False])
-async def test_a_terminal_sees_how_far_it_is(folder, capsys, monkeypatch, rich):
-    """Where rich is installed."""
+async def test_a_terminal_gets_a_progress_bar_if_rich_is_installed(
+    folder, capsys, monkeypatch, rich
+):
+    """Without rich nothing is printed on stderr."""
     if rich:
         pytest.importorskip('rich')
     else:
@@ -236,8 +238,8 @@ LITERAL = {
 
 
 @pytest.mark.parametrize('shape', [None, 'repr'])
-def test_it_is_a_literal_of_python(capsys, shape):
-    """What is printed for people and by ``repr`` reads as the table, headers as pairs."""
+def test_a_table_is_printed_as_a_python_literal(capsys, shape):
+    """The output for people and of ``repr`` evaluates to the table, with headers as pairs."""
     print_table(RESPONSE, shape)
     output = capsys.readouterr().out
     assert LITERAL == ast.literal_eval(output)
@@ -245,13 +247,13 @@ def test_it_is_a_literal_of_python(capsys, shape):
 
 
 def test_repr_is_one_line(capsys):
-    """A program reads it line by line."""
+    """A program can read it line by line."""
     print_table(RESPONSE, 'repr')
     assert 1 == capsys.readouterr().out.count('\n')
 
 
-def test_json_is_one_line_that_can_be_read_again(capsys):
-    """It is what ``plain`` gives."""
+def test_json_is_one_line_that_from_plain_reads(capsys):
+    """It is what ``plain`` returns."""
     print_table(RESPONSE, 'json')
     output = capsys.readouterr().out
     assert 1 == output.count('\n')
@@ -259,7 +261,7 @@ def test_json_is_one_line_that_can_be_read_again(capsys):
 
 
 @pytest.mark.parametrize('shape', ['repr', 'json'])
-def test_a_path_is_text(capsys, shape):
+def test_a_path_is_printed_as_text(capsys, shape):
     """Neither Python nor JSON has a literal for it."""
     print_table(Response(status=200, body=Path('some', 'file')), shape)
     assert str(Path('some', 'file')) in capsys.readouterr().out
@@ -269,7 +271,7 @@ def on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
 
 
-def test_a_terminal_gets_colours_where_rich_is_installed(capsys, monkeypatch):
+def test_a_terminal_gets_colours_if_rich_is_installed(capsys, monkeypatch):
     """rich prints the same table."""
     pytest.importorskip('rich')
     monkeypatch.setenv('TERM', 'xterm-256color')
@@ -282,7 +284,7 @@ def test_a_terminal_gets_colours_where_rich_is_installed(capsys, monkeypatch):
 
 
 def test_a_terminal_without_rich_gets_plain_text(capsys, monkeypatch):
-    """As where there is no terminal."""
+    """The output is as without a terminal."""
     monkeypatch.setitem(sys.modules, 'rich.console', None)
     on_a_terminal(monkeypatch)
     print_table(RESPONSE)

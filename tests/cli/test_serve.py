@@ -1,4 +1,4 @@
-"""Servers from the command line."""
+"""The commands `serve`, `echo` and `proxy`, worker processes and reloading."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ import trustme
 import aioluahttp as http
 from aioluahttp.cli.serve import HANDLERS, echo_handler, reserved, run_again, to_handler
 
-pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals are those of posix')
+pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='needs signals of POSIX')
 
 MODULE = """
 class Folder:
@@ -26,7 +26,7 @@ class Folder:
 
 @asynccontextmanager
 async def served(folder, *arguments):
-    """Run a command that serves, and give the URL that it says."""
+    """Run a command that serves; yield the URL that it logs, and the process."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, '-W', 'error', '-m', 'aioluahttp', *arguments),
         cwd=folder,
@@ -44,15 +44,15 @@ async def served(folder, *arguments):
         assert 0 == process.returncode, errors
 
 
-def test_echo_answers_with_the_table():
-    """All of it, in JSON's own values."""
+def test_echo_responds_with_the_request_table():
+    """The whole table is in values that JSON has."""
     request = http.to_request(url='http://h/x?y', method='POST', headers={'A': 'b'}, body=b'\xff')
     response = asyncio.run(echo_handler(request))
     assert request == http.Request.from_plain(json.loads(json.dumps(response['json'])))
 
 
 def test_a_folder_is_served(tmp_path):
-    """As ``files`` does."""
+    """The handler is that of ``files``."""
     assert 'files' in to_handler(str(tmp_path)).__qualname__
 
 
@@ -64,22 +64,22 @@ def test_a_folder_is_served(tmp_path):
         ('json:no.such', "'json' has no attribute 'no'"),
     ],
 )
-def test_a_target_that_is_none_is_a_table_error(monkeypatch, target, what):
+def test_an_invalid_target_is_a_table_error(monkeypatch, target, what):
     """The message says what is wrong with it."""
     monkeypatch.setattr(sys, 'path', sys.path[:])
     with pytest.raises(http.TableError, match=what):
         to_handler(target)
 
 
-def test_a_module_that_is_missing_is_an_import_error(monkeypatch):
-    """It names the module."""
+def test_a_missing_module_is_an_import_error(monkeypatch):
+    """The error names the module."""
     monkeypatch.setattr(sys, 'path', sys.path[:])
     with pytest.raises(ImportError, match='no_such_module'):
         to_handler('no_such_module:x')
 
 
-async def test_a_handler_in_a_module_of_this_folder_is_served(tmp_path):
-    """With the options that are given; each request is a line of the log."""
+async def test_a_handler_in_a_module_of_the_current_folder_is_served(tmp_path):
+    """The options apply; each request is a line of the log."""
     (tmp_path / 'app.py').write_text(MODULE)
     arguments = 'serve', 'app:Folder.hello', '--port', '0', '--access-log'
     async with served(tmp_path, *arguments) as (url, process):
@@ -87,8 +87,8 @@ async def test_a_handler_in_a_module_of_this_folder_is_served(tmp_path):
         assert b'"GET /x HTTP/1.1" 200' in await process.stderr.readline()
 
 
-async def test_a_unix_socket_and_tls(tmp_path):
-    """Both go to ``listen`` as they are."""
+async def test_unix_and_tls_options_are_used(tmp_path):
+    """Both are passed to ``listen``."""
     path = tmp_path / 's'
     async with served(tmp_path, 'echo', '--unix', str(path)):
         response = await http.request(unix=path, host='localhost', into='json')
@@ -105,7 +105,7 @@ async def test_a_unix_socket_and_tls(tmp_path):
 
 
 async def test_workers_share_a_port(tmp_path):
-    """Each is a process of its own; a signal ends them all."""
+    """Each is its own process; a signal ends them all."""
     (tmp_path / 'app.py').write_text(
         'import os\ndef pid(request): return {"status": 200, "body": str(os.getpid())}\n'
     )
@@ -120,8 +120,8 @@ async def test_workers_share_a_port(tmp_path):
             os.kill(int(pid), 0)
 
 
-async def test_reload_starts_anew(tmp_path):
-    """A change of a file of Python is enough."""
+async def test_reload_restarts_the_server(tmp_path):
+    """Changing a Python file is enough."""
     pytest.importorskip('watchfiles')
     app = tmp_path / 'app.py'
     app.write_text('def handler(request): return {"status": 200, "body": "old"}\n')
@@ -133,16 +133,16 @@ async def test_reload_starts_anew(tmp_path):
         assert 'new!' == (await http.request(url=url)).body
 
 
-def test_a_unix_socket_has_one_process(capsys):
-    """Workers share a port."""
+def test_unix_and_workers_are_refused_together(capsys):
+    """Workers can only share a port."""
     from aioluahttp.cli import main
 
     assert 2 == main(['echo', '--unix', '/nowhere', '--workers', '2'])
     assert '--unix' in capsys.readouterr().err
 
 
-def test_a_proxy_is_that_of_the_library():
-    """An origin that is none is told at once."""
+def test_the_proxy_command_uses_proxy():
+    """An invalid origin raises at once."""
     with pytest.raises(http.TableError):
         HANDLERS['proxy']('nonsense://')
 
@@ -176,7 +176,7 @@ SCRIPT = textwrap.dedent("""
 
 
 async def start(folder, function='serve'):
-    """Start two workers, and give the process above them and the port."""
+    """Start two workers; return their parent process and the port."""
     script = folder / 'script.py'
     script.write_text(SCRIPT)
     process = await asyncio.create_subprocess_exec(
@@ -188,14 +188,14 @@ async def start(folder, function='serve'):
 
 
 async def listening(process, number=2):
-    """Wait until so many workers listen."""
+    """Wait until this number of workers listen."""
     for _ in range(number):
         while b'listening on' not in (line := await process.stderr.readline()):
             assert line
 
 
 async def pids(port, number=2):
-    """Give the processes that answer on a port, as soon as there are so many."""
+    """Return the ids of the processes that serve a port, once there are this many."""
     found = set()
     while len(found) < number:  # the kernel spreads connections, in no order
         async with http.Client() as client:
@@ -204,7 +204,7 @@ async def pids(port, number=2):
 
 
 def test_a_reserved_port_is_held():
-    """Nobody else can have it; port 0 picks one."""
+    """No other socket can be bound to it; port 0 picks one."""
     taken = pytest.raises(OSError, match='in use')
     with reserved('127.0.0.1', 0) as port, socket.socket() as other, taken:
         other.bind(('127.0.0.1', port))
@@ -217,7 +217,7 @@ def test_a_reserved_port_is_held():
 
 
 async def test_a_worker_that_is_killed_is_replaced(tmp_path):
-    """The others go on."""
+    """The other workers go on."""
     process, port = await start(tmp_path)
     await listening(process)
     first, second = await pids(port)
@@ -230,15 +230,15 @@ async def test_a_worker_that_is_killed_is_replaced(tmp_path):
     assert 0 == process.returncode
 
 
-async def test_a_worker_that_fails_ends_all(tmp_path):
-    """Its exit status is that of the whole."""
+async def test_a_worker_that_fails_ends_all_workers(tmp_path):
+    """Its exit status is that of the command."""
     process, _ = await start(tmp_path, 'fail')
     _, errors = await process.communicate()
     assert (3, True) == (process.returncode, b'ended with 3' in errors)
 
 
-async def test_workers_end_with_who_started_them(tmp_path):
-    """Also where that was killed, and could tell them nothing."""
+async def test_workers_end_with_their_parent(tmp_path):
+    """They end even if the parent was killed, and could not signal them."""
     process, port = await start(tmp_path)
     await listening(process)
     process.kill()
@@ -247,8 +247,8 @@ async def test_workers_end_with_who_started_them(tmp_path):
         await asyncio.open_connection('127.0.0.1', port)
 
 
-async def test_a_second_signal_ends_all_at_once(tmp_path):
-    """Also one that still answers."""
+async def test_a_second_signal_kills_the_workers(tmp_path):
+    """It kills one that is still handling a request, too."""
     process, port = await start(tmp_path)
     await listening(process)
     _, writer = await asyncio.open_connection('127.0.0.1', port)
@@ -259,8 +259,8 @@ async def test_a_second_signal_ends_all_at_once(tmp_path):
     writer.close()
 
 
-async def test_a_change_of_a_file_of_python_starts_it_anew(tmp_path):
-    """Until a signal, which ends it well."""
+async def test_a_changed_python_file_restarts_the_process(tmp_path):
+    """A signal ends it with status 0."""
     process, port = await start(tmp_path, 'again')
     await listening(process, 1)
     (first,) = await pids(port, 1)
@@ -272,8 +272,8 @@ async def test_a_change_of_a_file_of_python_starts_it_anew(tmp_path):
     assert 0 == process.returncode
 
 
-def test_without_watchfiles_it_says_what_to_install(monkeypatch, tmp_path):
-    """In a line."""
+def test_reload_without_watchfiles_says_what_to_install(monkeypatch, tmp_path):
+    """The error has the command to run."""
     monkeypatch.setitem(sys.modules, 'watchfiles', None)
     with pytest.raises(
         ImportError, match=r"^reload needs watchfiles: pip install 'aioluahttp\[cli\]'$"

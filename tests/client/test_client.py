@@ -1,4 +1,4 @@
-"""Send a table and get one back, with a client of one's own."""
+"""`Client`: redirects, statuses, the base URL, defaults, cookies, closing and the environment."""
 
 import asyncio
 import copy
@@ -18,13 +18,13 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 
 
 def redirect(location, status='302 Found', *fields, body=b'<p>'):
-    """Make the bytes of a redirect."""
+    """Return the bytes of a redirect."""
     lines = [f'HTTP/1.1 {status}', f'Location: {location}', *fields, f'Content-Length: {len(body)}']
     return '\r\n'.join((*lines, '\r\n')).encode() + body
 
 
 def routing(routes, default=OK):
-    """Make a raw handler that answers a target with the bytes that a table has for it."""
+    """Make a raw handler that sends the bytes of a route for each request target."""
 
     async def handler(line):
         while True:
@@ -35,7 +35,7 @@ def routing(routes, default=OK):
 
 
 def lines(peer):
-    """Give the method and target of each request."""
+    """Return the method and target of each request."""
     return [asked.line.removesuffix(' HTTP/1.1') for asked in peer.asked]
 
 
@@ -43,7 +43,7 @@ def lines(peer):
 
 
 async def test_redirects_are_followed_to_their_end(raw_server):
-    """The answer is the last; ``history`` has those before it, ``url`` is where it came from."""
+    """The last response is returned with its ``url``; ``history`` has those before it."""
     routes = {
         '/dir/a': redirect('b?x', '301 Moved'),
         '/dir/b?x': redirect('../c', '303 Other'),
@@ -62,7 +62,7 @@ async def test_redirects_are_followed_to_their_end(raw_server):
 
 @pytest.mark.parametrize('body', ['text é', b'\x00\xff', 'x' * (2 << 20)], ids=len)
 async def test_a_redirect_that_keeps_the_method_resends_the_whole_body(raw_server, body):
-    """307 and 308 send the same again, under the same type."""
+    """307 and 308 send the same body again, with the same Content-Type."""
     routes = {'/1': redirect('/2', '307 T'), '/2': redirect('/3', '308 P')}
     async with raw_server(routing(routes)) as peer:
         await http.request(url=peer.url + '/1', method='POST', body=body)
@@ -76,7 +76,7 @@ async def test_a_redirect_that_keeps_the_method_resends_the_whole_body(raw_serve
     ('limit', 'followed'), [({}, 10), ({'redirects': 3}, 3), ({'redirects': 0}, 0)]
 )
 async def test_so_many_redirects_are_followed_and_no_more(raw_server, limit, followed):
-    """Beyond the limit the redirect is the answer."""
+    """Beyond the limit the redirect itself is returned."""
     async with raw_server(redirect('/again')) as peer:
         response = await http.request(url=peer.url, **limit)
     assert (302, '<p>', '/again') == (response.status, response.body, response.headers['location'])
@@ -84,8 +84,8 @@ async def test_so_many_redirects_are_followed_and_no_more(raw_server, limit, fol
 
 
 @pytest.mark.parametrize('location', ['ftp://a/', 'http://', '/a\tb'])
-async def test_a_redirect_to_nowhere_is_the_answer(raw_server, location):
-    """What cannot be followed is given as it is."""
+async def test_a_redirect_that_cannot_be_followed_is_returned(raw_server, location):
+    """A Location that is not an HTTP URL is not followed."""
     async with raw_server(redirect(location)) as peer:
         response = await http.request(url=peer.url)
     assert (302, []) == (response.status, response.history)
@@ -93,7 +93,7 @@ async def test_a_redirect_to_nowhere_is_the_answer(raw_server, location):
 
 @pytest.mark.parametrize('login', [{'auth': 'me:x'}, {'bearer': 'x'}, {'headers': {'Cookie': 'x'}}])
 async def test_secrets_do_not_cross_origins(raw_server, login):
-    """Within an origin they are sent on, to another they are not, nor back again."""
+    """A login is sent on within an origin, not to another one, nor back again after that."""
     routes = {'/1': redirect('/2')}
     back = {}
     async with (
@@ -114,8 +114,8 @@ async def test_secrets_do_not_cross_origins(raw_server, login):
     assert [['1']] * 4 == [asked.values('X-Mine') for asked in (*here.asked, *there.asked)]
 
 
-async def test_a_host_as_given_stays_with_its_origin(raw_server):
-    """Another origin is asked by its own name."""
+async def test_a_given_host_header_is_sent_to_its_origin_only(raw_server):
+    """Another origin gets its own name as Host."""
     routes = {'/1': redirect('/2')}
     async with raw_server(routing(routes)) as here, raw_server(OK) as there:
         routes['/2'] = redirect(there.url + '/3')
@@ -124,16 +124,16 @@ async def test_a_host_as_given_stays_with_its_origin(raw_server):
     assert [['name.example'], ['name.example'], [f'127.0.0.1:{there.port}']] == hosts
 
 
-async def test_into_is_for_the_last_response(raw_server):
-    """The page of a redirect need not be JSON."""
+async def test_into_applies_to_the_last_response(raw_server):
+    """The body of a redirect does not have to be JSON."""
     routes = {'/': redirect('/data'), '/data': OK.replace(b'hi', b'[]')}
     async with raw_server(routing(routes)) as peer:
         response = await http.request(url=peer.url, into='json')
     assert ([], '<p>') == (response.body, response.history[0].body)
 
 
-async def test_the_total_deadline_holds_over_redirects(raw_server):
-    """Each redirect is quick, all of them together are not."""
+async def test_the_total_deadline_covers_redirects(raw_server):
+    """Each redirect is quick, but together they take longer than the total."""
 
     async def handler(line):
         while True:
@@ -147,15 +147,15 @@ async def test_the_total_deadline_holds_over_redirects(raw_server):
 
 
 @pytest.mark.parametrize('timeout', [None, {'total': None}, {'read': None, 'connect': None}, 5, {}])
-async def test_a_deadline_may_be_far_or_none(raw_server, timeout):
-    """None is no limit, and what a table leaves out is the default."""
+async def test_a_timeout_may_be_long_or_none(raw_server, timeout):
+    """None is no limit, and a key that is left out has its default."""
     async with raw_server(OK) as peer:
         assert 'hi' == (await http.request(url=peer.url, timeout=timeout)).body
 
 
 @pytest.mark.parametrize('timeout', [0.05, {'total': 0.05}, {'read': 0.05, 'total': None}])
 async def test_a_deadline_that_passes_ends_the_request(raw_server, timeout):
-    """The total is the client's, what is shorter within it the transport's."""
+    """The total is enforced by the client, the other timeouts by the transport."""
 
     async def silent(line):
         await line.reader.read()
@@ -165,8 +165,8 @@ async def test_a_deadline_that_passes_ends_the_request(raw_server, timeout):
             await http.request(url=peer.url, timeout=timeout)
 
 
-async def test_a_timeout_of_the_caller_is_the_caller_s(raw_server):
-    """asyncio's own deadlines end a request as they end anything."""
+async def test_a_timeout_of_the_caller_raises_timeouterror(raw_server):
+    """asyncio.timeout around a request raises TimeoutError, not an error of the library."""
 
     async def silent(line):
         await line.reader.read()
@@ -195,8 +195,8 @@ async def test_a_timeout_of_the_caller_is_the_caller_s(raw_server):
         ((), 200, False),
     ],
 )
-async def test_a_status_raises_only_where_check_says_so(raw_server, check, status, passes):
-    """True is below 400, a collection the statuses that pass; the error has the whole response."""
+async def test_a_status_raises_only_if_check_does_not_accept_it(raw_server, check, status, passes):
+    """True accepts below 400, a collection its statuses; the error has the whole response."""
     raw = f'HTTP/1.1 {status} Why\r\nX: y\r\nContent-Length: {2 * (status != 204)}\r\n\r\n'.encode()
     async with raw_server(raw + b'hi' * (status != 204)) as peer:
         plain = await http.request(url=peer.url)
@@ -211,8 +211,8 @@ async def test_a_status_raises_only_where_check_says_so(raw_server, check, statu
             assert {'url': peer.url, 'check': check} == caught.value.request
 
 
-async def test_a_check_is_of_the_last_response(raw_server):
-    """A redirect on the way is not checked, but it is in the history."""
+async def test_check_applies_to_the_last_response(raw_server):
+    """A redirect before it is not checked, but is in the history."""
     routes = {'/': redirect('/end'), '/end': b'HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n'}
     async with raw_server(routing(routes)) as peer:
         assert 404 == (await http.request(url=peer.url, check={404})).status
@@ -255,7 +255,7 @@ async def test_a_check_is_of_the_last_response(raw_server):
     ids=str,
 )
 async def test_a_url_is_resolved_against_the_base(raw_server, base, fields, line):
-    """As a link on a page is (RFC 3986), with its bytes unchanged."""
+    """It is resolved like a link on a page (RFC 3986), with its bytes unchanged."""
     async with raw_server(OK) as peer, http.Client(base_url=peer.url + base) as client:
         await client.request(fields)
     assert [line] == lines(peer)
@@ -268,8 +268,8 @@ async def test_a_url_is_resolved_against_the_base(raw_server, base, fields, line
         lambda peer: {'host': '127.0.0.1', 'port': peer.port, 'path': '/x'},
     ],
 )
-async def test_an_absolute_url_goes_where_it_says(raw_server, make):
-    """The base is left aside, whether the URL is one or in parts."""
+async def test_an_absolute_url_ignores_the_base(raw_server, make):
+    """The base is ignored, whether the URL is given as text or in parts."""
     async with (
         raw_server(OK) as base,
         raw_server(OK) as other,
@@ -293,8 +293,8 @@ async def test_an_absolute_url_goes_where_it_says(raw_server, make):
     ],
     ids=str,
 )
-async def test_the_port_of_the_base_is_of_its_origin_alone(fields, expected):
-    """A URL without a port means the port of its scheme, not that of the base."""
+async def test_the_port_of_the_base_is_used_for_its_origin_only(fields, expected):
+    """A URL without a port uses the port of its scheme, not that of the base."""
     async with http.Client(base_url='http://a.invalid:81') as client:
         with pytest.raises(http.ConnectError, match=f'^GET {expected}: '):
             await client.request(fields)
@@ -309,8 +309,8 @@ SECRETS = {
     ('userinfo', 'defaults'),
     [('me:x@', {}), ('', {'auth': 'me:x'}), ('', {'bearer': 'x'}), ('', SECRETS)],
 )
-async def test_credentials_go_to_the_origin_of_the_base_alone(raw_server, userinfo, defaults):
-    """Those of the base URL and of the defaults; all other defaults go everywhere."""
+async def test_credentials_go_to_the_origin_of_the_base_only(raw_server, userinfo, defaults):
+    """Credentials of the base URL and of the defaults do; other defaults go to every origin."""
     async with raw_server(OK) as base, raw_server(OK) as other:
         defaults = copy.deepcopy(defaults)
         defaults.setdefault('headers', {})['X-Mine'] = 'y'
@@ -327,8 +327,8 @@ async def test_credentials_go_to_the_origin_of_the_base_alone(raw_server, userin
     assert [['y']] * 3 == [asked.values('X-Mine') for asked in (*base.asked, *other.asked)]
 
 
-async def test_a_certificate_among_the_defaults_goes_to_the_base_alone(raw_server, certificates):
-    """Another server that asks for one gets none; whom to trust holds for both."""
+async def test_a_default_client_certificate_goes_to_the_base_only(raw_server, certificates):
+    """Another server that requests one gets none; ``ca`` applies to both."""
     tls = {'ca': certificates.ca, 'cert': certificates.cert, 'key': certificates.key}
     async with (
         raw_server(OK, tls=certificates.strict) as base,
@@ -344,8 +344,8 @@ async def test_a_certificate_among_the_defaults_goes_to_the_base_alone(raw_serve
 
 
 @pytest.mark.parametrize('base', ['/api', 'a.example', 'ftp://a', 'http://', 5])
-def test_a_base_url_that_is_none_is_refused(base):
-    """Before there is anything to close."""
+def test_an_invalid_base_url_is_refused(base):
+    """The constructor raises, so there is nothing to close."""
     with pytest.raises(http.TableError):
         http.Client(base_url=base)
 
@@ -370,8 +370,8 @@ def test_a_base_url_that_is_none_is_refused(base):
     ],
     ids=str,
 )
-async def test_what_a_table_has_counts_before_the_defaults(raw_server, defaults, fields, expected):
-    """Key by key; a body of any kind replaces one of any other."""
+async def test_keys_of_a_table_override_the_defaults(raw_server, defaults, fields, expected):
+    """They do so key by key; a body of any kind replaces a default body of any kind."""
     async with raw_server(OK) as peer, http.Client(**defaults) as client:
         await client.request({'host': '127.0.0.1', 'port': peer.port, **fields})
     method, body = lines(peer)[0], peer.asked[0].body.decode()
@@ -379,7 +379,7 @@ async def test_what_a_table_has_counts_before_the_defaults(raw_server, defaults,
 
 
 def basic(pair):
-    """Give the header of a login."""
+    """Return the Authorization header of a login."""
     return 'Basic ' + b64encode(pair.encode()).decode()
 
 
@@ -396,8 +396,8 @@ def basic(pair):
     ],
     ids=str,
 )
-async def test_a_login_replaces_a_default_of_any_kind(raw_server, defaults, fields, expected):
-    """They are one thing, however they are said."""
+async def test_a_login_replaces_a_default_login_of_any_kind(raw_server, defaults, fields, expected):
+    """``auth``, ``bearer`` and an Authorization header replace each other."""
     async with raw_server(OK) as peer:
         async with http.Client(**defaults) as client:
             await client.request({'url': peer.url, **fields})
@@ -407,7 +407,7 @@ async def test_a_login_replaces_a_default_of_any_kind(raw_server, defaults, fiel
 
 
 async def test_headers_are_merged_by_name(raw_server):
-    """A name that the table has replaces all of that name, in any case."""
+    """A header of the table replaces all default headers of that name, in any case."""
     defaults = [('X-A', '1'), ('X-A', '2'), ('X-B', '3'), ('X-C', '4'), ('User-Agent', 'mine')]
     async with raw_server(OK) as peer, http.Client(headers=defaults) as client:
         await client.request(url=peer.url, headers=[('x-a', '5'), ('X-D', '6'), ('X-C', None)])
@@ -421,7 +421,7 @@ async def test_headers_are_merged_by_name(raw_server):
 
 
 async def test_neither_a_table_nor_the_defaults_are_changed(raw_server):
-    """What is merged is merged into a copy."""
+    """The client merges into a copy."""
     table = {'url': 'x', 'headers': {'A': ['b', 'c']}, 'json': {'x': [1]}}
     defaults = {'headers': {'D': 'e'}, 'form': {'a': 'b'}, 'auth': ('a', 'b')}
     before = copy.deepcopy((table, defaults))
@@ -447,8 +447,8 @@ async def test_neither_a_table_nor_the_defaults_are_changed(raw_server):
     ],
     ids=str,
 )
-def test_a_default_that_is_wrong_is_refused_at_once(defaults):
-    """The client is not made."""
+def test_a_wrong_default_is_refused_by_the_constructor(defaults):
+    """The error has no secret in its text."""
     with pytest.raises(http.TableError) as caught:
         http.Client(**defaults)
     assert 's3cret' not in str(caught.value)
@@ -456,8 +456,8 @@ def test_a_default_that_is_wrong_is_refused_at_once(defaults):
 
 @pytest.mark.parametrize('table', [5, 'http://a/', [('url', 'http://a/')]])
 @pytest.mark.parametrize('defaults', [{}, {'timeout': 3}])
-async def test_what_is_no_table_is_refused(defaults, table):
-    """The error carries what keywords there were."""
+async def test_a_table_of_another_type_is_refused(defaults, table):
+    """The error has the keywords that were given."""
     async with http.Client(**defaults) as client:
         with pytest.raises(http.TableError, match=r"^'table' is ") as caught:
             await client.request(table, method='GET')
@@ -466,15 +466,15 @@ async def test_what_is_no_table_is_refused(defaults, table):
 
 @pytest.mark.parametrize('base', ['http://127.0.0.1:1', None])
 @pytest.mark.parametrize('url', [5, b'http://a', 'ftp://a', 'a.example:80/x'])
-async def test_a_url_that_is_none_is_refused(base, url):
-    """With a base and without."""
+async def test_an_invalid_url_is_refused(base, url):
+    """It is refused with a base URL and without."""
     async with http.Client(base_url=base, timeout=3) as client:
         with pytest.raises(http.TableError):
             await client.request(url=url)
 
 
-async def test_keywords_count_before_the_table(raw_server):
-    """Both are one table; the error has both."""
+async def test_keywords_override_the_table(raw_server):
+    """The table of an error has the keys of both."""
     async with raw_server(OK) as peer, http.Client() as client:
         await client.request({'url': peer.url + '/no', 'method': 'PUT'}, url=peer.url + '/yes')
         with pytest.raises(http.TableError) as caught:
@@ -490,7 +490,7 @@ SETS = b'HTTP/1.1 200 OK\r\nSet-Cookie: %b\r\nContent-Length: 0\r\n\r\n'
 
 
 def cookies_of(peer):
-    """Give the Cookie header of each request, '' where there is none."""
+    """Return the Cookie header of each request, '' if it has none."""
     return ['; '.join(asked.values('Cookie')) for asked in peer.asked]
 
 
@@ -506,8 +506,8 @@ def cookies_of(peer):
     ids=str,
 )
 @pytest.mark.parametrize('base', [True, False])
-async def test_cookies_are_kept_as_the_client_is_told(raw_server, base, cookies, expected):
-    """A client keeps them, also those of an address, or keeps none, or starts with some."""
+async def test_cookies_are_kept_as_the_option_says(raw_server, base, cookies, expected):
+    """A client keeps cookies, also of an IP address, or keeps none, or starts with some."""
     async with raw_server(SETS % b'a=1; Path=/') as peer:
         base_url = {'base_url': peer.url + '/api/'} if base else {}
         async with http.Client(cookies=cookies, **base_url) as client:
@@ -516,8 +516,8 @@ async def test_cookies_are_kept_as_the_client_is_told(raw_server, base, cookies,
     assert expected == ['; '.join(sorted(one.split('; '))) for one in cookies_of(peer)]
 
 
-async def test_a_cookie_goes_where_it_belongs(raw_server):
-    """By path and by host; one that has run out goes nowhere."""
+async def test_a_cookie_is_sent_to_its_path_and_host_only(raw_server):
+    """One that has expired is not sent at all."""
     routes = {
         '/1': SETS % b'a=1; Path=/in',
         '/2': SETS % b'b=2; Domain=other.example',
@@ -532,15 +532,15 @@ async def test_a_cookie_goes_where_it_belongs(raw_server):
 
 
 async def test_a_cookie_of_a_redirect_is_kept(raw_server):
-    """It goes out with the request that follows."""
+    """It is sent with the request that follows."""
     routes = {'/': redirect('/2', '302 F', 'Set-Cookie: a=1')}
     async with raw_server(routing(routes)) as peer, http.Client() as client:
         await client.request(url=peer.url)
     assert ['', 'a=1'] == cookies_of(peer)
 
 
-async def test_initial_cookies_go_to_the_base_alone(raw_server):
-    """Not to another host, by a URL or by a redirect; without a base they go everywhere."""
+async def test_initial_cookies_go_to_the_host_of_the_base_only(raw_server):
+    """They are not sent to another host, also after a redirect; without a base to every host."""
     routes = {}
     async with raw_server(routing(routes)) as base, raw_server(OK) as other:
         away = f'http://localhost:{other.port}'
@@ -554,11 +554,11 @@ async def test_initial_cookies_go_to_the_base_alone(raw_server):
     assert {'a=1'} == set(cookies_of(base))
 
 
-# The client's life
+# Closing, and event loops
 
 
 async def test_a_closed_client_makes_no_connection(raw_server):
-    """Closed before the first request, after it, or twice."""
+    """A request to it raises, if it was closed before the first request, after it, or twice."""
     async with raw_server(OK) as peer:
         for requests in (0, 1):
             async with http.Client() as client:
@@ -574,7 +574,7 @@ async def test_a_closed_client_makes_no_connection(raw_server):
 
 
 async def test_closing_closes_the_connections(raw_server):
-    """Those that idle, and one on which a request waits."""
+    """It closes idle connections, and one on which a request waits."""
     asked, left = asyncio.Event(), asyncio.Event()
 
     async def handler(line):
@@ -599,7 +599,7 @@ HEAD = b'HTTP/1.1 200 OK\r\n'
 
 @pytest.mark.parametrize('tls', [False, True], ids=['plain', 'tls'])
 @pytest.mark.parametrize(
-    'answer',
+    'raw',
     [
         b'',
         HEAD,
@@ -607,29 +607,29 @@ HEAD = b'HTTP/1.1 200 OK\r\n'
         HEAD + b'\r\nhalf',
         HEAD + b'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n',
     ],
-    ids=['no answer', 'half a head', 'half a length', 'half of all', 'half the chunks'],
+    ids=['no response', 'half a head', 'half a length', 'half of all', 'half the chunks'],
 )
-async def test_a_request_under_way_is_told_that_the_client_was_closed(
-    raw_server, certificates, answer, tls
+async def test_a_request_in_progress_raises_when_the_client_is_closed(
+    raw_server, certificates, raw, tls
 ):
-    """Whatever it waits for, an answer or a free connection; never for ever."""
+    """It raises while it waits for a response, or for a free connection; it never hangs."""
     asked = asyncio.Event()
 
     async def handler(line):
         await line.request()
-        await line.send(answer)
+        await line.send(raw)
         asked.set()
         await line.reader.read()
 
     async with raw_server(handler, tls=certificates.server if tls else None) as peer:
         tables = [{'url': peer.url + path, 'timeout': None} for path in ('/sent', '/queued')]
         async with http.Client(limit=1, tls={'ca': certificates.ca}) as client:
-            asking = [asyncio.create_task(client.request(table)) for table in tables]
+            requests = [asyncio.create_task(client.request(table)) for table in tables]
             await asked.wait()
             for _ in range(20):  # turns of the loop, in which the client reads what there is
                 await asyncio.sleep(0)
-        errors = await asyncio.gather(*asking, return_exceptions=True)
-    what = 'the client was closed before the answer was there'
+        errors = await asyncio.gather(*requests, return_exceptions=True)
+    what = 'the client was closed before the response arrived'
     assert [f'GET {table["url"]}: {what}' for table in tables] == list(map(str, errors))
     assert [(http.ProtocolError, table) for table in tables] == [
         (type(error), error.request) for error in errors
@@ -637,19 +637,19 @@ async def test_a_request_under_way_is_told_that_the_client_was_closed(
 
 
 async def test_a_client_may_be_closed_at_every_await_of_a_request(raw_server, certificates):
-    """The request has its answer or ends in an error, and leaves nothing open."""
+    """The request returns a response or raises an error, and leaves nothing open."""
     routes = {'/moved': redirect('/there', '307 There')}
     async with raw_server(routing(routes), tls=certificates.server) as peer:
         url = f'https://127.0.0.1:{peer.port}/moved'
         done, steps = False, 0
         while not done:
             client = http.Client(tls={'ca': certificates.ca}, timeout=None)
-            asking = asyncio.create_task(client.request(url=url, method='POST', body='x'))
+            task = asyncio.create_task(client.request(url=url, method='POST', body='x'))
             for _ in range(steps):
                 await asyncio.sleep(0)
-            done = asking.done()
+            done = task.done()
             await client.close()
-            (outcome,) = await asyncio.gather(asking, return_exceptions=True)
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
             known = (http.Response, http.ProtocolError, http.ConnectError)
             assert isinstance(outcome, known), repr(outcome)
             assert done or steps == 0 or not isinstance(outcome, http.ConnectError)
@@ -657,7 +657,7 @@ async def test_a_client_may_be_closed_at_every_await_of_a_request(raw_server, ce
 
 
 async def test_a_client_may_be_closed_as_a_deadline_passes(raw_server):
-    """The request has been told already, and hears it once."""
+    """The request raises one error, whichever came first."""
 
     async def silent(line):
         await line.reader.read()
@@ -665,16 +665,16 @@ async def test_a_client_may_be_closed_as_a_deadline_passes(raw_server):
     async with raw_server(silent) as peer:
         for steps in range(5):
             client = http.Client(timeout=1e-9)
-            asking = asyncio.create_task(client.request(url=peer.url))
+            task = asyncio.create_task(client.request(url=peer.url))
             for _ in range(steps):
                 await asyncio.sleep(0)
             await client.close()
             with pytest.raises((http.ProtocolError, http.ConnectError, http.TimedOut)):
-                await asking
+                await task
 
 
-async def test_a_redirect_to_where_nobody_listens_is_no_failure_to_connect(raw_server):
-    """That would say that nothing was sent, but the first request was."""
+async def test_a_refused_connection_after_a_redirect_is_a_protocol_error(raw_server):
+    """ConnectError means that nothing was sent, but the first request was."""
     with socket.create_server(('127.0.0.1', 0)) as taken:
         url = f'http://127.0.0.1:{taken.getsockname()[1]}/'
     async with raw_server(redirect(url, '303 Done')) as peer, http.Client() as client:
@@ -685,9 +685,9 @@ async def test_a_redirect_to_where_nobody_listens_is_no_failure_to_connect(raw_s
 
 
 def test_a_client_belongs_to_one_loop(certificates):
-    """Another loop gets an error, not a hang; the first goes on."""
+    """A request in another loop raises, and does not hang; the first loop can still use it."""
 
-    async def ask(client, url):
+    async def send(client, url):
         return await client.request(url=url, timeout=5)
 
     with socket.create_server(('127.0.0.1', 0)) as listening, asyncio.Runner() as first:
@@ -696,20 +696,20 @@ def test_a_client_belongs_to_one_loop(certificates):
         with pytest.raises(http.TimedOut):
             first.run(client.request(url=url, timeout=0.05))
         with pytest.raises(http.ConnectError, match='belongs to another event loop'):
-            asyncio.run(ask(client, url))
+            asyncio.run(send(client, url))
         first.run(client.close())
 
 
-async def test_clients_are_apart(raw_server):
-    """Each has connections and cookies of its own."""
+async def test_clients_share_nothing(raw_server):
+    """Each client has its own connections and cookies."""
     async with raw_server(SETS % b'a=1') as peer, http.Client() as one, http.Client() as two:
         for client in (one, two, one):
             await client.request(url=peer.url)
     assert (2, ['', '', 'a=1']) == (peer.connections, cookies_of(peer))
 
 
-async def test_its_request_is_a_handler(raw_server):
-    """It takes one table and can be passed on alone."""
+async def test_client_request_is_a_handler(raw_server):
+    """The bound method takes one table and can be passed to other functions."""
     async with raw_server(OK) as peer, http.Client() as client:
         tables = [http.to_request(url=peer.url), {'url': peer.url}]
         responses = await http.parallel.map(client.request, tables)
@@ -717,7 +717,7 @@ async def test_its_request_is_a_handler(raw_server):
 
 
 def test_a_client_that_was_never_used_needs_no_closing():
-    """Nothing is open, and nothing warns."""
+    """It opens nothing, and no warning is emitted."""
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         http.Client()
@@ -729,7 +729,7 @@ def test_a_client_that_was_never_used_needs_no_closing():
 
 @pytest.fixture
 def environment(monkeypatch, tmp_path):
-    """Let no proxy of the machine be found, and a netrc that knows localhost."""
+    """Hide the proxies of the machine, and provide a netrc with a login for localhost."""
     for name in list(os.environ):
         if name.lower().endswith('_proxy'):
             monkeypatch.delenv(name)
@@ -740,7 +740,7 @@ def environment(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('trust_env', [True, False])
 async def test_the_environment_is_read_where_it_is_trusted(environment, raw_server, trust_env):
-    """The proxy and the login of netrc, for each request of a row of redirects its own."""
+    """Proxies and netrc logins are looked up for each request, also those after redirects."""
     routes = {}
     async with (
         raw_server(OK) as other,
@@ -760,8 +760,8 @@ async def test_the_environment_is_read_where_it_is_trusted(environment, raw_serv
     assert [expected] == [asked.values('Authorization') for asked in other.asked]
 
 
-async def test_a_broken_environment_is_an_error(environment):
-    """It carries the table, as every error does."""
+async def test_an_invalid_proxy_in_the_environment_is_a_table_error(environment):
+    """The error has the table, and does not show the password."""
     environment.setenv('HTTP_PROXY', 'socks5://me:s3cret@p')
     async with http.Client(trust_env=True) as client:
         with pytest.raises(http.TableError, match='proxy') as caught:
@@ -773,13 +773,13 @@ async def test_a_broken_environment_is_an_error(environment):
 @pytest.mark.parametrize('name', ['limit', 'limit_per_host'])
 @pytest.mark.parametrize('wrong', [0, -1, 'x', True, 1.5], ids=str)
 def test_a_limit_is_one_connection_or_more(name, wrong):
-    """What is no number of connections is refused when the client is made."""
+    """Any other value is refused by the constructor."""
     with pytest.raises(http.TableError, match=f"'{name}' is {wrong!r}; it must be an int of"):
         http.Client(**{name: wrong})
 
 
 async def test_a_client_opens_websockets(monkeypatch):
-    """With its defaults, and what it trusts of the environment; an error carries the table."""
+    """It applies its defaults and the environment's proxy; an error has the table."""
 
     async def chat(socket):
         await socket.send(socket.request.headers['a'])
@@ -801,8 +801,8 @@ async def test_a_client_opens_websockets(monkeypatch):
                 pass
 
 
-async def test_what_is_passed_on_has_a_total(raw_server):
-    """That covers the head of the answer."""
+async def test_the_total_deadline_applies_to_forwarded_requests(raw_server):
+    """It covers the head of the response."""
 
     async def silent(line):
         await line.reader.read()
@@ -813,11 +813,11 @@ async def test_what_is_passed_on_has_a_total(raw_server):
             await client.pass_on(request, None)
 
 
-# Bodies that are sent as they come; test_delivery has more of them
+# Streamed bodies; tests/transports/test_request_body.py has more of them
 
 
-async def test_a_body_that_cannot_be_sent_twice_is_refused_before_that(raw_server):
-    """At the redirect, which the error has; its iterator is closed, as that of a bad table is."""
+async def test_a_body_that_cannot_be_sent_again_raises_at_the_redirect(raw_server):
+    """The error has the redirect; the iterator is closed, as is that of a malformed table."""
 
     class Once:
         closed = 0
@@ -848,8 +848,8 @@ async def test_a_body_that_cannot_be_sent_twice_is_refused_before_that(raw_serve
     )
 
 
-async def test_a_path_is_where_the_body_goes(raw_server, tmp_path):
-    """What is a file has been checked as it came."""
+async def test_a_default_path_in_into_downloads_to_a_file(raw_server, tmp_path):
+    """A table may override it."""
     async with (
         raw_server(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi') as peer,
         http.Client(into=tmp_path / 'a', resume=True) as client,
@@ -859,15 +859,15 @@ async def test_a_path_is_where_the_body_goes(raw_server, tmp_path):
         assert 'hi' == (await client.request(url=peer.url, into='text')).body
 
 
-def test_a_session_is_one_of_aiohttps():
-    """Whatever else it is, the error says what would be right."""
+def test_session_must_be_an_aiohttp_session():
+    """The error names the type that is expected."""
     with pytest.raises(http.TableError, match='ClientSession'):
         http.Client(session=object())
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')  # aiohttp's, for its auth
-async def test_a_login_is_the_client_s_and_not_the_session_s():
-    """Which would send it to wherever a redirect leads."""
+async def test_a_session_with_auth_is_refused():
+    """aiohttp would send it to wherever a redirect leads."""
     async with aiohttp.ClientSession(auth=aiohttp.BasicAuth('me', 's3cret')) as session:
         with pytest.raises(http.TableError, match=r"^'session.auth' is \*\*\*; it must"):
             http.Client(session=session)
@@ -883,15 +883,15 @@ async def test_a_login_is_the_client_s_and_not_the_session_s():
         {'via': str},
     ],
 )
-async def test_what_a_session_has_is_not_given_beside_it(beside):
-    """It would count for nothing."""
+async def test_options_that_a_session_has_itself_are_refused_beside_it(beside):
+    """They would have no effect."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(http.TableError, match='it has its own'):
             http.Client(session=session, **beside)
 
 
-async def test_a_session_is_asked_and_stays_open(raw_server):
-    """What it has of its own goes out; who made it closes it."""
+async def test_a_given_session_is_used_and_stays_open(raw_server):
+    """Its own headers are sent; its owner closes it."""
     async with raw_server(OK) as peer, aiohttp.ClientSession(headers={'A': 'b'}) as session:
         async with http.Client(session=session) as client:
             assert 200 == (await client.request(url=peer.url)).status
@@ -899,8 +899,8 @@ async def test_a_session_is_asked_and_stays_open(raw_server):
     assert ['b'] == peer.asked[0].values('A')
 
 
-async def test_a_handler_may_stand_in_the_place_of_the_network():
-    """It is given the tables, the defaults of the client in them."""
+async def test_via_calls_a_handler_instead_of_the_network():
+    """The handler gets the tables, with the client's defaults."""
 
     def handler(request):
         return {'status': 200, 'body': f'{request.method} {request.host} {request.url}'}

@@ -1,4 +1,4 @@
-"""Deadlines of many requests at once."""
+"""`Deadlines`: many deadlines with one timer."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from aioluahttp.client.deadlines import Deadlines
 
 
 async def wait(deadlines, seconds, event=None):
-    """Wait for an event, or for ever, under a deadline."""
+    """Wait for an event, or forever, with a deadline."""
     deadline = asyncio.timeout(None)
     try:
         async with deadline:
@@ -19,8 +19,8 @@ async def wait(deadlines, seconds, event=None):
 
 
 @pytest.mark.parametrize('seconds', [[0.05, 0.1, 0.2], [0.2, 0.1, 0.05], [0.1, 0.1, 0.1]])
-async def test_each_passes_at_its_own_time(seconds):
-    """Never before it, whichever came first, and none is left behind."""
+async def test_each_deadline_passes_at_its_own_time(seconds):
+    """None passes early, in whichever order they were added, and all are removed."""
     deadlines, loop = Deadlines(), asyncio.get_running_loop()
 
     async def timed(one):
@@ -34,8 +34,8 @@ async def test_each_passes_at_its_own_time(seconds):
     assert 0 == len(deadlines)
 
 
-async def test_one_that_was_removed_does_not_pass():
-    """Its time comes, and nobody hears of it; one that never passes waits on."""
+async def test_a_removed_deadline_does_not_pass():
+    """A deadline of None passes only by ``pass_all``."""
     deadlines, event = Deadlines(), asyncio.Event()
     event.set()
     await wait(deadlines, 0.05, event)
@@ -48,8 +48,8 @@ async def test_one_that_was_removed_does_not_pass():
         await never
 
 
-async def test_all_may_pass_at_once():
-    """Each once, also one that has passed already; with none there is nothing to do."""
+async def test_pass_all_lets_every_deadline_pass_once():
+    """It may be called again, and without any deadline."""
     deadlines = Deadlines()
     deadlines.pass_all()
     waiting = [asyncio.ensure_future(wait(deadlines, seconds)) for seconds in (None, 30, 60)]

@@ -1,4 +1,4 @@
-"""What a client adds to a table."""
+"""Defaults of a client: the base URL, default keys, and the environment."""
 
 import doctest
 import os
@@ -17,18 +17,18 @@ BASE = 'http://user:pw@base:8080/v1/?k=v'
 
 
 def target(base: str, **fields: object) -> tuple[str, str]:
-    """Give the origin and the URL that a client with this base asks for."""
+    """Return the origin and the URL that a client with this base requests."""
     request = Defaults(base, {}).request(fields, {})
     return '{scheme}://{host}:{port}'.format_map(request), request.url
 
 
-def test_the_examples_hold():
-    """The module's examples print what they say."""
+def test_the_examples_are_right():
+    """The module's doctests pass."""
     assert 0 == doctest.testmod(defaults).failed
 
 
-def test_without_defaults_a_table_is_what_it_is():
-    """A client that adds nothing brings a table to its normal form."""
+def test_without_defaults_a_table_is_only_normalised():
+    """The result is that of ``to_request``."""
     table = {'url': 'http://a/b', 'json': 1}
     assert to_request(table) == Defaults(None, {}).request(table, {})
     assert to_request(table, method='PUT') == Defaults(None, {}).request(table, {'method': 'PUT'})
@@ -53,7 +53,7 @@ def test_without_defaults_a_table_is_what_it_is():
     ids=str,
 )
 def test_a_url_is_resolved_against_the_base(fields, origin, url):
-    """What a table has not of a target comes from the base; a port belongs to its host."""
+    """What a table leaves out comes from the base; the port only if the host does, too."""
     assert (origin, url) == target(BASE, **fields)
 
 
@@ -69,14 +69,14 @@ def test_a_url_is_resolved_against_the_base(fields, origin, url):
     ],
     ids=str,
 )
-def test_a_login_replaces_the_one_among_the_defaults(own, fields, expected):
-    """Of the kinds of login the table's own counts; one that is None is none."""
+def test_a_login_replaces_a_default_login(own, fields, expected):
+    """A login of any kind in the table replaces one of any kind; None is no login."""
     request = Defaults(None, own).request({'url': 'http://a/'}, fields)
     assert [expected] == request.headers.getall('Authorization')
 
 
-def test_a_body_replaces_the_one_among_the_defaults():
-    """A body of one kind takes the place of a default of another."""
+def test_a_body_replaces_a_default_body():
+    """A body of one kind replaces a default of another kind."""
     request = Defaults(None, {'method': 'POST', 'json': 1}).request({'host': 'a'}, {'body': 'x'})
     assert ('POST', 'x', None) == (
         request.method,
@@ -86,14 +86,14 @@ def test_a_body_replaces_the_one_among_the_defaults():
 
 
 def test_headers_are_merged_by_name():
-    """A header of the table replaces all of that name among the defaults, in any case."""
+    """A header of the table replaces all default headers of that name, in any case."""
     own = Defaults(None, {'headers': {'A': ['1', '2'], 'B': '3'}})
     request = own.request({'host': 'a', 'headers': {'a': '4'}}, {})
     assert {'B': '3', 'a': '4'} == request.headers
 
 
-def test_what_is_secret_goes_to_the_origin_of_the_base_alone():
-    """Elsewhere go no login, no cookie, no Host and no client certificate."""
+def test_secret_defaults_go_to_the_origin_of_the_base_only():
+    """Other origins get no login, cookie, Host or client certificate."""
     own = Defaults(
         BASE,
         {
@@ -109,8 +109,8 @@ def test_what_is_secret_goes_to_the_origin_of_the_base_alone():
     assert {'ca': 'ca.pem'} == away['tls']
 
 
-def test_a_bearer_goes_to_the_origin_of_the_base_alone():
-    """A token among the defaults stays behind, too."""
+def test_a_default_bearer_goes_to_the_origin_of_the_base_only():
+    """Other defaults are used for every origin."""
     own = Defaults('http://base/', {'bearer': 'a', 'timeout': 5})
     assert 'Bearer a' == own.request({}, {}).headers['Authorization']
     away = own.request({'url': 'http://other/'}, {})
@@ -120,14 +120,14 @@ def test_a_bearer_goes_to_the_origin_of_the_base_alone():
 @pytest.mark.parametrize(
     'wrong', [{'timout': 1}, {'timeout': 0}, {'headers': {'a b': 'c'}}], ids=str
 )
-def test_a_wrong_default_is_refused_at_once(wrong):
-    """The defaults are checked before there is any request."""
+def test_a_wrong_default_is_refused_by_the_constructor(wrong):
+    """The defaults are checked before any request."""
     with pytest.raises(TableError):
         Defaults(None, wrong)
 
 
-def test_resume_among_the_defaults_is_for_files():
-    """What is to be no file has no use for it; but a table that asks for both is wrong."""
+def test_a_default_resume_applies_to_downloads_only():
+    """Without a path in ``into`` it is left out; in a table that is an error."""
     own = Defaults(None, {'resume': True, 'into': 'bytes', 'on_progress': print})
     assert 'resume' not in own.request({'host': 'a'}, {})
     assert own.request({'host': 'a', 'into': Path('x')}, {})['resume']
@@ -137,8 +137,8 @@ def test_resume_among_the_defaults_is_for_files():
         own.request({'host': 'a', 'resume': True}, {})
 
 
-def test_nothing_that_is_passed_in_is_changed():
-    """Neither the defaults nor a table is changed."""
+def test_neither_defaults_nor_table_are_changed():
+    """Both are as they were after a request."""
     own = {'headers': {'A': '1'}, 'timeout': 5}
     table = {'url': 'x', 'headers': {'B': '2'}}
     before = dict(own), dict(table)
@@ -146,7 +146,7 @@ def test_nothing_that_is_passed_in_is_changed():
     assert before == (own, table)
 
 
-def test_live_headers_stand_below_the_defaults():
+def test_headers_of_a_session_are_overridden_by_the_defaults():
     """They are read at each request; a login of the defaults or the table replaces theirs."""
     live = Headers({'A': '1', 'B': '1', 'Authorization': 'x'})
     defaults = Defaults(None, {'headers': {'B': '2'}}, live)
@@ -164,7 +164,7 @@ def test_live_headers_stand_below_the_defaults():
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
-    """Let no proxy and no netrc of the machine be found; give the home folder."""
+    """Hide the proxies and the netrc of the machine; return the home folder."""
     for name in list(os.environ):
         if name.lower().endswith('_proxy') or name in ('NETRC', 'REQUEST_METHOD'):
             monkeypatch.delenv(name)
@@ -174,18 +174,18 @@ def environment(monkeypatch, tmp_path):
 
 
 def found(url='http://a.example/', **fields):
-    """Give what from_environment makes of a request."""
+    """Return a request with the settings of the environment."""
     return from_environment(to_request({'url': url, **fields}))
 
 
 def login_of(request):
-    """Give the user and password that go out; None where none do."""
+    """Return the user and password that are sent; None if there are none."""
     value = request.headers.get('Authorization')
     return value and b64decode(value.removeprefix('Basic ')).decode()
 
 
 def test_an_empty_environment_adds_nothing():
-    """The request comes back equal."""
+    """The request is returned equal."""
     request = to_request(url='http://a.example/')
     assert request == from_environment(request)
 
@@ -207,8 +207,8 @@ def test_an_empty_environment_adds_nothing():
         ({'HTTP_PROXY': 'http://p', 'REQUEST_METHOD': 'GET'}, 'http://a/', None),
     ],
 )
-def test_a_proxy_is_that_of_the_scheme(monkeypatch, variables, url, expected):
-    """``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` are read, in either case."""
+def test_the_proxy_is_that_of_the_url_scheme(monkeypatch, variables, url, expected):
+    """``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` are read, in upper and lower case."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert expected == found(url).proxy
@@ -230,16 +230,16 @@ def test_a_proxy_is_that_of_the_scheme(monkeypatch, variables, url, expected):
         ('::1', 'http://[::1]:8080/', True),
     ],
 )
-def test_no_proxy_names_the_exceptions(monkeypatch, no_proxy, url, bypassed):
-    """A host, a domain, a host with its port, or all."""
+def test_no_proxy_lists_hosts_without_a_proxy(monkeypatch, no_proxy, url, bypassed):
+    """It has hosts, domains, hosts with a port, or ``*`` for all."""
     monkeypatch.setenv('HTTP_PROXY', 'http://p')
     monkeypatch.setenv('NO_PROXY', no_proxy)
     assert bypassed == (found(url).proxy is None)
 
 
 @pytest.mark.parametrize('proxy', ['socks5://me:s3cret@p', 'http://', 'http://me:s3cret@p:0'])
-def test_a_proxy_that_is_none_is_an_error_that_tells_no_secret(monkeypatch, proxy):
-    """The error names the key, and no password."""
+def test_the_error_for_an_invalid_proxy_hides_its_password(monkeypatch, proxy):
+    """It names the key ``proxy``."""
     monkeypatch.setenv('HTTP_PROXY', proxy)
     with pytest.raises(TableError, match=r"^'proxy' is ") as caught:
         found()
@@ -247,8 +247,8 @@ def test_a_proxy_that_is_none_is_an_error_that_tells_no_secret(monkeypatch, prox
 
 
 @pytest.mark.parametrize('fields', [{'proxy': 'http://mine'}, {'unix': '/socket'}])
-def test_what_the_request_says_of_its_way_stays(monkeypatch, fields):
-    """Its own proxy counts, and there is no proxy before a Unix socket."""
+def test_the_environment_does_not_replace_a_proxy_or_unix_socket(monkeypatch, fields):
+    """The request's own proxy is used, and no proxy for a Unix socket."""
     monkeypatch.setenv('HTTP_PROXY', 'http://p')
     assert fields.get('proxy') == found(**fields).proxy
 
@@ -268,8 +268,10 @@ NETRC = 'machine a.example login me password s:cret\nmachine c.example password 
     ],
 )
 @pytest.mark.parametrize('variable', [True, False])
-def test_a_login_is_that_of_the_host(monkeypatch, environment, variable, content, url, expected):
-    """netrc is read from ``NETRC``, else from the home folder."""
+def test_the_netrc_login_is_that_of_the_host(
+    monkeypatch, environment, variable, content, url, expected
+):
+    """netrc is the file ``NETRC``, or else in the home folder."""
     path = environment / ('elsewhere' if variable else '.netrc')
     if variable:
         monkeypatch.setenv('NETRC', str(path))
@@ -281,8 +283,8 @@ def test_a_login_is_that_of_the_host(monkeypatch, environment, variable, content
 @pytest.mark.parametrize(
     'fields', [{'auth': 'you:x'}, {'url': 'http://you:x@a.example/'}, {'bearer': 'x'}]
 )
-def test_a_login_of_the_request_stays(environment, fields):
-    """Any Authorization that there is counts."""
+def test_netrc_does_not_replace_a_login_of_the_request(environment, fields):
+    """Any Authorization header of the request is kept."""
     (environment / '.netrc').write_text(NETRC)
     request = to_request({'url': 'http://a.example/', **fields})
     assert request == from_environment(request)
@@ -296,22 +298,22 @@ def test_a_login_of_the_request_stays(environment, fields):
         b'machine a.example login me password \xff\xfes3cret',
     ],
 )
-def test_a_file_that_cannot_be_read_is_an_error_that_tells_no_secret(environment, content):
-    """What is no netrc is not passed over, and the message has no word of it."""
+def test_the_error_for_an_invalid_netrc_hides_its_password(environment, content):
+    """An invalid netrc is an error, and its content is not in the message."""
     (environment / '.netrc').write_bytes(content)
     with pytest.raises(TableError) as caught:
         found()
     assert 's3cret' not in str(caught.value)
 
 
-def test_a_folder_is_no_file(monkeypatch, environment):
-    """``NETRC`` may name what is no file: then there is none."""
+def test_a_folder_as_netrc_is_ignored(monkeypatch, environment):
+    """If ``NETRC`` does not name a file, there is no login."""
     monkeypatch.setenv('NETRC', str(environment))
     assert login_of(found()) is None
 
 
-def test_the_request_is_not_changed(monkeypatch, environment):
-    """What is added is added to a copy."""
+def test_the_environment_is_added_to_a_copy(monkeypatch, environment):
+    """The request that was passed in is not changed."""
     monkeypatch.setenv('HTTP_PROXY', 'http://p')
     (environment / '.netrc').write_text(NETRC)
     request = to_request(url='http://a.example/')

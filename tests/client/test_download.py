@@ -1,4 +1,4 @@
-"""The body of an answer written to a file, from where it broke off if need be."""
+"""Downloads to a file, and resuming one that broke off."""
 
 import asyncio
 import errno
@@ -19,73 +19,73 @@ TAG = '"v1"'
 DATES = ('Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT', 'Date: Sun, 06 Nov 1994 08:49:38 GMT')
 
 
-def answer(status, body, *fields, length=True):
-    """Make the bytes of a response."""
+def raw_response(status, body, *fields, length=True):
+    """Return the bytes of a response."""
     lines = [f'HTTP/1.1 {status} X', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
     return '\r\n'.join((*lines, '\r\n')).encode() + body
 
 
 def rest(first, body, length, *fields):
-    """Make the bytes of a part of a body."""
-    return answer(206, body, f'Content-Range: bytes {first}-{length - 1}/{length}', *fields)
+    """Return the bytes of a 206 response."""
+    return raw_response(206, body, f'Content-Range: bytes {first}-{length - 1}/{length}', *fields)
 
 
 def chunked(body, *fields):
-    """Make the bytes of a response whose end is not there."""
-    head = answer(200, b'', 'Transfer-Encoding: chunked', *fields, length=False)
+    """Return the bytes of a response in chunks, without the last one."""
+    head = raw_response(200, b'', 'Transfer-Encoding: chunked', *fields, length=False)
     return head + b'%x\r\n%b\r\n' % (len(body), body)
 
 
 class Cut(bytes):
-    """A response that breaks off, once what there is has been read."""
+    """A response that breaks off once the client has read it."""
 
 
 def cut(data, size=5):
-    """Leave out the end of a response."""
+    """Return a response without its last bytes."""
     return Cut(data[:-size])
 
 
-class Answering:
-    """A handler that gives one answer to each connection, and then hangs up."""
+class OnePerConnection:
+    """A raw handler that sends one response on each connection, and then hangs up."""
 
-    def __init__(self, *answers):
-        self.left = list(answers)
-        self.came = asyncio.Event()
+    def __init__(self, *responses):
+        self.left = list(responses)
+        self.received = asyncio.Event()
 
     async def __call__(self, line):
         await line.request()
         data = self.left.pop(0)
         await line.send(data)
-        if isinstance(data, Cut):  # else the end might overtake it
-            await self.came.wait()
-            self.came.clear()
+        if isinstance(data, Cut):  # else the client might see the end first
+            await self.received.wait()
+            self.received.clear()
 
     async def broken(self, peer, path, **fields):
-        """Let a resumed download break off."""
+        """Start or resume a download that breaks off."""
         with pytest.raises(http.ProtocolError):
             await http.request(
                 url=peer.url, into=path, resume=True, on_progress=self.note, **fields
             )
 
     def note(self, *progress):
-        """Note that something has come."""
-        self.came.set()
+        """Note that the client has received bytes."""
+        self.received.set()
 
 
 @pytest.fixture
 def path(tmp_path):
-    """Give the path of a file that is to be."""
+    """Return the path of a file that does not exist yet."""
     return tmp_path / 'file'
 
 
-# Whole
+# Whole downloads
 
 
 @pytest.mark.parametrize('body', [b'', b'text', DATA], ids=len)
 @pytest.mark.parametrize('resume', [False, True])
-async def test_the_body_is_a_file(raw_server, path, body, resume):
-    """Its path stands in the table, as it was given; the connection goes back."""
-    async with raw_server(answer(200, body, f'ETag: {TAG}')) as peer:
+async def test_the_response_body_is_the_path_of_the_file(raw_server, path, body, resume):
+    """It is the path that was given; the connection is reused."""
+    async with raw_server(raw_response(200, body, f'ETag: {TAG}')) as peer:
         for _ in range(2):
             response = await http.request(url=peer.url, into=path, resume=resume)
             assert response.body is path
@@ -94,10 +94,10 @@ async def test_the_body_is_a_file(raw_server, path, body, resume):
     assert [path] == list(path.parent.iterdir())
 
 
-async def test_it_is_decoded_as_it_is_written(raw_server, path):
-    """And counted so, where there is a limit."""
+async def test_a_compressed_body_is_decoded_into_the_file(raw_server, path):
+    """``max_body`` counts decoded bytes."""
     async with raw_server(
-        answer(200, gzip.compress(DATA, mtime=0), 'Content-Encoding: gzip')
+        raw_response(200, gzip.compress(DATA, mtime=0), 'Content-Encoding: gzip')
     ) as peer:
         response = await http.request(url=peer.url, into=path, max_body=len(DATA))
         assert DATA == path.read_bytes()
@@ -108,22 +108,22 @@ async def test_it_is_decoded_as_it_is_written(raw_server, path):
     assert [path] == list(path.parent.iterdir())
 
 
-async def test_a_large_one_is_written_batch_by_batch(raw_server, path, monkeypatch):
-    """While the next one comes, in order."""
+async def test_a_large_body_is_written_in_batches(raw_server, path, monkeypatch):
+    """The batches are written in order."""
     monkeypatch.setattr(download, 'BATCH', 100_000)
-    async with raw_server(answer(200, DATA)) as peer:
+    async with raw_server(raw_response(200, DATA)) as peer:
         await http.request(url=peer.url, into=path)
     assert DATA == path.read_bytes()
 
 
-async def test_what_comes_slowly_is_written_in_the_meantime(raw_server, path, until, monkeypatch):
-    """Who looks on sees it grow."""
+async def test_a_slow_body_is_written_before_it_is_complete(raw_server, path, until, monkeypatch):
+    """The temporary file grows."""
     monkeypatch.setattr(download, 'PAUSE', 0)
     go_on = asyncio.Event()
 
     async def handler(line):
         await line.request()
-        await line.send(cut(answer(200, bytes(40_000)), 1))
+        await line.send(cut(raw_response(200, bytes(40_000)), 1))
         await go_on.wait()
         await line.send(b'!')
 
@@ -138,12 +138,12 @@ async def test_what_comes_slowly_is_written_in_the_meantime(raw_server, path, un
 
 @pytest.mark.parametrize('resume', [False, True])
 @pytest.mark.parametrize('fields', [{'status': 404}, {'status': 302}, {'check': [201]}], ids=str)
-async def test_a_page_is_text_and_no_file(raw_server, path, resume, fields):
-    """So is a body with a status that ``check`` refuses; what is there stays."""
+async def test_an_error_page_is_text_and_not_a_file(raw_server, path, resume, fields):
+    """So is a body whose status ``check`` refuses; an existing file is kept."""
     path.write_text('old')
     status = fields.get('status', 200)
     check = fields.get('check', False)
-    async with raw_server(answer(status, b'page', f'ETag: {TAG}')) as peer:
+    async with raw_server(raw_response(status, b'page', f'ETag: {TAG}')) as peer:
         try:
             response = await http.request(url=peer.url, into=path, resume=resume, check=check)
         except http.StatusError as error:
@@ -153,13 +153,13 @@ async def test_a_page_is_text_and_no_file(raw_server, path, resume, fields):
     assert [path] == list(path.parent.iterdir())
 
 
-# Broken off
+# Downloads that break off
 
 
-async def test_a_body_that_is_cut_off_is_no_file(raw_server, path):
-    """What had the name has it still."""
+async def test_an_incomplete_body_does_not_replace_the_file(raw_server, path):
+    """The error has the request, and the temporary file is removed."""
     path.write_text('old')
-    handler = Answering(cut(answer(200, DATA)))
+    handler = OnePerConnection(cut(raw_response(200, DATA)))
     async with raw_server(handler) as peer:
         with pytest.raises(http.ProtocolError) as raised:
             await http.request(url=peer.url, into=path, on_progress=handler.note)
@@ -168,13 +168,15 @@ async def test_a_body_that_is_cut_off_is_no_file(raw_server, path):
 
 
 @pytest.mark.parametrize('resume', [False, True])
-async def test_who_cancels_leaves_no_file_and_no_connection(raw_server, path, until, resume):
-    """But with ``resume`` what came so far."""
+async def test_a_cancelled_download_leaves_no_file_and_no_connection(
+    raw_server, path, until, resume
+):
+    """With ``resume`` it leaves the part that was received."""
     left = asyncio.Event()
 
     async def handler(line):
         await line.request()
-        await line.send(cut(answer(200, b'half and half', f'ETag: {TAG}')))
+        await line.send(cut(raw_response(200, b'half and half', f'ETag: {TAG}')))
         assert b'' == await line.reader.read()
         left.set()
 
@@ -197,15 +199,15 @@ async def test_who_cancels_leaves_no_file_and_no_connection(raw_server, path, un
         assert b'half and' == kept['.file.part'].read_bytes()
 
 
-async def test_who_cancels_before_anything_is_sent_leaves_no_file(path, monkeypatch):
-    """Even as it is made."""
+async def test_a_download_cancelled_before_it_is_sent_leaves_no_file(path, monkeypatch):
+    """It may be cancelled while the file is created."""
     begun, go_on = threading.Event(), threading.Event()
-    make = NewFile.open
+    create = NewFile.open
 
     def slowly(self):
         begun.set()
         go_on.wait()
-        make(self)
+        create(self)
 
     monkeypatch.setattr(NewFile, 'open', slowly)
     task = asyncio.ensure_future(http.request(url='http://127.0.0.1:1', into=path))
@@ -218,9 +220,9 @@ async def test_who_cancels_before_anything_is_sent_leaves_no_file(path, monkeypa
     assert [] == list(path.parent.iterdir())
 
 
-async def test_a_file_that_cannot_be_made_is_told_before_anything_is_sent(raw_server, path):
-    """By the error of the system."""
-    async with raw_server(answer(200, b'x')) as peer:
+async def test_a_file_that_cannot_be_created_raises_before_anything_is_sent(raw_server, path):
+    """The error is that of the operating system."""
+    async with raw_server(raw_response(200, b'x')) as peer:
         with pytest.raises(FileNotFoundError):
             await http.request(url=peer.url, into=path / 'a')
         with pytest.raises(IsADirectoryError):
@@ -230,7 +232,7 @@ async def test_a_file_that_cannot_be_made_is_told_before_anything_is_sent(raw_se
 
 @pytest.fixture
 def full(monkeypatch):
-    """Let every write find the disk full."""
+    """Make every write fail as on a full disk."""
 
     def write(self, data):
         raise OSError(errno.ENOSPC, 'No space left on device')
@@ -239,9 +241,9 @@ def full(monkeypatch):
 
 
 @pytest.mark.usefixtures('full')
-async def test_a_full_disk_is_told(raw_server, path):
-    """Nothing is left."""
-    async with raw_server(answer(200, b'text')) as peer:
+async def test_a_full_disk_raises(raw_server, path):
+    """The temporary file is removed."""
+    async with raw_server(raw_response(200, b'text')) as peer:
         with pytest.raises(OSError, match='No space left'):
             await http.request(url=peer.url, into=path)
     assert [] == list(path.parent.iterdir())
@@ -249,14 +251,14 @@ async def test_a_full_disk_is_told(raw_server, path):
 
 @pytest.mark.usefixtures('full')
 async def test_a_full_disk_closes_the_connection(raw_server, path, monkeypatch):
-    """What would still come is not waited for."""
+    """The rest of the body is not awaited."""
     monkeypatch.setattr(download, 'BATCH', 100_000)
     left = asyncio.Event()
 
     async def handler(line):
         await line.request()
         try:
-            await line.send(cut(answer(200, DATA), 1))
+            await line.send(cut(raw_response(200, DATA), 1))
             await line.reader.read()
         finally:  # it may be a reset
             left.set()
@@ -268,36 +270,38 @@ async def test_a_full_disk_closes_the_connection(raw_server, path, monkeypatch):
     assert [] == list(path.parent.iterdir())
 
 
-async def test_the_deadlines_are_those_of_a_stream(raw_server, path):
-    """The total covers the head, and each read has its own."""
+async def test_the_timeouts_are_those_of_a_stream(raw_server, path):
+    """The total covers the head, and each read has its own timeout."""
 
     async def handler(line):
         await line.request()
-        await line.send(cut(answer(200, b'half'), 1))
+        await line.send(cut(raw_response(200, b'half'), 1))
         await line.reader.read()
 
     async with raw_server(handler) as peer:
-        with pytest.raises(http.TimedOut, match='nothing more of the body'):
+        with pytest.raises(http.TimedOut, match='no more of the body arrived'):
             await http.request(url=peer.url, into=path, timeout={'total': 30, 'read': 0.05})
     assert [] == list(path.parent.iterdir())
 
 
-async def test_two_at_once_do_not_mix(raw_server, path):
-    """Each has a file of its own, and the last one stands."""
+async def test_downloads_to_one_path_at_once_do_not_mix(raw_server, path):
+    """Each writes its own temporary file; one of them remains."""
     bodies = [bytes([n]) * 300_000 for n in range(8)]
-    async with raw_server(Answering(*(answer(200, body) for body in bodies))) as peer:
+    async with raw_server(OnePerConnection(*(raw_response(200, body) for body in bodies))) as peer:
         await asyncio.gather(*(http.request(url=peer.url, into=path) for _ in bodies))
     assert path.read_bytes() in bodies
     assert [path] == list(path.parent.iterdir())
 
 
-# Resumed
+# Resuming
 
 
 @pytest.mark.parametrize('fields', [(f'ETag: {TAG}',), DATES], ids=['tag', 'date'])
-async def test_it_goes_on_where_it_broke_off(raw_server, path, fields):
-    """By Range and If-Range, with progress that begins there."""
-    handler = Answering(cut(answer(200, DATA, *fields)), rest(len(DATA) - 5, DATA[-5:], len(DATA)))
+async def test_a_download_is_resumed_where_it_broke_off(raw_server, path, fields):
+    """It sends Range and If-Range, and progress counts the bytes that were there."""
+    handler = OnePerConnection(
+        cut(raw_response(200, DATA, *fields)), rest(len(DATA) - 5, DATA[-5:], len(DATA))
+    )
     seen = []
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
@@ -315,12 +319,12 @@ async def test_it_goes_on_where_it_broke_off(raw_server, path, fields):
     assert [path] == list(path.parent.iterdir())
 
 
-async def test_it_breaks_off_as_often_as_it_will(raw_server, path):
-    """Each time something more is there; a part without a length is one, too."""
-    handler = Answering(
+async def test_a_download_may_break_off_more_than_once(raw_server, path):
+    """Each time it has more bytes; the whole length may be unknown."""
+    handler = OnePerConnection(
         Cut(chunked(b'ab', f'ETag: {TAG}')),
         cut(rest(2, b'cdef', 6), 2),
-        answer(206, b'ef', 'Content-Range: bytes 4-5/*'),
+        raw_response(206, b'ef', 'Content-Range: bytes 4-5/*'),
     )
     seen = []
     async with raw_server(handler) as peer:
@@ -337,11 +341,11 @@ async def test_it_breaks_off_as_often_as_it_will(raw_server, path):
     assert [(6, 6)] == seen
 
 
-async def test_it_starts_anew_where_the_answer_is_whole(raw_server, path):
-    """It is another version, or the peer knows no ranges."""
-    handler = Answering(
-        cut(answer(200, b'one version', f'ETag: {TAG}')),
-        cut(answer(200, b'another version', 'ETag: "v2"')),
+async def test_a_download_restarts_if_the_response_is_whole(raw_server, path):
+    """Then the file has another version, or the server does not know ranges."""
+    handler = OnePerConnection(
+        cut(raw_response(200, b'one version', f'ETag: {TAG}')),
+        cut(raw_response(200, b'another version', 'ETag: "v2"')),
         rest(10, b'rsion', 15, 'ETag: "v2"'),
     )
     async with raw_server(handler) as peer:
@@ -355,17 +359,17 @@ async def test_it_starts_anew_where_the_answer_is_whole(raw_server, path):
 @pytest.mark.parametrize(
     'second',
     [
-        answer(206, b'rsion'),
+        raw_response(206, b'rsion'),
         rest(5, b'rsion', 11),
         rest(6, b'rsion', 12),
         rest(6, b'rsion', 11, 'ETag: "v2"'),
         rest(6, gzip.compress(b'rsion', mtime=0), 11, 'Content-Encoding: gzip'),
-        answer(206, b'rs', 'Content-Range: bytes 6-7/11'),
+        raw_response(206, b'rs', 'Content-Range: bytes 6-7/11'),
     ],
 )
-async def test_a_part_that_does_not_fit_is_refused(raw_server, path, second):
-    """What is there stays, but for what it was right to add."""
-    handler = Answering(cut(answer(200, b'one version', f'ETag: {TAG}')), second)
+async def test_a_range_that_does_not_fit_is_refused(raw_server, path, second):
+    """The part is kept; only right bytes may have been added to it."""
+    handler = OnePerConnection(cut(raw_response(200, b'one version', f'ETag: {TAG}')), second)
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
         with pytest.raises(http.ProtocolError, match=f'^GET {peer.url}/: '):
@@ -377,9 +381,11 @@ async def test_a_part_that_does_not_fit_is_refused(raw_server, path, second):
 
 
 @pytest.mark.parametrize('limit', [10, 11])
-async def test_what_was_there_counts_for_the_limit(raw_server, path, limit):
-    """One that the whole passes lets nothing more be written."""
-    handler = Answering(cut(answer(200, b'one version', f'ETag: {TAG}')), rest(6, b'rsion', 11))
+async def test_max_body_counts_the_bytes_that_were_there(raw_server, path, limit):
+    """If the whole passes the limit, nothing more is written."""
+    handler = OnePerConnection(
+        cut(raw_response(200, b'one version', f'ETag: {TAG}')), rest(6, b'rsion', 11)
+    )
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
         table = {'url': peer.url, 'into': path, 'resume': True, 'max_body': limit}
@@ -392,29 +398,29 @@ async def test_what_was_there_counts_for_the_limit(raw_server, path, limit):
             assert b'one version' == path.read_bytes()
 
 
-async def test_a_part_that_nobody_asked_for_is_refused(raw_server, path):
-    """There is nothing that it would go on with."""
+async def test_a_range_that_was_not_requested_is_refused(raw_server, path):
+    """There is no part that it could continue."""
     async with raw_server(rest(0, b'abc', 3)) as peer:
-        with pytest.raises(http.ProtocolError, match='behind 0 bytes'):
+        with pytest.raises(http.ProtocolError, match='bytes from 0 on'):
             await http.request(url=peer.url, into=path, resume=True)
     assert [] == list(path.parent.iterdir())
 
 
 @pytest.mark.parametrize(
     'first',
-    [Cut(chunked(b'abcdef', f'ETag: {TAG}')), answer(200, b'abcdef', f'ETag: {TAG}')],
+    [Cut(chunked(b'abcdef', f'ETag: {TAG}')), raw_response(200, b'abcdef', f'ETag: {TAG}')],
     ids=['chunked', 'length'],
 )
 @pytest.mark.parametrize('watched', [True, False])
-async def test_one_that_is_all_there_is_done(raw_server, path, first, watched):
-    """The answer is that there is nothing behind it; ``check`` does not mind."""
+async def test_a_complete_part_is_kept_on_a_416(raw_server, path, first, watched):
+    """The server says that there are no more bytes; ``check`` accepts that status."""
 
     def fails(self):
         raise OSError(errno.EIO, 'Input/output error')
 
     seen = []
-    nothing = answer(416, b'page', 'Content-Range: bytes */6', f'ETag: {TAG}')
-    handler = Answering(first, nothing)
+    nothing = raw_response(416, b'page', 'Content-Range: bytes */6', f'ETag: {TAG}')
+    handler = OnePerConnection(first, nothing)
     table = {'into': path, 'resume': True}
     async with raw_server(handler) as peer:
         first_time = {**table, 'url': peer.url, 'on_progress': handler.note}
@@ -435,10 +441,12 @@ async def test_one_that_is_all_there_is_done(raw_server, path, first, watched):
     ids=['none', 'length', 'version'],
 )
 @pytest.mark.parametrize('then', [200, 404, 416])
-async def test_one_that_has_no_such_rest_starts_anew_once(raw_server, path, fields, then):
-    """And where that is no file either, what is there stays."""
-    first = answer(200, b'abcdef---', f'ETag: {TAG}')
-    handler = Answering(cut(first, 3), answer(416, b'', *fields), answer(then, b'new'))
+async def test_a_416_that_does_not_fit_restarts_the_download_once(raw_server, path, fields, then):
+    """If the second response is not a file either, the part is kept."""
+    first = raw_response(200, b'abcdef---', f'ETag: {TAG}')
+    handler = OnePerConnection(
+        cut(first, 3), raw_response(416, b'', *fields), raw_response(then, b'new')
+    )
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
         response = await http.request(url=peer.url, into=path, resume=True)
@@ -451,10 +459,12 @@ async def test_one_that_has_no_such_rest_starts_anew_once(raw_server, path, fiel
         assert b'abcdef' == (path.parent / '.file.part').read_bytes()
 
 
-async def test_one_that_was_decoded_starts_anew(raw_server, path):
-    """A range is one of what is encoded."""
-    zipped = answer(200, gzip.compress(DATA, mtime=0), f'ETag: {TAG}', 'Content-Encoding: gzip')
-    handler, headers = Answering(cut(zipped), zipped), {'Accept-Encoding': 'gzip'}
+async def test_a_decoded_download_restarts(raw_server, path):
+    """A range counts encoded bytes, so a decoded part cannot be continued."""
+    zipped = raw_response(
+        200, gzip.compress(DATA, mtime=0), f'ETag: {TAG}', 'Content-Encoding: gzip'
+    )
+    handler, headers = OnePerConnection(cut(zipped), zipped), {'Accept-Encoding': 'gzip'}
     async with raw_server(handler) as peer:
         await handler.broken(peer, path, headers=headers)
         assert [] == list(path.parent.iterdir())
@@ -464,10 +474,11 @@ async def test_one_that_was_decoded_starts_anew(raw_server, path):
     assert [] == peer.asked[1].values('Range')
 
 
-async def test_another_url_starts_anew(raw_server, path):
-    """Two things may have the same validator."""
-    handler = Answering(
-        cut(answer(200, b'one thing', f'ETag: {TAG}')), answer(200, b'another', f'ETag: {TAG}')
+async def test_another_url_restarts_the_download(raw_server, path):
+    """Two resources may have the same validator."""
+    handler = OnePerConnection(
+        cut(raw_response(200, b'one thing', f'ETag: {TAG}')),
+        raw_response(200, b'another', f'ETag: {TAG}'),
     )
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
@@ -477,18 +488,18 @@ async def test_another_url_starts_anew(raw_server, path):
 
 
 @pytest.mark.parametrize('status', [206, 416])
-async def test_a_redirect_that_leads_elsewhere_starts_anew(raw_server, path, status):
-    """The tags of two resources may be the same; a query may change, as a signed one does."""
+async def test_a_redirect_to_another_url_restarts_the_download(raw_server, path, status):
+    """Two resources may have the same entity tag; a changed query, as a signature, is allowed."""
     places = '/1?a', '/1?b', '/2'
-    to = [answer(302, b'', f'Location: {place}', 'Connection: close') for place in places]
+    to = [raw_response(302, b'', f'Location: {place}', 'Connection: close') for place in places]
     other = {
         206: rest(8, b'---', 11, f'ETag: {TAG}'),
-        416: answer(416, b'', 'Content-Range: bytes */8', f'ETag: {TAG}'),
+        416: raw_response(416, b'', 'Content-Range: bytes */8', f'ETag: {TAG}'),
     }
-    handler = Answering(
-        *(to[0], cut(answer(200, b'one version', f'ETag: {TAG}'))),
+    handler = OnePerConnection(
+        *(to[0], cut(raw_response(200, b'one version', f'ETag: {TAG}'))),
         *(to[1], cut(rest(6, b'rsion', 11, f'ETag: {TAG}'), 3)),
-        *(to[2], other[status], to[2], answer(200, b'another', f'ETag: {TAG}')),
+        *(to[2], other[status], to[2], raw_response(200, b'another', f'ETag: {TAG}')),
     )
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
@@ -500,13 +511,13 @@ async def test_a_redirect_that_leads_elsewhere_starts_anew(raw_server, path, sta
     assert [] == peer.asked[7].values('Range')
 
 
-async def test_two_resumed_at_once_do_not_mix(raw_server, path):
-    """The second one is told; the first one goes on."""
+async def test_a_second_resumed_download_at_once_is_refused(raw_server, path):
+    """The second one raises; the first one goes on."""
     go_on = asyncio.Event()
 
     async def handler(line):
         await line.request()
-        await line.send(cut(answer(200, b'abc', f'ETag: {TAG}'), 1))
+        await line.send(cut(raw_response(200, b'abc', f'ETag: {TAG}'), 1))
         await go_on.wait()
         await line.send(b'c')
 
@@ -523,9 +534,9 @@ async def test_two_resumed_at_once_do_not_mix(raw_server, path):
     assert (b'abc', 1) == (path.read_bytes(), len(peer.asked))
 
 
-@pytest.mark.skipif(not shutil.which('nginx'), reason='nginx is not there')
-async def test_nginx_gives_the_rest(path, tmp_path_factory, until):
-    """It takes our validator and our range, as it does those of any browser."""
+@pytest.mark.skipif(not shutil.which('nginx'), reason='nginx is not installed')
+async def test_nginx_sends_the_missing_bytes(path, tmp_path_factory, until):
+    """nginx accepts the validator and the range."""
     folder = tmp_path_factory.mktemp('nginx')
     (folder / 'f').write_bytes(DATA)
     config = folder / 'conf'
@@ -554,8 +565,8 @@ async def test_nginx_gives_the_rest(path, tmp_path_factory, until):
 TEMPORARY = ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi')
 
 
-async def test_head_has_nothing_to_write(tmp_path):
-    """So what stands under the name is left as it is."""
+async def test_a_head_request_into_a_file_is_refused(tmp_path):
+    """Its response has no body; an existing file is kept."""
     path = tmp_path / 'a'
     path.write_bytes(b'there')
     with pytest.raises(http.TableError, match=r"'into' is .*'text' for HEAD"):

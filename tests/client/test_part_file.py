@@ -1,4 +1,4 @@
-"""Files that are written beside their name, and take it once they are whole."""
+"""Files of downloads, Content-Range, and the validators of If-Range."""
 
 import doctest
 import json
@@ -23,7 +23,7 @@ SOURCE, TARGET, TAG = 'somewhere', 'elsewhere', '"v1"'
 
 @pytest.fixture(params=[True, False], ids=['locks', 'none'])
 def locks(request, monkeypatch):
-    """Run a test twice: with locks, and as where there are none."""
+    """Run a test twice: with file locks, and as on a system without them."""
     if not request.param:
         monkeypatch.setattr(part_file, 'fcntl', None)
     return request.param
@@ -34,14 +34,14 @@ with_and_without_locks = pytest.mark.usefixtures('locks')
 
 @pytest.fixture
 def umask():
-    """Set a umask of some kind for the time of a test."""
+    """Set a umask during a test."""
     before = os.umask(0o027)
     yield
     os.umask(before)
 
 
 def make(sink, *pieces, begin=()):
-    """Open a sink, begin a part anew, and write to it."""
+    """Open a sink, begin a part if asked to, and write to it."""
     sink.open()
     if begin:
         sink.begin(*begin)
@@ -51,7 +51,7 @@ def make(sink, *pieces, begin=()):
 
 
 def mode(path):
-    """Give the permissions of a file."""
+    """Return the permissions of a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
@@ -60,8 +60,8 @@ def mode(path):
     'kind', [NewFile, lambda path: ResumableFile(path, SOURCE)], ids=['sink', 'part']
 )
 @pytest.mark.usefixtures('umask')
-def test_a_file_takes_its_name_at_the_end(tmp_path, kind):
-    """With the permissions of any file that is made."""
+def test_keep_renames_the_file(tmp_path, kind):
+    """A new file has the permissions that the umask allows."""
     path = tmp_path / 'a'
     sink = make(kind(path), b'ab', memoryview(b'c'))
     assert sink.is_open
@@ -76,8 +76,8 @@ def test_a_file_takes_its_name_at_the_end(tmp_path, kind):
     'kind', [NewFile, lambda path: ResumableFile(path, SOURCE)], ids=['sink', 'part']
 )
 @pytest.mark.parametrize('permissions', [0o600, 0o444])
-def test_it_has_the_permissions_of_what_it_replaces(tmp_path, kind, permissions):
-    """From the start, so that nobody else reads what is to be kept from them."""
+def test_a_replaced_file_keeps_its_permissions(tmp_path, kind, permissions):
+    """The temporary file has them from the start, so that others cannot read it."""
     path = tmp_path / 'a'
     path.write_bytes(b'old')
     path.chmod(permissions)
@@ -90,8 +90,8 @@ def test_it_has_the_permissions_of_what_it_replaces(tmp_path, kind, permissions)
 
 
 @with_and_without_locks
-def test_what_is_dropped_is_gone(tmp_path):
-    """What has its name is not touched."""
+def test_drop_removes_the_temporary_file(tmp_path):
+    """An existing file is not changed."""
     path = tmp_path / 'a'
     path.write_bytes(b'old')
     make(NewFile(path), b'new').drop()
@@ -100,8 +100,8 @@ def test_what_is_dropped_is_gone(tmp_path):
 
 
 @with_and_without_locks
-def test_a_link_stays_one(tmp_path):
-    """What it points to is replaced, as by ``open``."""
+def test_a_symbolic_link_is_kept(tmp_path):
+    """The file behind it is replaced."""
     (tmp_path / 'there').mkdir()
     (tmp_path / 'link').symlink_to(tmp_path / 'there/a')
     make(NewFile(tmp_path / 'link'), b'x').keep()
@@ -110,8 +110,8 @@ def test_a_link_stays_one(tmp_path):
 
 
 @with_and_without_locks
-def test_what_is_no_file_is_not_replaced(tmp_path):
-    """A directory, a device or a pipe is told before there is anything to write."""
+def test_only_a_regular_file_is_replaced(tmp_path):
+    """A directory or a pipe raises when the file is opened."""
     with pytest.raises(IsADirectoryError):
         NewFile(tmp_path).open()
     os.mkfifo(tmp_path / 'pipe')
@@ -120,8 +120,8 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
 
 
 @with_and_without_locks
-def test_a_folder_that_is_not_there_is_told(tmp_path):
-    """At once."""
+def test_a_missing_folder_raises(tmp_path):
+    """It raises when the file is opened."""
     for sink in (NewFile(tmp_path / 'no/a'), ResumableFile(tmp_path / 'no/a', SOURCE)):
         with pytest.raises(FileNotFoundError):
             sink.open()
@@ -129,16 +129,16 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 
 
 @with_and_without_locks
-def test_much_is_written_in_order(tmp_path):
-    """Also where it is no multiple of what is written at a time."""
+def test_large_data_is_written_in_order(tmp_path):
+    """Its size does not have to be a multiple of one write."""
     data = os.urandom(part_file.WRITE * 2 + 1)
     make(NewFile(tmp_path / 'a'), data, memoryview(data)).keep()
     assert data * 2 == (tmp_path / 'a').read_bytes()
 
 
 @with_and_without_locks
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
-    """By the write, or at the end."""
+def test_a_full_disk_raises_and_leaves_no_file(tmp_path):
+    """``keep`` may be the first to notice it."""
     sink = make(NewFile(tmp_path / 'a'))
     full = open('/dev/full', 'wb')  # noqa: SIM115
     sink._file.close()
@@ -154,8 +154,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
 
 
 @with_and_without_locks
-def test_a_part_is_gone_on_with(tmp_path):
-    """From where it was left, with the notes on it."""
+def test_a_part_is_resumed(tmp_path):
+    """It starts at its size, and has its notes."""
     path = tmp_path / 'a'
     make(ResumableFile(path, SOURCE), b'ab', begin=(TARGET, TAG, 3)).drop()
     assert {'.a.part', '.a.part.json'} == set(os.listdir(tmp_path))
@@ -183,8 +183,8 @@ def test_a_part_is_gone_on_with(tmp_path):
     ],
     ids=lambda notes: str(notes)[:30],
 )
-def test_a_part_of_which_too_little_is_known_is_begun_anew(tmp_path, notes):
-    """So is one that is of something else."""
+def test_a_part_with_invalid_notes_is_not_resumed(tmp_path, notes):
+    """Nor is one from another source."""
     path, file = tmp_path / 'a', tmp_path / '.a.part.json'
     make(ResumableFile(path, SOURCE), b'ab', begin=(TARGET, TAG, None)).drop()
     if isinstance(notes, dict):
@@ -203,8 +203,8 @@ def test_a_part_of_which_too_little_is_known_is_begun_anew(tmp_path, notes):
 
 @with_and_without_locks
 @pytest.mark.parametrize('begin', [(), (TARGET, None, 2), (TARGET, TAG, 2)])
-def test_a_part_that_nobody_can_go_on_with_is_gone(tmp_path, begin):
-    """Without a validator, or without a byte."""
+def test_a_part_that_cannot_be_resumed_is_removed(tmp_path, begin):
+    """It has no validator, or no byte."""
     make(
         ResumableFile(tmp_path / 'a', SOURCE), *([b'x'] if TAG not in begin else []), begin=begin
     ).drop()
@@ -212,7 +212,7 @@ def test_a_part_that_nobody_can_go_on_with_is_gone(tmp_path, begin):
 
 
 def test_a_part_has_one_writer(tmp_path, locks):
-    """Another one, of whatever process, is told."""
+    """A second one, in any process, raises."""
     if not locks:
         pytest.skip('there are no locks')
     first = make(ResumableFile(tmp_path / 'a', SOURCE), b'x')
@@ -225,8 +225,8 @@ def test_a_part_has_one_writer(tmp_path, locks):
     assert 'y' == (tmp_path / 'a').read_text()
 
 
-def test_a_part_that_is_done_in_the_meantime_is_not_written_to(tmp_path, locks, monkeypatch):
-    """Between opening it and locking it, who had it may give it its name."""
+def test_a_part_renamed_before_it_is_locked_is_not_written_to(tmp_path, locks, monkeypatch):
+    """Between open and lock, another download may rename or remove it."""
     if not locks:
         pytest.skip('there are no locks')
     first = make(ResumableFile(tmp_path / 'a', SOURCE), b'whole')
@@ -248,8 +248,8 @@ def test_a_part_that_is_done_in_the_meantime_is_not_written_to(tmp_path, locks, 
 
 
 @with_and_without_locks
-def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
-    """It would be another's way to a file of ours."""
+def test_a_symbolic_link_with_the_name_of_a_part_is_not_followed(tmp_path):
+    """Somebody else could make it to have another file overwritten."""
     (tmp_path / 'mine').write_text('mine')
     (tmp_path / '.a.part').symlink_to(tmp_path / 'mine')
     with pytest.raises(OSError, match='symbolic links'):
@@ -260,7 +260,7 @@ def test_a_link_in_the_place_of_a_part_is_not_followed(tmp_path):
 OLD, NEW = 'Sun, 06 Nov 1994 08:49:37 GMT', 'Sun, 06 Nov 1994 08:49:38 GMT'
 
 
-def test_the_examples_hold():
+def test_the_examples_are_right():
     """The module's doctests pass."""
     assert 0 == doctest.testmod(part_file).failed
 
@@ -279,8 +279,8 @@ def test_the_examples_hold():
         ('bytes 0-0/' + '9' * 99, None),
     ],
 )
-def test_a_content_range_says_which_bytes(text, expected):
-    """What is none says nothing."""
+def test_a_content_range_is_parsed(text, expected):
+    """An invalid one is None."""
     assert expected == parse_content_range(text)
 
 
@@ -299,13 +299,13 @@ def test_a_content_range_says_which_bytes(text, expected):
         ({}, None),
     ],
 )
-def test_a_validator_is_a_strong_one(fields, expected):
-    """A weak entity tag tells too little, and so does a date within whose second more happened."""
+def test_only_a_strong_validator_is_returned(fields, expected):
+    """A weak entity tag is not strong, nor is a Last-Modified that equals Date."""
     assert expected == validator_of(Headers(fields))
     assert expected is None or is_validator(expected)
 
 
 @pytest.mark.parametrize('text', ['', 'W/"a"', '"a"\r\nX: y', '"a', None, 5])
-def test_what_is_none_is_told(text):
-    """Nothing else is sent in If-Range."""
+def test_other_texts_are_not_validators(text):
+    """Only a strong entity tag or a date is sent in If-Range."""
     assert not is_validator(text)

@@ -1,4 +1,4 @@
-"""The client behind ``request``: one for each event loop, closed with it."""
+"""`request` without a client: each event loop has one, and closes it."""
 
 import asyncio
 import gc
@@ -16,47 +16,47 @@ from aioluahttp.client import per_loop
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 
-# A program that tells of anything left open: in development mode, with warnings as errors.
+# A program that fails if anything is left open: development mode, warnings as errors.
 PRELUDE = """
 import asyncio, logging, os, sys, threading
 import aioluahttp as http
 
-logging.getLogger('asyncio').setLevel(logging.ERROR)  # no word of slow callbacks
+logging.getLogger('asyncio').setLevel(logging.ERROR)  # no messages about slow callbacks
 CA, *URLS = sys.argv[1:]
 
-async def ask(path='/'):
+async def send(path='/'):
     for url in URLS:
         response = await http.request(url=url + path, tls={'ca': CA})
         assert (200, 'hi') == (response.status, response.body)
 """
 
 LATE = """
-async def asking(many):
+async def sending(many):
     try:
         yield
     finally:
         for _ in range(many):
-            await ask()
+            await send()
         print('late')
 
 async def leave(made):
     if made:
-        await ask()
+        await send()
     global kept
-    kept = [asking(2), asking(1)]  # still open when the loop closes its generators
+    kept = [sending(2), sending(1)]  # still open when the loop closes its generators
     for generator in kept:
         await anext(generator)
 """
 
 FORK = """
 async def main():
-    await ask()
+    await send()
     child = os.fork()
     if not child:
-        asyncio.run(ask())
+        asyncio.run(send())
         {leave}
     assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    await ask()
+    await send()
 
 asyncio.run(main())
 """
@@ -66,7 +66,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
 
 
 async def outcome(program, certificates, *peers):
-    """Run a program against servers; give its exit status, output and errors."""
+    """Run a program against servers; return its exit status, output and errors."""
     # CPython 3.11 crashes where coverage traces uvloop in debug mode.
     mode = () if 'uvloop' in program else ('-X', 'dev')
     process = await asyncio.create_subprocess_exec(
@@ -87,24 +87,24 @@ async def outcome(program, certificates, *peers):
 @pytest.mark.parametrize(
     ('program', 'output', 'connections'),
     [
-        ('asyncio.run(ask())', [], 1),
-        ('for _ in range(3): asyncio.run(ask())', [], 3),
-        ('with asyncio.Runner() as runner:\n  for _ in range(3): runner.run(ask())', [], 1),
-        pytest.param('import uvloop; uvloop.run(ask())', [], 1, marks=needs_uvloop),
+        ('asyncio.run(send())', [], 1),
+        ('for _ in range(3): asyncio.run(send())', [], 3),
+        ('with asyncio.Runner() as runner:\n  for _ in range(3): runner.run(send())', [], 1),
+        pytest.param('import uvloop; uvloop.run(send())', [], 1, marks=needs_uvloop),
         (
-            'async def many():\n  await asyncio.gather(*(ask() for _ in range(5)))\n'
+            'async def many():\n  await asyncio.gather(*(send() for _ in range(5)))\n'
             'asyncio.run(many())',
             [],
             5,
         ),
         (
-            'threads = [threading.Thread(target=asyncio.run, args=[ask()]) for _ in range(4)]\n'
+            'threads = [threading.Thread(target=asyncio.run, args=[send()]) for _ in range(4)]\n'
             'for thread in threads: thread.start()\n'
             'for thread in threads: thread.join()',
             [],
             4,
         ),
-        # A generator that asks while the loop shuts down: the client is there, or was not made.
+        # A generator that sends while the loop shuts down: the client exists, or was never made.
         (LATE + 'asyncio.run(leave(True))', ['late'] * 2, None),
         (LATE + 'asyncio.run(leave(False))', ['late'] * 2, None),
         pytest.param(
@@ -113,19 +113,21 @@ async def outcome(program, certificates, *peers):
         pytest.param(
             LATE + 'import uvloop; uvloop.run(leave(False))', ['late'] * 2, None, marks=needs_uvloop
         ),
-        # Both processes go on, each over its own connection, whichever way the child leaves.
+        # Both processes go on, each over its own connection, whichever way the child exits.
         pytest.param(FORK.format(leave='os._exit(0)'), [], 2, marks=needs_fork),
         pytest.param(FORK.format(leave='sys.exit(0)'), [], 2, marks=needs_fork),
         (
-            'async def main():\n  task = asyncio.create_task(ask())\n'
+            'async def main():\n  task = asyncio.create_task(send())\n'
             '  await asyncio.sleep(0); raise SystemExit(0)\nasyncio.run(main())',
             [],
             None,
         ),
     ],
 )
-async def test_the_end_of_a_loop_is_silent(raw_server, certificates, program, output, connections):
-    """The loop closes its client: no warning, nothing on stderr; till then connections are kept."""
+async def test_a_loop_closes_its_client_without_warnings(
+    raw_server, certificates, program, output, connections
+):
+    """Nothing is printed on stderr; until then connections are kept."""
     async with raw_server(OK) as plain, raw_server(OK, tls=certificates.server) as secure:
         assert (0, output, '') == await outcome(program, certificates, plain, secure)
     if connections:
@@ -136,23 +138,23 @@ LEAVING = """
 async def main():
     loop = asyncio.get_running_loop()
     async with http.Client(base_url=URLS[0]) as control:
-        slow = [asyncio.create_task(ask('/slow')) for _ in range(2)]
+        slow = [asyncio.create_task(send('/slow')) for _ in range(2)]
         await control.request(url='/asked')
         closing = asyncio.create_task(loop.shutdown_asyncgens())
-        while not http.client.per_loop._kept[loop].leaving:
+        while not http.client.per_loop._kept[loop].closing:
             await asyncio.sleep(0)
-        await ask()
+        await send()
         assert not closing.done()
         await control.request(url='/release')
         await asyncio.gather(*slow, closing)
-        await ask()
+        await send()
 
 asyncio.run(main())
 """
 
 
-async def test_a_request_under_way_keeps_the_client_open(raw_server, certificates):
-    """A loop that shuts down waits for it; what is asked meanwhile gets a client of its own."""
+async def test_a_request_in_progress_keeps_the_client_open(raw_server, certificates):
+    """A loop that shuts down waits for it; requests sent meanwhile get their own clients."""
     asked, released = asyncio.Semaphore(0), asyncio.Event()
 
     async def handler(line):
@@ -175,7 +177,7 @@ async def test_a_request_under_way_keeps_the_client_open(raw_server, certificate
 
 
 async def test_a_loop_has_one_client(raw_server):
-    """Requests share its connections, and keep no cookies."""
+    """Requests share its connections; cookies are not kept."""
     raw = OK.replace(b'Content', b'Set-Cookie: a=b\r\nContent', 1)
     async with raw_server(raw) as peer:
         await http.request({'url': peer.url})
@@ -184,7 +186,7 @@ async def test_a_loop_has_one_client(raw_server):
     assert (1, [[], [], []]) == (peer.connections, [one.values('Cookie') for one in peer.asked])
 
 
-async def test_an_error_leaves_the_client_as_it_was(raw_server):
+async def test_an_error_does_not_close_the_client(raw_server):
     """The next request is sent over the same connection."""
     async with raw_server(OK) as peer:
         await http.request(url=peer.url)
@@ -196,7 +198,7 @@ async def test_an_error_leaves_the_client_as_it_was(raw_server):
     assert 1 == peer.connections
 
 
-def test_a_closed_loop_is_let_go(raw_server):
+def test_a_closed_loop_is_freed(raw_server):
     """The first request of the next loop frees it, though its client refers to it."""
 
     async def main():
@@ -209,8 +211,8 @@ def test_a_closed_loop_is_let_go(raw_server):
     assert (True, False) == (first() is None, second() is None)
 
 
-def test_loops_in_threads_leave_the_filters_of_warnings_alone():
-    """Asking a loop whether it shuts down changes them for a moment, and for one at a time."""
+def test_loops_in_threads_do_not_change_the_warning_filters():
+    """Finding out whether a loop shuts down changes them briefly, one thread at a time."""
 
     async def main():
         with pytest.raises(http.TableError):
@@ -246,20 +248,20 @@ async def test_a_websocket_needs_no_client():
         assert ['hello'] == [message async for message in socket]
 
 
-async def test_what_is_passed_on_takes_no_turn_from_requests(raw_server):
-    """It has connections of its own, as many as it takes."""
-    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n'  # and no end
-    async with raw_server(answer) as peer:
+async def test_forwarded_requests_do_not_use_up_the_connection_limit(raw_server):
+    """They have their own connections, without a limit."""
+    incomplete = b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n'
+    async with raw_server(incomplete) as peer:
         request = http.to_request(url=peer.url, into='raw', timeout=9)
-        passing = [asyncio.create_task(per_loop.pass_on(request, None)) for _ in range(101)]
-        responses = await asyncio.gather(*passing)
+        forwarding = [asyncio.create_task(per_loop.pass_on(request, None)) for _ in range(101)]
+        responses = await asyncio.gather(*forwarding)
         assert '' == (await http.request(url=peer.url, method='HEAD')).body
         for response in responses:
             await response.body.close()
 
 
-def test_nothing_is_passed_on_once_the_loop_shuts_down():
-    """There is nobody to close what would be made for it."""
+def test_forwarding_raises_once_the_loop_shuts_down():
+    """Nothing would close the connections that it made."""
     raised = []
 
     async def late():

@@ -1,4 +1,4 @@
-"""Which request follows a redirect."""
+"""`next_request`: the request that follows a redirect."""
 
 import copy
 
@@ -19,20 +19,20 @@ CONTENT = {
 
 
 def redirect(status=302, location='/next', url='http://a.example/dir/page?q=1'):
-    """Make a response that redirects; ``url`` is what was asked."""
+    """Return a redirect response; ``url`` is the URL that was requested."""
     headers = Headers([] if location is None else [('Location', location)])
     return Response(status=status, headers=headers, url=url)
 
 
 def follow(location='/next', status=302, **fields):
-    """Give the request that follows one to a page of a.example."""
+    """Return the request that follows a redirect of a page of a.example."""
     request = to_request({'url': 'http://a.example/dir/page?q=1', **fields})
     return next_request(request, redirect(status, location))
 
 
 @pytest.mark.parametrize('status', [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed(status):
-    """Each status that redirects leads to its Location."""
+    """Each redirect status leads to its Location."""
     following = follow(status=status)
     expected = ('http', 'a.example', 80, '/next', '', '/next')
     keys = ('scheme', 'host', 'port', 'path', 'query', 'url')
@@ -40,8 +40,8 @@ def test_a_redirect_is_followed(status):
 
 
 @pytest.mark.parametrize('status', [200, 201, 300, 304, 305, 306, 309, 400, 500])
-def test_another_status_is_the_answer(status):
-    """A Location beside any other status is not followed."""
+def test_another_status_is_not_followed(status):
+    """Any other status is returned, even with a Location."""
     assert follow(status=status) is None
 
 
@@ -67,8 +67,8 @@ def test_another_status_is_the_answer(status):
         ('http://bücher.example/', 'http://xn--bcher-kva.example:80/'),
     ],
 )
-def test_a_location_is_resolved_against_the_url_asked(location, expected):
-    """References of every kind; bytes stay, and only what may not stand is quoted."""
+def test_a_location_is_resolved_against_the_request_url(location, expected):
+    """Its bytes are unchanged, except that characters a URL may not have are quoted."""
     assert expected == '{scheme}://{host}:{port}{url}'.format_map(follow(location))
 
 
@@ -92,8 +92,8 @@ def test_a_location_is_resolved_against_the_url_asked(location, expected):
         '/a\x00b',
     ],
 )
-def test_a_location_that_is_no_http_url_asks_for_nothing(location):
-    """The response is then the answer."""
+def test_a_location_that_is_not_an_http_url_is_not_followed(location):
+    """There is no next request."""
     assert follow(location) is None
 
 
@@ -107,7 +107,7 @@ def test_a_location_that_is_no_http_url_asks_for_nothing(location):
         *((status, method, method) for status in (307, 308) for method in ('POST', 'PUT', 'HEAD')),
     ],
 )
-def test_the_method_is_what_browsers_make_of_it(status, method, expected):
+def test_the_method_changes_as_in_browsers(status, method, expected):
     """POST becomes GET for 301 and 302, all but HEAD for 303, none for 307 and 308."""
     assert expected == follow(status=status, method=method).method
 
@@ -116,8 +116,8 @@ def test_the_method_is_what_browsers_make_of_it(status, method, expected):
     ('status', 'method', 'kept'),
     [(301, 'POST', False), (303, 'PUT', False), (301, 'PUT', True), (308, 'POST', True)],
 )
-def test_a_body_stays_with_its_method(status, method, kept):
-    """A request that becomes GET loses its body and what describes it; any other keeps both."""
+def test_a_body_is_kept_if_the_method_is(status, method, kept):
+    """A request that becomes GET loses its body and the content headers; any other keeps both."""
     headers = {**CONTENT, 'X-Mine': '1'}
     following = follow(status=status, method=method, body='text', headers=headers)
     assert (kept, kept) == ('body' in following, following.headers == headers)
@@ -138,7 +138,7 @@ def test_a_body_stays_with_its_method(status, method, kept):
     ],
 )
 def test_credentials_stay_with_their_origin(location, kept):
-    """Authorization, Cookie and Host go to the scheme, host and port that they were given for."""
+    """Authorization, Cookie and Host are kept for the same scheme, host and port only."""
     following = follow(location, headers={**SECRETS, 'X-Mine': '1'})
     assert {**(SECRETS if kept else {}), 'X-Mine': '1'} == following.headers
 
@@ -151,18 +151,18 @@ def test_credentials_stay_with_their_origin(location, kept):
     ],
 )
 def test_a_client_certificate_stays_with_its_origin(location, expected):
-    """Across origins only whom to trust is kept."""
+    """Across origins only ``verify`` and ``ca`` are kept."""
     tls = {'verify': True, 'ca': 'a', 'cert': 'c', 'key': 'k', 'server_name': 'n'}
     assert expected == follow(location, tls=tls).tls
 
 
-def test_tls_that_is_no_table_is_kept():
-    """False, and likewise a context, holds for every origin."""
+def test_tls_that_is_not_a_table_is_kept():
+    """False, and likewise an SSL context, applies to every origin."""
     assert follow('//b.example', tls=False).tls is False
 
 
 def test_all_other_keys_are_kept():
-    """What says how to send holds for the requests that follow."""
+    """Keys about sending apply to the requests that follow."""
     keys = {'timeout': 3, 'into': 'json', 'max_body': 5, 'check': True, 'proxy': 'http://p/'}
     assert keys == {key: follow('//b.example', **keys)[key] for key in keys}
 
@@ -171,14 +171,14 @@ def test_all_other_keys_are_kept():
     ('location', 'expected'),
     [('/x', '/s'), ('http://b.example/', '/s'), ('https://a.example', None)],
 )
-def test_a_unix_socket_is_kept_but_never_for_https(location, expected):
-    """The socket goes on to be what is asked; in clear text nothing for https is sent there."""
+def test_a_unix_socket_is_kept_except_for_https(location, expected):
+    """Requests to https are not sent to it, because it is used without TLS."""
     following = follow(location, unix='/s')
     assert expected == (following and following.unix)
 
 
 def test_neither_table_is_changed():
-    """The request and the response are as they were."""
+    """The request and the response are not changed."""
     request = to_request({'url': 'http://a.example/', 'method': 'POST', 'body': 'x'})
     request['headers'].update(SECRETS | CONTENT)
     request['tls'] = {'cert': 'c'}
@@ -188,7 +188,7 @@ def test_neither_table_is_changed():
     assert before == (request, response)
 
 
-def test_an_origin_is_scheme_host_and_port():
-    """The default port is written out, so that equal origins are equal."""
+def test_an_origin_is_its_scheme_host_and_port():
+    """The default port is included, so that equal origins compare equal."""
     same = ['HTTPS://A.example/x?y', 'https://a.example:443', 'https://u:p@a.EXAMPLE/']
     assert {('https', 'a.example', 443)} == {origin_of(to_request(url=one)) for one in same}

@@ -1,4 +1,4 @@
-"""Which part of a file answers a request."""
+"""Files as response bodies: conditional requests, ranges and compressed variants."""
 
 import gzip
 import os
@@ -15,7 +15,7 @@ TAG = f'"{TIME * 10**9:x}-a"'
 
 @pytest.fixture
 def file(tmp_path):
-    """Make a file of ten digits, of a known time."""
+    """Make a file of ten digits with a known modification time."""
     path = tmp_path / 'digits.txt'
     path.write_bytes(b'0123456789')
     os.utime(path, (TIME, TIME))
@@ -23,7 +23,7 @@ def file(tmp_path):
 
 
 def read(path, method='GET', status=200, **asked):
-    """Select, and give the status, what is sent, and the fields."""
+    """Select a file; return the status, the bytes that are sent, and the header fields."""
     headers = Headers({name.replace('_', '-'): value for name, value in asked.items()})
     found = select_file(path, method, headers, status)
     if found.file is None:
@@ -32,8 +32,8 @@ def read(path, method='GET', status=200, **asked):
         return found.status, opened.read(found.size), found.fields
 
 
-def test_a_file_has_its_fields(file):
-    """Its type by its name, its validators, and that it has ranges."""
+def test_a_file_has_its_header_fields(file):
+    """Content-Type by its name, the validators, and Accept-Ranges."""
     assert (
         200,
         b'0123456789',
@@ -56,21 +56,21 @@ def test_a_file_has_its_fields(file):
         ('bytes=-99', b'0123456789', '0-9'),
     ],
 )
-def test_a_range_is_a_part(file, asked, part, said):
-    """And is said (RFC 9110 14.4)."""
+def test_a_range_selects_a_part(file, asked, part, said):
+    """Content-Range describes it (RFC 9110 14.4)."""
     status, data, fields = read(file, Range=asked)
     assert (206, part, f'bytes {said}/10') == (status, data, fields['Content-Range'])
 
 
 @pytest.mark.parametrize('asked', ['bytes=10-', 'bytes=5-4', 'bytes=-0'])
-def test_a_range_that_is_not_there_is_a_416(file, asked):
-    """With the size that there is."""
+def test_a_range_outside_the_file_is_a_416(file, asked):
+    """Content-Range has the size of the file."""
     assert (416, None, {'Content-Range': 'bytes */10'}) == read(file, Range=asked)
 
 
 @pytest.mark.parametrize('asked', ['bytes=0-1,3-4', 'lines=1-2', 'bytes=x'])
 def test_any_other_range_is_ignored(file, asked):
-    """As it may be (RFC 9110 14.2)."""
+    """RFC 9110 14.2 allows it."""
     assert (200, b'0123456789') == read(file, Range=asked)[:2]
 
 
@@ -93,8 +93,8 @@ def test_any_other_range_is_ignored(file, asked):
         ({'Range': 'bytes=1-2', 'If_Range': '"a"'}, 200),
     ],
 )
-def test_conditions_are_heeded(file, asked, status):
-    """In the order of RFC 9110 13.2.2."""
+def test_conditions_are_evaluated(file, asked, status):
+    """The order is that of RFC 9110 13.2.2."""
     found, data, fields = read(file, **asked)
     assert status == found
     assert (data is None) == (status in (304, 412))
@@ -102,13 +102,13 @@ def test_conditions_are_heeded(file, asked, status):
 
 
 @pytest.mark.parametrize(('method', 'status'), [('POST', 200), ('GET', 404)])
-def test_others_get_it_whole(file, method, status):
-    """Conditions are for a GET or HEAD that would be a 200."""
+def test_other_methods_and_statuses_get_the_whole_file(file, method, status):
+    """Conditions and ranges are for a GET or HEAD whose response would be a 200."""
     assert (status, b'0123456789') == read(file, method, status, Range='bytes=1-2')[:2]
 
 
-def test_a_head_opens_nothing(file):
-    """But has the size."""
+def test_a_head_opens_no_file(file):
+    """The size is known all the same."""
     found = select_file(file, 'HEAD', Headers(), 200)
     assert (None, 10) == (found.file, found.size)
 
@@ -123,8 +123,8 @@ def test_a_head_opens_nothing(file):
         ('identity', None),
     ],
 )
-def test_what_lies_beside_it_compressed_is_sent(file, takes, coding):
-    """To who takes it; the type is the file's."""
+def test_a_compressed_variant_beside_the_file_is_sent(file, takes, coding):
+    """A client that accepts the coding gets it; Content-Type is that of the file."""
     data = gzip.compress(b'0123456789', mtime=0)
     file.with_name('digits.txt.gz').write_bytes(data)
     _, sent, fields = read(file, Accept_Encoding=takes)
@@ -135,21 +135,21 @@ def test_what_lies_beside_it_compressed_is_sent(file, takes, coding):
     )
 
 
-def test_what_lies_beside_it_is_a_file(file):
-    """Nothing else is sent in its place."""
+def test_a_variant_that_is_no_regular_file_is_ignored(file):
+    """The file itself is sent."""
     file.with_name('digits.txt.gz').mkdir()
     assert b'0123456789' == read(file, Accept_Encoding='gzip')[1]
 
 
 @pytest.mark.parametrize('name', ['none', 'digits.txt/none', 'x' * 300, 'a\0b'])
-def test_a_file_that_is_missing_is_none(file, name):
-    """Also where no file could have the name."""
+def test_a_missing_file_selects_nothing(file, name):
+    """This includes names that no file can have."""
     asked = Headers({'Accept-Encoding': 'gzip'})
     assert select_file(str(file.parent / name), 'GET', asked, 200) is None
 
 
-def test_what_is_no_file_is_an_error(file, tmp_path):
-    """Nor is what leads nowhere."""
+def test_a_path_that_is_no_regular_file_is_an_error(file, tmp_path):
+    """A folder is, and a symbolic link to itself."""
     with pytest.raises(IsADirectoryError):
         tag_of(str(tmp_path))
     loop = tmp_path / 'loop'

@@ -1,4 +1,4 @@
-"""Who asked, and for what, where trusted proxies say it."""
+"""The client of a request behind trusted proxies."""
 
 import contextlib
 import ipaddress
@@ -16,12 +16,12 @@ LOCAL = check_trusted_proxies(['10.0.0.0/8', 'fd00::/8', '::1', 'unix'])
 
 
 def forwarded(*values):
-    """Make headers with lines of Forwarded."""
+    """Make headers with these Forwarded lines."""
     return Headers([('Forwarded', value) for value in values])
 
 
 def custom(*addresses, **others):
-    """Make headers with lines of X-Forwarded-For, and with other ones by their last word."""
+    """Make headers with X-Forwarded-For lines, and ``host=`` as X-Forwarded-Host."""
     pairs = [('X-Forwarded-For', value) for value in addresses]
     for name, value in others.items():
         pairs.append((f'X-Forwarded-{name.title()}', value))
@@ -51,8 +51,8 @@ def custom(*addresses, **others):
         ({'::1'}, '::1', True),
     ],
 )
-def test_only_those_that_are_named_are_believed(trusted, peer, believed):
-    """An address, a network, or whoever reaches a Unix socket, who has no address."""
+def test_only_configured_proxies_are_trusted(trusted, peer, believed):
+    """An address, a network, or every peer on a Unix socket, which has no address."""
     proxies = check_trusted_proxies(trusted)
     assert believed is proxies.trust(peer)
     asked = ClientInfo('192.0.2.1', 'https') if believed else ClientInfo(peer)
@@ -64,8 +64,8 @@ def test_only_those_that_are_named_are_believed(trusted, peer, believed):
     ['10.0.0.1', b'10.0.0.1', 5, True, [5], [None], ['10.0.0.1/8'], ['localhost'], [''], ['*']],
     ids=repr,
 )
-def test_what_names_no_proxies_is_a_table_error(trusted):
-    """It names the option and shows how one is written."""
+def test_an_invalid_trusted_proxy_is_a_table_error(trusted):
+    """The error names the option and shows a valid value."""
     with pytest.raises(TableError, match=r"'trusted_proxies' is .*; it must be .*10\.0\.0\.0/8"):
         check_trusted_proxies(trusted)
 
@@ -96,7 +96,7 @@ def test_what_names_no_proxies_is_a_table_error(trusted):
     ],
 )
 def test_the_examples_of_the_rfc_are_read(lines, expected):
-    """Those of RFC 7239, sections 4 to 7, from a proxy that is trusted."""
+    """The examples are from RFC 7239, sections 4 to 7, and sent by a trusted proxy."""
     assert expected == client_info(PROXY, forwarded(*lines), LOCAL)
 
 
@@ -127,8 +127,8 @@ def test_the_examples_of_the_rfc_are_read(lines, expected):
         ('for=example.com', ClientInfo(PROXY)),
     ],
 )
-def test_an_element_is_read_as_it_is_written(text, expected):
-    """Names in any case, quotes with what they hide, ports, and what is no address."""
+def test_an_element_is_parsed(text, expected):
+    """Names in any case, quoted strings, ports, and values that are not addresses."""
     assert expected == client_info(PROXY, forwarded(text), LOCAL)
 
 
@@ -151,9 +151,9 @@ def test_an_element_is_read_as_it_is_written(text, expected):
         'x=", for="[2001:db8::1]"',
     ],
 )
-def test_what_cannot_be_read_is_refused(text):
-    """Nobody knows what it says: another server might read it in another way."""
-    with pytest.raises(ValueError, match='Forwarded cannot be read'):
+def test_a_malformed_header_is_refused(text):
+    """Another server might parse it differently."""
+    with pytest.raises(ValueError, match='Forwarded is malformed'):
         client_info(PROXY, forwarded(text), LOCAL)
 
 
@@ -187,8 +187,8 @@ def test_what_cannot_be_read_is_refused(text):
         (custom('192.0.2.1', proto='javascript'), ClientInfo('192.0.2.1')),
     ],
 )
-def test_the_custom_headers_are_read_as_well(headers, expected):
-    """Of scheme and host one is for all hops, or there is one for each; else nobody knows."""
+def test_x_forwarded_headers_are_parsed(headers, expected):
+    """A scheme or host is for all hops, or there is one per hop; any other number is ignored."""
     assert expected == client_info(PROXY, headers, LOCAL)
 
 
@@ -196,7 +196,7 @@ CLIENT = '192.0.2.66'
 
 
 def both(element, *addresses, **others):
-    """Make headers of both kinds."""
+    """Make headers with Forwarded and X-Forwarded lines."""
     headers = forwarded(element)
     headers.extend(custom(*addresses, **others))
     return headers
@@ -205,16 +205,16 @@ def both(element, *addresses, **others):
 @pytest.mark.parametrize(
     ('headers', 'expected'),
     [
-        # What the client wrote comes first, and the proxy adds who it was.
+        # The client's own element is first; the proxy appends the client's address.
         (forwarded('for=127.0.0.1;proto=https;host=h', f'for={CLIENT}'), ClientInfo(CLIENT)),
         (forwarded(f'for=10.0.0.9, for={CLIENT};proto=http'), ClientInfo(CLIENT, 'http')),
         (custom(f'127.0.0.1, {CLIENT}'), ClientInfo(CLIENT)),
         (custom(f'10.0.0.9, {CLIENT}', proto='https, http'), ClientInfo(CLIENT, 'http')),
-        # A proxy behind a proxy: the one that is trusted says who the other was.
+        # Two proxies: the trusted one gives the address of the other.
         (forwarded(f'for=::1, for={CLIENT}, for=10.0.0.2'), ClientInfo(CLIENT)),
-        # A hop that is hidden ends it, for that one may be anybody.
+        # An obfuscated hop ends the walk: it may be anybody.
         (forwarded('for=192.0.2.1, for=_x, for=10.0.0.2'), ClientInfo('10.0.0.2')),
-        # The proxy adds to one kind, and the client writes the other.
+        # The proxy extends one kind of header, and the client wrote the other.
         (both('for=127.0.0.1', CLIENT), ValueError),
         (both('proto=https;host=evil', CLIENT), ValueError),
         (both(f'for={CLIENT};proto=https;host=evil', CLIENT), ClientInfo(CLIENT)),
@@ -223,7 +223,7 @@ def both(element, *addresses, **others):
         (both(f'for={CLIENT}', CLIENT, proto='https', host='evil'), ClientInfo(CLIENT)),
         (both(f'for={CLIENT}', '127.0.0.1'), ValueError),
         (both(f'for={CLIENT};proto=http', proto='https', host='evil'), ClientInfo(CLIENT, 'http')),
-        # Both from the proxy.
+        # The proxy wrote both.
         (
             both(f'for={CLIENT};proto=https;host=h', CLIENT, proto='https', host='h'),
             ClientInfo(CLIENT, 'https', 'h'),
@@ -231,9 +231,9 @@ def both(element, *addresses, **others):
     ],
 )
 def test_a_client_cannot_pass_for_another(headers, expected):
-    """Neither by what it writes before a proxy adds to it, nor by what that leaves alone."""
+    """Neither with headers that a proxy extends, nor with those that it passes on."""
     if expected is ValueError:
-        with pytest.raises(ValueError, match='do not agree'):
+        with pytest.raises(ValueError, match='name different clients'):
             client_info(PROXY, headers, LOCAL)
     else:
         assert expected == client_info(PROXY, headers, LOCAL)
@@ -242,7 +242,7 @@ def test_a_client_cannot_pass_for_another(headers, expected):
 
 @pytest.mark.parametrize(('last', 'ip'), [('192.0.2.1', '192.0.2.1'), ('unix:', None)])
 def test_behind_a_unix_socket_the_proxy_has_no_address(last, ip):
-    """What it says is believed; a hop that has no address either leaves none."""
+    """Its headers are trusted; if they give no address either, there is none."""
     assert ClientInfo(ip) == client_info(None, custom(last), LOCAL)
     assert ClientInfo(None) == client_info(None, custom(last), NO_PROXIES)
 
@@ -258,15 +258,15 @@ HEADERS = st.lists(st.tuples(st.sampled_from(NAMES), TEXTS)).map(Headers)
 
 @settings(deadline=None)
 @given(HEADERS, st.sampled_from([CLIENT, '2001:db8::1', '127.0.0.1', '']))
-def test_whatever_a_stranger_writes_changes_nothing(headers, peer):
-    """The peer is who asked, and nothing else is known of it."""
+def test_headers_of_an_untrusted_peer_change_nothing(headers, peer):
+    """The peer is the client, and nothing else is known of it."""
     assert ClientInfo(peer) == client_info(peer, headers, LOCAL)
 
 
 @settings(deadline=None)
 @given(HEADERS, st.sampled_from([PROXY, '::1', '::ffff:10.0.0.1']))
-def test_whatever_a_proxy_writes_is_an_address_or_refused(headers, peer):
-    """The address is written as Python does; a scheme is one that there is."""
+def test_any_headers_of_a_proxy_give_an_address_or_are_refused(headers, peer):
+    """The address is in Python's canonical form; the scheme is http, https or unknown."""
     try:
         asked = client_info(peer, headers, LOCAL)
     except ValueError:
@@ -277,8 +277,8 @@ def test_whatever_a_proxy_writes_is_an_address_or_refused(headers, peer):
 
 @settings(deadline=None)
 @given(TEXTS, st.sampled_from(['for=192.0.2.66', 'for="[2001:db8::66]:1";proto=http']))
-def test_whatever_comes_before_what_the_proxy_adds_is_not_believed(text, added):
-    """It is that address, or a refusal, in one line as in two."""
+def test_only_the_element_that_the_proxy_adds_is_trusted(text, added):
+    """Whatever stands before it is ignored or refused, on one line or two."""
     expected = client_info(PROXY, forwarded(added), LOCAL)
     for lines in [f'{text}, {added}'], [text, added]:
         with contextlib.suppress(ValueError):
@@ -303,8 +303,8 @@ def test_whatever_comes_before_what_the_proxy_adds_is_not_believed(text, added):
     ],
     ids=range(12),
 )
-def test_long_headers_take_no_longer_than_their_length(text):
-    """Each is done in a moment; were it by the square of the length, it would take minutes."""
+def test_parsing_takes_linear_time(text):
+    """In quadratic time, each of these headers would take minutes."""
     with contextlib.suppress(ValueError):
         client_info(PROXY, forwarded(text), LOCAL)
     client_info(PROXY, custom(text, proto=text, host=text), LOCAL)

@@ -1,4 +1,4 @@
-"""The head of a request as a table, whatever it was read with."""
+"""The head of a request as a table."""
 
 from types import SimpleNamespace
 
@@ -20,8 +20,8 @@ def head(target, *, method='GET', read=INTERNET, who=CLIENT, **headers):
     return to_head(method, target, '1.1', Headers(headers), who, 'http', read)
 
 
-def test_all_parts_are_in_the_table():
-    """In the order of every table."""
+def test_the_table_has_all_parts_of_the_head():
+    """The order is that of every request table."""
     assert [
         ('method', 'GET'),
         ('url', '/a?b'),
@@ -46,7 +46,7 @@ def test_all_parts_are_in_the_table():
     ],
 )
 def test_a_target_becomes_origin_form(target, method, url, host):
-    """The authority of an absolute one becomes Host (RFC 9112 3.2.2)."""
+    """The authority of an absolute target becomes Host (RFC 9112 3.2.2)."""
     table = head(target, method=method, Host='example.org')
     assert (url, host) == (table.url, table.headers['Host'])
     assert 'http' == table.scheme
@@ -64,7 +64,7 @@ def test_a_target_becomes_origin_form(target, method, url, host):
     ],
 )
 def test_any_other_target_is_refused(target, method, status):
-    """With what the status says."""
+    """CONNECT is a 501, everything else a 400."""
     with pytest.raises(Refused) as caught:
         head(target, method=method)
     assert status == caught.value.status
@@ -72,7 +72,7 @@ def test_any_other_target_is_refused(target, method, status):
 
 @pytest.mark.parametrize('host', ['a b', 'h:99999', 'u@h'])
 def test_a_bad_host_is_refused(host):
-    """It names no host and port."""
+    """It is not a host with an optional port."""
     with pytest.raises(Refused):
         head('/', Host=host)
 
@@ -80,14 +80,14 @@ def test_a_bad_host_is_refused(host):
 @pytest.mark.parametrize(
     ('read', 'expected'), [(INTERNET, ('10.0.0.1', 8080)), (UNIX, ('localhost', 80))]
 )
-def test_without_a_host_it_is_that_of_the_socket(read, expected):
-    """HTTP/1.0 may have none."""
+def test_without_host_the_address_of_the_socket_is_used(read, expected):
+    """HTTP/1.0 allows a request without Host."""
     table = head('/', read=read)
     assert expected == (table.host, table.port)
 
 
-def test_a_trusted_proxy_says_who_asked():
-    """For what, and by which scheme, too; others are not heard."""
+def test_a_trusted_proxy_gives_client_and_scheme():
+    """Headers of other peers are ignored, and malformed ones refused."""
     headers = Headers({'X-Forwarded-For': '1.2.3.4', 'X-Forwarded-Proto': 'https'})
     trusted = check_trusted_proxies(['10.0.0.0/8'])
     who = client_of('10.0.0.9', headers, trusted)
@@ -100,7 +100,7 @@ def test_a_trusted_proxy_says_who_asked():
 
 
 def test_the_client_of_a_unix_socket_has_no_address():
-    """The key is absent then."""
+    """The key ``ip`` is absent."""
     assert 'ip' not in head('/', who=ClientInfo(None))
 
 
@@ -113,6 +113,6 @@ def test_the_client_of_a_unix_socket_has_no_address():
         ('PUT', {'Transfer-Encoding': 'chunked'}, True),
     ],
 )
-def test_a_body_is_announced_or_that_of_a_post(method, headers, expected):
-    """By its framing."""
+def test_a_body_is_announced_by_framing_or_a_post(method, headers, expected):
+    """Content-Length or Transfer-Encoding announce it."""
     assert expected is has_body(Request(method=method, headers=Headers(headers)))

@@ -1,4 +1,4 @@
-"""The options of all exchanges."""
+"""The options of an exchange."""
 
 import logging
 
@@ -14,12 +14,12 @@ from aioluahttp.exchange.options import (
 
 
 def handler(request):
-    """Answer."""
+    """Return a 204."""
     return {'status': 204}
 
 
 def carrying(request):
-    """Answer, with options of its own."""
+    """Return a 204; options are attributes of this function."""
     return {'status': 204}
 
 
@@ -31,14 +31,14 @@ def made(callback=handler, **options):
     return check_exchange_options(callback, options, EXCHANGE_OPTIONS)
 
 
-def test_what_is_absent_is_the_default():
-    """None is as good as absent, but for ``max_body``."""
+def test_absent_options_have_defaults():
+    """None is the same as absent, except for ``max_body``."""
     assert Settings() == to_settings(made(), None)
     assert {'max_body': None} == made(into=None, body_timeout=None, max_body=None)
 
 
 def test_options_become_settings():
-    """Of a stream the limit counts only where it is given."""
+    """Streams have a limit only if ``max_body`` is given."""
     settings = to_settings(made(max_body=1, handler_timeout=2, access_log=logging.root), print)
     assert (1, 2, logging.root, print, True) == (
         settings.max_body,
@@ -49,14 +49,14 @@ def test_options_become_settings():
     )
 
 
-def test_a_callback_may_carry_options():
-    """Those that are given count more."""
+def test_a_handler_may_have_options_as_attributes():
+    """Options that are passed override them."""
     assert {'into': 'raw', 'max_body': None} == made(carrying)
     assert {'into': 'text', 'max_body': None} == made(carrying, into='text')
 
 
-def test_an_option_may_be_a_function():
-    """Of the request."""
+def test_into_and_max_body_may_be_functions():
+    """They are called with the request."""
     assert {'into': print, 'max_body': len} == made(into=print, max_body=len)
 
 
@@ -74,13 +74,13 @@ def test_an_option_may_be_a_function():
     ],
 )
 def test_a_wrong_option_is_an_error(options, message):
-    """It is named, and what would be right."""
+    """The error names it and what would be right."""
     with pytest.raises(http.TableError, match=message):
         made(**options)
 
 
-def test_what_cannot_be_called_is_an_error():
-    """As a callback, or to be told of errors."""
+def test_a_handler_or_on_error_that_is_not_callable_is_an_error():
+    """The error names it."""
     with pytest.raises(http.TableError, match="'callback' is 1"):
         made(1)
     with pytest.raises(http.TableError, match="'on_error' is 1"):

@@ -1,4 +1,4 @@
-"""Bodies of requests, off any parts."""
+"""Request bodies, whole and as streams."""
 
 import zlib
 
@@ -17,7 +17,7 @@ from aioluahttp.tables.models import Request
 
 
 async def parts(*data):
-    """Give these, or raise them."""
+    """Yield these parts; raise those that are exceptions."""
     for one in data:
         if isinstance(one, Exception):
             raise one
@@ -30,7 +30,7 @@ def to_request(**headers):
 
 
 async def take(*data, into='text', limit=10, **headers):
-    """Take a body whole, or open it and read it to its end."""
+    """Read a body whole, or as a stream to its end."""
     request = to_request(**headers)
     if into in ('text', 'json'):
         await take_whole(parts(*data), request, into, limit)
@@ -46,21 +46,21 @@ ZIPPED = zlib.compress(b'x' * 10)
 
 
 @pytest.mark.parametrize('into', WAYS)
-async def test_a_body_is_what_its_parts_are(into):
-    """Up to the limit; without one, any."""
+async def test_a_body_is_the_sum_of_its_parts(into):
+    """It may be as long as the limit, or of any length without one."""
     assert 'abcdef' == await take(b'abc', b'def', into=into)
     assert 'x' * 20 == await take(b'x' * 20, into=into, limit=None, Content_Length='20')
 
 
 @pytest.mark.parametrize('into', WAYS)
-async def test_a_coding_is_undone(into):
-    """The limit is for what comes of it, not for what it says to be."""
+async def test_a_compressed_body_is_decoded(into):
+    """The limit is for the decoded body, not for Content-Length."""
     headers = {'Content_Encoding': 'deflate', 'Content_Length': '9999'}
     assert 'x' * 10 == await take(ZIPPED, into=into, **headers)
 
 
-async def test_what_is_raw_is_left_alone():
-    """And its headers, too."""
+async def test_a_raw_body_is_not_decoded():
+    """Its headers stay as they are."""
     request = to_request(Content_Encoding='deflate')
     open_request_stream(
         RequestChunks(parts(ZIPPED), decoder_of('raw', request.headers, None)), request
@@ -78,7 +78,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(('data', 'headers', 'status', 'kind'), FAULTS)
 async def test_a_fault_of_the_client_has_its_status(data, headers, status, kind):
-    """As the refusal, or as the cause of what a reader gets."""
+    """It is the status of the ``Refused``, which is raised, or the cause of a stream's error."""
     with pytest.raises(Refused) as caught:
         await take(*data, **headers)
     assert status == caught.value.status
@@ -88,15 +88,15 @@ async def test_a_fault_of_the_client_has_its_status(data, headers, status, kind)
 
 
 @pytest.mark.parametrize('into', WAYS)
-async def test_a_length_above_the_limit_is_not_waited_for(into):
+async def test_a_content_length_above_the_limit_is_refused_at_once(into):
     """Nothing is read."""
     with pytest.raises(Refused) as caught:
         await take(AssertionError(), into=into, Content_Length='11')
     assert 413 == caught.value.status
 
 
-async def test_what_is_no_json_is_refused():
-    """With a 400."""
+async def test_invalid_json_is_refused():
+    """A valid body is parsed."""
     assert [1] == await take(b'[1]', into='json')
     with pytest.raises(Refused):
         await take(b'[', into='json')

@@ -1,4 +1,4 @@
-"""A handler, and what is held against its call."""
+"""The responder: handler calls, their limits, and their errors."""
 
 import asyncio
 import logging
@@ -13,10 +13,10 @@ from aioluahttp.exchange.responder import ExchangeResponder, Responder, status_p
 
 
 class Handles(Responder):
-    """Gives each body as what it was asked for."""
+    """A responder whose bodies are the arguments of ``take_body``."""
 
     async def take_body(self, source, request, into, limit):
-        """Fill the body in."""
+        """Set the body to the arguments."""
         request['body'] = (source, into, limit)
         await asyncio.sleep(0)
 
@@ -27,7 +27,7 @@ def request(**fields):
 
 
 def body(request):
-    """Answer with the body."""
+    """Return the body."""
     return request.body
 
 
@@ -49,25 +49,25 @@ POST = {'method': 'POST'}
         ({'into': lambda asked: 'json', 'max_body': lambda asked: len(asked.path)}, ('json', 2)),
     ],
 )
-async def test_a_body_is_taken_as_the_settings_say(settings, expected):
-    """Each a value, or a function of the request."""
+async def test_a_body_is_read_as_the_settings_say(settings, expected):
+    """``into`` and ``max_body`` are values, or functions of the request."""
     assert ('source', *expected) == await returned(asked=request(**POST), **settings)
 
 
-async def test_without_a_body_none_is_taken():
+async def test_a_request_without_a_body_reads_none():
     """The handler is called at once."""
     assert None is await returned()
 
 
-async def test_a_base_takes_no_body():
-    """It cannot know where from."""
+async def test_the_base_class_reads_no_body():
+    """A subclass has to."""
     with pytest.raises(NotImplementedError):
         await Responder(body, Settings()).returned(None, request(**POST))
 
 
 @pytest.mark.parametrize('asked', [{}, POST])
-async def test_only_so_many_are_called_at_once(asked):
-    """The others are a 503, those too that came while a body was read."""
+async def test_max_concurrent_limits_the_handler_calls(asked):
+    """Further requests are a 503, also those that began while a body was read."""
     free = asyncio.Event()
     handles = Handles(lambda request: free.wait(), Settings(max_concurrent=1))
     tasks = [asyncio.create_task(handles.returned(None, request(**asked))) for _ in range(2)]
@@ -78,8 +78,8 @@ async def test_only_so_many_are_called_at_once(asked):
     assert 0 == handles.handling
 
 
-async def test_a_handler_has_so_long():
-    """Then it is a 504; its own TimeoutError is its own."""
+async def test_a_handler_above_its_timeout_is_a_504():
+    """A TimeoutError that the handler raises itself is passed on."""
 
     def late(request):
         raise TimeoutError
@@ -91,8 +91,8 @@ async def test_a_handler_has_so_long():
         await returned(late, handler_timeout=10)
 
 
-async def test_a_mistake_is_logged_and_told(caplog):
-    """With the method and the path that came; the answer is a 500."""
+async def test_a_handler_error_is_logged_and_passed_to_on_error(caplog):
+    """The log has the method and path as received, without the query; the response is a 500."""
     told = []
     handles = Handles(body, Settings(on_error=lambda *both: told.append(both)))
     error, asked = LookupError('x'), request()
@@ -103,15 +103,15 @@ async def test_a_mistake_is_logged_and_told(caplog):
     assert 500 == (await Handles(body, Settings()).failed(error, 'GET', '/', asked)).status
 
 
-async def test_a_mistake_in_on_error_is_logged(caplog):
-    """The answer is a 500 all the same."""
+async def test_an_error_in_on_error_is_logged(caplog):
+    """The response is a 500 all the same."""
     handles = Handles(body, Settings(on_error=lambda error, request: 1 / 0))
     assert 500 == (await handles.failed(LookupError(), 'GET', '/', request())).status
     assert 'on_error failed' in caplog.text
 
 
-async def test_a_fault_of_the_client_is_no_mistake(caplog):
-    """Itself, or as the cause of what reading raised."""
+async def test_a_fault_of_the_client_is_no_handler_error(caplog):
+    """A ``Refused``, raised or as a cause, gives its status and logs nothing."""
     error = http.ProtocolError('cut')
     error.__cause__ = Refused(400)
     for one in (error, Refused(400)):
@@ -120,13 +120,13 @@ async def test_a_fault_of_the_client_is_no_mistake(caplog):
     assert '' == caplog.text
 
 
-def test_who_is_refused_for_others_may_come_again():
-    """A 503 says when."""
+def test_a_503_has_retry_after():
+    """The connection stays open."""
     assert {'Retry-After': '1'} == status_page(503).headers
 
 
 async def test_the_access_log_is_a_logger_or_a_function(caplog):
-    """A mistake in it is logged."""
+    """An error in the function is logged."""
     caplog.set_level(logging.INFO)
     response = http.to_response({'status': 200})
     seen = []
@@ -142,92 +142,92 @@ CONNECT, LEFT = {'type': 'websocket.connect'}, {'type': 'http.disconnect'}
 
 
 def part(body=b'', more=False):
-    """Make a message of a request."""
+    """Make a message with a part of the request body."""
     return {'type': 'http.request', 'body': body, 'more_body': more}
 
 
 @pytest.fixture
-def ask(by_messages):
-    """Answer a request with what a handler returns, and give status and body."""
+def serve(by_messages):
+    """Serve a request with a handler; return the statuses, the body and the messages."""
 
-    async def asked(handler, *messages, settings=None, **scope):
-        adapter = ExchangeResponder(handler, Settings(**(settings or {})))
+    async def served(handler, *messages, settings=None, **scope):
+        responder = ExchangeResponder(handler, Settings(**(settings or {})))
 
         async def application(*given):
-            await adapter(AsgiExchange(*given))
+            await responder(AsgiExchange(*given))
 
         sent = await by_messages(application, *messages, **scope)
         status = [one['status'] for one in sent if 'status' in one]
         return status, b''.join(one.get('body', b'') for one in sent), sent
 
-    return asked
+    return served
 
 
 def give_back(request):
-    """Answer with the body."""
+    """Return the request body."""
     return {'status': 200, 'body': request.body}
 
 
-async def test_a_table_goes_in_and_one_comes_out(ask):
-    """A body with it, whole or as it comes."""
+async def test_a_request_body_reaches_the_handler(serve):
+    """It is whole or a stream, and may be announced by HTTP/2 alone."""
 
     async def stream(request):
         return {'status': 200, 'body': await request.body.read()}
 
-    assert ([200], b'abc') == (await ask(give_back, part(b'abc'), **POST_SCOPE))[:2]
+    assert ([200], b'abc') == (await serve(give_back, part(b'abc'), **POST_SCOPE))[:2]
     stream.into = 'stream'
     given = {'into': 'stream'}
-    assert ([200], b'abc') == (await ask(stream, part(b'abc'), settings=given, **POST_SCOPE))[:2]
-    assert ([200], b'abc') == (await ask(give_back, part(b'abc'), http_version='2'))[:2]
+    assert ([200], b'abc') == (await serve(stream, part(b'abc'), settings=given, **POST_SCOPE))[:2]
+    assert ([200], b'abc') == (await serve(give_back, part(b'abc'), http_version='2'))[:2]
 
 
-async def test_a_bad_head_is_refused(ask):
-    """The handler does not see it."""
-    assert ([400], b'Bad Request') == (await ask(None, path='x', raw_path=b'x'))[:2]
+async def test_a_bad_head_is_refused(serve):
+    """The handler is not called."""
+    assert ([400], b'Bad Request') == (await serve(None, path='x', raw_path=b'x'))[:2]
 
 
-async def test_a_body_over_the_limit_is_refused(ask):
-    """And a connection that it came over is closed."""
-    status, _, sent = await ask(give_back, part(b'abc'), settings={'max_body': 2}, **POST_SCOPE)
+async def test_a_body_over_the_limit_is_refused(serve):
+    """The connection is closed after the 413."""
+    status, _, sent = await serve(give_back, part(b'abc'), settings={'max_body': 2}, **POST_SCOPE)
     assert [413] == status
     assert (b'connection', b'close') in sent[0]['headers']
 
 
-@pytest.mark.parametrize('answer', [None, {}, {'status': 99}, {'status': 200, 'body': 1}])
-async def test_a_mistake_is_a_500(ask, caplog, answer):
-    """It is logged, and told."""
+@pytest.mark.parametrize('result', [None, {}, {'status': 99}, {'status': 200, 'body': 1}])
+async def test_an_invalid_response_is_a_500(serve, caplog, result):
+    """It is logged, and passed to on_error."""
     told = []
     settings = {'on_error': lambda *both: told.append(both)}
-    found = await ask(lambda request: answer, settings=settings)
+    found = await serve(lambda request: result, settings=settings)
     assert ([500], b'Internal Server Error') == found[:2]
     assert 'GET / failed' in caplog.text
     assert 1 == len(told)
 
 
-async def test_a_mistake_midway_is_told(ask, caplog):
-    """What was sent stays without its end."""
+async def test_an_error_in_a_streamed_response_is_logged(serve, caplog):
+    """What was sent stays without an end."""
 
     def broken():
         yield b'a'
         raise LookupError
 
-    status, data, sent = await ask(lambda request: {'status': 200, 'body': broken()})
+    status, data, sent = await serve(lambda request: {'status': 200, 'body': broken()})
     assert ([200], b'a', True) == (status, data, sent[-1]['more_body'])
     assert 'LookupError' in caplog.text
 
 
-async def test_a_fault_of_the_client_midway_is_no_mistake(ask, caplog):
-    """Of a body that is sent back as it comes."""
+async def test_a_request_that_breaks_off_midway_is_no_handler_error(serve, caplog):
+    """The body is sent back as it arrives."""
     messages = [part(b'a', True), LEFT]
     settings = {'into': 'stream'}
-    status, data, _ = await ask(give_back, *messages, settings=settings, **POST_SCOPE)
+    status, data, _ = await serve(give_back, *messages, settings=settings, **POST_SCOPE)
     assert ([200], b'a') == (status, data)
     assert '' == caplog.text
 
 
 @pytest.mark.parametrize('cancels', [True, False])
-async def test_a_client_that_leaves_may_cancel_the_callback(ask, caplog, cancels):
-    """Then nothing is answered; else the callback runs on."""
+async def test_a_client_that_leaves_may_cancel_the_handler(serve, caplog, cancels):
+    """Then there is no response; without ``cancel_on_disconnect`` the handler runs on."""
     ended = []
 
     async def wait(request):
@@ -240,13 +240,13 @@ async def test_a_client_that_leaves_may_cancel_the_callback(ask, caplog, cancels
         return {'status': 204}
 
     settings = {'cancel_on_disconnect': cancels}
-    status, _, _ = await ask(wait, part(), LEFT, settings=settings)
+    status, _, _ = await serve(wait, part(), LEFT, settings=settings)
     assert ((['cancelled'], []) if cancels else (['ended'], [204])) == (ended, status)
     assert '' == caplog.text
 
 
-async def test_an_exchange_is_logged(ask, caplog):
-    """As the client asked, whatever became of the table."""
+async def test_the_access_log_has_the_request_as_received(serve, caplog):
+    """Changes of the table by the handler do not matter."""
     caplog.set_level(logging.INFO)
     settings = {'access_log': logging.getLogger('access')}
 
@@ -254,7 +254,7 @@ async def test_an_exchange_is_logged(ask, caplog):
         request.clear()
         return {'status': 404}
 
-    await ask(handler, settings=settings, raw_path=b'/a', query_string=b'b', client=('::1', 9))
+    await serve(handler, settings=settings, raw_path=b'/a', query_string=b'b', client=('::1', 9))
     assert ['::1 "GET /a?b HTTP/1.1" 404'] == caplog.messages
 
 
@@ -263,39 +263,39 @@ async def echo(socket):
     await socket.send(await anext(socket))
 
 
-async def test_a_websocket_is_given_to_its_callback(ask):
-    """It is closed at its end."""
+async def test_a_websocket_is_given_to_its_callback(serve):
+    """It is closed when the callback returns."""
     hello = {'type': 'websocket.receive', 'text': 'hello'}
-    _, _, sent = await ask(lambda request: {'websocket': echo}, CONNECT, hello, **SOCKET)
+    _, _, sent = await serve(lambda request: {'websocket': echo}, CONNECT, hello, **SOCKET)
     types = ['websocket.accept', 'websocket.send', 'websocket.close']
     assert types == [message['type'] for message in sent]
 
 
-async def test_a_mistake_in_it_is_told(ask, caplog):
-    """The client gets a 1011."""
+async def test_an_error_in_a_websocket_callback_is_a_1011(serve, caplog):
+    """It is logged."""
 
     async def fail(socket):
         raise LookupError
 
-    _, _, sent = await ask(lambda request: {'websocket': fail}, CONNECT, **SOCKET)
+    _, _, sent = await serve(lambda request: {'websocket': fail}, CONNECT, **SOCKET)
     assert ('websocket.close', 1011) == (sent[-1]['type'], sent[-1]['code'])
     assert 'LookupError' in caplog.text
 
 
-async def test_a_websocket_may_be_refused(ask):
-    """A plain request is, with the fields that say how to ask; and the callback may decline."""
-    status, data, sent = await ask(lambda request: {'websocket': echo})
+async def test_a_websocket_may_be_refused(serve):
+    """A plain request is a 426 with the required fields; the handler may return another status."""
+    status, data, sent = await serve(lambda request: {'websocket': echo})
     assert ([426], b'Upgrade Required') == (status, data)
     assert (b'upgrade', b'websocket') in sent[0]['headers']
-    assert [401] == (await ask(lambda request: {'status': 401}, CONNECT, **SOCKET))[0]
+    assert [401] == (await serve(lambda request: {'status': 401}, CONNECT, **SOCKET))[0]
 
 
-async def test_a_cancellation_is_the_engines(by_messages):
-    """Nothing is answered, and nothing is told."""
-    adapter = ExchangeResponder(lambda request: asyncio.Event().wait(), Settings())
+async def test_a_cancellation_by_the_engine_is_passed_on(by_messages):
+    """There is no response."""
+    responder = ExchangeResponder(lambda request: asyncio.Event().wait(), Settings())
 
     async def application(*given):
-        await adapter(AsgiExchange(*given))
+        await responder(AsgiExchange(*given))
 
     task = asyncio.create_task(by_messages(application))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A response table given to an engine that does the framing."""
+"""Writing a response table to an engine that does the framing."""
 
 import asyncio
 from pathlib import Path
@@ -10,8 +10,8 @@ from aioluahttp.exchange.response import cancel_when_left, to_ready, write_respo
 from aioluahttp.headers import Headers
 
 
-class Line:
-    """Takes down what an answer is; its client leaves when told to."""
+class Recorder:
+    """A ``ResponseWriter`` that records; its client leaves once ``leaves`` is set."""
 
     def __init__(self, *, files=False):
         self.begun = self.gone = False
@@ -19,40 +19,40 @@ class Line:
         self.leaves, self.files = asyncio.Event(), files
 
     async def left(self):
-        """Wait."""
+        """Wait for ``leaves``."""
         await self.leaves.wait()
 
     async def whole(self, status, reason, headers, body):
-        """Take an answer."""
+        """Record a complete response."""
         await self.start(status, reason, headers)
         self.data.append(body)
         await self.end()
 
     async def start(self, status, reason, headers):
-        """Take a head."""
+        """Record a head."""
         self.begun = True
         self.heads.append((status, reason, dict(headers)))
 
     async def write(self, data):
-        """Take a part."""
+        """Record a part."""
         self.data.append(data)
 
     async def end(self):
-        """Take the end."""
+        """Record the end."""
         self.ended = True
 
     async def file(self, path):
-        """Take a path, or not."""
+        """Record a path, if files are accepted; return whether they are."""
         self.paths += [path] * self.files
         return self.files
 
 
-async def answered(table, method='GET', line=None, **asked):
-    """Answer with a table, and give what was taken down."""
-    line = line or Line()
-    status = await write_response(line, method, Headers(asked), http.to_response(table))
-    assert status == line.heads[0][0]
-    return line
+async def written(table, method='GET', writer=None, **asked):
+    """Write a table, and return the writer with what it recorded."""
+    writer = writer or Recorder()
+    status = await write_response(writer, method, Headers(asked), http.to_response(table))
+    assert status == writer.heads[0][0]
+    return writer
 
 
 TEXT = 'text/plain; charset=utf-8'
@@ -73,36 +73,38 @@ BYTES = 'application/octet-stream'
          {'Content-Type': BYTES, 'Content-Length': '2'}, b''),
     ],
 )  # fmt: skip
-async def test_an_answer_that_is_at_hand_is_one(table, method, headers, data):
-    """With the length that it has, and nothing of other hops."""
-    line = await answered({'status': 200} | table, method)
-    assert [headers] == [head[2] for head in line.heads]
-    assert ([data], True) == (line.data, line.ended)
+async def test_a_complete_response_has_a_length_and_no_hop_by_hop_fields(
+    table, method, headers, data
+):
+    """Only ``Connection: close`` stays."""
+    writer = await written({'status': 200} | table, method)
+    assert [headers] == [head[2] for head in writer.heads]
+    assert ([data], True) == (writer.data, writer.ended)
 
 
-async def test_an_answer_that_flows_begins_with_its_first_chunk():
-    """Its length is that which the callback gave, or none."""
-    line = await answered({'status': 200, 'reason': 'Fine', 'body': iter(['a', b'b'])})
-    assert [(200, 'Fine', {'Content-Type': BYTES})] == line.heads
-    assert ([b'a', b'b'], True) == (line.data, line.ended)
-    line = await answered({'status': 200, 'headers': {'Content-Length': 0}, 'body': iter(())})
-    assert ([], '0') == (line.data, line.heads[0][2]['Content-Length'])
+async def test_a_streamed_response_has_the_length_that_was_given():
+    """Without Content-Length from the handler it has none."""
+    writer = await written({'status': 200, 'reason': 'Fine', 'body': iter(['a', b'b'])})
+    assert [(200, 'Fine', {'Content-Type': BYTES})] == writer.heads
+    assert ([b'a', b'b'], True) == (writer.data, writer.ended)
+    writer = await written({'status': 200, 'headers': {'Content-Length': 0}, 'body': iter(())})
+    assert ([], '0') == (writer.data, writer.heads[0][2]['Content-Length'])
 
 
 @pytest.mark.parametrize('body', [['abc'], ['a'], [1]])
-async def test_a_chunk_that_is_wrong_is_an_error(body):
-    """Longer or shorter than was said, or none; one that is the first is not sent."""
-    line = Line()
+async def test_a_wrong_chunk_is_an_error(body):
+    """Too long, too short, or not bytes; if it is the first, no head is written."""
+    writer = Recorder()
     with pytest.raises(http.TableError):
-        await answered(
-            {'status': 200, 'headers': {'Content-Length': 2}, 'body': iter(body)}, line=line
+        await written(
+            {'status': 200, 'headers': {'Content-Length': 2}, 'body': iter(body)}, writer=writer
         )
-    assert (body == ['a'], False) == (line.begun, line.ended)
+    assert (body == ['a'], False) == (writer.begun, writer.ended)
 
 
 @pytest.mark.parametrize('method', ['GET', 'HEAD'])
 async def test_an_iterator_that_is_not_read_is_closed(method):
-    """For there is to be no body, or its length is none."""
+    """A HEAD has no body, and an invalid Content-Length is an error."""
     closed = []
 
     class Chunks:
@@ -125,54 +127,54 @@ async def test_an_iterator_that_is_not_read_is_closed(method):
     assert [True] == closed
 
 
-async def test_what_was_read_from_json_is_no_body():
-    """As everywhere."""
-    with pytest.raises(http.TableError, match='goes as json'):
+async def test_parsed_json_is_no_body():
+    """The error says to use ``json``."""
+    with pytest.raises(http.TableError, match='use json'):
         await write_response(
-            Line(), 'GET', Headers(), http.Response(status=200, headers=Headers(), body={})
+            Recorder(), 'GET', Headers(), http.Response(status=200, headers=Headers(), body={})
         )
 
 
 async def test_a_client_that_leaves_closes_the_iterator():
-    """Which may be waiting."""
+    """Even while it waits."""
     closed = []
 
     async def chunks():
         try:
             yield 'a'
-            line.leaves.set()
+            writer.leaves.set()
             await asyncio.Event().wait()
         finally:
             closed.append(True)
 
-    line = Line()
+    writer = Recorder()
     with pytest.raises(ConnectionResetError):
-        await answered({'status': 200, 'body': chunks()}, line=line)
-    assert ([True], True) == (closed, line.gone)
+        await written({'status': 200, 'body': chunks()}, writer=writer)
+    assert ([True], True) == (closed, writer.gone)
 
 
-async def test_a_cancellation_from_outside_is_one():
-    """Also where the client has left just then."""
+async def test_a_cancellation_from_outside_is_passed_on():
+    """Also if the client leaves at the same time."""
 
-    async def wait(line):
-        async with cancel_when_left(line):
+    async def wait(writer):
+        async with cancel_when_left(writer):
             await asyncio.Event().wait()
 
     for leaves in (False, True):
-        line = Line()
-        task = asyncio.create_task(wait(line))
+        writer = Recorder()
+        task = asyncio.create_task(wait(writer))
         await asyncio.sleep(0)
         task.cancel()
         if leaves:
             task.cancel()
-            line.leaves.set()
+            writer.leaves.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 
 
 @pytest.fixture
 def file(tmp_path):
-    """Make a file."""
+    """Make a file of ten digits."""
     path = tmp_path / 'a.txt'
     path.write_bytes(b'0123456789')
     return path
@@ -188,50 +190,50 @@ def file(tmp_path):
         ('HEAD', {}, 200, [b''], '10'),
     ],
 )
-async def test_a_file_is_an_answer(file, method, asked, status, data, length):
-    """Or a part of it, or none; its fields count, but for the type."""
+async def test_a_file_is_a_response_body(file, method, asked, status, data, length):
+    """The whole, a part or nothing is sent; the fields of the file count, except the type."""
     headers = {'Content-Type': 'a/b', 'ETag': '"x"', 'X': 'y'}
     table = {'status': 200, 'reason': 'Fine', 'headers': headers, 'body': file}
-    line = await answered(table, method, **asked)
-    found, reason, sent = line.heads[0]
+    writer = await written(table, method, **asked)
+    found, reason, sent = writer.heads[0]
     assert (status, 'Fine' if status == 200 else None) == (found, reason)
-    assert (data, length, 'a/b') == (line.data, sent.get('Content-Length'), sent['Content-Type'])
+    assert (data, length, 'a/b') == (writer.data, sent.get('Content-Length'), sent['Content-Type'])
     assert sent['ETag'] != '"x"' or status == 416
 
 
 @pytest.mark.parametrize(('asked', 'left'), [({}, True), ({'Range': 'bytes=0-1'}, False)])
-async def test_a_whole_file_may_be_left_to_the_engine(file, asked, left):
-    """Not a part of it."""
-    line = await answered({'status': 200, 'body': file}, line=Line(files=True), **asked)
-    assert [str(file)] * left == line.paths
-    assert 'text/plain' == line.heads[0][2]['Content-Type']
+async def test_only_a_whole_file_may_be_sent_by_the_engine(file, asked, left):
+    """A part is read here."""
+    writer = await written({'status': 200, 'body': file}, writer=Recorder(files=True), **asked)
+    assert [str(file)] * left == writer.paths
+    assert 'text/plain' == writer.heads[0][2]['Content-Type']
 
 
 @pytest.mark.parametrize(('status', 'found'), [(200, 404), (204, 204)])
-async def test_a_file_that_is_missing_is_a_404(tmp_path, status, found):
-    """An answer without a body needs none."""
-    line = await answered({'status': status, 'body': tmp_path / 'none'})
-    assert (found, [b'Not Found' if found == 404 else b'']) == (line.heads[0][0], line.data)
+async def test_a_missing_file_is_a_404(tmp_path, status, found):
+    """A status without a body needs no file."""
+    writer = await written({'status': status, 'body': tmp_path / 'none'})
+    assert (found, [b'Not Found' if found == 404 else b'']) == (writer.heads[0][0], writer.data)
 
 
 async def test_a_file_that_becomes_shorter_breaks_off(file):
-    """Its client waits for no more."""
+    """Otherwise the client would wait for the rest."""
 
-    class Cuts(Line):
+    class Cuts(Recorder):
         async def start(self, *head):
             file.write_bytes(b'012')
 
-    line = Cuts()
+    writer = Cuts()
     with pytest.raises(OSError, match='shorter'):
-        await answered({'status': 200, 'body': file}, line=line)
-    assert [b'012'] == line.data
+        await written({'status': 200, 'body': file}, writer=writer)
+    assert [b'012'] == writer.data
 
 
 @pytest.mark.parametrize('name', ['a.txt', 'none'])
-async def test_a_file_that_was_opened_in_vain_is_closed(file, name):
-    """The client has left meanwhile."""
-    line = Line()
-    line.leaves.set()
+async def test_a_file_is_closed_if_the_client_left_meanwhile(file, name):
+    """Nothing is written."""
+    writer = Recorder()
+    writer.leaves.set()
     with pytest.raises(ConnectionResetError):
-        await answered({'status': 200, 'body': Path(file.parent, name)}, line=line)
-    assert [] == line.heads
+        await written({'status': 200, 'body': Path(file.parent, name)}, writer=writer)
+    assert [] == writer.heads

@@ -1,4 +1,4 @@
-"""Answers compressed for those who take them so: as tables, and to real clients."""
+"""The middleware ``compress``: on tables, and with real clients."""
 
 import asyncio
 import gzip
@@ -13,7 +13,12 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.bodies.encoders import ENCODERS
-from aioluahttp.middleware.compression import describe, is_compressible, vary, weaken
+from aioluahttp.middleware.compression import (
+    add_vary,
+    is_compressible,
+    set_coded_headers,
+    weaken_etag,
+)
 
 TEXT = 'Grüße und mehr ' * 1000
 BROWSER = 'gzip, deflate, br, zstd'  # as Chromium and Firefox send it over TLS
@@ -23,26 +28,26 @@ FEATURES = {
     'deflate': b' libz',
     'br': b' brotli',
     'zstd': b' zstd',
-}  # curl's words
+}  # as curl --version names them
 
 
 def asking(accepted='gzip', **fields):
-    """Make a request, as a server gives one."""
+    """Make a request with this Accept-Encoding."""
     return http.to_request({'host': 'h', 'headers': {'Accept-Encoding': accepted}} | fields)
 
 
-async def answer_to(request, table, **options):
-    """Give what a handler that answers with a table answers once it is compressed."""
+async def compressed(request, table, **options):
+    """Return the response of a compressed handler that returns ``table``."""
     return await http.compress(lambda request: table, **options)(request)
 
 
 async def each(*chunks):
-    """Give chunks asynchronously."""
+    """Yield chunks asynchronously."""
     for chunk in chunks:
         yield chunk
 
 
-# The rules
+# Which responses are compressed
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,8 @@ async def each(*chunks):
         'font/ttf',
     ],
 )
-def test_text_and_what_is_like_it_is_compressed(kind):
-    """By the type that is said."""
+def test_textual_types_are_compressed(kind):
+    """The Content-Type decides."""
     assert is_compressible(200, http.Headers({'Content-Type': kind}), 10, 10)
 
 
@@ -83,8 +88,8 @@ def test_text_and_what_is_like_it_is_compressed(kind):
         'multipart/form-data; boundary=text/html',
     ],
 )
-def test_what_is_compressed_by_itself_is_left_alone(kind):
-    """So is what does not say what it is."""
+def test_compressed_and_unknown_types_are_not_compressed(kind):
+    """So are types that are missing or invalid."""
     assert not is_compressible(200, http.Headers({'Content-Type': kind}), 10, 10)
 
 
@@ -104,8 +109,8 @@ def test_what_is_compressed_by_itself_is_left_alone(kind):
         (200, {'Repr-Digest': 'sha-256=:x:'}, 10),
     ],
 )
-def test_what_is_short_or_fixed_is_left_alone(status, headers, size):
-    """A part, a body that is coded or that may not be, and one of which there is a digest."""
+def test_short_partial_coded_and_digested_bodies_are_not_compressed(status, headers, size):
+    """Neither are those that say ``no-transform``."""
     given = http.to_response({'status': 200, 'headers': HTML | headers}).headers
     assert not is_compressible(status, given, size, 10)
 
@@ -121,10 +126,10 @@ def test_what_is_short_or_fixed_is_left_alone(status, headers, size):
         (['*'], ['*']),
     ],
 )
-def test_vary_is_added_to_what_is_there(given, expected):
-    """Once, and not to a star, which says more."""
+def test_accept_encoding_is_added_to_vary(given, expected):
+    """It is added once, and not to ``*``, which includes it."""
     headers = http.Headers([('Vary', value) for value in given])
-    vary(headers)
+    add_vary(headers)
     assert expected == headers.getall('Vary')
 
 
@@ -132,18 +137,18 @@ def test_vary_is_added_to_what_is_there(given, expected):
     ('given', 'expected'), [('"x"', 'W/"x"'), ('W/"x"', 'W/"x"'), (None, None), ('x', 'x')]
 )
 def test_a_strong_etag_becomes_weak(given, expected):
-    """For the bytes of each coding are others (RFC 9110 8.8.3.3)."""
+    """A strong ETag would promise equal bytes in each coding (RFC 9110 8.8.3.3)."""
     headers = http.Headers({} if given is None else {'ETag': given})
-    weaken(headers)
+    weaken_etag(headers)
     assert expected == headers.get('ETag')
 
 
-def test_the_headers_tell_of_the_coded_body():
-    """And no more of the one that was; all else stays."""
+def test_the_headers_describe_the_compressed_body():
+    """Headers that set_coded_headers the uncompressed body are removed; the others stay."""
     headers = http.Headers(
         HTML | {'Content-Length': '9', 'Accept-Ranges': 'bytes', 'ETag': '"x"', 'A': 'b'}
     )
-    describe(headers, 'br')
+    set_coded_headers(headers, 'br')
     assert headers == HTML | {
         'ETag': 'W/"x"',
         'A': 'b',
@@ -152,7 +157,7 @@ def test_the_headers_tell_of_the_coded_body():
     }
 
 
-# A table in, a table out
+# Compressed tables
 
 
 @pytest.mark.parametrize(
@@ -169,11 +174,11 @@ def test_the_headers_tell_of_the_coded_body():
         ({'json': [TEXT]}, 'application/json', json.dumps([TEXT]).encode()),
     ],
 )
-async def test_a_body_is_compressed_as_it_would_be_sent(table, kind, body):
-    """Text by the text rule, which also says the type. The handler's table stays as it was."""
+async def test_a_body_is_encoded_before_it_is_compressed(table, kind, body):
+    """Text gets a charset as usual. The handler's table is not changed."""
     table = {'status': 201, **table}
     before = table | {'headers': dict(table.get('headers', {}))}
-    response = await answer_to(asking(BROWSER, method='POST'), table, codings=['gzip'])
+    response = await compressed(asking(BROWSER, method='POST'), table, codings=['gzip'])
     assert before == table | {'headers': dict(table.get('headers', {}))}
     assert isinstance(response, http.Response)
     assert (201, body) == (response.status, gzip.decompress(response.body))
@@ -201,26 +206,26 @@ async def test_a_body_is_compressed_as_it_would_be_sent(table, kind, body):
     ids=lambda table: str(table)[:50],
 )
 @pytest.mark.parametrize('method', ['GET', 'HEAD'])
-async def test_what_is_left_alone_is_only_normalised(table, method):
-    """Nothing is added to it either."""
+async def test_a_response_that_is_not_compressible_is_only_normalised(table, method):
+    """No header is added to it."""
     table = table if isinstance(table, http.Response) else {'status': 200, **table}
-    response = await answer_to(asking(method=method), table)
+    response = await compressed(asking(method=method), table)
     assert http.to_response(table) == response
 
 
 @pytest.mark.parametrize('accepted', ['', 'identity', 'gzip;q=0', 'compress'])
-async def test_who_does_not_take_it_gets_it_as_it_is(accepted):
-    """Caches hear that others may."""
+async def test_a_client_that_accepts_no_coding_gets_the_plain_body(accepted):
+    """Vary is set, because other clients get another body."""
     table = {'status': 200, 'body': TEXT, 'headers': HTML | {'ETag': '"x"'}}
-    response = await answer_to(asking(accepted), table)
+    response = await compressed(asking(accepted), table)
     assert TEXT == response.body
     assert response.headers == HTML | {'ETag': '"x"', 'Vary': 'Accept-Encoding'}
 
 
 @pytest.mark.parametrize(('accepted', 'etag'), [('gzip', 'W/"x"'), ('', '"x"')])
-async def test_not_modified_says_what_the_answer_said(accepted, etag):
-    """The ETag and Vary that came with what the client has (RFC 9110 15.4.5)."""
-    response = await answer_to(asking(accepted), {'status': 304, 'headers': {'ETag': '"x"'}})
+async def test_a_304_has_the_etag_and_vary_of_the_compressed_response(accepted, etag):
+    """They must be those of the response that the client has cached (RFC 9110 15.4.5)."""
+    response = await compressed(asking(accepted), {'status': 304, 'headers': {'ETag': '"x"'}})
     assert {'ETag': etag, 'Vary': 'Accept-Encoding'} == response.headers
 
 
@@ -234,8 +239,8 @@ async def test_not_modified_says_what_the_answer_said(accepted, etag):
         ({'headers': HTML, 'body': each()}, 'gzip'),
     ],
 )
-async def test_head_says_what_get_would_but_the_length(wire, table, coding):
-    """That would only be known if it were compressed (RFC 9110 9.3.2)."""
+async def test_head_has_the_headers_of_get_without_the_length(wire, table, coding):
+    """The compressed length is known only after compression (RFC 9110 9.3.2)."""
     handler = http.compress(lambda request: {'status': 200, **table})
     async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
         client.ask('HEAD /', 'Accept-Encoding: gzip')
@@ -250,34 +255,34 @@ async def test_head_says_what_get_would_but_the_length(wire, table, coding):
     [
         ({'minimum_size': -1}, "'minimum_size' is -1; it must be an int of 0 or more"),
         ({'minimum_size': None}, "'minimum_size' is None"),
-        ({'codings': 'gzip'}, "'codings' is 'gzip'; it must be a list of text"),
+        ({'codings': 'gzip'}, "'codings' is 'gzip'; it must be a non-empty list of str"),
         ({'codings': []}, "'codings' is "),
         ({'codings': ['gzip', 'lzma']}, "'codings' is .*; it must be some of .*gzip, deflate"),
     ],
 )
-def test_an_option_is_looked_at_when_the_handler_is_made(options, message):
-    """The message says what would be right."""
+def test_an_invalid_option_is_rejected(options, message):
+    """It is checked when the handler is made; the message says what would be right."""
     with pytest.raises(http.TableError, match=message):
         http.compress(print, **options)
 
 
-async def test_any_size_may_be_the_least():
-    """But an empty body stays one."""
+async def test_minimum_size_may_be_zero():
+    """An empty body is never compressed."""
     for body, coding in [('x', 'gzip'), ('', None)]:
-        response = await answer_to(asking(), {'status': 200, 'body': body}, minimum_size=0)
+        response = await compressed(asking(), {'status': 200, 'body': body}, minimum_size=0)
         assert coding == response.headers.get('Content-Encoding')
 
 
-async def test_the_codings_are_those_given_and_the_first_is_the_best():
-    """Where the client likes them as much."""
-    response = await answer_to(
+async def test_the_first_of_the_given_codings_is_preferred():
+    """If the client accepts several equally, the first one is used."""
+    response = await compressed(
         asking(BROWSER), {'status': 200, 'body': TEXT}, codings=('deflate', 'gzip')
     )
     assert TEXT.encode() == zlib.decompress(response.body)
 
 
-async def test_listen_reads_what_the_handler_carries():
-    """Such as what becomes of the bodies of requests."""
+async def test_listen_reads_the_options_of_the_wrapped_handler():
+    """``into`` as an attribute of the handler still works."""
 
     async def handler(request):
         return {'status': 200, 'body': type(request.body).__name__}
@@ -291,7 +296,7 @@ async def test_listen_reads_what_the_handler_carries():
 
 
 async def curl(*arguments):
-    """Run curl; give its exit code and what it printed."""
+    """Run curl; return its exit code and its output."""
     process = await asyncio.create_subprocess_exec(
         'curl', '-s', *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -301,17 +306,21 @@ async def curl(*arguments):
 
 @pytest.mark.skipif(not shutil.which('curl'), reason='there is no curl here')
 @pytest.mark.parametrize('coding', ENCODERS)
-@pytest.mark.parametrize('flows', [False, True])
-async def test_curl_reads_it(coding, flows):
-    """Each coding, whole and in chunks, and what it would ask for by itself."""
+@pytest.mark.parametrize('chunked', [False, True])
+async def test_curl_decodes_every_coding(coding, chunked):
+    """With each coding, whole and in chunks, and with its own Accept-Encoding."""
     if FEATURES[coding] not in (await curl('--version'))[1]:
         pytest.skip(f'this curl has no {coding}')
 
     def handler(request):
         headers = {'Content-Type': 'text/plain'}
-        return {'status': 200, 'headers': headers, 'body': each(TEXT, '', TEXT) if flows else TEXT}
+        return {
+            'status': 200,
+            'headers': headers,
+            'body': each(TEXT, '', TEXT) if chunked else TEXT,
+        }
 
-    expected = TEXT.encode() * (2 if flows else 1)
+    expected = TEXT.encode() * (2 if chunked else 1)
     async with http.listen('127.0.0.1', 0, http.compress(handler)) as server:
         asked = ('-H', f'Accept-Encoding: {coding}', '--compressed')
         assert (0, expected) == await curl(*asked, server.url)
@@ -323,8 +332,8 @@ async def test_curl_reads_it(coding, flows):
         assert (0, expected) == await curl(server.url)
 
 
-async def test_a_browser_gets_the_best():
-    """And our client, which takes gzip, what it can read."""
+async def test_a_browser_gets_the_preferred_coding():
+    """Our client decodes the coding that it asks for."""
     handler = http.compress(lambda request: {'status': 200, 'json': [TEXT]})
     async with http.listen('127.0.0.1', 0, handler) as server:
         headers = {'Accept-Encoding': BROWSER}
@@ -335,15 +344,15 @@ async def test_a_browser_gets_the_best():
         assert [TEXT] == response.body
 
 
-async def test_events_come_one_by_one():
-    """Compressed, and each is there before the next is asked for."""
+async def test_compressed_events_arrive_one_by_one():
+    """Each event can be decoded before the next one is read from the iterator."""
     events = asyncio.Queue()
 
-    async def told():
+    async def given_events():
         while (event := await events.get()) is not None:
             yield event
 
-    handler = http.compress(lambda request: {'status': 200, 'events': told()})
+    handler = http.compress(lambda request: {'status': 200, 'events': given_events()})
     async with http.listen('127.0.0.1', 0, handler) as server:
         events.put_nowait({})
         response = await http.request(asking('gzip', url=server.url, into='raw'))
@@ -361,7 +370,7 @@ async def test_events_come_one_by_one():
 
 
 async def noise(closed, sizes):
-    """Give without end what no coding makes shorter, and note its sizes and its own end."""
+    """Yield incompressible chunks without end; note their sizes and the end of the generator."""
     try:
         while True:
             sizes.append(65536)
@@ -371,7 +380,7 @@ async def noise(closed, sizes):
 
 
 def noisy():
-    """Make a handler of it, and what it notes."""
+    """Make a handler that responds with ``noise``, and return what it notes."""
     closed, sizes = asyncio.Event(), []
     table = {'status': 200, 'headers': HTML, 'body': noise(closed, sizes)}
     return http.compress(lambda request: table), closed, sizes
@@ -379,7 +388,7 @@ def noisy():
 
 @pytest.mark.parametrize('coding', ENCODERS)
 async def test_who_does_not_read_is_given_no_more_and_cut_off(wire, coding):
-    """What waits is what the sockets hold; then the iterator is closed, and that is no mistake."""
+    """Only the socket buffers fill up; then the iterator is closed, and that is no error."""
     handler, closed, sizes = noisy()
     async with http.listen('127.0.0.1', 0, handler, body_timeout=0.2) as server:
         async with wire(server) as client:
@@ -390,7 +399,7 @@ async def test_who_does_not_read_is_given_no_more_and_cut_off(wire, coding):
 
 
 async def test_memory_stays_flat(wire):
-    """However long the body is."""
+    """A long body does not use more memory."""
     async with http.listen('127.0.0.1', 0, noisy()[0]) as server, wire(server) as client:
         client.ask('GET /', 'Accept-Encoding: gzip')
         await client.reader.readexactly(1 << 20)
@@ -404,7 +413,7 @@ async def test_memory_stays_flat(wire):
 
 
 async def test_who_leaves_closes_the_iterator(wire):
-    """Where it waits; a thread that still compresses for it comes to its end."""
+    """The iterator is closed when the client disconnects, also while a thread compresses."""
     handler, closed, _ = noisy()
     async with http.listen('127.0.0.1', 0, handler) as server:
         async with wire(server) as client:
@@ -415,18 +424,18 @@ async def test_who_leaves_closes_the_iterator(wire):
 
 
 @pytest.mark.parametrize(('chunks', 'outcome'), [((), 500), (('ab',), http.ProtocolError)])
-async def test_a_mistake_of_the_iterator_is_told_as_ever(caplog, chunks, outcome):
-    """Before the first chunk it is a plain 500; after it nobody takes half a body for a whole."""
+async def test_an_exception_of_the_iterator_is_reported(caplog, chunks, outcome):
+    """Before the first chunk the response is a 500; after it the body is cut off visibly."""
 
     async def failing():
         for chunk in chunks:
             yield chunk
         raise ValueError('x')
 
-    told = []
+    errors = []
     handler = http.compress(lambda request: {'status': 200, 'headers': HTML, 'body': failing()})
     async with http.listen(
-        '127.0.0.1', 0, handler, lambda error, request: told.append(error)
+        '127.0.0.1', 0, handler, lambda error, request: errors.append(error)
     ) as server:
         if outcome == 500:
             response = await http.request(url=server.url)
@@ -435,15 +444,15 @@ async def test_a_mistake_of_the_iterator_is_told_as_ever(caplog, chunks, outcome
         else:
             with pytest.raises(outcome):
                 await http.request(url=server.url)
-    assert [ValueError] == list(map(type, told))
+    assert [ValueError] == list(map(type, errors))
     assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
 
 
-# On the other side
+# Around a client
 
 
-async def test_what_a_relay_streams_is_compressed():
-    """Though a length was given with it; what comes compressed goes on as it is."""
+async def test_a_relayed_stream_is_compressed():
+    """A given Content-Length is removed; a body that is compressed already is passed on."""
 
     def backend(request):
         return {'status': 200, 'headers': HTML | {'Content-Length': 2000}, 'body': each('x' * 2000)}
@@ -464,8 +473,8 @@ async def test_what_a_relay_streams_is_compressed():
                 assert b'x' * 2000 == gzip.decompress(await response.body.read())
 
 
-async def test_around_request_it_does_what_the_table_asks():
-    """Any table will do. One that asks for nothing gets what came."""
+async def test_it_wraps_request_too():
+    """A plain table is accepted. Without an Accept-Encoding the body is not compressed."""
     send = http.compress(http.request)
     async with http.listen('127.0.0.1', 0, lambda request: {'status': 200, 'body': TEXT}) as server:
         response = await send({'url': server.url})

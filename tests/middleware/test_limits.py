@@ -1,4 +1,4 @@
-"""So many requests a second, or at once."""
+"""The middleware ``limit``: requests per second and at once."""
 
 import asyncio
 import selectors
@@ -13,7 +13,7 @@ HOST = {'host': 'h'}
 
 
 class Held:
-    """A handler that answers when it is told to, and notes what it got."""
+    """A handler that responds when it is told to, and notes the paths of its requests."""
 
     def __init__(self):
         self.paths = []
@@ -33,8 +33,8 @@ def ask(handler, *paths, host='h'):
     return [asyncio.create_task(handler({'host': host, 'url': path})) for path in paths]
 
 
-async def test_so_many_are_under_way_and_the_first_to_come_is_the_next(until):
-    """The others wait in the order in which they came."""
+async def test_concurrent_requests_are_limited_in_order_of_arrival(until):
+    """Requests above ``concurrency`` wait, and start in the order in which they came."""
     held = Held()
     tasks = ask(limit(held, concurrency=2), '/1', '/2', '/3', '/4')
     await until(lambda: len(held.paths) == 2)
@@ -46,8 +46,8 @@ async def test_so_many_are_under_way_and_the_first_to_come_is_the_next(until):
     assert ['/1', '/2', '/3', '/4'] == held.paths
 
 
-async def test_each_host_has_the_limit_to_itself(until):
-    """One that is full holds up no other."""
+async def test_each_host_can_have_its_own_limit(until):
+    """With ``per_host`` a host at its limit does not delay other hosts."""
     held = Held()
     handler = limit(held, concurrency=1, per_host=True)
     tasks = ask(handler, '/1', '/2', host='a') + ask(handler, '/3', host='b')
@@ -58,8 +58,8 @@ async def test_each_host_has_the_limit_to_itself(until):
     await asyncio.gather(*tasks)
 
 
-async def test_a_failure_gives_its_slot_to_the_next(until):
-    """The exception goes on."""
+async def test_a_failed_request_releases_its_slot(until):
+    """The exception is raised."""
     held = Held()
     bad, good = ask(limit(held, concurrency=1), '/bad', '/good')
     held.going.release()
@@ -72,8 +72,8 @@ async def test_a_failure_gives_its_slot_to_the_next(until):
 @pytest.mark.parametrize(
     'options', [{'concurrency': 1}, {'rate': 1e-6}, {'concurrency': 2, 'rate': 1e-6}]
 )
-async def test_who_gives_up_leaves_nothing(until, options):
-    """One that is cancelled, as it waits or under way, holds up none that comes behind."""
+async def test_a_cancelled_request_releases_its_slot(until, options):
+    """Whether it waits or runs, a cancelled request leaves no task and calls no handler."""
     held = Held()
     gate = limit(held, **options)
     tasks = ask(gate, '/1', '/2', '/3')
@@ -86,8 +86,8 @@ async def test_who_gives_up_leaves_nothing(until, options):
     assert ['/1'] == held.paths
 
 
-async def test_one_that_gives_up_in_the_queue_holds_up_no_other(until):
-    """The one behind it takes its place."""
+async def test_a_request_cancelled_in_the_queue_delays_no_other(until):
+    """The next request in the queue takes its place."""
     held = Held()
     first, second, third = ask(limit(held, concurrency=1), '/1', '/2', '/3')
     await until(lambda: held.paths)
@@ -98,8 +98,8 @@ async def test_one_that_gives_up_in_the_queue_holds_up_no_other(until):
     assert ['/1', '/3'] == held.paths
 
 
-async def test_a_stream_counts_until_it_is_over(until):
-    """The next begins once it is read to its end, or closed."""
+async def test_a_streamed_response_counts_until_its_end(until):
+    """The next request starts when the stream is read to its end or closed."""
     held = Held()
 
     async def chunks():
@@ -119,7 +119,7 @@ async def test_a_stream_counts_until_it_is_over(until):
 
 
 class Waiting(selectors.DefaultSelector):
-    """Waits for no time to pass, and notes how much would have."""
+    """A selector that never blocks, and adds up how long it would have."""
 
     now = 0.0
 
@@ -129,7 +129,7 @@ class Waiting(selectors.DefaultSelector):
 
 
 def quick_loop():
-    """Make a loop whose time passes at once."""
+    """Make an event loop whose waits take no real time."""
     selector = Waiting()
     loop = asyncio.SelectorEventLoop(selector)
     loop.time = lambda: selector.now
@@ -137,7 +137,7 @@ def quick_loop():
 
 
 def starts(rate, **options):
-    """Tell when each of six requests begins that come at 0, 0, 0, 0, 0 and 100 s."""
+    """Return the times at which six requests start that come at 0, 0, 0, 0, 0 and 100 s."""
 
     async def run():
         loop, times = asyncio.get_running_loop(), []
@@ -156,14 +156,14 @@ def starts(rate, **options):
         return runner.run(run())
 
 
-def test_requests_begin_evenly_apart():
-    """None is saved up for later while nobody asks."""
+def test_requests_start_evenly_spaced():
+    """Idle time is not saved up for a later burst."""
     assert [0, 0.5, 1, 1.5, 2, 100] == starts(2)
     assert [0, 10, 20, 30, 40, 100] == starts(0.1, concurrency=1, per_host=True)
 
 
-def test_a_limit_serves_one_loop_after_the_other():
-    """One that is made at import is good for every loop, and keeps none of them."""
+def test_a_limit_works_with_several_event_loops():
+    """A limit that is made at import works in every loop, and keeps no loop alive."""
     held = []
 
     async def handler(request):
@@ -181,8 +181,8 @@ def test_a_limit_serves_one_loop_after_the_other():
     assert ['/1', '/2'] * 2 == held
 
 
-async def test_hosts_that_are_done_with_are_forgotten():
-    """A gate is kept while somebody waits, or the next would have to; none of a closed loop is."""
+async def test_idle_gates_are_dropped():
+    """A gate is kept while requests use it or would have to wait; gates of closed loops are not."""
     closed, loop = asyncio.new_event_loop(), asyncio.get_running_loop()
     closed.close()
     busy, slow, idle, lost = (Gate(rate, 1) for rate in (None, 1e-6, None, 1e-6))
@@ -198,7 +198,7 @@ async def test_hosts_that_are_done_with_are_forgotten():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'rate': 0}, "'rate' is 0; it must be a number of requests a second above 0, or None"),
+        ({'rate': 0}, "'rate' is 0; it must be a number of requests per second above 0, or None"),
         ({'rate': 'x'}, "'rate' is 'x'"),
         ({'rate': True}, "'rate' is True"),
         ({'rate': float('inf')}, "'rate' is inf"),
@@ -207,7 +207,7 @@ async def test_hosts_that_are_done_with_are_forgotten():
         ({'concurrency': 1.5}, "'concurrency' is 1.5"),
     ],
 )
-def test_a_limit_that_is_none_is_refused(options, message):
+def test_an_invalid_limit_is_rejected(options, message):
     """The error names the option."""
     with pytest.raises(http.TableError) as caught:
         limit(http.request, **options)
@@ -215,6 +215,6 @@ def test_a_limit_that_is_none_is_refused(options, message):
 
 
 async def test_without_limits_nothing_waits():
-    """The handler gets a request in normal form, and a response comes back so."""
+    """Request and response are in normal form."""
     response = await limit(lambda request: {'status': 200, 'body': request.url})(HOST)
     assert http.to_response({'status': 200, 'body': '/'}) == response

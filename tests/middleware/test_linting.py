@@ -1,4 +1,4 @@
-"""The contract of tables as code."""
+"""The middleware ``lint``: check requests and responses against the rules for tables."""
 
 import doctest
 from pathlib import Path
@@ -14,7 +14,7 @@ NORMAL = http.to_request(url='http://h:8080/a?b=c', headers={'A': 'b'})
 
 
 async def chunks():
-    """Give a chunk."""
+    """Yield one chunk."""
     yield b'x'
 
 
@@ -39,8 +39,8 @@ def test_the_example_holds():
         ({'headers': [('Cookie', 'secret')]}, "'headers' is ***; it must be Headers"),
         ({'host': None}, "'host' is missing; give a host"),
         ({'path': None}, "'path' is None; it must be '/a', in normal form"),
-        ({'bearer': 'secret'}, "'bearer' is what is written; given are body and headers"),
-        ({'json': 5}, "'json' is what is written; given are body and headers"),
+        ({'bearer': 'secret'}, "'bearer' is not allowed in normal form; use body and headers"),
+        ({'json': 5}, "'json' is not allowed in normal form; use body and headers"),
         ({'query': {'b': 'c'}}, "'query' is {'b': 'c'}; it must be 'b=c', in normal form"),
         ({'body': bytearray(b'x')}, "'body' is bytearray(b'x'); it must be b'x', in normal form"),
         ({'timout': 5}, "unknown key 'timout': did you mean 'timeout'?"),
@@ -49,8 +49,8 @@ def test_the_example_holds():
     ],
     ids=str,
 )
-async def test_what_a_handler_is_given_is_held_to_the_normal_form(wrong, message):
-    """The error names the handler, the key, and what would be right; it tells no secret."""
+async def test_a_request_that_is_not_in_normal_form_is_rejected(wrong, message):
+    """The error names the handler and the key, says what would be right, and shows no secret."""
 
     async def handler(request):
         raise AssertionError
@@ -62,8 +62,8 @@ async def test_what_a_handler_is_given_is_held_to_the_normal_form(wrong, message
     assert (True, False) == (message in text, 'secret' in text)
 
 
-async def test_a_key_that_every_request_has_is_missed():
-    """Though it could be made of the others."""
+async def test_a_missing_key_of_a_request_is_rejected():
+    """Even if it could be derived from the other keys."""
     for key in ('method', 'url', 'scheme', 'port', 'path', 'query', 'headers'):
         request = NORMAL.copy()
         del request[key]
@@ -75,7 +75,7 @@ async def test_a_key_that_every_request_has_is_missed():
 
 
 @pytest.mark.parametrize(
-    ('answer', 'message'),
+    ('response', 'message'),
     [
         ({}, "'status' is missing; give one"),
         ({'stauts': 200}, "unknown key 'stauts': did you mean 'status'?"),
@@ -90,17 +90,17 @@ async def test_a_key_that_every_request_has_is_missed():
         (http.Response(status=200, headers=http.Headers()), "'body' is missing; it must be ''"),
         (http.Response(status=200, body='x'), "'headers' is missing; it must be Headers"),
         (http.Response(status=200, headers={}, body='x'), "'headers' is ***; it must be Headers"),
-        (http.Response(status=200, json=5), "'json' is what is written; given are body and"),
+        (http.Response(status=200, json=5), "'json' is not allowed in normal form; use body"),
         (given(body={'a': 1}), "'body' is {'a': 1}; it must be a str, bytes, an iterator or a"),
         (given(body=5), "'body' is 5; it must be"),
     ],
     ids=str,
 )
-async def test_what_a_handler_returns_is_held_to_the_contract(answer, message):
-    """Likewise, whether it is written or given."""
+async def test_an_invalid_response_is_rejected(response, message):
+    """The error names the handler and the key, for plain tables and for ``Response``."""
 
     async def handler(request):
-        return answer
+        return response
 
     with pytest.raises(http.TableError) as caught:
         await lint(handler)(NORMAL)
@@ -119,8 +119,8 @@ async def test_what_a_handler_returns_is_held_to_the_contract(answer, message):
         ('text', {'a': 1}, "'body' is {'a': 1}"),
     ],
 )
-async def test_a_body_that_into_does_not_ask_for_is_refused(into, body, message):
-    """The error names both."""
+async def test_a_body_that_does_not_match_into_is_rejected(into, body, message):
+    """The error names the body and ``into``."""
     with pytest.raises(http.TableError) as caught:
         await lint(lambda request: given(body=body))(NORMAL | {'into': into})
     assert message in str(caught.value)
@@ -144,16 +144,16 @@ async def test_a_body_that_into_does_not_ask_for_is_refused(into, body, message)
     ],
     ids=str,
 )
-async def test_what_is_right_passes(into, body):
-    """As it is, in normal form."""
-    answer = given(body=body, url='http://h/', ip=None, history=[])
+async def test_a_valid_response_passes(into, body):
+    """It is returned in normal form."""
+    expected = given(body=body, url='http://h/', ip=None, history=[])
     request = NORMAL if into is None else NORMAL | {'into': into}
-    response = await lint(lambda request: answer)(request)
-    assert {key: value for key, value in answer.items() if key != 'ip'} == response
+    response = await lint(lambda request: expected)(request)
+    assert {key: value for key, value in expected.items() if key != 'ip'} == response
 
 
-async def test_what_is_written_may_be_any_mapping():
-    """Of the keys of a request or a response as they are written."""
+async def test_a_plain_mapping_may_have_all_keys_that_one_may_write():
+    """It is converted to normal form."""
     seen = []
 
     def handler(request):
@@ -169,7 +169,7 @@ async def test_what_is_written_may_be_any_mapping():
 
 
 async def test_any_request_in_normal_form_passes():
-    """With all keys that one can have."""
+    """Also with all keys that a request can have."""
     written = {
         'url': 'https://u:p@é.example/a b?c#d',
         'method': 'put',
@@ -188,8 +188,8 @@ async def test_any_request_in_normal_form_passes():
     assert 200 == response.status
 
 
-async def test_what_serves_passes_on_both_sides():
-    """What a server gives, what a client gives, streams, forms, WebSockets and JSON."""
+async def test_tables_of_servers_and_clients_pass():
+    """Streams, forms, WebSockets and JSON, on both sides."""
 
     async def echo(request):
         if request.path == '/chat':
@@ -217,12 +217,12 @@ async def test_what_serves_passes_on_both_sides():
 
 
 def by_path(request):
-    """Have the body of a request as one way or another."""
+    """Choose ``into`` by the path of a request."""
     return {'/stream': 'stream', '/j': 'json', '/x': 'bytes'}.get(request.path, 'text')
 
 
-async def test_a_stream_that_is_refused_is_closed():
-    """Nobody gets to read it."""
+async def test_the_stream_of_a_rejected_response_is_closed():
+    """It would not be read by anyone."""
     closed = []
 
     class Watched(Stream):
@@ -236,8 +236,8 @@ async def test_a_stream_that_is_refused_is_closed():
 
 
 @pytest.mark.parametrize('target', ['/{a}|"b"?c=<d>', '/%zz%?%', '//a/b?c?d', '/?', '/a\\^`'])
-async def test_a_target_that_is_not_quoted_is_no_mistake_of_the_server(wire, target):
-    """It gives the bytes that came; what it gives to is none the wiser but for the quoting."""
+async def test_a_server_may_pass_on_an_unquoted_target(wire, target):
+    """A server passes the target on as received; the handler gets it quoted."""
     handler = lint(lambda request: {'status': 200, 'body': request.url})
     async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
         client.ask(f'GET {target}', 'X: \xff')

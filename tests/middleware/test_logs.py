@@ -1,4 +1,4 @@
-"""One record for each request."""
+"""The middleware ``log``: one log record for each request."""
 
 import asyncio
 import contextlib
@@ -15,27 +15,27 @@ FIELDS = ('method', 'url', 'status', 'bytes', 'error')
 
 
 def fields_of(record):
-    """Give what a record has for structured logging, but for the time."""
+    """Return the attributes of a record for structured logging, except the time."""
     return tuple(getattr(record, name) for name in FIELDS)
 
 
 @pytest.fixture
 def records(caplog):
-    """Give a function for the records so far."""
+    """Return a function that returns the records so far."""
     caplog.set_level(logging.DEBUG, 'aioluahttp.requests')
     return lambda: caplog.records
 
 
 async def chunks(error=None):
-    """Give five bytes, as text and as bytes, and fail then where an error is given."""
+    """Yield five bytes, as text and as bytes, and then raise the error if there is one."""
     yield 'é'
     yield b'abc'
     if error:
         raise error
 
 
-async def test_a_request_is_a_record_with_its_attributes(records):
-    """It tells no login and no query, which may be secret."""
+async def test_a_request_is_logged_with_its_attributes(records):
+    """Login and query are left out, because they may be secret."""
     handler = log(lambda request: {'status': 404, 'body': 'é'})
     response = await handler({'url': 'http://user:secret@h/a?key=secret', 'method': 'post'})
     assert http.to_response({'status': 404, 'body': 'é'}) == response
@@ -47,7 +47,7 @@ async def test_a_request_is_a_record_with_its_attributes(records):
 
 
 @pytest.mark.parametrize(
-    ('answer', 'size'),
+    ('fields', 'size'),
     [
         ({'body': b'abc'}, 3),
         ({}, 0),
@@ -55,21 +55,21 @@ async def test_a_request_is_a_record_with_its_attributes(records):
         ({'body': Path('/etc/hosts')}, None),
     ],
 )
-async def test_the_bytes_are_those_of_the_body(records, answer, size):
-    """Where it is there; of a file they are not known."""
-    await log(lambda request: {'status': 200, **answer})({'host': 'h'})
+async def test_the_size_of_the_body_is_logged(records, fields, size):
+    """The size of a file is not known."""
+    await log(lambda request: {'status': 200, **fields})({'host': 'h'})
     assert [size] == [record.bytes for record in records()]
 
 
-async def test_what_was_read_from_json_has_no_bytes(records):
-    """They are gone once it was read."""
+async def test_a_body_decoded_from_json_has_no_size(records):
+    """Its bytes are not kept."""
     given = http.Response(status=200, headers={}, body={'a': 1})
     await log(lambda request: given)({'host': 'h', 'into': 'json'})
     assert [None] == [record.bytes for record in records()]
 
 
 async def test_a_failure_is_a_warning(records):
-    """It tells the kind alone, for the text may be secret; the exception goes on."""
+    """Only the name of the exception's class is logged, because its text may be secret."""
 
     async def handler(request):
         raise http.ConnectError('secret')
@@ -82,8 +82,8 @@ async def test_a_failure_is_a_warning(records):
     assert record.getMessage().startswith('GET http://h:80/: ConnectError after 0.')
 
 
-async def test_who_gives_up_is_no_failure(records):
-    """A request that is cancelled has a record like others."""
+async def test_a_cancelled_request_is_not_a_failure(records):
+    """It is logged at the usual level."""
     task = asyncio.create_task(log(lambda request: asyncio.Event().wait())({'host': 'h'}))
     await asyncio.sleep(0)
     task.cancel()
@@ -102,7 +102,7 @@ async def test_who_gives_up_is_no_failure(records):
     ids=['read', 'left', 'broken'],
 )
 async def test_a_stream_is_logged_at_its_end(records, read, error, expected):
-    """With the bytes up to there, whether it was read, left or broke off."""
+    """With the bytes up to then, whether it was read, closed early or failed."""
 
     async def encoded():
         async for chunk in chunks(error):
@@ -115,15 +115,15 @@ async def test_a_stream_is_logged_at_its_end(records, read, error, expected):
     assert [expected] == [(one.levelname, one.bytes, one.error) for one in records()]
 
 
-async def test_text_that_flows_counts_as_bytes(records):
-    """A callback may give text chunk by chunk."""
+async def test_streamed_text_counts_as_bytes(records):
+    """A handler may stream text chunks."""
     response = await log(lambda request: {'status': 200, 'body': chunks()})({'host': 'h'})
     assert ['é', b'abc'] == [chunk async for chunk in response.body]
     assert [5] == [record.bytes for record in records()]
 
 
 async def test_logger_and_level_can_be_chosen(caplog):
-    """As for any use of logging."""
+    """The options ``logger`` and ``level`` are used."""
     caplog.set_level(logging.DEBUG, 'mine')
     handler = log(lambda request: {'status': 200}, logging.getLogger('mine'), level=logging.DEBUG)
     await handler({'host': 'h'})

@@ -1,4 +1,4 @@
-"""Middlewares beside each other, on both sides of the wire."""
+"""All middlewares combined, on servers and on clients."""
 
 import logging
 import subprocess
@@ -16,8 +16,8 @@ from aioluahttp.middleware import compress, limit, lint, log, record, replay, re
 HEAVY = {'stamina', 'tenacity', 'opentelemetry'}
 
 
-def test_importing_it_loads_nothing_heavy():
-    """What an extra installs is loaded by who calls what needs it."""
+def test_importing_middleware_loads_no_extras():
+    """The library of an extra is loaded when a middleware that needs it is called."""
     script = (
         'import sys, aioluahttp.middleware; '
         'print(*{name.partition(".")[0] for name in sys.modules} & set(sys.argv[1:]))'
@@ -29,16 +29,16 @@ def test_importing_it_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize('name', middleware.__all__)
-def test_a_middleware_has_a_docstring_and_is_its_modules_own(name):
-    """Each is public where it is made, too."""
+def test_a_middleware_has_a_docstring_and_is_public_in_its_module(name):
+    """It is in the ``__all__`` of the module that defines it."""
     function = getattr(middleware, name)
     assert function.__doc__
     assert name in sys.modules[function.__module__].__all__
 
 
 @pytest.mark.parametrize('name', sorted({*middleware.__all__} - {'replay'}))
-def test_a_middleware_keeps_what_listen_reads_from_a_handler(name, tmp_path):
-    """A handler may say how it wants its requests; what wraps it says the same."""
+def test_a_middleware_keeps_the_options_of_a_handler(name, tmp_path):
+    """``into`` as an attribute of a handler is found on the wrapped one."""
 
     def handler(request):
         return {'status': 200}
@@ -50,7 +50,7 @@ def test_a_middleware_keeps_what_listen_reads_from_a_handler(name, tmp_path):
 
 
 def composed(handler, folder, kind):
-    """Put all of them around a handler."""
+    """Wrap a handler in all middlewares."""
     provider = TracerProvider()
     if kind == 'server':
         handler = compress(lint(handler), minimum_size=1)
@@ -59,23 +59,23 @@ def composed(handler, folder, kind):
     return lint(log(lint(retry(limit(traced, concurrency=1, rate=1e6)))))
 
 
-async def test_all_of_them_together_on_both_sides(tmp_path, caplog):
-    """Each does its own, and a stream passes through them; what is recorded can be replayed."""
+async def test_all_middlewares_work_together_on_both_sides(tmp_path, caplog):
+    """A stream passes through all of them, and the recorded exchange can be replayed."""
     caplog.set_level(logging.INFO)
-    answers = iter([503, 200])
+    statuses = iter([503, 200])
 
     async def numbers():
         for number in range(3):
             yield str(number)
 
-    async def answer(request):
+    async def respond(request):
         if request.path == '/stream':
             return {'status': 200, 'body': numbers()}
-        return {'status': next(answers), 'json': {'a': request.url}}
+        return {'status': next(statuses), 'json': {'a': request.url}}
 
     tables = ({'url': '/a?b=c', 'into': 'json'}, {'url': '/stream', 'into': 'stream'})
     with stamina.set_testing(True, attempts=2):
-        async with http.listen('127.0.0.1', 0, composed(answer, tmp_path, 'server')) as server:
+        async with http.listen('127.0.0.1', 0, composed(respond, tmp_path, 'server')) as server:
             client = composed(http.request, tmp_path, 'client')
             for table in tables:
                 response = await client({'host': '127.0.0.1', 'port': server.port, **table})
@@ -91,8 +91,8 @@ async def test_all_of_them_together_on_both_sides(tmp_path, caplog):
     assert 4 == len(logged)
 
 
-async def test_requests_of_a_server_pass_whatever_their_body_is(tmp_path):
-    """Text, bytes, what JSON says, and a stream, which middlewares do not read."""
+async def test_middlewares_pass_any_request_body_of_a_server(tmp_path):
+    """Text, bytes, decoded JSON and streams reach the handler unread."""
 
     async def echo(request):
         body = request.body

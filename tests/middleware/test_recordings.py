@@ -1,4 +1,4 @@
-"""Requests and their responses, written down."""
+"""The middlewares ``record`` and ``replay``."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ LOGIN = {
 
 
 def lines(path):
-    """Give the tables of a recording."""
+    """Return the tables of a recording."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-async def answer(request):
-    """Answer with secrets, also of a redirect on the way."""
+async def respond(request):
+    """Respond with secrets, also in the redirect of ``history``."""
     table = {
         'status': 200,
         'headers': [('Set-Cookie', 'secret'), ('A', 'b')],
@@ -33,13 +33,13 @@ async def answer(request):
 
 
 async def chunks(*items):
-    """Give these."""
+    """Yield the items."""
     for item in items:
         yield item
 
 
 async def test_each_exchange_is_a_line(tmp_path):
-    """Of plain tables, in the order in which they were answered; the responses are as they were."""
+    """Lines are plain tables in the order of the responses, which are passed on unchanged."""
     file = tmp_path / 'tape.jsonl'
     handler = record(lambda request: {'status': 200, 'body': request.url}, file)
     for url in ('/1', '/2'):
@@ -52,9 +52,9 @@ async def test_each_exchange_is_a_line(tmp_path):
 
 
 async def test_secrets_are_hidden(tmp_path):
-    """Logins, cookies and fields of the query, also those of redirects; not for who asked."""
+    """Logins, cookies and query fields are hidden, also in redirects, but not for the caller."""
     file = tmp_path / 'tape.jsonl'
-    response = await record(answer, file)(LOGIN)
+    response = await record(respond, file)(LOGIN)
     assert 'secret' == response.headers['Set-Cookie']
     assert 'secret' not in file.read_text()
     (line,) = lines(file)
@@ -71,10 +71,10 @@ async def test_secrets_are_hidden(tmp_path):
     ]
 
 
-async def test_secrets_are_written_where_one_asks_for_it(tmp_path):
-    """For a recording that nobody else gets to see."""
+async def test_secrets_are_written_on_request(tmp_path):
+    """``secrets=True`` writes them unchanged."""
     file = tmp_path / 'tape.jsonl'
-    await record(answer, file, secrets=True)(LOGIN)
+    await record(respond, file, secrets=True)(LOGIN)
     (line,) = lines(file)
     assert ('/a?b=c&token=secret', 'secret') == (
         line['request']['url'],
@@ -83,8 +83,8 @@ async def test_secrets_are_written_where_one_asks_for_it(tmp_path):
 
 
 @pytest.mark.parametrize('body', ['x', 'é', '\udcff', b'\xff', {'a': [1]}])
-async def test_a_body_comes_back_from_a_line(tmp_path, body):
-    """Text, bytes, or what was read from JSON."""
+async def test_a_recorded_body_can_be_restored(tmp_path, body):
+    """Text, bytes, or a value decoded from JSON."""
     file = tmp_path / 'tape.jsonl'
     given = http.Response(status=200, headers=http.Headers(), body=body)
     await record(lambda request: given, file)({'host': 'h'})
@@ -92,8 +92,8 @@ async def test_a_body_comes_back_from_a_line(tmp_path, body):
 
 
 @pytest.mark.parametrize('make', [chunks, lambda *items: iter(items)], ids=['async', 'plain'])
-async def test_what_flows_is_written_at_its_end(tmp_path, make):
-    """As one text; the chunks go on as they are."""
+async def test_a_streamed_body_is_written_at_its_end(tmp_path, make):
+    """It is written as one text; the chunks are passed on unchanged."""
     file = tmp_path / 'tape.jsonl'
     body = make('é', b'\xc3', b'\xa9')
     response = await record(lambda request: {'status': 200, 'body': body}, file)({'host': 'h'})
@@ -102,8 +102,8 @@ async def test_what_flows_is_written_at_its_end(tmp_path, make):
     assert ['éé'] == [line['response']['body'] for line in lines(file)]
 
 
-async def test_what_was_not_read_is_not_written(tmp_path):
-    """Half of a body is no recording."""
+async def test_an_unfinished_stream_is_not_written(tmp_path):
+    """A body that was not read to its end is incomplete."""
     file = tmp_path / 'tape.jsonl'
     handler = record(lambda request: {'status': 200, 'body': Stream(chunks(b'a', b'b'))}, file)
     async with (await handler({'host': 'h'})).body as stream:
@@ -112,7 +112,7 @@ async def test_what_was_not_read_is_not_written(tmp_path):
 
 
 async def test_a_status_error_is_written_and_raised(tmp_path):
-    """Its response is what came; what else raises is no response."""
+    """Its response is written. Other exceptions have no response to write."""
     file = tmp_path / 'tape.jsonl'
     failed = http.StatusError('404')
     failed.response = http.to_response({'status': 404})
@@ -126,8 +126,8 @@ async def test_a_status_error_is_written_and_raised(tmp_path):
     assert [404] == [line['response']['status'] for line in lines(file)]
 
 
-async def test_a_websocket_passes_by(tmp_path):
-    """It is opened, and not written."""
+async def test_a_websocket_is_not_written(tmp_path):
+    """It is opened as usual."""
 
     async def chat(socket):
         await socket.send('hello')
@@ -141,8 +141,8 @@ async def test_a_websocket_passes_by(tmp_path):
     assert not (tmp_path / 'tape.jsonl').exists()
 
 
-async def test_what_no_line_can_hold_is_refused(tmp_path):
-    """A request whose body flows, before it is sent, and a file."""
+async def test_a_streamed_request_body_and_a_file_are_rejected(tmp_path):
+    """The request is rejected before it is sent."""
     asked = []
 
     async def handler(request):
@@ -157,7 +157,7 @@ async def test_what_no_line_can_hold_is_refused(tmp_path):
         await recorded({'host': 'h'})
 
 
-async def test_many_at_once_get_a_line_each(tmp_path):
+async def test_concurrent_requests_get_a_line_each(tmp_path):
     """Lines that are longer than a buffer are not mixed up."""
     file = tmp_path / 'tape.jsonl'
     body = 'x' * 100_000
@@ -167,36 +167,36 @@ async def test_many_at_once_get_a_line_each(tmp_path):
     assert {body} == {line['response']['body'] for line in lines(file)}
 
 
-async def test_a_recording_goes_on(tmp_path):
-    """What is in the file already stays."""
+async def test_a_recording_is_appended_to(tmp_path):
+    """Existing lines stay."""
     file = tmp_path / 'tape.jsonl'
     for _ in range(2):
         await record(lambda request: {'status': 200}, str(file))({'host': 'h'})
     assert 2 == len(lines(file))
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    """At once, not after the first request."""
+def test_a_missing_folder_is_rejected(tmp_path):
+    """It is checked at once, not after the first request."""
     with pytest.raises(http.TableError, match=r"'path' is '.*'; it must be a file in a folder"):
         record(http.request, tmp_path / 'none' / 'tape.jsonl')
 
 
-def test_of_a_request_what_tells_it_from_others_is_kept():
-    """``into`` is kept where it is not that of every request."""
+def test_only_identifying_keys_of_a_request_are_kept():
+    """``into`` is kept if it is not the default."""
     table = {'host': 'h', 'timeout': 5, 'tls': False, 'ip': '::1', 'body': b'\xff'}
     plain = http.to_request(host='h', body=b'\xff').plain()
     assert plain == kept(http.to_request(table, into='text'))
     assert plain | {'into': 'bytes'} == kept(http.to_request(table, into='bytes'))
 
 
-def test_chunks_are_joined_by_the_text_rule():
-    """In the charset that the Content-Type names."""
+def test_chunks_are_joined_in_the_charset_of_the_content_type():
+    """Text and bytes chunks may be mixed."""
     assert 'éÿ' == joined(['é', b'\xff'], 'text/plain; charset=iso-8859-1')
 
 
 @pytest.fixture
 def tape(tmp_path):
-    """Record requests to a handler, and give the path of that."""
+    """Return a function that records requests to a handler and returns the path."""
 
     async def made(handler, *tables, **options):
         path = tmp_path / 'tape.jsonl'
@@ -211,13 +211,13 @@ def tape(tmp_path):
 
 
 def counting():
-    """Make a handler that counts its requests."""
+    """Make a handler that numbers its responses."""
     count = iter(range(1000))
     return lambda request: {'status': 200, 'body': f'{request.url} {next(count)}'}
 
 
-async def test_what_was_recorded_is_given(tape):
-    """Each response to its request, in any order."""
+async def test_recorded_responses_are_replayed(tape):
+    """Each request gets its response, in any order."""
     path = await tape(counting(), {'url': '/a'}, {'url': '/b'})
     handler = replay(path)
     for url, body in (('/b', '/b 1'), ('/a', '/a 0'), ('/b', '/b 1')):
@@ -225,8 +225,8 @@ async def test_what_was_recorded_is_given(tape):
         assert http.to_response({'status': 200, 'body': body}) == response
 
 
-async def test_what_is_alike_is_given_in_order(tape):
-    """The last of it from then on, and each to be changed by who gets it."""
+async def test_equal_requests_get_their_responses_in_order(tape):
+    """The last response is repeated; each is a copy that the caller may change."""
     handler = replay(str(await tape(counting(), *[{'url': '/a'}] * 3)))
     bodies = []
     for _ in range(5):
@@ -252,37 +252,37 @@ async def test_what_is_alike_is_given_in_order(tape):
         ({'url': '/b?token=secret'}, 'GET http://h:80/b?token=***; the nearest is '),
     ],
 )
-async def test_what_was_not_recorded_is_an_error_with_the_nearest(tape, table, message):
-    """It tells in what that differs, and no secret."""
+async def test_an_unknown_request_is_an_error_that_names_the_nearest(tape, table, message):
+    """The error says in which keys the nearest one differs, and shows no secret."""
     path = await tape(counting(), {'url': '/a'}, {'url': '/p', 'method': 'POST', 'body': 'x'})
     with pytest.raises(http.TableError) as caught:
         await replay(path)({'host': 'h', **table})
     assert (True, False) == (message in str(caught.value), 'secret' in str(caught.value))
 
 
-async def test_an_empty_recording_says_so(tape):
-    """There is no nearest."""
+async def test_an_empty_recording_is_named_in_the_error(tape):
+    """There is no nearest request."""
     with pytest.raises(
         http.TableError, match=r'^nothing is recorded for GET http://h:80/; the rec'
     ):
         await replay(await tape(counting()))({'host': 'h'})
 
 
-async def test_secrets_do_not_matter(tape):
-    """A request is found whatever its secrets are, which the recording does not have."""
+async def test_hidden_secrets_are_ignored_in_matching(tape):
+    """A request matches whatever its secrets are if the recording has hidden them."""
     handler = replay(await tape(counting(), {'url': '/a?key=one&b=c', 'bearer': 'x'}))
     response = await handler({'host': 'h', 'url': '/a?key=other&b=c', 'bearer': 'y'})
     assert '/a?key=one&b=c 0' == response.body
 
 
-async def test_secrets_matter_where_they_were_written(tape):
-    """They tell one request from another then."""
+async def test_written_secrets_count_in_matching(tape):
+    """Requests that differ in their secrets get different responses."""
     path = await tape(counting(), {'url': '/a?key=1'}, {'url': '/a?key=2'}, secrets=True)
     assert '/a?key=2 1' == (await replay(path)({'host': 'h', 'url': '/a?key=2'})).body
 
 
-async def test_what_makes_requests_alike_can_be_chosen(tape):
-    """Any keys that are recorded."""
+async def test_the_keys_to_match_can_be_chosen(tape):
+    """Any recorded keys can be given as ``match``."""
     path = await tape(counting(), {'url': '/a', 'method': 'POST', 'body': 'x'})
     response = await replay(path, match=['path'])({'host': 'other', 'url': '/a?b=c'})
     assert '/a 0' == response.body
@@ -290,8 +290,8 @@ async def test_what_makes_requests_alike_can_be_chosen(tape):
 
 @pytest.mark.parametrize('into', ['stream', 'raw'])
 @pytest.mark.parametrize('data', [b'\xff\xc3\xa9', b''])
-async def test_a_stream_is_given_as_a_stream(tape, into, data):
-    """With the same bytes; it was recorded as its text."""
+async def test_a_stream_is_replayed_as_a_stream(tape, into, data):
+    """It has the same bytes, although it was recorded as text."""
 
     async def chunks():
         for byte in data:
@@ -303,7 +303,7 @@ async def test_a_stream_is_given_as_a_stream(tape, into, data):
 
 
 @pytest.mark.parametrize('check', [True, [200]])
-async def test_check_holds_as_for_request(tape, check):
+async def test_check_works_as_for_request(tape, check):
     """A status that it does not accept is a StatusError with the response."""
     handler = replay(await tape(lambda request: {'status': 404, 'body': 'x'}, {}))
     with pytest.raises(http.StatusError, match=r'^GET http://h:80/: 404$') as caught:
@@ -312,8 +312,8 @@ async def test_check_holds_as_for_request(tape, check):
     assert 404 == (await handler({'host': 'h', 'check': {404}})).status
 
 
-async def test_many_at_once_share_one_tape(tape):
-    """It is read from the first request on, and each response is given once."""
+async def test_concurrent_requests_share_one_recording(tape):
+    """It is read once, and each response is returned once."""
     handler = replay(await tape(counting(), *[{}] * 10))
     responses = await asyncio.gather(*(handler({'host': 'h'}) for _ in range(10)))
     assert {f'/ {n}' for n in range(10)} == {response.body for response in responses}
@@ -336,20 +336,26 @@ GOOD = {'request': http.to_request(host='h').plain(), 'response': {'status': 200
     ],
     ids=lambda line: line[:60],
 )
-async def test_a_line_that_is_none_is_told(tmp_path, line):
-    """By its number and the file."""
+async def test_an_invalid_line_is_an_error(tmp_path, line):
+    """The error names the line number and the file."""
     path = tmp_path / 'tape.jsonl'
     path.write_text(f'{json.dumps(GOOD)}\n{line}\n')
-    with pytest.raises(http.TableError, match=r'^line 2 of .*tape.jsonl is no recorded exchange'):
+    with pytest.raises(
+        http.TableError, match=r'^line 2 of .*tape.jsonl is not a recorded exchange'
+    ):
         await replay(path)({'host': 'h'})
 
 
-def test_what_cannot_be_replayed_is_refused(tmp_path):
-    """A file that is not there, and keys that no request has."""
-    with pytest.raises(http.TableError, match=r"'path' is '.*'; it must be a file that record has"):
+def test_a_missing_file_and_unknown_keys_are_rejected(tmp_path):
+    """``match`` must be a list of recorded keys."""
+    with pytest.raises(
+        http.TableError, match=r"'path' is '.*'; it must be an existing file that record has"
+    ):
         replay(tmp_path / 'none')
     (tmp_path / 'tape').touch()
     with pytest.raises(http.TableError, match=r"unknown key 'pat': did you mean 'path'\?"):
         replay(tmp_path / 'tape', match=['pat'])
-    with pytest.raises(http.TableError, match="'match' is 'path'; it must be a list of text"):
+    with pytest.raises(
+        http.TableError, match="'match' is 'path'; it must be a non-empty list of str"
+    ):
         replay(tmp_path / 'tape', match='path')

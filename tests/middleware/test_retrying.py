@@ -1,4 +1,4 @@
-"""Requests that are sent again."""
+"""The middleware ``retry``."""
 
 import asyncio
 import math
@@ -12,7 +12,7 @@ import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
 from aioluahttp.middleware.retrying import (
     Rules,
-    check_restarts,
+    check_repeatable_body,
     retry,
     retry_after,
     total_of,
@@ -27,34 +27,34 @@ LATER = {'status': 503, 'headers': {'Retry-After': 1}}
 
 @pytest.fixture(autouse=True)
 def without_waiting():
-    """Wait for nothing, and make no more attempts than are asked for."""
+    """Make stamina wait for no time, and allow as many attempts as are asked for."""
     with stamina.set_testing(True, attempts=100, cap=True):
         yield
 
 
 class Script:
-    """A handler that answers with one thing after the other, and notes what it was asked."""
+    """A handler that returns one response after the other, and notes its requests."""
 
-    def __init__(self, *answers):
-        self.answers = list(answers)
+    def __init__(self, *responses):
+        self.responses = list(responses)
         self.asked = []
 
     async def __call__(self, request):
         self.asked.append(request)
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = self.responses.pop(0)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
 
 def failed(status):
-    """Make the error of a status that ``check`` does not accept."""
+    """Make the error for a status that ``check`` does not accept."""
     error = http.StatusError('')
     error.response = http.to_response({'status': status})
     return error
 
 
-# The pure parts
+# Pure functions
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def failed(status):
     ],
     ids=repr,
 )
-def test_what_is_sent_again_and_when(method, outcome, seconds):
-    """What does no harm and may help: no sooner than the answer says, and the back-off."""
+def test_the_wait_depends_on_method_and_outcome(method, outcome, seconds):
+    """It is at least the back-off and the Retry-After; infinity means no retry."""
     given = outcome if isinstance(outcome, Exception) else http.to_response(outcome)
     assert seconds == wait_after(RULES, method, given, 2.0)
 
@@ -101,13 +101,13 @@ def test_what_is_sent_again_and_when(method, outcome, seconds):
         ('Sun, 06 Nov 1994 08:49:37 GMT', 0),
     ],
 )
-def test_retry_after_is_read(value, seconds):
-    """Digits are seconds; what is no time, and what is past, is none."""
+def test_retry_after_may_be_a_number(value, seconds):
+    """Invalid values and dates in the past are 0."""
     assert seconds == retry_after(http.Headers({} if value is None else {'Retry-After': value}))
 
 
 def test_retry_after_may_be_a_date():
-    """The seconds until then."""
+    """The result is the number of seconds until then."""
     seconds = retry_after({'Retry-After': http.format_date(time.time() + 1000)})
     assert 900 < seconds <= 1000
 
@@ -124,26 +124,28 @@ def test_retry_after_may_be_a_date():
     ],
     ids=str,
 )
-def test_the_total_is_for_all_attempts(table, total, timeout):
-    """A later one has what is left of it, and the other limits as they are."""
+def test_the_total_timeout_covers_all_attempts(table, total, timeout):
+    """A later attempt gets the time that is left; other timeouts are unchanged."""
     request = http.to_request(HOST, **table)
     assert (total, timeout) == (total_of(request), with_time_left(request, 5).timeout)
     assert request is with_time_left(request, math.inf)
     assert {'total': 0.001} == with_time_left(http.to_request(HOST), -1).timeout
 
 
-async def test_a_body_that_can_be_read_once_is_refused():
-    """Before anything is sent."""
+async def test_a_body_that_can_be_sent_only_once_is_rejected():
+    """The request is rejected before it is sent."""
     handler = Script()
     body = Stream(Chunks())
-    with pytest.raises(http.TableError, match=r"'body' is <.*; it must be one to be sent more"):
+    with pytest.raises(
+        http.TableError, match=r"'body' is <.*; it must be one that can be sent more"
+    ):
         await retry(handler)(http.to_request(HOST, method='PUT') | {'body': body})
     assert [] == handler.asked
-    check_restarts(http.to_request(HOST, body='x'))
+    check_repeatable_body(http.to_request(HOST, body='x'))
 
 
 class Chunks:
-    """Chunks of a body, none of which is ever read."""
+    """Chunks of a body that fail if they are read."""
 
     closed = False
 
@@ -161,8 +163,8 @@ class Chunks:
 
 
 @pytest.mark.parametrize('first', [LATER, http.ConnectError(), http.TimedOut(), failed(503)])
-async def test_it_is_sent_until_it_is_answered(first):
-    """Each attempt gets the whole request anew; from the second on with what is left of time."""
+async def test_a_request_is_retried_until_it_succeeds(first):
+    """Each attempt gets a fresh copy of the request, from the second one on with the time left."""
     handler = Script(first, first, {'status': 200, 'body': 'x'})
     response = await retry(handler)({'url': 'http://h/a', 'method': 'PUT', 'body': 'b'})
     assert http.to_response({'status': 200, 'body': 'x'}) == response
@@ -174,14 +176,14 @@ async def test_it_is_sent_until_it_is_answered(first):
 
 
 @pytest.mark.parametrize('last', [{'status': 429}, {'status': 502}, {'status': 504}])
-async def test_the_last_answer_is_given(last):
-    """Once there have been so many attempts."""
+async def test_the_last_response_is_returned(last):
+    """After ``attempts`` attempts the failed response is returned."""
     handler = Script(LATER, last)
     assert http.to_response(last) == await retry(handler, attempts=2)(HOST)
 
 
 async def test_the_last_error_is_raised():
-    """As it was, without a trace of the waiting."""
+    """It is the same exception that the handler raised."""
     first, last = http.TimedOut(), http.ConnectError('refused')
     with pytest.raises(http.ConnectError, match='refused') as caught:
         await retry(Script(first, last), attempts=2)(HOST)
@@ -189,31 +191,31 @@ async def test_the_last_error_is_raised():
 
 
 @pytest.mark.parametrize(
-    ('table', 'answer'),
+    ('table', 'response'),
     [({'timeout': 1}, LATER), ({}, {'status': 503, 'headers': {'Retry-After': '31'}})],
 )
-async def test_what_would_take_longer_than_there_is_time_is_not_done(table, answer):
-    """The answer is given at once, whatever time is left."""
-    handler = Script(answer)
+async def test_a_wait_beyond_the_timeout_is_not_started(table, response):
+    """The response is returned at once."""
+    handler = Script(response)
     assert 503 == (await retry(handler)({**HOST, **table})).status
 
 
-async def test_without_a_limit_of_time_it_goes_on():
-    """The attempts are the only limit then, and none is also possible."""
+async def test_without_a_timeout_only_attempts_limits_retries():
+    """``attempts=None`` is no limit either."""
     handler = Script(*[http.ConnectError()] * 50, {'status': 200})
     assert 200 == (await retry(handler, attempts=None)({**HOST, 'timeout': None})).status
 
 
-async def test_what_is_sent_again_can_be_chosen():
-    """Any method in any case, any statuses, any Retry-After."""
+async def test_methods_statuses_and_longest_can_be_chosen():
+    """Methods may be in any case."""
     handler = Script({'status': 418, 'headers': {'Retry-After': '86400'}}, {'status': 503})
     options = {'methods': ['post'], 'statuses': [418], 'longest': None}
     table = {**HOST, 'method': 'POST', 'timeout': None}
     assert 503 == (await retry(handler, **options)(table)).status
 
 
-async def test_a_mistake_of_the_handler_is_raised_at_once():
-    """What is no error of ours, and a table that is none."""
+async def test_an_exception_of_the_handler_is_raised_at_once():
+    """Other exceptions and invalid responses are not retried."""
     for handler, kind in ((Script(KeyError()), KeyError), (Script({}), http.TableError)):
         with pytest.raises(kind):
             await retry(handler)(HOST)
@@ -221,7 +223,7 @@ async def test_a_mistake_of_the_handler_is_raised_at_once():
 
 
 async def test_a_stream_is_closed_before_the_next_attempt():
-    """Its connection is free for that."""
+    """Its connection is free for the next attempt."""
     chunks = Chunks()
 
     async def handler(request):
@@ -232,16 +234,16 @@ async def test_a_stream_is_closed_before_the_next_attempt():
     assert 200 == (await retry(handler)({**HOST, 'into': 'stream'})).status
 
 
-async def test_a_stream_that_is_given_is_open():
-    """Of the last attempt, and of a status that is not asked for again."""
+async def test_the_stream_of_the_returned_response_is_open():
+    """Of a successful response, and of the last attempt."""
     for status in (200, 503):
         chunks = Chunks()
         response = await retry(Script({'status': status, 'body': Stream(chunks)}), attempts=1)(HOST)
         assert (status, False) == (response.status, chunks.closed)
 
 
-async def test_who_gives_up_ends_the_waiting(until):
-    """Nothing is left behind, and nothing more is sent."""
+async def test_cancelling_ends_the_wait(until):
+    """No task is left and no further request is sent."""
     handler = Script(LATER)
     stamina.set_testing(False)
     task = asyncio.create_task(retry(handler)(HOST))
@@ -253,7 +255,7 @@ async def test_who_gives_up_ends_the_waiting(until):
 
 
 async def test_stamina_can_be_switched_off():
-    """As in the tests of those who use it: then there is one attempt, and its stream is open."""
+    """Then there is one attempt, and the stream of its response is open."""
     chunks = Chunks()
     stamina.set_active(False)
     try:
@@ -263,16 +265,16 @@ async def test_stamina_can_be_switched_off():
     assert (503, False) == (response.status, chunks.closed)
 
 
-async def test_stamina_may_let_fewer_attempts_be_made():
-    """The answer or the error of the last of them is given all the same."""
+async def test_stamina_may_allow_fewer_attempts():
+    """The last response is returned or the last error raised."""
     with stamina.set_testing(True, attempts=1):
         assert 503 == (await retry(Script(LATER))(HOST)).status
         with pytest.raises(http.ConnectError, match='refused'):
             await retry(Script(http.ConnectError('refused')))(HOST)
 
 
-async def test_what_stamina_logs_has_no_secrets(caplog):
-    """The status of an answer, or the kind of an error."""
+async def test_the_logs_of_stamina_have_no_secrets(caplog):
+    """They have the status of a response, or the class of an error."""
     secret = {'status': 503, 'headers': {'Set-Cookie': 'secret'}, 'body': 'secret'}
     await retry(Script(secret, http.ConnectError('secret'), {'status': 200}))(HOST)
     assert (2, False) == (len(caplog.records), 'secret' in repr([vars(r) for r in caplog.records]))
@@ -283,20 +285,20 @@ async def test_what_stamina_logs_has_no_secrets(caplog):
     [
         ({'attempts': 0}, "'attempts' is 0; it must be an int of 1 or more, or None"),
         ({'longest': 0}, "'longest' is 0; it must be a number of seconds above 0, or None"),
-        ({'methods': 'GET'}, "'methods' is 'GET'; it must be a list of text"),
+        ({'methods': 'GET'}, "'methods' is 'GET'; it must be a non-empty list of str"),
         ({'statuses': 503}, "'statuses' is 503; it must be a list of statuses"),
         ({'statuses': ['503']}, "'statuses' is ['503']"),
     ],
 )
-def test_an_option_that_is_none_is_refused(options, message):
-    """The error names it."""
+def test_an_invalid_option_is_rejected(options, message):
+    """The error names the option."""
     with pytest.raises(http.TableError) as caught:
         retry(http.request, **options)
     assert message in str(caught.value)
 
 
-def test_without_stamina_it_says_what_to_install(monkeypatch):
-    """In a line."""
+def test_without_stamina_the_error_says_what_to_install(monkeypatch):
+    """The message is one line."""
     monkeypatch.setitem(sys.modules, 'stamina', None)
     with pytest.raises(
         ImportError, match=r"^retry needs stamina: pip install 'aioluahttp\[retry\]'$"
@@ -307,10 +309,10 @@ def test_without_stamina_it_says_what_to_install(monkeypatch):
 # Over the network
 
 
-async def test_over_the_network_a_server_comes_back(raw_server):
-    """After a reset and a 503 it answers; the body goes out whole each time."""
+async def test_a_request_is_retried_over_the_network(raw_server):
+    """The server resets, sends a 503 and then a 200; the whole body is sent each time."""
 
-    async def answer(line):
+    async def respond(line):
         await line.request()
         number = len(line.peer.asked)
         if number == 1:
@@ -320,22 +322,22 @@ async def test_over_the_network_a_server_comes_back(raw_server):
         )
         await line.send(head + b'Connection: close\r\nContent-Length: 2\r\n\r\nok')
 
-    async with raw_server(answer) as peer:
+    async with raw_server(respond) as peer:
         response = await retry(http.request)({'url': peer.url, 'method': 'PUT', 'body': 'whole'})
         assert (200, 'ok') == (response.status, response.body)
         assert [b'whole'] * 3 == [asked.body for asked in peer.asked]
 
 
-async def test_over_the_network_nobody_listens():
-    """A refusal is a ConnectError, and a request of any method is sent again after it."""
+async def test_a_refused_connection_is_retried():
+    """A refused connection is a ConnectError, after which any method is retried."""
     async with http.listen('127.0.0.1', 0, lambda request: {'status': 200}) as server:
         url = server.url
     with pytest.raises(http.ConnectError):
         await retry(http.request, attempts=2)({'url': url, 'method': 'POST'})
 
 
-async def test_on_the_side_of_a_server():
-    """A callback that is not ready yet is asked again."""
+async def test_retry_works_on_a_server():
+    """A handler that responds with 503 is called again."""
     handler = Script(LATER, {'status': 200, 'body': 'ready'})
     async with http.listen('127.0.0.1', 0, retry(handler)) as server:
         assert 'ready' == (await http.request(url=server.url)).body

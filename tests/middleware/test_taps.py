@@ -1,4 +1,4 @@
-"""Bodies that somebody listens in on."""
+"""The function ``tap``: watching response bodies."""
 
 import gc
 
@@ -17,7 +17,7 @@ class Ends(list):
 
 
 async def numbers(closed=None, error=None):
-    """Give two chunks, and then fail where an error is given."""
+    """Yield two chunks, and then raise the error if there is one."""
     try:
         yield b'1'
         yield b'2'
@@ -29,12 +29,12 @@ async def numbers(closed=None, error=None):
 
 
 async def iter_bytes(data):
-    """Give these bytes."""
+    """Yield the bytes."""
     yield data
 
 
 async def tapped(body, **options):
-    """Give a response with this body that was tapped, and what is told of its end."""
+    """Return a tapped response with this body, and the ends that were reported."""
     ends = Ends()
     return await tap(
         http.Response(status=200, headers=http.Headers(), body=body), ends, **options
@@ -42,15 +42,15 @@ async def tapped(body, **options):
 
 
 @pytest.mark.parametrize('body', ['x', b'x', '', {'json': 1}])
-async def test_a_body_that_is_there_is_over_at_once(body):
-    """The response is as it was."""
+async def test_a_body_in_memory_ends_at_once(body):
+    """The response is not changed."""
     response, ends = await tapped(body)
     assert (body, [type(None)]) == (response.body, ends)
 
 
 @pytest.mark.parametrize('make', [numbers, lambda: iter([b'1', b'2'])], ids=['async', 'plain'])
-async def test_a_body_that_flows_is_over_at_its_end(make):
-    """Each chunk is passed on as it is and seen; the end is told once, also if it is closed."""
+async def test_a_streamed_body_ends_when_it_is_read(make):
+    """Each chunk is seen and passed on; the end is reported once, even if the body is closed."""
     seen = []
     response, ends = await tapped(make(), seen=seen.append)
     assert [] == ends
@@ -60,15 +60,15 @@ async def test_a_body_that_flows_is_over_at_its_end(make):
 
 
 async def test_a_stream_stays_a_stream():
-    """It has its methods, and its Content-Type."""
+    """It keeps its methods and its Content-Type."""
     headers = http.Headers({'Content-Type': 'text/plain; charset=iso-8859-1'})
     body = Stream(iter_bytes(b'\xe9'))
     response = await tap(http.Response(status=200, headers=headers, body=body), Ends())
     assert ['é'] == [line async for line in response.body.lines()]
 
 
-async def test_a_stream_that_is_left_early_is_over():
-    """What it comes from is closed, and the end is told as Python tells a generator."""
+async def test_a_stream_that_is_closed_early_ends():
+    """Its source is closed, and the end is reported as a GeneratorExit."""
     closed = []
     response, ends = await tapped(Stream(numbers(closed)))
     async with response.body as stream:
@@ -76,23 +76,23 @@ async def test_a_stream_that_is_left_early_is_over():
     assert (['closed'], [GeneratorExit]) == (closed, ends)
 
 
-async def test_a_stream_that_fails_is_over():
-    """Its exception is told, and goes on."""
+async def test_a_stream_that_fails_ends():
+    """Its exception is reported and raised."""
     response, ends = await tapped(Stream(numbers(error=http.ProtocolError('cut off'))))
     with pytest.raises(http.ProtocolError, match='cut off'):
         await response.body.read()
     assert [http.ProtocolError] == ends
 
 
-async def test_a_stream_that_nobody_keeps_is_over():
-    """Nothing that waits for its end waits for ever."""
+async def test_a_stream_that_is_dropped_ends():
+    """The end is reported when the stream is collected."""
     response, ends = await tapped(numbers())
     del response
     gc.collect()
     assert [GeneratorExit] == ends
 
 
-async def test_who_is_told_may_be_awaited():
+async def test_an_async_callback_is_awaited():
     """The end of the body waits for it."""
     written = []
 

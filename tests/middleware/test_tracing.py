@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, as its SDK exports them."""
+"""The middleware ``trace``: spans as the OpenTelemetry SDK exports them."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ PARENT = f'00-{TRACE}-b7ad6b7169203331-01'
 
 
 class Spans:
-    """What was exported."""
+    """The exported spans."""
 
     def __init__(self):
         self.provider = TracerProvider()
@@ -27,28 +27,28 @@ class Spans:
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
 
     def of(self, handler, kind):
-        """Trace a handler."""
+        """Wrap a handler in ``trace``."""
         return traced(handler, kind=kind, tracer_provider=self.provider)
 
     def all(self):
-        """Give those that have ended."""
+        """Return the spans that have ended."""
         return self._exporter.get_finished_spans()
 
 
 @pytest.fixture
 def spans():
-    """Give spans, which are exported as they end."""
+    """Return ``Spans``, which are exported as they end."""
     return Spans()
 
 
 async def chunks(error=None):
-    """Give a chunk, and fail then where an error is given."""
+    """Yield a chunk, and then raise the error if there is one."""
     yield b'x'
     if error:
         raise error
 
 
-async def test_a_client_has_a_span_with_these_attributes(spans):
+async def test_a_client_span_has_the_attributes_of_the_conventions(spans):
     """Those that the conventions require and recommend."""
     given = http.Response(
         status=200, headers=http.Headers(), body='', version='1.1', ip='192.0.2.1', method='GET'
@@ -75,8 +75,8 @@ async def test_a_client_has_a_span_with_these_attributes(spans):
     assert ('aioluahttp', schema) == (scope.name, scope.schema_url)
 
 
-async def test_a_server_has_a_span_with_these_attributes(spans):
-    """Likewise; bytes that are no UTF-8 are none in an attribute, either."""
+async def test_a_server_span_has_the_attributes_of_the_conventions(spans):
+    """Bytes that are not UTF-8 are replaced."""
     request = http.to_request(
         url='https://h/a?b=c&token=x',
         headers={'User-Agent': 'x\udcff'},
@@ -104,8 +104,8 @@ async def test_a_server_has_a_span_with_these_attributes(spans):
     } == dict(span.attributes)
 
 
-async def test_what_is_not_there_is_no_attribute(spans):
-    """Neither a query, nor an address, nor a User-Agent."""
+async def test_missing_values_are_no_attributes(spans):
+    """Query, address and User-Agent may be missing."""
     await spans.of(lambda request: {'status': 200}, 'server')({'host': 'h'})
     (span,) = spans.all()
     assert {
@@ -118,8 +118,8 @@ async def test_what_is_not_there_is_no_attribute(spans):
     } == set(span.attributes)
 
 
-async def test_a_method_that_is_none_of_the_known_names_no_span(spans):
-    """Else a peer could make names without end."""
+async def test_an_unknown_method_is_not_a_span_name(spans):
+    """A peer could create any number of span names otherwise."""
     await spans.of(lambda request: {'status': 200}, 'server')({'host': 'h', 'method': 'BREW'})
     (span,) = spans.all()
     assert ('HTTP', '_OTHER', 'BREW') == (
@@ -139,8 +139,8 @@ async def test_a_method_that_is_none_of_the_known_names_no_span(spans):
         ('server', 500, '500'),
     ],
 )
-async def test_a_status_is_an_error_of_the_side_that_made_it(spans, kind, status, error):
-    """A 404 is one to a client, and none to a server."""
+async def test_a_404_is_an_error_for_the_client_only(spans, kind, status, error):
+    """A 500 is an error for both sides."""
     response = await spans.of(lambda request: {'status': status}, kind)({'host': 'h'})
     (span,) = spans.all()
     assert (status, status, error) == (
@@ -152,7 +152,7 @@ async def test_a_status_is_an_error_of_the_side_that_made_it(spans, kind, status
 
 
 def unaccepted():
-    """Make the error of ``check``."""
+    """Make the error for a status that ``check`` does not accept."""
     error = http.StatusError('404')
     error.response = http.to_response({'status': 404})
     return error
@@ -167,7 +167,7 @@ def unaccepted():
     ],
 )
 async def test_an_exception_is_an_error(spans, error, kind, status):
-    """Its kind is told, its text is not, for it may be secret; it goes on."""
+    """Its class is recorded, but not its text, which may be secret; it is raised."""
 
     async def handler(request):
         raise error
@@ -183,8 +183,8 @@ async def test_an_exception_is_an_error(spans, error, kind, status):
     assert 'secret' not in span.to_json()
 
 
-async def test_who_gives_up_ends_the_span(spans):
-    """As an error, as the conventions have it."""
+async def test_a_cancelled_request_ends_the_span(spans):
+    """It is an error by the conventions."""
     task = asyncio.create_task(
         spans.of(lambda request: asyncio.Event().wait(), 'client')({'host': 'h'})
     )
@@ -205,7 +205,7 @@ async def test_who_gives_up_ends_the_span(spans):
     ids=['read', 'left', 'broken'],
 )
 async def test_the_span_of_a_stream_ends_with_it(spans, read, error, kind):
-    """Read, left early or broken off; only the last is an error."""
+    """Only a stream that fails is an error, not one that is closed early."""
     response = await spans.of(
         lambda request: {'status': 200, 'body': Stream(chunks(error))}, 'client'
     )({'host': 'h'})
@@ -218,8 +218,8 @@ async def test_the_span_of_a_stream_ends_with_it(spans, read, error, kind):
     assert [kind] == [span.attributes.get('error.type') for span in spans.all()]
 
 
-async def test_the_span_is_the_current_one_as_the_handler_runs(spans):
-    """So that it can name it after its route; before and after, another is."""
+async def test_the_span_is_current_while_the_handler_runs(spans):
+    """The handler can rename it after its route; afterwards it is not current."""
 
     async def handler(request):
         span = trace.get_current_span()
@@ -232,8 +232,8 @@ async def test_the_span_is_the_current_one_as_the_handler_runs(spans):
     assert trace.INVALID_SPAN is trace.get_current_span()
 
 
-async def test_a_trace_that_came_is_continued(spans):
-    """W3C's Trace Context, in headers of any case and in several lines; baggage comes along."""
+async def test_a_received_trace_is_continued(spans):
+    """W3C Trace Context in headers of any case and on several lines, and baggage."""
     seen = []
 
     async def handler(request):
@@ -250,8 +250,8 @@ async def test_a_trace_that_came_is_continued(spans):
     assert ({'a': '1', 'b': '2'}, ['b']) == (dict(span.context.trace_state), seen)
 
 
-async def test_a_trace_goes_along_over_the_network(spans):
-    """The span of the server is the child of the client's; the table passed in is not changed."""
+async def test_a_trace_is_sent_over_the_network(spans):
+    """The server's span is the child of the client's; the given table is not changed."""
     table = {'url': '', 'headers': {'traceparent': PARENT}}
     server_side = spans.of(lambda request: {'status': 200}, 'server')
     async with http.listen('127.0.0.1', 0, server_side) as server:
@@ -266,14 +266,14 @@ async def test_a_trace_goes_along_over_the_network(spans):
     assert PARENT == table['headers']['traceparent']
 
 
-def test_a_kind_that_is_none_is_refused():
-    """The error names those that there are."""
+def test_an_unknown_kind_is_rejected():
+    """The error names the valid kinds."""
     with pytest.raises(http.TableError, match="'kind' is 'both'; it must be 'client' or 'server'"):
         traced(http.request, kind='both')
 
 
-def test_without_opentelemetry_it_says_what_to_install(monkeypatch):
-    """In a line."""
+def test_without_opentelemetry_the_error_says_what_to_install(monkeypatch):
+    """The message is one line."""
     monkeypatch.setitem(sys.modules, 'opentelemetry', None)
     what = r"^trace needs opentelemetry-api: pip install 'aioluahttp\[trace\]'$"
     with pytest.raises(ImportError, match=what):

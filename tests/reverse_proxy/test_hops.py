@@ -1,4 +1,4 @@
-"""What goes on to the next hop, and what is said of the one before."""
+"""Headers and targets of forwarded requests and responses."""
 
 import pytest
 
@@ -8,8 +8,14 @@ from aioluahttp.headers import Headers
 from aioluahttp.reverse_proxy import hops
 from aioluahttp.tables.models import Request
 
-ASKED = {'method': 'GET', 'scheme': 'https', 'host': 'example.com', 'port': 443, 'ip': '192.0.2.1'}
-SAID = [
+REQUEST = {
+    'method': 'GET',
+    'scheme': 'https',
+    'host': 'example.com',
+    'port': 443,
+    'ip': '192.0.2.1',
+}
+ADDED = [
     ('Via', '1.1 aioluahttp'),
     ('X-Forwarded-For', '192.0.2.1'),
     ('X-Forwarded-Proto', 'https'),
@@ -19,8 +25,8 @@ SAID = [
 
 
 def sent(*pairs, **fields):
-    """Give the headers that go to the origin for those of a client."""
-    return list(hops.to_origin(Request({**ASKED, 'headers': Headers(pairs), **fields})).items())
+    """Return the headers that are sent to the origin for those of a client."""
+    return list(hops.to_origin(Request({**REQUEST, 'headers': Headers(pairs), **fields})).items())
 
 
 @pytest.mark.parametrize(
@@ -28,9 +34,9 @@ def sent(*pairs, **fields):
     """Connection Keep-Alive TE Trailer Transfer-Encoding Upgrade Expect Content-Length
     Proxy-Authorization Proxy-Connection HTTP2-Settings keep_alive TRANSFER_ENCODING""".split(),
 )
-def test_what_belongs_to_one_hop_stays_behind(name):
-    """However it is spelled, also as CGI would have it (RFC 9110 7.6.1)."""
-    assert SAID == sent((name, 'x'))
+def test_hop_by_hop_headers_are_dropped(name):
+    """In any spelling, also with underscores as in CGI (RFC 9110 7.6.1)."""
+    assert ADDED == sent((name, 'x'))
 
 
 @pytest.mark.parametrize(
@@ -39,18 +45,18 @@ def test_what_belongs_to_one_hop_stays_behind(name):
     X-Forwarded-Prefix X-Real-IP x_forwarded_for X_Real-IP Proxy""".split(),
 )
 def test_no_client_says_who_it_is(name):
-    """What an origin would believe is what the server knows."""
-    assert SAID == sent((name, 'secret'))
+    """Headers about the client that an origin would trust are dropped."""
+    assert ADDED == sent((name, 'secret'))
 
 
-def test_all_else_goes_on_as_it_came():
-    """Values byte for byte, repeats in their order."""
+def test_other_headers_are_forwarded_unchanged():
+    """Values are the same bytes, repeated headers keep their order."""
     pairs = [('Cookie', 'a=b'), ('X', 'caf\udce9'), ('x', '2'), ('Accept-Encoding', 'gzip;q=0.5')]
-    assert [*pairs, *SAID] == sent(*pairs)
+    assert [*pairs, *ADDED] == sent(*pairs)
 
 
 def test_what_connection_names_stays_behind():
-    """In any case, in any of its fields; what the relay says for itself does not."""
+    """Names match in any case, in each Connection header; headers that the relay adds are sent."""
     pairs = [
         ('Connection', 'close, x-one ,,X-Forwarded-For'),
         ('connection', 'COOKIE,Via'),
@@ -58,7 +64,7 @@ def test_what_connection_names_stays_behind():
         ('Cookie', 'a=b'),
         ('X-Two', '2'),
     ]
-    assert [('X-Two', '2'), *SAID] == sent(*pairs)
+    assert [('X-Two', '2'), *ADDED] == sent(*pairs)
 
 
 @pytest.mark.parametrize(
@@ -75,30 +81,30 @@ def test_what_connection_names_stays_behind():
     ],
     ids=str,
 )
-def test_it_is_said_who_asked(fields, expected):
-    """As RFC 7239 writes it; what is unknown is left out, or said to be."""
+def test_forwarded_has_the_client_and_the_url(fields, expected):
+    """It has the form of RFC 7239: an unknown address is ``unknown``, an unknown host absent."""
     headers = Headers(sent(**fields))
     assert expected == headers['Forwarded']
     assert ('X-Forwarded-For' in headers) == ('unknown' not in expected)
 
 
 @pytest.mark.parametrize('ip', ['192.0.2.1', '2001:db8::1'])
-def test_what_is_said_is_what_a_trusting_server_reads(ip):
-    """``trusted_proxies`` understands both ways, and they agree."""
+def test_trusted_proxies_reads_what_is_added(ip):
+    """A server with ``trusted_proxies`` gets the client's address, the scheme and the host."""
     trusted = check_trusted_proxies(['127.0.0.1'])
-    asked = client_info('127.0.0.1', Headers(sent(ip=ip, port=8443)), trusted)
-    assert (ip, 'https', 'example.com:8443') == asked
+    info = client_info('127.0.0.1', Headers(sent(ip=ip, port=8443)), trusted)
+    assert (ip, 'https', 'example.com:8443') == info
 
 
 @pytest.mark.parametrize('host', ['a"b', 'a;b', 'a b', 'a/b', 'a\nb'])
-def test_a_host_that_is_none_is_not_said(host):
-    """It would end the quotes that it stands in."""
+def test_an_invalid_host_is_refused(host):
+    """It could end its quotes in Forwarded."""
     with pytest.raises(TableError, match="'host'"):
         sent(host=host)
 
 
-def test_via_tells_the_version_and_those_before():
-    """Each relay adds itself (RFC 9110 7.6.3)."""
+def test_via_has_the_version_and_the_relays_before():
+    """Each relay appends itself (RFC 9110 7.6.3)."""
     assert [('Via', '1.1 other'), ('Via', '1.0 aioluahttp')] == sent(
         ('Via', '1.1 other'), version='1.0'
     )[:2]
@@ -113,8 +119,8 @@ def test_via_tells_the_version_and_those_before():
         (['aioluahttp, 1.1 aioluahttp2,,1.1'], 0),
     ],
 )
-def test_relays_of_this_kind_are_counted(values, count):
-    """By the name that each gives itself."""
+def test_aioluahttp_relays_in_via_are_counted(values, count):
+    """They are recognised by their name."""
     assert count == hops.count_via(Headers([('Via', value) for value in values]))
 
 
@@ -129,13 +135,13 @@ def test_relays_of_this_kind_are_counted(values, count):
         ('GET', '0', None),
     ],
 )
-def test_max_forwards_counts_for_options(method, given, left):
-    """Other methods may ignore it, and do; so does one that is no number (RFC 9110 7.6.2)."""
+def test_max_forwards_is_read_for_options_only(method, given, left):
+    """It is ignored for other methods, and if it is not a number (RFC 9110 7.6.2)."""
     assert left == hops.hops_left(Request(method=method, headers=Headers({'Max-Forwards': given})))
 
 
-def test_max_forwards_becomes_less():
-    """By one for each hop; where it is not heeded it stays."""
+def test_max_forwards_is_decremented():
+    """It is less by one for OPTIONS, and unchanged for other methods."""
     assert ('Max-Forwards', '6') in sent(('Max-Forwards', '7'), method='OPTIONS')
     assert ('Max-Forwards', '7') in sent(('Max-Forwards', '7'))
 
@@ -152,8 +158,8 @@ def test_max_forwards_becomes_less():
         ('*', '/base', '/base'),
     ],
 )
-def test_the_target_goes_on_byte_for_byte(url, base, expected):
-    """Nothing is resolved, quoted or left out."""
+def test_the_target_is_forwarded_byte_for_byte(url, base, expected):
+    """Nothing is resolved, quoted or removed."""
     assert expected == hops.target_with_base('OPTIONS', url, base)
 
 
@@ -161,14 +167,14 @@ def test_the_target_goes_on_byte_for_byte(url, base, expected):
     'url',
     ['', 'a', 'http://x/', '/a b', '/a\r\nX: y', '/a\0', '/a\t', '/a\x7f', '/a#b', '/é', '**', 5],
 )
-def test_what_is_no_target_goes_nowhere(url):
-    """No blank, no control character, no other origin."""
+def test_an_invalid_target_is_refused(url):
+    """It may not have a space, a control character or another origin."""
     with pytest.raises(TableError, match="'url'"):
         hops.target_with_base('OPTIONS', url, '')
 
 
-def test_options_alone_ask_the_whole_server():
-    """As on the other side (RFC 9112 3.2.4)."""
+def test_only_options_may_have_an_asterisk_as_target():
+    """That is asterisk-form (RFC 9112 3.2.4)."""
     with pytest.raises(TableError, match="'url'"):
         hops.target_with_base('GET', '*', '')
 
@@ -183,19 +189,19 @@ def test_options_alone_ask_the_whole_server():
         ([('Content-Length', '5'), ('Transfer-Encoding', 'chunked')], None),
     ],
 )
-def test_the_length_of_a_body_is_what_its_headers_say(pairs, expected):
-    """Chunks go before a length."""
+def test_the_length_of_a_body_is_read_from_its_headers(pairs, expected):
+    """Transfer-Encoding overrides Content-Length."""
     assert expected == hops.announced_length(Headers(pairs))
 
 
 @pytest.mark.parametrize('values', [['x'], [''], ['-5'], ['5', '5'], ['1' * 19], ['٥'], ['5,5']])
-def test_a_length_that_is_none_is_refused(values):
-    """No request that a server gives has one."""
+def test_an_invalid_length_is_refused(values):
+    """A request from a server never has one."""
     with pytest.raises(TableError, match='Content-Length'):
         hops.announced_length(Headers([('Content-Length', value) for value in values]))
 
 
-ASKING = {
+HANDSHAKE = {
     'Connection': 'keep-alive, Upgrade',
     'Upgrade': 'WebSocket',
     'Sec-WebSocket-Version': '13',
@@ -215,21 +221,21 @@ ASKING = {
         ({'Origin': 'https://elsewhere.example'}, True),
     ],
 )
-def test_a_websocket_is_asked_for_in_all_its_fields(changed, expected):
-    """And for nothing else; which pages may ask is for the origin to say."""
-    request = Request(ASKED, version='1.1', headers=Headers({**ASKING, **changed}))
+def test_a_websocket_handshake_has_all_its_headers(changed, expected):
+    """It upgrades to nothing else; Origin is left for the origin to check."""
+    request = Request(REQUEST, version='1.1', headers=Headers({**HANDSHAKE, **changed}))
     assert expected == hops.asks_websocket(request)
 
 
 @pytest.mark.parametrize('fields', [{'body': 'x'}, {'method': 'POST'}, {'version': '1.0'}])
-def test_no_other_request_asks_for_a_websocket(fields):
-    """One with a body, with another method, or of HTTP/1.0, which has no Upgrade."""
-    request = Request({**ASKED, 'version': '1.1', 'headers': Headers(ASKING), **fields})
+def test_other_requests_are_not_a_websocket_handshake(fields):
+    """They have a body, another method, or are HTTP/1.0, which has no Upgrade."""
+    request = Request({**REQUEST, 'version': '1.1', 'headers': Headers(HANDSHAKE), **fields})
     assert not hops.asks_websocket(request)
 
 
-def test_an_answer_goes_back_without_what_belongs_to_its_hop():
-    """Its length stays, whatever Connection says; the rest in its order."""
+def test_a_response_is_returned_without_hop_by_hop_headers():
+    """Content-Length is kept even if Connection names it; other headers keep their order."""
     pairs = [
         ('Set-Cookie', 'a=1'),
         ('Connection', 'close, X-Hop, Content-Length'),
@@ -251,8 +257,8 @@ def test_an_answer_goes_back_without_what_belongs_to_its_hop():
     assert expected == list(hops.to_client('1.1', Headers(pairs)).items())
 
 
-def test_chunks_are_for_one_hop():
-    """The server makes its own."""
+def test_transfer_encoding_of_a_response_is_dropped():
+    """The server adds its own."""
     assert not hops.to_client('1.1', Headers({'Transfer-Encoding': 'Chunked'}))
 
 
@@ -270,7 +276,7 @@ def test_chunks_are_for_one_hop():
         ('1.1', [('X Y', 'a')]),
     ],
 )
-def test_an_answer_that_two_might_read_differently_does_not_go_back(version, pairs):
-    """A coding that nobody undoes, a length that is none, a header with a control character."""
+def test_an_ambiguous_response_is_refused(version, pairs):
+    """It has another transfer coding, an invalid length or an invalid header."""
     with pytest.raises(ProtocolError, match='the origin sent'):
         hops.to_client(version, Headers(pairs))

@@ -1,4 +1,4 @@
-"""Where requests are sent on to, and with what."""
+"""Origins of a reverse proxy, and the overrides for requests to them."""
 
 import pytest
 
@@ -30,7 +30,7 @@ from aioluahttp.tables.models import Request
     ],
 )
 def test_a_proxy_is_checked_when_it_is_made(to, overrides, right):
-    """Not with the first request."""
+    """The error is not raised at the first request only."""
     with pytest.raises(http.TableError, match=right):
         http.proxy(to, **overrides)
 
@@ -45,17 +45,17 @@ def test_a_proxy_is_checked_when_it_is_made(to, overrides, right):
     ],
     ids=str,
 )
-def test_deadlines_are_for_progress(given, expected):
-    """Where nothing else is said, an exchange may take as long as it goes on."""
+def test_the_default_timeouts_have_no_total(given, expected):
+    """By default an exchange may take as long as it makes progress."""
     assert expected == check_origin('http://h', given).table['timeout']
 
 
-def test_headers_are_put_in_place_of_those_of_the_client():
-    """By name, as CGI has it; Host is there in any case, framing is nobody's."""
+def test_headers_replace_those_of_the_client():
+    """Names match as in CGI; Host is always sent; framing headers are ignored."""
     pairs = [('X-Key', 'ours'), ('Via', None), ('Content-Length', '9'), ('TE', 'trailers')]
-    asked = Request(method='GET', url='/x?y', headers=Headers({'x_key': 'theirs', 'X': '1'}))
+    request = Request(method='GET', url='/x?y', headers=Headers({'x_key': 'theirs', 'X': '1'}))
     for headers, host in (dict(pairs), 'h:81'), ([*pairs, ('host', 'other')], 'other'):
-        sent = to_origin_request(asked, check_origin('http://h:81/base/', {'headers': headers}))
+        sent = to_origin_request(request, check_origin('http://h:81/base/', {'headers': headers}))
         assert ('/base/x?y', '/base/x', 'raw') == (sent.url, sent.path, sent.into)
         assert {
             'X': '1',

@@ -1,4 +1,4 @@
-"""Forward and proxy: what the origin is asked, and what the client is answered."""
+"""`forward` and `proxy`: what the origin receives, and what the client gets."""
 
 import asyncio
 import contextlib
@@ -14,27 +14,27 @@ HOPS = ['Via', 'X-Forwarded-For', 'X-Forwarded-Proto', 'X-Forwarded-Host', 'Forw
 
 
 @contextlib.asynccontextmanager
-async def relayed(raw_server, answer, base='', **overrides):
-    """Serve by sending all on to a raw origin; give both."""
+async def relayed(raw_server, origin, base='', **overrides):
+    """Serve as a reverse proxy of a raw origin; yield both."""
     async with (
-        raw_server(answer) as peer,
+        raw_server(origin) as peer,
         http.listen('127.0.0.1', 0, http.proxy(peer.url + base, **overrides)) as server,
     ):
         yield server, peer
 
 
 async def exchange(wire, server, line, *fields, body=b'', silent=False):
-    """Ask on a connection of its own; give status, headers and body."""
+    """Send a request on a new connection; return status, headers and body."""
     async with wire(server) as client:
         client.ask(line, *fields, body=body)
         return await client.answer(silent=silent)
 
 
-# The request
+# Requests
 
 
-async def test_the_origin_is_asked_what_the_client_asked(raw_server, wire):
-    """Its target byte for byte, its headers, and no others but for the hop."""
+async def test_the_origin_receives_the_request_of_the_client(raw_server, wire):
+    """It has the same target and headers, and those that the relay adds."""
     target = '/a//../%2e%2E/"<>\\^`{|}\'?x=%2C,&?@:'
     async with relayed(raw_server, OK) as (server, peer):
         status, _, body = await exchange(wire, server, f'GET {target}', 'X: caf\udce9', 'x:  2 ')
@@ -74,7 +74,7 @@ async def test_the_origin_is_asked_what_the_client_asked(raw_server, wire):
     ],
 )
 async def test_the_framing_is_that_of_the_body(raw_server, wire, line, fields, framing, body):
-    """One that has none gets none."""
+    """A request without a body has no framing headers, except a POST."""
     async with relayed(raw_server, OK) as (server, peer), wire(server) as client:
         client.ask(f'{line} /', *fields, body=body)
         assert b'HTTP/1.1 ' == await client.reader.readexactly(9)
@@ -100,7 +100,7 @@ async def test_the_framing_is_that_of_the_body(raw_server, wire, line, fields, f
     ],
 )
 async def test_what_is_not_for_the_origin_does_not_reach_it(raw_server, wire, field):
-    """What belongs to the hop, or says what only the server knows."""
+    """Hop-by-hop headers are dropped, and those about the client."""
     connection = 'Connection: upgrade, HTTP2-Settings, x-hop, sec-websocket-protocol, via, host'
     async with relayed(raw_server, OK) as (server, peer):
         await exchange(wire, server, 'GET /', connection, field)
@@ -108,7 +108,7 @@ async def test_what_is_not_for_the_origin_does_not_reach_it(raw_server, wire, fi
 
 
 async def test_the_client_chooses_no_origin(raw_server, wire):
-    """By no form of a target, and by no Host."""
+    """No form of the target, and no Host, changes where a request is sent."""
     async with relayed(raw_server, OK, base='/base') as (server, peer):
         for target in 'http://elsewhere.example/x', '//elsewhere.example/x', '/@elsewhere/x':
             assert 200 == (await exchange(wire, server, f'GET {target}'))[0]
@@ -129,8 +129,8 @@ async def test_the_client_chooses_no_origin(raw_server, wire):
         ('/base', '*', '/base'),
     ],
 )
-async def test_the_base_stands_in_front(raw_server, wire, base, target, expected):
-    """A slash at its end is the one that each path begins with."""
+async def test_the_path_of_the_base_is_put_in_front(raw_server, wire, base, target, expected):
+    """A slash at its end is not doubled."""
     method = 'OPTIONS' if target == '*' else 'GET'
     async with relayed(raw_server, OK, base=base) as (server, peer):
         await exchange(wire, server, f'{method} {target}')
@@ -138,22 +138,22 @@ async def test_the_base_stands_in_front(raw_server, wire, base, target, expected
 
 
 async def test_a_client_of_http_1_0_is_served(raw_server):
-    """Without Host; what has no length ends with the connection."""
+    """It needs no Host; a response without a length ends with the connection."""
     chunks = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'
     async with relayed(raw_server, chunks) as (server, peer):
         reader, writer = await asyncio.open_connection('127.0.0.1', server.port)
         writer.write(b'GET / HTTP/1.0\r\n\r\n')
-        answer = await reader.read()
+        raw = await reader.read()
         writer.close()
         await writer.wait_closed()
         assert ['1.0 aioluahttp'] == peer.asked[0].values('Via')
         assert [f'127.0.0.1:{server.port}'] == peer.asked[0].values('X-Forwarded-Host')
-    assert answer.endswith(b'\r\n\r\nok')
-    assert b'Transfer-Encoding' not in answer
+    assert raw.endswith(b'\r\n\r\nok')
+    assert b'Transfer-Encoding' not in raw
 
 
-async def test_headers_are_laid_over_those_of_the_client(raw_server, wire):
-    """By name, however it is spelled; None leaves one out, framing is nobody's."""
+async def test_header_overrides_replace_those_of_the_client(raw_server, wire):
+    """Names match in any spelling; None removes a header; framing headers are ignored."""
     headers = {
         'X-Key': 'ours',
         'Cookie': None,
@@ -180,15 +180,15 @@ async def test_headers_are_laid_over_those_of_the_client(raw_server, wire):
     ] == peer.asked[0].headers
 
 
-async def test_host_is_there_whatever_is_laid_over(raw_server, wire):
-    """HTTP/1.1 has none without it."""
+async def test_host_is_sent_even_if_an_override_removes_it(raw_server, wire):
+    """HTTP/1.1 requires it."""
     async with relayed(raw_server, OK, headers=[('Host', None)]) as (server, peer):
         await exchange(wire, server, 'GET /')
         assert [f'127.0.0.1:{peer.port}'] == peer.asked[0].values('Host')
 
 
-async def test_a_request_may_go_on_changed(raw_server):
-    """What a handler puts into its table is what the origin is asked."""
+async def test_a_changed_request_is_forwarded_changed(raw_server):
+    """The origin receives what a handler put into the table."""
 
     async def chunks():
         yield b'ab'
@@ -216,8 +216,8 @@ async def test_a_request_may_go_on_changed(raw_server):
     assert ['caf\u00e9'.encode(), b'abcd', b''] == [asked.body for asked in peer.asked]
 
 
-async def test_a_body_of_unknown_length_goes_in_chunks():
-    """One that is empty has the length 0."""
+async def test_a_body_of_unknown_length_is_sent_in_chunks():
+    """An empty one is sent with Content-Length: 0."""
 
     async def chunks(count):
         for _ in range(count):
@@ -230,8 +230,9 @@ async def test_a_body_of_unknown_length_goes_in_chunks():
     async with http.listen('127.0.0.1', 0, handler) as origin:
         for count, expected in (0, ['0', None, '']), (2, [None, 'chunked', 'abab']):
             table = {'method': 'POST', 'url': '/', 'body': chunks(count)}
-            answer = await http.forward(table, origin.url)
-            assert expected == http.Response(answer, body=await answer['body'].read()).json()
+            response = await http.forward(table, origin.url)
+            body = await response['body'].read()
+            assert expected == http.Response(response, body=body).json()
 
 
 @pytest.mark.parametrize(
@@ -249,7 +250,7 @@ async def test_a_body_of_unknown_length_goes_in_chunks():
         ({'body': iter([1])}, "'body'"),
     ],
 )
-async def test_a_table_that_no_server_gives_is_refused(raw_server, changed, right):
+async def test_a_malformed_request_table_is_refused(raw_server, changed, right):
     """Nothing of it reaches the origin."""
     table = {'method': 'PUT', 'url': '/', 'headers': {}, 'host': 'h', **changed}
     async with raw_server(OK) as peer:
@@ -258,8 +259,8 @@ async def test_a_table_that_no_server_gives_is_refused(raw_server, changed, righ
     assert [] == peer.asked
 
 
-async def test_credentials_of_the_url_are_for_the_origin(raw_server, wire):
-    """As an override is; those of the client stay behind."""
+async def test_credentials_in_the_url_are_sent_to_the_origin(raw_server, wire):
+    """They replace those of the client."""
     async with raw_server(OK) as peer:
         proxy = http.proxy(peer.url.replace('//', '//u:p@'))
         async with http.listen('127.0.0.1', 0, proxy) as server:
@@ -267,12 +268,12 @@ async def test_credentials_of_the_url_are_for_the_origin(raw_server, wire):
     assert ['Basic dTpw'] == peer.asked[0].values('Authorization')
 
 
-# The answer
+# Responses
 
 
-async def test_the_client_is_answered_what_the_origin_answers(raw_server, wire):
-    """Status, reason, headers in their order; nothing is added, undone or followed."""
-    answer = (
+async def test_the_client_gets_the_response_of_the_origin(raw_server, wire):
+    """Status, reason and headers are the same; nothing is added, decoded or followed."""
+    raw = (
         b'HTTP/1.1 302 Gone \xe9lsewhere\r\nLocation: http://x/\r\nSet-Cookie: a=1\r\nX: \xff\r\n'
         b'Set-Cookie: b=2\r\nDate: then\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n'
         b'Connection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\r\nabcd'
@@ -281,7 +282,7 @@ async def test_the_client_is_answered_what_the_origin_answers(raw_server, wire):
         b'HTTP/1.1 302 Gone \xe9lsewhere\r\nLocation: http://x/\r\nSet-Cookie: a=1\r\nX: \xff\r\n'
         b'Set-Cookie: b=2\r\nDate: then\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd'
     )
-    async with relayed(raw_server, answer) as (server, _), wire(server) as client:
+    async with relayed(raw_server, raw) as (server, _), wire(server) as client:
         client.ask('GET /')
         assert expected == await client.reader.readexactly(len(expected))
         client.ask('GET /', 'Connection: close')
@@ -289,10 +290,10 @@ async def test_the_client_is_answered_what_the_origin_answers(raw_server, wire):
 
 
 @pytest.mark.parametrize('status', [200, 299, 404, 500, 599, 600, 999])
-async def test_any_status_goes_back(raw_server, wire, status):
-    """A callback's own ends at 599, but not that of an origin."""
-    answer = b'HTTP/1.1 %d \r\nContent-Length: 0\r\n\r\n' % status
-    async with relayed(raw_server, answer) as (server, _):
+async def test_any_status_is_returned(raw_server, wire, status):
+    """A handler's own status is at most 599, but an origin's may be higher."""
+    raw = b'HTTP/1.1 %d \r\nContent-Length: 0\r\n\r\n' % status
+    async with relayed(raw_server, raw) as (server, _):
         assert status == (await exchange(wire, server, 'GET /'))[0]
 
 
@@ -306,22 +307,20 @@ async def test_any_status_goes_back(raw_server, wire, status):
         ('GET', '304 Not Modified', ['ETag: "x"']),
     ],
 )
-async def test_an_answer_without_a_body_keeps_what_its_head_says(
-    raw_server, wire, method, start, fields
-):
-    """And its connection goes on, as that of the origin."""
+async def test_a_response_without_a_body_keeps_its_head(raw_server, wire, method, start, fields):
+    """The connections to the client and to the origin are reused."""
     head = '\r\n'.join((f'HTTP/1.1 {start}', 'Date: D', *fields, '\r\n')).encode()
     async with relayed(raw_server, head) as (server, peer), wire(server) as client:
         for _ in range(2):
             client.ask(f'{method} /')
             given = await client.reader.readuntil(b'\r\n\r\n')
             assert sorted(head.lower().split(b'\r\n')) == sorted(given.lower().split(b'\r\n'))
-        # aiohttp has an answer to HEAD that says nothing of its end last to the close.
+        # aiohttp takes the end of the connection for the end of a HEAD response without framing.
         assert (2 if start == '200 OK' and not fields else 1) == peer.connections
 
 
 async def test_the_head_does_not_wait_for_the_body(raw_server, wire):
-    """As of a stream of events in which nothing has happened yet."""
+    """A stream of events without an event yet is such a response."""
     head = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
 
     async def origin(line):
@@ -339,18 +338,18 @@ async def test_the_head_does_not_wait_for_the_body(raw_server, wire):
 
 
 @pytest.mark.parametrize(
-    'answer',
+    'raw',
     [
         b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok',
         b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n',
     ],
 )
-async def test_an_answer_that_breaks_off_breaks_off(raw_server, wire, answer, caplog):
-    """Nobody takes a part of it for the whole; it is told in the log."""
+async def test_a_response_that_breaks_off_breaks_off(raw_server, wire, raw, caplog):
+    """The client does not take a part of it for the whole; the error is logged."""
 
     async def origin(line):
         await line.request()
-        await line.send(answer)
+        await line.send(raw)
 
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
         client.ask('GET /')
@@ -362,8 +361,8 @@ async def test_an_answer_that_breaks_off_breaks_off(raw_server, wire, answer, ca
     assert '127.0.0.1' in record.getMessage()
 
 
-async def test_a_client_that_leaves_ends_the_answer(raw_server, wire):
-    """The origin's connection is closed, in the middle of it."""
+async def test_a_client_that_leaves_closes_the_origin_connection(raw_server, wire):
+    """It is closed in the middle of the response."""
 
     async def origin(line):
         await line.request()
@@ -379,7 +378,7 @@ async def test_a_client_that_leaves_ends_the_answer(raw_server, wire):
 
 
 @pytest.mark.parametrize(
-    ('answer', 'text'),
+    ('raw', 'text'),
     [
         (b'garbage\r\n\r\n', 'GET http://127.0.0.1'),
         (b'HTTP/1.1 101 Go\r\n\r\n', '101'),
@@ -388,9 +387,9 @@ async def test_a_client_that_leaves_ends_the_answer(raw_server, wire):
         (b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n', ''),
     ],
 )
-async def test_an_answer_that_is_none_is_a_502(raw_server, wire, answer, text, caplog):
-    """Its body says no more; the log tells, without the query."""
-    async with relayed(raw_server, answer) as (server, _):
+async def test_an_answer_that_is_none_is_a_502(raw_server, wire, raw, text, caplog):
+    """An invalid response gives a 502; the log has the reason, without the query."""
+    async with relayed(raw_server, raw) as (server, _):
         status, _, body = await exchange(wire, server, 'GET /x?secret')
     assert (502, b'Bad Gateway') == (status, body)
     [record] = caplog.records
@@ -399,8 +398,8 @@ async def test_an_answer_that_is_none_is_a_502(raw_server, wire, answer, text, c
     assert 'secret' not in record.getMessage()
 
 
-async def test_the_client_s_own_fault_is_no_502(raw_server, wire, caplog):
-    """The server answers it as if it had read the body itself."""
+async def test_an_invalid_body_of_the_client_is_not_a_502(raw_server, wire, caplog):
+    """The server responds as if it had read the body itself."""
 
     async def origin(line):
         await line.reader.read()
@@ -415,15 +414,15 @@ async def test_the_client_s_own_fault_is_no_502(raw_server, wire, caplog):
 
 
 async def test_no_connection_is_a_502(wire, caplog):
-    """As where nobody listens."""
+    """Nothing listens at the origin's address."""
     async with http.listen('127.0.0.1', 0, lambda request: {'status': 200}) as origin:
         url = origin.url
     async with http.listen('127.0.0.1', 0, http.proxy(url)) as server:
         assert 502 == (await exchange(wire, server, 'GET /'))[0]
 
 
-async def test_an_answer_has_a_limit_where_one_is_given(raw_server, wire, caplog):
-    """A 502 where its length says so; what passes it in the middle breaks off."""
+async def test_max_body_limits_a_response(raw_server, wire, caplog):
+    """A length above it gives a 502; a body that passes it breaks off."""
 
     async def chunks(line):
         await line.request()
@@ -443,8 +442,8 @@ async def test_an_answer_has_a_limit_where_one_is_given(raw_server, wire, caplog
         assert b'' == await client.rest()
 
 
-async def test_a_total_ends_all(raw_server, wire):
-    """Up to the head of the answer."""
+async def test_a_total_timeout_gives_a_504(raw_server, wire):
+    """It covers everything up to the head of the response."""
 
     async def origin(line):
         await line.reader.read()
@@ -457,7 +456,7 @@ async def test_a_total_ends_all(raw_server, wire):
 
 
 async def test_no_request_goes_round_for_ever(wire):
-    """A relay that sends on to itself, by whatever way, is told by Via (RFC 9110 7.6.3)."""
+    """A relay that forwards to itself, also through others, notices by Via (RFC 9110 7.6.3)."""
     passed = 0
 
     async def handler(request):
@@ -471,27 +470,27 @@ async def test_no_request_goes_round_for_ever(wire):
 
 
 async def test_trace_is_not_for_clients(raw_server, wire):
-    """It would show what is laid over their requests."""
+    """It would show the headers that the relay adds."""
     async with relayed(raw_server, OK, bearer='secret') as (server, peer):
         assert 501 == (await exchange(wire, server, 'TRACE /'))[0]
     assert [] == peer.asked
 
 
-async def test_options_go_as_far_as_they_may(raw_server, wire):
-    """``Max-Forwards: 0`` is for the relay itself (RFC 9110 7.6.2)."""
+async def test_max_forwards_of_options_is_respected(raw_server, wire):
+    """The relay itself responds to ``Max-Forwards: 0`` (RFC 9110 7.6.2)."""
     async with relayed(raw_server, OK) as (server, peer):
         assert 204 == (await exchange(wire, server, 'OPTIONS *', 'Max-Forwards: 0'))[0]
         assert 200 == (await exchange(wire, server, 'OPTIONS *', 'Max-Forwards: 3'))[0]
     assert [['2']] == [asked.values('Max-Forwards') for asked in peer.asked]
 
 
-# Ways to an origin
+# Middleware and connections
 
 
-async def test_a_middleware_may_be_around_it(raw_server):
-    """What ``listen`` reads from it is there, and an answer that flows is compressed."""
-    answer = b'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5000\r\n\r\n'
-    async with raw_server(answer + b'x' * 5000) as peer:
+async def test_a_middleware_may_wrap_a_proxy(raw_server):
+    """It keeps the attributes that ``listen`` reads; a streamed response is compressed."""
+    head = b'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5000\r\n\r\n'
+    async with raw_server(head + b'x' * 5000) as peer:
         handler = http.compress(http.proxy(peer.url), codings=['gzip'])
         assert ('raw', None) == (handler.into, handler.max_body)
         async with http.listen('127.0.0.1', 0, handler) as server:
@@ -502,7 +501,7 @@ async def test_a_middleware_may_be_around_it(raw_server):
 
 
 async def test_an_origin_may_be_a_unix_socket_or_have_tls(raw_server, wire, certificates, tmp_path):
-    """By ``unix`` and ``tls``."""
+    """The overrides ``unix`` and ``tls`` say so."""
     unix = str(tmp_path / 'origin')
     async with relayed(raw_server, OK) as (server, _):
         pass
@@ -517,8 +516,8 @@ async def test_an_origin_may_be_a_unix_socket_or_have_tls(raw_server, wire, cert
                 assert 1 == len(peer.asked)
 
 
-async def test_tls_in_front_is_told(raw_server, certificates):
-    """The origin learns of the scheme that the client used."""
+async def test_x_forwarded_proto_is_https_behind_tls(raw_server, certificates):
+    """The origin is told the scheme that the client used."""
     async with raw_server(OK) as peer:
         proxy = http.proxy(peer.url)
         async with http.listen('127.0.0.1', 0, proxy, tls=certificates.server) as server:
@@ -528,8 +527,8 @@ async def test_tls_in_front_is_told(raw_server, certificates):
     assert ['https'] == peer.asked[0].values('X-Forwarded-Proto')
 
 
-async def test_relays_behind_each_other_tell_the_first_client(wire):
-    """Where each trusts the one before it."""
+async def test_chained_relays_forward_the_address_of_the_first_client(wire):
+    """Each trusts the one before it."""
 
     def handler(request):
         return {'status': 200, 'json': [request.ip, request.scheme, request.host, request.port]}
@@ -540,16 +539,16 @@ async def test_relays_behind_each_other_tell_the_first_client(wire):
         http.listen('127.0.0.1', 0, http.proxy(origin.url), **trusted) as inner,
         http.listen('127.0.0.1', 0, http.proxy(inner.url), **trusted) as outer,
     ):
-        said = 'X-Forwarded-For: 192.0.2.7', 'X-Forwarded-Host: public.example'
-        *_, body = await exchange(wire, outer, 'GET /', *said, 'X-Forwarded-Proto: https')
+        forwarded = 'X-Forwarded-For: 192.0.2.7', 'X-Forwarded-Host: public.example'
+        *_, body = await exchange(wire, outer, 'GET /', *forwarded, 'X-Forwarded-Proto: https')
     assert b'["192.0.2.7","https","public.example",443]' == body
 
 
 # WebSockets
 
 
-async def test_a_websocket_gets_what_both_ends_say(raw_server, frames):
-    """Headers and the subprotocol both ways, but for what the relay says for itself."""
+async def test_a_websocket_handshake_is_forwarded_both_ways(raw_server, frames):
+    """Headers and the subprotocol are, besides what the relay adds."""
 
     async def chat(socket):
         given = socket.request.headers
@@ -558,9 +557,9 @@ async def test_a_websocket_gets_what_both_ends_say(raw_server, frames):
         await socket.send(repr((socket.request.url, socket.protocol)))
 
     websocket = {'callback': chat, 'protocols': ['two', 'three'], 'origins': '*'}
-    answer = {'headers': [('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')], 'websocket': websocket}
+    response = {'headers': [('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')], 'websocket': websocket}
     async with (
-        http.listen('127.0.0.1', 0, lambda request: answer) as origin,
+        http.listen('127.0.0.1', 0, lambda request: response) as origin,
         http.listen('127.0.0.1', 0, http.proxy(origin.url + '/base')) as server,
         http.websocket(
             url=server.url + '/x?y',
@@ -579,10 +578,10 @@ async def test_a_websocket_gets_what_both_ends_say(raw_server, frames):
     ('fields', 'status', 'text'),
     [((), 403, b'no'), (('Sec-WebSocket-Protocol: a, a',), 400, b'Bad Request')],
 )
-async def test_the_refusal_of_a_websocket_is_the_answer(
+async def test_a_declined_websocket_returns_the_response_of_the_origin(
     raw_server, wire, frames, fields, status, text
 ):
-    """That of the origin goes back; what can be no request is refused before."""
+    """An invalid handshake is refused by the relay itself."""
     refusal = b'HTTP/1.1 403 No\r\nContent-Length: 2\r\nX: y\r\n\r\nno'
     async with relayed(raw_server, refusal) as (server, peer):
         given = await exchange(wire, server, 'GET /', *frames.asking, *fields)

@@ -1,4 +1,4 @@
-"""A WebSocket through a relay: what each end says, the other hears."""
+"""WebSockets through a relay: messages, closes and handshakes."""
 
 import asyncio
 import contextlib
@@ -11,24 +11,24 @@ from aioluahttp.websockets.handshake import accept_of
 
 @contextlib.asynccontextmanager
 async def bridged(talk, **overrides):
-    """Serve a WebSocket through a relay; give the relay."""
-    answer = talk if isinstance(talk, dict) else {'websocket': talk}
+    """Serve a WebSocket through a relay; yield the relay."""
+    response = talk if isinstance(talk, dict) else {'websocket': talk}
     async with (
-        http.listen('127.0.0.1', 0, lambda request: answer) as origin,
+        http.listen('127.0.0.1', 0, lambda request: response) as origin,
         http.listen('127.0.0.1', 0, http.proxy(origin.url, **overrides)) as relay,
     ):
         yield relay
 
 
 async def echo(socket):
-    """Send back what comes."""
+    """Send back each message."""
     async for message in socket:
         await socket.send(message)
 
 
 @pytest.mark.parametrize('message', ['', 'text ☃', b'', bytes(range(256)), 'x' * 9_000_000])
-async def test_messages_pass_as_they_are(message):
-    """Of either kind, and as large as ``max_message`` lets them."""
+async def test_messages_are_forwarded_unchanged(message):
+    """They may be text or bytes, and as large as ``max_message`` allows."""
     options = {'callback': echo, 'max_message': None}
     async with (
         bridged({'websocket': options}) as relay,
@@ -41,56 +41,56 @@ async def test_messages_pass_as_they_are(message):
 
 @pytest.mark.parametrize('ending', ['client', 'origin'])
 @pytest.mark.parametrize('code', [1000, 1001, 1008, 3000, 4999])
-async def test_a_close_passes_with_its_code(ending, code):
-    """And its reason, whichever end says it."""
-    heard = asyncio.get_running_loop().create_future()
+async def test_a_close_is_forwarded_with_its_code(ending, code):
+    """So is its reason, whichever side closes."""
+    received = asyncio.get_running_loop().create_future()
 
     async def end(socket):
         await socket.send('last')
         await socket.close(code, 'why')
 
-    async def hear(socket):
+    async def receive(socket):
         messages = [message async for message in socket]
-        heard.set_result((messages, socket.code, socket.reason))
+        received.set_result((messages, socket.code, socket.reason))
 
-    first, second = (end, hear) if ending == 'origin' else (hear, end)
+    first, second = (end, receive) if ending == 'origin' else (receive, end)
     async with bridged(first) as relay, http.websocket(url=relay.url) as socket:
         await second(socket)
-        assert (['last'], code, 'why') == await heard
+        assert (['last'], code, 'why') == await received
 
 
-async def test_a_close_without_a_code_is_one_of_1000(wire, frames):
-    """There is no frame for 1005."""
-    heard = asyncio.get_running_loop().create_future()
+async def test_a_close_without_a_code_is_forwarded_as_1000(wire, frames):
+    """1005 may not be sent in a frame."""
+    received = asyncio.get_running_loop().create_future()
 
-    async def hear(socket):
+    async def receive(socket):
         assert [] == [message async for message in socket]
-        heard.set_result(socket.code)
+        received.set_result(socket.code)
 
-    async with bridged(hear) as relay, wire(relay) as client:
+    async with bridged(receive) as relay, wire(relay) as client:
         client.ask('GET /', *frames.asking)
         await client.reader.readuntil(b'\r\n\r\n')
         client.send(frames.write(8, masked=True))
-        assert 1000 == await heard
+        assert 1000 == await received
 
 
-async def test_a_client_that_is_lost_has_gone_away(wire, frames):
-    """The origin is told so, and its connection closed."""
-    heard = asyncio.get_running_loop().create_future()
+async def test_a_lost_client_closes_the_origin_with_1001(wire, frames):
+    """1001 is "going away"; the connection to the origin is closed."""
+    received = asyncio.get_running_loop().create_future()
 
-    async def hear(socket):
+    async def receive(socket):
         assert [] == [message async for message in socket]
-        heard.set_result(socket.code)
+        received.set_result(socket.code)
 
-    async with bridged(hear) as relay:
+    async with bridged(receive) as relay:
         async with wire(relay) as client:
             client.ask('GET /', *frames.asking)
             await client.reader.readuntil(b'\r\n\r\n')
-        assert 1001 == await heard
+        assert 1001 == await received
 
 
-async def test_an_origin_that_is_lost_is_a_bad_gateway(raw_server, frames):
-    """The client is told by 1014 (IANA's registry of close codes)."""
+async def test_a_lost_origin_closes_the_client_with_1014(raw_server, frames):
+    """1014 is "bad gateway" (IANA's registry of close codes)."""
 
     async def origin(line):
         await handshake(line, frames)
@@ -106,7 +106,7 @@ async def test_an_origin_that_is_lost_is_a_bad_gateway(raw_server, frames):
 
 
 async def handshake(line, frames, *fields):
-    """Agree to a WebSocket, by the key that was sent."""
+    """Accept a WebSocket handshake with the key that was sent."""
     asked = await line.request()
     [key] = asked.values('Sec-WebSocket-Key')
     lines = [
@@ -122,7 +122,7 @@ async def handshake(line, frames, *fields):
 
 
 async def test_who_does_not_read_holds_the_other_up(raw_server, frames, wire, until):
-    """A relay keeps no more than a message for each way."""
+    """The relay holds at most one message in each direction: back-pressure."""
     sent = 0
 
     async def flood(socket):
@@ -143,42 +143,42 @@ async def test_who_does_not_read_holds_the_other_up(raw_server, frames, wire, un
         client.writer.transport.abort()
 
 
-async def test_a_server_that_closes_closes_both():
-    """By 1001, for each of the two."""
-    heard = asyncio.get_running_loop().create_future()
+async def test_a_relay_that_closes_closes_both_websockets():
+    """Each is closed with 1001."""
+    received = asyncio.get_running_loop().create_future()
 
-    async def hear(socket):
+    async def receive(socket):
         await socket.send('hello')
         assert [] == [message async for message in socket]
-        heard.set_result(socket.code)
+        received.set_result(socket.code)
 
-    async with bridged(hear) as relay, http.websocket(url=relay.url) as socket:
+    async with bridged(receive) as relay, http.websocket(url=relay.url) as socket:
         assert 'hello' == await anext(socket)
         closing = asyncio.create_task(relay.close())
         assert [] == [message async for message in socket]
-        assert (1001, 1001) == (socket.code, await heard)
+        assert (1001, 1001) == (socket.code, await received)
         await closing
 
 
-async def test_what_comes_for_who_has_closed_is_lost():
-    """As it is without a relay; the origin is told of the close."""
-    heard = asyncio.get_running_loop().create_future()
+async def test_messages_for_a_closed_client_are_lost():
+    """It is so without a relay, too; the origin receives the close."""
+    received = asyncio.get_running_loop().create_future()
 
     async def flood(socket):
         with contextlib.suppress(http.ProtocolError):
             while True:
                 await socket.send('x' * 1000)
-        heard.set_result(socket.code)
+        received.set_result(socket.code)
 
     async with bridged(flood) as relay, http.websocket(url=relay.url) as socket:
         await anext(socket)
         await socket.close(3000)
-        assert 3000 == await heard
+        assert 3000 == await received
 
 
 @pytest.mark.parametrize('protocol', ['two', None])
-async def test_the_subprotocol_is_the_origin_s_choice(protocol):
-    """Of those that the client offers."""
+async def test_the_origin_chooses_the_subprotocol(protocol):
+    """It chooses from those that the client offers."""
 
     async def tell(socket):
         await socket.send(str(socket.protocol))
@@ -198,8 +198,8 @@ UPGRADE = 'Connection: Upgrade', 'Upgrade: websocket'
     ('fields', 'knows_key'),
     [((), True), (UPGRADE, False), ((*UPGRADE, 'Sec-WebSocket-Protocol: x'), True)],
 )
-async def test_a_handshake_that_is_none_is_a_502(raw_server, wire, frames, fields, knows_key):
-    """And the connection to the origin is closed."""
+async def test_an_invalid_handshake_is_a_502(raw_server, wire, frames, fields, knows_key):
+    """The connection to the origin is closed."""
 
     async def origin(line):
         [key] = (await line.request()).values('Sec-WebSocket-Key')
@@ -216,8 +216,8 @@ async def test_a_handshake_that_is_none_is_a_502(raw_server, wire, frames, field
         assert 502 == (await client.answer())[0]
 
 
-async def test_a_websocket_that_nobody_answers_with_is_closed(raw_server, wire, frames):
-    """As where a middleware answers otherwise, or the client cannot have one."""
+async def test_a_websocket_response_that_is_not_used_is_closed(raw_server, wire, frames):
+    """A middleware may replace it, or the request of the client may not be a handshake."""
 
     async def origin(line):
         await handshake(line, frames)

@@ -1,4 +1,4 @@
-"""One check for each key: what it takes, what it gives back, what it refuses."""
+"""Checks of table values: which values a key takes, their normal form, and error messages."""
 
 import asyncio
 import doctest
@@ -34,14 +34,14 @@ LONG = 'x' * 64
 
 
 def closed_file():
-    """Give a file that is no longer open."""
+    """Return a file that is closed."""
     file = io.BytesIO(b'a')
     file.close()
     return file
 
 
-def ended():
-    """Give a generator that has come to its end."""
+def exhausted_generator():
+    """Return a generator that is exhausted."""
     generator = (part for part in ())
     list(generator)
     return generator
@@ -52,8 +52,8 @@ for _ in range(50_000):
     DEEP = [DEEP]
 
 
-class Into(str, enum.Enum):  # noqa: UP042  # the str of a StrEnum would be no trap
-    """A user's own enumeration of text."""
+class Into(str, enum.Enum):  # noqa: UP042  # a StrEnum would test less: its str() is the value
+    """A ``str`` enumeration of a user."""
 
     BYTES = 'bytes'
 
@@ -132,11 +132,11 @@ def test_the_examples_hold():
         ('version', '1.1', '1.1'),
     ],
 )
-def test_a_good_value_has_one_form(key, value, expected):
-    """Each way of writing a value gives the one form of it, which the check lets pass as it is."""
+def test_a_valid_request_value_has_one_normal_form(key, value, expected):
+    """Every spelling of a value gives one normal form, which the check returns unchanged."""
     checked = REQUEST_CHECKS[key](value)
     assert (expected, type(expected)) == (checked, type(checked))
-    if key not in ('json', 'auth', 'bearer', 'form'):  # these become a text of another kind
+    if key not in ('json', 'auth', 'bearer', 'form'):  # their normal form is another kind of value
         assert expected == REQUEST_CHECKS[key](checked)
 
 
@@ -145,7 +145,7 @@ BAD = [
     ('method', '', "is ''; it must be a token"),
     ('method', 'GET\r\n', r"is 'GET\r\n'; it must be a token"),
     ('method', b'GET', "is b'GET'; it must be a token"),
-    ('method', 'connect', "is 'connect'; it must be a method with a path; for a tunnel give proxy"),
+    ('method', 'connect', "is 'connect'; it must be a method with a path; for a tunnel use proxy"),
     ('url', 5, 'is 5; it must be a str or a yarl.URL'),
     ('url', '', "is ''; it must be 'scheme://host/path' or '/path'"),
     ('url', 'localhost:80/x', "is 'localhost:80/x'; it must be 'scheme://host/path' or '/path'"),
@@ -207,12 +207,12 @@ BAD = [
     ('body', {b'a'}, "is {b'a'}; it must be a str, bytes"),
     ('body', io.StringIO('a'), "it must be a file opened in binary mode ('rb'), not as text"),
     ('body', closed_file(), 'it must be a file that is open'),
-    ('body', ended(), 'it must be a generator that has not come to its end'),
-    ('json', {1, 2}, 'is {1, 2}; it must be what JSON can hold (Object of type set is not'),
-    ('json', math.nan, 'is nan; it must be what JSON can hold ('),
-    ('json', [math.inf], 'is [inf]; it must be what JSON can hold ('),
-    pytest.param('json', DEEP, 'it must be what JSON can hold (', id='json-deep'),
-    ('form', 'a=b', "is 'a=b'; it must be a mapping or pairs (an encoded form is a body)"),
+    ('body', exhausted_generator(), 'it must be a generator that is not exhausted'),
+    ('json', {1, 2}, 'is {1, 2}; it must be a value that JSON can hold (Object of type set is not'),
+    ('json', math.nan, 'is nan; it must be a value that JSON can hold ('),
+    ('json', [math.inf], 'is [inf]; it must be a value that JSON can hold ('),
+    pytest.param('json', DEEP, 'it must be a value that JSON can hold (', id='json-deep'),
+    ('form', 'a=b', "is 'a=b'; it must be a mapping or pairs (give an encoded form as 'body')"),
     ('form', b'a=b', "is b'a=b'; it must be a mapping or pairs"),
     ('form', {'a': True, 'password': 'secret'}, 'is True; it must be text, bytes or a number'),
     ('multipart', 5, 'is 5; it must be a list of tables with name and body'),
@@ -232,7 +232,7 @@ BAD = [
     ('into', 'txt', "is 'txt'; it must be one of 'text', 'bytes', 'json'"),
     ('into', bytes, "is <class 'bytes'>; it must be one of"),
     ('into', '/tmp/x', "is '/tmp/x'; it must be one of"),
-    ('into', '/tmp/x', "'events', or a path such as pathlib.Path makes"),
+    ('into', '/tmp/x', "'events', or a path such as pathlib.Path(...)"),
     ('into', PurePosixPath('a\0'), "'a\\x00'); it must be a path without NUL"),
     ('resume', 1, 'is 1; it must be a bool'),
     ('on_progress', True, 'is True; it must be a function of (done, total)'),
@@ -269,8 +269,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(('key', 'value', 'message'), BAD)
-def test_a_bad_value_is_refused(key, value, message):
-    """The error names the key and the value, says what would be right, and tells no secret."""
+def test_an_invalid_request_value_is_rejected(key, value, message):
+    """The error names the key and the value, says what would be right, and shows no secret."""
     with pytest.raises(TableError) as caught:
         REQUEST_CHECKS[key](value)
     text = str(caught.value)
@@ -281,8 +281,8 @@ def test_a_bad_value_is_refused(key, value, message):
     )
 
 
-def test_every_key_of_a_request_is_tried():
-    """No key of the table is left without a value that it refuses, but for two of any value."""
+def test_every_request_key_has_an_invalid_value_in_the_tests():
+    """Only ``ip`` and ``version`` accept any value."""
     assert set(REQUEST_CHECKS) - {getattr(row, 'values', row)[0] for row in BAD} == {
         'ip',
         'version',
@@ -316,8 +316,8 @@ def test_every_key_of_a_request_is_tried():
         ),
     ],
 )
-def test_a_good_value_of_a_response_passes(key, value, expected):
-    """What a response table may hold comes back in its one form."""
+def test_a_valid_response_value_has_one_normal_form(key, value, expected):
+    """The check of each response key returns the normal form of a value."""
     checked = RESPONSE_CHECKS[key](value)
     assert (expected, type(expected)) == (checked, type(checked))
 
@@ -332,7 +332,7 @@ def test_a_good_value_of_a_response_passes(key, value, expected):
         (
             'body',
             [b'a'],
-            "'body' is [b'a']; it must be a str or bytes (of anything else, give json)",
+            "'body' is [b'a']; it must be a str or bytes (for other values use json)",
         ),
         ('reason', 'a\r\nX: y', "'reason' is 'a\\r\\nX: y'; it must be a str without control"),
         ('reason', b'OK', "'reason' is b'OK'; it must be a str without control"),
@@ -342,12 +342,12 @@ def test_a_good_value_of_a_response_passes(key, value, expected):
             ('websocket', {'callback': print, **option}, message)
             for option, message in (
                 ({'orgins': '*'}, "unknown key 'orgins': did you mean 'origins'"),
-                ({'protocols': 'a'}, "'protocols' is 'a'; it must be a list of text"),
-                ({'protocols': []}, "'protocols' is []; it must be a list of text"),
-                ({'protocols': 5}, "'protocols' is 5; it must be a list of text"),
-                ({'protocols': [5]}, "'protocols' is [5]; it must be a list of text"),
-                ({'protocols': ['a', 'a']}, 'it must be different tokens'),
-                ({'protocols': ['a b']}, 'it must be different tokens'),
+                ({'protocols': 'a'}, "'protocols' is 'a'; it must be a non-empty list of str"),
+                ({'protocols': []}, "'protocols' is []; it must be a non-empty list of str"),
+                ({'protocols': 5}, "'protocols' is 5; it must be a non-empty list of str"),
+                ({'protocols': [5]}, "'protocols' is [5]; it must be a non-empty list of str"),
+                ({'protocols': ['a', 'a']}, 'it must be tokens such as'),
+                ({'protocols': ['a b']}, 'it must be tokens such as'),
                 ({'origins': ['example.com']}, "'origins' is ['example.com']; it must be '*', or"),
                 ({'origins': ['http://h/']}, "'origins' is ['http://h/']; it must be '*', or"),
                 ({'heartbeat': 0}, "'heartbeat' is 0; it must be a number of seconds above 0"),
@@ -357,7 +357,7 @@ def test_a_good_value_of_a_response_passes(key, value, expected):
         ),
     ],
 )
-def test_a_bad_value_of_a_response_is_refused(key, value, message):
+def test_an_invalid_response_value_is_rejected(key, value, message):
     """The error names the key and the value and says what would be right."""
     with pytest.raises(TableError) as caught:
         RESPONSE_CHECKS[key](value)
@@ -365,23 +365,23 @@ def test_a_bad_value_of_a_response_is_refused(key, value, message):
 
 
 @pytest.mark.parametrize('status', [200, 600, 999])
-def test_a_peer_may_send_any_status(status):
-    """A response that came over the network may have any final status (RFC 9110 15)."""
+def test_a_received_response_may_have_any_final_status(status):
+    """A response from the network may have a status from 200 to 999 (RFC 9110 15)."""
     assert status == RECEIVED_CHECKS['status'](status)
 
 
 @pytest.mark.parametrize('status', [199, 1000, True, '200'])
-def test_a_status_has_three_digits(status):
-    """Nothing else can be written to the wire as an answer."""
+def test_a_received_status_must_have_three_digits(status):
+    """A status outside 200 to 999, or of another type, is rejected even in a ``Response``."""
     with pytest.raises(TableError, match=f"^'status' is {status!r}; it must be an int from 200"):
         RECEIVED_CHECKS['status'](status)
 
 
 @pytest.mark.parametrize('status', [100, 102, 200, True, '101', 101.5])
-def test_a_websocket_has_one_status(status):
-    """101 (RFC 6455 4.2.2), if any is given."""
+def test_the_status_of_a_websocket_is_101(status):
+    """With ``websocket`` any other status is rejected (RFC 6455 4.2.2)."""
     assert 101 == SWITCHING_CHECKS['status'](101)
-    with pytest.raises(TableError, match='it must be 101 beside websocket, or absent'):
+    with pytest.raises(TableError, match="it must be 101 or absent when 'websocket' is given"):
         SWITCHING_CHECKS['status'](status)
 
 
@@ -390,8 +390,8 @@ LEGAL = string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;=%"
 
 @settings(deadline=None)
 @given(st.text(LEGAL))
-def test_what_may_stand_in_a_url_is_left_alone(text):
-    """Nothing is decoded, encoded or normalised that a URL may hold: it may be signed."""
+def test_characters_that_a_url_allows_are_unchanged(text):
+    """No legal character is decoded, encoded or normalised, since the URL may be signed."""
     assert ('/' + text.replace('?', ''), text) == (
         REQUEST_CHECKS['path']('/' + text.replace('?', '')),
         REQUEST_CHECKS['query'](text),
@@ -400,8 +400,8 @@ def test_what_may_stand_in_a_url_is_left_alone(text):
 
 @settings(deadline=None)
 @given(st.text(st.characters(codec='utf-8', exclude_categories=['Cc'])))
-def test_only_what_may_not_stand_in_a_url_is_quoted(text):
-    """Every illegal character becomes its bytes in UTF-8, and stays so when checked again."""
+def test_only_characters_that_a_url_forbids_are_quoted(text):
+    """Illegal characters become percent-encoded UTF-8; a second check changes nothing."""
     text = text.replace('#', '')
     checked = REQUEST_CHECKS['query'](text)
     expected = ''.join(
@@ -412,8 +412,8 @@ def test_only_what_may_not_stand_in_a_url_is_quoted(text):
 
 @settings(deadline=None)
 @given(st.text())
-def test_a_host_is_refused_or_has_one_form(text):
-    """Whatever is taken for a host is safe to write in a header, and is its own normal form."""
+def test_a_host_is_rejected_or_has_one_normal_form(text):
+    """An accepted host is safe to write in a header, and checking it again changes nothing."""
     try:
         host = REQUEST_CHECKS['host'](text)
     except TableError:
@@ -432,19 +432,19 @@ ANYTHING = st.recursive(
 
 @settings(deadline=None)
 @given(st.sampled_from([*REQUEST_CHECKS.items(), *RESPONSE_CHECKS.items()]), ANYTHING)
-def test_a_check_raises_nothing_but_its_own_error(check, value):
-    """Whatever stands in a table, it is taken or is a ``TableError``."""
+def test_a_check_raises_only_table_errors(check, value):
+    """For any value a check returns normally or raises ``TableError``."""
     with suppress(TableError):
         check[1](value)
 
 
-def test_each_scheme_has_its_port():
-    """The defaults are those of RFC 9110 4.2."""
+def test_each_scheme_has_its_default_port():
+    """The default ports are those of RFC 9110 4.2."""
     assert {'http': 80, 'https': 443} == PORTS
 
 
-def test_what_flows_is_taken_as_it_is():
-    """A body that comes chunk by chunk is read when it is sent; events are made bytes then."""
+def test_a_streamed_body_is_passed_on_unread():
+    """A body iterator is returned unchanged; events are encoded when they are read."""
     chunks = iter(['x'])
     assert chunks is RESPONSE_CHECKS['body'](chunks)
     assert isinstance(RESPONSE_CHECKS['events'](iter([{'data': 'x'}])), AsyncIterator)
@@ -452,32 +452,32 @@ def test_what_flows_is_taken_as_it_is():
         RESPONSE_CHECKS['events'](5)
 
 
-def test_what_flows_is_told_from_what_is_whole():
-    """An iterator does, a list does not: of that JSON is meant."""
+def test_an_iterator_is_a_streamed_body_and_a_list_is_not():
+    """A list is meant as JSON, so it is no stream of chunks."""
     assert [True, False, False, False] == [
         is_streamed(one) for one in (iter('x'), 'x', b'x', ['x'])
     ]
 
 
-def test_a_handler_is_a_function():
-    """Also an object that can be called; nothing else."""
+def test_a_handler_must_be_callable():
+    """Any callable is accepted as a handler, and nothing else."""
     assert print is check_handler('via', print)
     with pytest.raises(TableError, match="'via' is 5; it must be a function that takes a request"):
         check_handler('via', 5)
 
 
-def test_the_path_of_the_whole_server_is_one():
-    """As OPTIONS has it (RFC 9110 9.3.7)."""
+def test_an_asterisk_is_a_valid_path():
+    """``*`` is the target of an OPTIONS request for the whole server (RFC 9110 9.3.7)."""
     assert '*' == REQUEST_CHECKS['path']('*')
 
 
-def test_the_userinfo_of_a_url_is_a_login():
-    """Percent-encoded as it is, also what is no UTF-8."""
+def test_the_userinfo_of_a_url_becomes_basic_authentication():
+    """It is percent-decoded to bytes, which need not be UTF-8."""
     assert 'Basic bWU6czpjcv90' == check_userinfo('me:s%3Acr%FFt')
 
 
-def test_a_request_as_given_has_any_body():
-    """What a server made of it; only a buffer is made bytes."""
+def test_a_request_object_may_have_any_body():
+    """A server may have converted the body; only a buffer is converted to bytes."""
     for body in ('x', b'x', {'a': 1}, iter('x')):
         assert body is GIVEN_CHECKS['body'](body)
     assert b'x' == GIVEN_CHECKS['body'](memoryview(b'x'))

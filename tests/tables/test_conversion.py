@@ -1,4 +1,4 @@
-"""Any table brought to its normal form, in which tables are given."""
+"""Conversion of tables to normal form, and of bodies to and from bytes."""
 
 import copy
 import doctest
@@ -25,8 +25,8 @@ def test_the_examples_hold():
     assert 0 == doctest.testmod(conversion).failed
 
 
-def test_a_request_has_what_a_server_gives():
-    """The target is taken apart, ``url`` in origin-form, headers are there, GET the default."""
+def test_a_request_in_normal_form_has_all_target_keys():
+    """The target is split, ``url`` is in origin-form, and the method is GET by default."""
     request = to_request(host='h')
     expected = {
         'method': 'GET',
@@ -46,18 +46,18 @@ def test_a_request_has_what_a_server_gives():
         ({'url': 'http://h?b#d?e'}, ('http', 'h', 80, '/', 'b', '/?b')),
         ({'url': 'http://[0::1]:8/'}, ('http', '::1', 8, '/', '', '/')),
         ({'url': 'http://é.de/é'}, ('http', 'xn--9ca.de', 80, '/%C3%A9', '', '/%C3%A9')),
-        # A lone question mark is part of the URL.
+        # A '?' with an empty query is part of the URL.
         ({'url': 'http://h/a?'}, ('http', 'h', 80, '/a', '', '/a?')),
         ({'url': 'http://h/a?', 'query': 'b'}, ('http', 'h', 80, '/a', '', '/a?')),
-        # Bytes of a URL are not touched.
+        # The characters of a URL are not changed.
         ({'url': 'http://h/%27%2C%41/../x?%41'}, ('http', 'h', 80, '/%27%2C%41/../x', '%41', None)),
-        # What begins with a slash is path and query only.
+        # A URL that begins with '/' is a path and a query.
         ({'host': 'h', 'url': '/a?b'}, ('http', 'h', 80, '/a', 'b', '/a?b')),
         ({'host': 'h', 'url': '//x/y'}, ('http', 'h', 80, '//x/y', '', '//x/y')),
         ({'host': 'h', 'url': '//u:p@x:9'}, ('http', 'h', 80, '//u:p@x:9', '', '//u:p@x:9')),
         ({'host': 'h', 'url': '///'}, ('http', 'h', 80, '///', '', '///')),
         ({'host': 'h', 'url': '/?'}, ('http', 'h', 80, '/', '', '/?')),
-        # What the URL has overrides the keys, what it lacks is theirs.
+        # Parts of the URL override the keys; missing parts come from the keys.
         (
             {
                 'url': 'https://h:1/a?b',
@@ -83,7 +83,7 @@ def test_a_request_has_what_a_server_gives():
     ],
 )
 def test_the_target_comes_from_the_url_and_the_keys(table, expected):
-    """Any part that is in the URL overrides its key; nothing is decoded or normalised."""
+    """A part that the URL has overrides its key; nothing is decoded or normalised."""
     request = to_request(table)
     *parts, path, query, url = expected
     expected = [url or path + (query and f'?{query}'), *parts, path, query]
@@ -115,36 +115,36 @@ def test_the_target_comes_from_the_url_and_the_keys(table, expected):
         ([('host', 'h')], "'table' is [('host', 'h')]; it must be a table"),
         ({'host': 'h', 'auth': 'u:secret\0'}, "'auth' is ***; it must be (user, password)"),
         ({'url': 'http://u%3A:secret@h/'}, "'auth' is ***; it must be (user, password)"),
-        ({'host': 'h', 'resume': True}, "'resume' is True; it must be absent, or beside a path"),
+        ({'host': 'h', 'resume': True}, "'resume' is True; it must be absent, or used with a path"),
         (
             {'host': 'h', 'resume': True, 'into': Path('x'), 'method': 'POST'},
-            "'resume' is True; it must be absent beside a method other than 'GET'",
+            "'resume' is True; it must be absent when 'method' is not 'GET'",
         ),
         *(
             (
                 {'host': 'h', 'resume': True, 'into': Path('x'), 'headers': {name: 'x'}},
-                f"'headers[{name}]' is 'x'; it must be absent beside resume",
+                f"'headers[{name}]' is 'x'; it must be absent when 'resume' is given",
             )
             for name in ('Range', 'If-Range')
         ),
     ],
 )
-def test_a_malformed_request_is_refused(table, message):
-    """The error names the key and the value, says what would be right, and tells no secret."""
+def test_a_malformed_request_is_rejected(table, message):
+    """The error names the key and the value, says what would be right, and shows no secret."""
     with pytest.raises(TableError) as caught:
         to_request(table)
     assert (True, False) == (message in str(caught.value), 'secret' in str(caught.value))
 
 
 def test_keywords_override_the_table():
-    """A table and keywords make one table, in which the keywords count."""
+    """The table and the keywords are merged; keywords override."""
     assert to_request({'host': 'h', 'port': 2, 'body': 'x'}) == to_request(
         {'host': 'x', 'port': 2}, host='h', body='x'
     )
 
 
-def test_none_is_as_good_as_absent():
-    """Except in ``timeout`` and ``max_body`` (no limit) and in ``json`` (null)."""
+def test_none_means_absent_for_most_keys():
+    """The exceptions are ``timeout`` and ``max_body`` (no limit) and ``json`` (null)."""
     nothing = dict.fromkeys(conversion.REQUEST_CHECKS.keys() - conversion.NULLABLE)
     request = to_request({**nothing, 'host': 'h'})
     assert to_request(host='h') == request
@@ -169,7 +169,7 @@ LOGINS = {
 
 @pytest.mark.parametrize('login', LOGINS.values(), ids=LOGINS)
 def test_a_login_becomes_the_authorization_header(login):
-    """However it is given, it goes out as basic authentication in UTF-8 (RFC 7617)."""
+    """Every way to give a login results in basic authentication in UTF-8 (RFC 7617)."""
     request = to_request({'host': 'h', **login})
     assert 'Basic dXNlcjpww6Rzc3dvcmQ=' == request.headers['Authorization']
     assert {'auth', 'bearer'}.isdisjoint(request)
@@ -186,8 +186,8 @@ def test_a_login_becomes_the_authorization_header(login):
         ({}, None),
     ],
 )
-def test_what_there_is_of_a_login_is_sent(table, expected):
-    """A token, a user without a password, odd bytes; nothing where nothing is given."""
+def test_a_partial_login_is_sent_as_it_is(table, expected):
+    """A token, a user without a password, non-UTF-8 bytes, or no header if there is no login."""
     assert expected == to_request({'host': 'h', **table}).headers.get('Authorization')
 
 
@@ -201,7 +201,7 @@ def test_what_there_is_of_a_login_is_sent(table, expected):
     ],
 )
 def test_two_logins_exclude_each_other(table):
-    """Which of them counts is not for the library to guess."""
+    """Two ways to give a login in one table are rejected; the library does not choose."""
     with pytest.raises(TableError, match=r'^more than one of auth, bearer, credentials in the url'):
         to_request({'host': 'h', **table})
 
@@ -220,8 +220,8 @@ def test_two_logins_exclude_each_other(table):
         ({'form': {}, 'headers': {'Content-Type': 'a/b'}}, '', 'a/b'),
     ],
 )
-def test_a_body_of_any_kind_becomes_body(table, body, kind):
-    """``json`` and ``form`` become ``body`` and a Content-Type, unless one is given."""
+def test_json_and_form_become_body(table, body, kind):
+    """``json`` and ``form`` become ``body`` and a Content-Type, unless the headers have one."""
     request = to_request({'host': 'h', **table})
     assert (body, kind) == (request.get('body'), request.headers.get('Content-Type'))
     assert (body is not None) == ('body' in request)
@@ -229,7 +229,7 @@ def test_a_body_of_any_kind_becomes_body(table, body, kind):
 
 
 def test_multipart_becomes_body():
-    """It makes its own Content-Type, with the boundary."""
+    """The Content-Type with the boundary is set; one in the headers is rejected."""
     request = to_request(host='h', multipart=[{'name': 'a', 'body': 'b'}])
     kind, _, boundary = request.headers['Content-Type'].partition('; boundary=')
     assert ('multipart/form-data', True) == (kind, boundary.encode() in request.body)
@@ -242,8 +242,8 @@ BODIES = {'body': '', 'json': None, 'form': {}, 'multipart': []}
 
 @pytest.mark.parametrize('one', BODIES)
 @pytest.mark.parametrize('other', BODIES)
-def test_kinds_of_body_exclude_each_other(one, other):
-    """Two of the four are an error that names them."""
+def test_body_keys_exclude_each_other(one, other):
+    """Two body keys in one table are an error that names both."""
     if one != other:
         with pytest.raises(TableError) as caught:
             to_request({'host': 'h', one: BODIES[one], other: BODIES[other]})
@@ -311,16 +311,16 @@ TABLES = st.builds(
 
 @settings(deadline=None)
 @given(TABLES)
-def test_a_request_in_normal_form_comes_back_equal(table):
-    """``to_request`` changes nothing the second time, also through its plain form."""
+def test_converting_a_request_again_changes_nothing(table):
+    """``to_request`` returns an equal table the second time, also after ``plain``."""
     request = to_request(table)
     assert (request, list(request)) == (to_request(request), list(to_request({**request})))
     if not isinstance(request.get('body'), str):
         assert request == to_request(Request.from_plain(request.plain()))
 
 
-def test_resume_goes_with_a_path():
-    """Off it goes with anything."""
+def test_resume_is_accepted_with_a_path():
+    """``resume=False`` is accepted with any ``into``."""
     table = {'host': 'h', 'into': Path('x'), 'resume': True}
     assert to_request(table) == to_request(to_request(table))
     assert not to_request(host='h', resume=False)['resume']
@@ -328,8 +328,8 @@ def test_resume_goes_with_a_path():
 
 @settings(deadline=None)
 @given(TABLES)
-def test_a_request_that_is_passed_in_is_never_changed(table):
-    """Neither the table nor what is in it, also where it is in normal form already."""
+def test_to_request_does_not_change_its_argument(table):
+    """The table and its values stay the same, even if it is in normal form already."""
     before = copy.deepcopy(table)
     request = to_request(table)
     assert before == table
@@ -341,7 +341,7 @@ def test_a_request_that_is_passed_in_is_never_changed(table):
 @settings(deadline=None)
 @given(TABLES)
 def test_equal_tables_make_equal_requests(table):
-    """Two that are written the same are the same, to the bytes and the order of the fields."""
+    """Equal tables give equal requests, with the same order of keys and headers."""
     one, other = to_request(MappingProxyType(table)), to_request(**table)
     assert (one, list(one), [*one.headers.items()]) == (
         other,
@@ -354,8 +354,8 @@ def test_equal_tables_make_equal_requests(table):
 @given(
     st.lists(st.tuples(st.sampled_from([*conversion.REQUEST_CHECKS, 'x']), st.text() | st.none()))
 )
-def test_a_request_is_made_or_refused(pairs):
-    """Whatever text stands in a table, what is wrong with it is a ``TableError``."""
+def test_to_request_returns_a_request_or_raises_a_table_error(pairs):
+    """Whatever text a table contains, an invalid one raises ``TableError``."""
     try:
         request = to_request(dict(pairs))
     except TableError:
@@ -363,8 +363,8 @@ def test_a_request_is_made_or_refused(pairs):
     assert not set(request.url) & set(' \r\n\0#')
 
 
-def test_a_response_has_what_request_gives():
-    """Status, headers and body are there, the body empty where there is none."""
+def test_a_response_in_normal_form_has_status_headers_and_body():
+    """The body is ``''`` if the table has none."""
     response = to_response({'status': 204})
     assert {'status': 204, 'headers': {}, 'body': ''} == response
     assert (Response, Headers) == (type(response), type(response.headers))
@@ -393,15 +393,15 @@ def test_a_response_has_what_request_gives():
         ),
     ],
 )
-def test_a_response_has_one_form(table, expected):
-    """Each way of writing a response gives the one form of it, which then stays as it is."""
+def test_a_response_has_one_normal_form(table, expected):
+    """Every spelling of a response gives one normal form, which a second conversion keeps."""
     response = to_response({'status': 200, **table})
     assert {'status': 200, **expected} == response == to_response({**response})
 
 
 @pytest.mark.parametrize('body', ['', b'x', None, [1], 5])
-def test_a_response_that_came_over_the_network_passes(body):
-    """Any status and what was read as JSON stay; the table is not the same one."""
+def test_a_received_response_keeps_its_status_and_body(body):
+    """Any status and a body decoded from JSON are accepted; the result is a copy."""
     response = Response({'status': 999, 'headers': Headers({'A': 'b'}), 'body': body})
     made = to_response(response)
     made.headers['A'] = 'c'
@@ -422,9 +422,9 @@ def test_a_response_that_came_over_the_network_passes(body):
         ({'status': 200, 'timeout': 5}, "unknown key 'timeout': known are"),
         ({'status': 200, 'headers': {'Set-Cookie': 'secret\n'}}, "'headers[Set-Cookie]' is ***"),
         ({'status': 200, 'body': '', 'json': 1}, "'body' and 'json' exclude each other; give one"),
-        ({'status': 200, 'json': {1}}, "'json' is {1}; it must be what JSON can hold"),
+        ({'status': 200, 'json': {1}}, "'json' is {1}; it must be a value that JSON can hold"),
         ({'status': 200, 'body': 5}, "'body' is 5; it must be a str or bytes"),
-        # What a handler writes into a response that it was given is checked, too.
+        # A Response is checked too, because it may have been changed.
         (Response(), "'status' is missing; give one"),
         (Response({'status': 1000}), "'status' is 1000; it must be an int from 200 to 999"),
         (Response({'status': True}), "'status' is True; it must be an int from 200 to 999"),
@@ -432,8 +432,8 @@ def test_a_response_that_came_over_the_network_passes(body):
         (Response({'status': 200, 'headers': Headers({'A': 'b\nX: y'})}), "'headers[A]' is"),
     ],
 )
-def test_a_malformed_response_is_refused(table, message):
-    """The error names the key and the value, says what would be right, and tells no secret."""
+def test_a_malformed_response_is_rejected(table, message):
+    """The error names the key and the value, says what would be right, and shows no secret."""
     with pytest.raises(TableError) as caught:
         to_response(table)
     assert (True, False) == (message in str(caught.value), 'secret' in str(caught.value))
@@ -457,8 +457,8 @@ RESPONSES = st.builds(
 
 @settings(deadline=None)
 @given(RESPONSES)
-def test_a_response_in_normal_form_comes_back_equal(table):
-    """``to_response`` changes nothing the second time, and its argument at no time."""
+def test_converting_a_response_again_changes_nothing(table):
+    """``to_response`` returns an equal table the second time, and never changes its argument."""
     before = copy.deepcopy(table)
     response = to_response(table)
     assert (before, response, response) == (table, to_response(response), to_response({**response}))
@@ -470,13 +470,13 @@ OCTETS = 'application/octet-stream'
 @pytest.mark.parametrize(
     ('kind', 'body', 'data', 'expected'),
     [
-        # Where there is no Content-Type, the body says what it is.
+        # Without a Content-Type, the body decides.
         (None, 'é', b'\xc3\xa9', 'text/plain; charset=utf-8'),
         (None, '\udcff', b'\xff', OCTETS),
         (None, b'\xff', b'\xff', OCTETS),
         (None, '', b'', None),
         (None, b'', b'', None),
-        # A text is given a charset where it has none, what is not wholly text is not.
+        # Clean text gets a charset; text with surrogates does not.
         ('text/html', 'é', b'\xc3\xa9', 'text/html; charset=utf-8'),
         ('TEXT/HTML; a=b', 'x', b'x', 'TEXT/HTML; a=b; charset=utf-8'),
         ('text/html', '\udcff', b'\xff', 'text/html'),
@@ -487,8 +487,8 @@ OCTETS = 'application/octet-stream'
         ('application/json', 'é', b'\xc3\xa9', 'application/json'),
     ],
 )
-def test_a_body_goes_out_with_its_type(kind, body, data, expected):
-    """The bytes are those of the charset, and the Content-Type says what they are."""
+def test_a_body_is_encoded_and_its_content_type_completed(kind, body, data, expected):
+    """The bytes are in the charset of the Content-Type, which is set if it is missing."""
     headers = Headers({} if kind is None else {'Content-Type': kind})
     assert (data, expected) == (wire_body(headers, body), headers.get('Content-Type'))
 
@@ -496,16 +496,16 @@ def test_a_body_goes_out_with_its_type(kind, body, data, expected):
 @pytest.mark.parametrize(
     ('kind', 'body'), [('text/plain; charset=iso-8859-1', 'a中b'), ('text/plain', 'a\ud800')]
 )
-def test_a_text_that_its_charset_lacks_is_refused(kind, body):
-    """Nothing is replaced or dropped in silence."""
+def test_text_that_the_charset_cannot_encode_is_rejected(kind, body):
+    """No character is replaced or dropped silently."""
     with pytest.raises(TableError, match=r"^'body' is .*; it must be text in "):
         wire_body(Headers({'Content-Type': kind}), body)
 
 
 @settings(deadline=None)
 @given(st.binary(), st.sampled_from([None, 'text/html', 'text/html; charset=gbk', 'a/b', 'x']))
-def test_a_relayed_body_is_what_was_read(data, kind):
-    """A response that came over the network goes out again with the same bytes (text rule)."""
+def test_a_relayed_body_has_the_bytes_that_were_received(data, kind):
+    """A received body is sent on with the same bytes, whether it was read as bytes or as text."""
     headers = Headers({} if kind is None else {'Content-Type': kind})
     for body in (data, conversion.text.from_bytes(data, kind)):
         assert data == wire_body(headers.copy(), body)
@@ -523,8 +523,8 @@ def test_a_relayed_body_is_what_was_read(data, kind):
         ('json', None, b'', None),
     ],
 )
-def test_a_body_becomes_what_into_asks_for(into, kind, data, expected):
-    """Text by the charset, the bytes themselves, or what they say as JSON."""
+def test_a_body_is_converted_to_what_into_asks_for(into, kind, data, expected):
+    """Text in the charset of the Content-Type, bytes, or decoded JSON."""
     headers = Headers({} if kind is None else {'Content-Type': kind})
     assert expected == body_into(into, data, headers)
 
@@ -532,30 +532,30 @@ def test_a_body_becomes_what_into_asks_for(into, kind, data, expected):
 @pytest.mark.parametrize(
     ('data', 'message'), [(b'x', 'Expecting value'), (b'[' * 100_000, 'nested too deeply')], ids=len
 )
-def test_a_body_that_is_no_json_is_told(data, message):
-    """What to call it is for the side that read it; a hostile depth of nesting is no other."""
+def test_a_body_that_is_not_json_is_a_value_error(data, message):
+    """Nesting that is too deep is the same error as invalid JSON."""
     with pytest.raises(ValueError, match=message):
         body_into('json', data, Headers())
 
 
-def test_the_whole_server_is_a_target_of_options_alone():
-    """``*`` comes back as it is for OPTIONS, and is refused for any other method."""
+def test_an_asterisk_target_is_for_options_only():
+    """``*`` is unchanged for OPTIONS, and rejected for any other method."""
     given = to_request(method='OPTIONS', host='h', url='*')
     assert ('*', '*', '') == (given.url, given.path, given.query)
     assert given == to_request(given)
-    with pytest.raises(TableError, match=r"'path' is '\*'.*OPTIONS alone"):
+    with pytest.raises(TableError, match=r"'path' is '\*'.*is for OPTIONS only"):
         to_request(host='h', url='*')
 
 
 async def nothing():
-    """Give no chunk."""
+    """Yield no chunk."""
     return
     yield
 
 
 @pytest.mark.parametrize('body', [Stream(nothing()), {'a': 1}, [], 5, b'x', 'x'], ids=repr)
-def test_a_request_that_a_server_gave_has_any_body(body):
-    """A stream, or what its JSON said: a middleware may bring it to its normal form."""
+def test_a_request_object_may_have_a_converted_body(body):
+    """Its body may be a stream or a value decoded from JSON, as servers pass them on."""
     request = to_request(host='h') | {'body': body}
     assert body is to_request(request).body
     if isinstance(body, dict | list | int):
@@ -563,22 +563,22 @@ def test_a_request_that_a_server_gave_has_any_body(body):
             to_request({**request})
 
 
-def test_a_body_in_a_buffer_becomes_bytes_in_a_request_as_given():
-    """As in any other; and a keyword is written, whatever the table is."""
+def test_a_buffer_as_the_body_of_a_request_object_becomes_bytes():
+    """A body that is given as a keyword is checked as one that is written."""
     request = to_request(host='h')
     assert b'x' == to_request(request | {'body': bytearray(b'x')}).body
     with pytest.raises(TableError, match="'body' is 5"):
         to_request(request, body=5)
 
 
-def test_a_body_that_json_gave_is_no_body_to_send():
-    """What was read from JSON is refused as a body, with the key that takes it."""
-    with pytest.raises(TableError, match=r"'body' is {'a': 1}.*goes as json"):
+def test_a_value_decoded_from_json_cannot_be_encoded_as_a_body():
+    """The error names the key to use for it."""
+    with pytest.raises(TableError, match=r"'body' is {'a': 1}.*decoded from JSON use json"):
         wire_body(Headers(), {'a': 1})
 
 
-def test_a_response_may_be_a_websocket():
-    """Its status is 101, also where none is given; a table in normal form comes back equal."""
+def test_a_websocket_response_has_status_101():
+    """The status may be absent or None; a second conversion changes nothing."""
     for status in ({}, {'status': None}, {'status': 101}):
         response = to_response({'websocket': print, 'headers': {'A': 'b'}, **status})
         assert (101, {'callback': print}, '') == (
@@ -595,18 +595,18 @@ def test_a_response_may_be_a_websocket():
     [
         ({'body': 'x'}, "'websocket' and a body exclude each other"),
         ({'json': None}, "'websocket' and a body exclude each other"),
-        ({'status': 200}, "'status' is 200; it must be 101 beside websocket"),
+        ({'status': 200}, "'status' is 200; it must be 101 or absent when"),
         ({'websocket': None, 'status': 101}, "'status' is 101; it must be an int from 200"),
     ],
 )
-def test_a_websocket_has_no_body_and_no_other_status(wrong, message):
-    """What is neither an answer nor a WebSocket is refused."""
+def test_a_websocket_response_has_no_body_and_no_other_status(wrong, message):
+    """A table that is neither a plain response nor a WebSocket is rejected."""
     with pytest.raises(TableError, match=message):
         to_response({'websocket': print, **wrong})
 
 
-def test_events_are_a_body_of_their_type():
-    """The normal form has no ``events``; what the table says of type and caching stays."""
+def test_events_become_a_body_with_content_type_and_cache_control():
+    """The normal form has no ``events``; headers of the table override the defaults."""
     response = to_response({'status': 200, 'events': iter([]), 'headers': {'Cache-Control': 'x'}})
     assert {'Content-Type': 'text/event-stream', 'Cache-Control': 'x'} == response.headers
     assert {'status', 'headers', 'body'} == response.keys()

@@ -1,4 +1,4 @@
-"""What a handler answers, brought to its normal form."""
+"""Calls of handlers, and their responses in normal form."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from aioluahttp.tables.handlers import close_body, response_of_handler, take_res
 
 
 class Watched:
-    """What flows, and is asked for nothing but to be closed."""
+    """An iterator that fails if it is read, and notes that it is closed."""
 
     closed = False
 
@@ -19,20 +19,20 @@ class Watched:
 
 
 async def async_handler(request):
-    """Answer with what was asked."""
+    """Respond with the URL of the request."""
     return {'status': 200, 'body': request.url}
 
 
 @pytest.mark.parametrize('handler', [async_handler, lambda r: {'status': 200, 'body': r.url}])
 async def test_a_handler_may_be_plain_or_async(handler):
-    """Its answer is a whole response either way."""
+    """The response is in normal form either way."""
     expected = http.to_response({'status': 200, 'body': '/'})
     assert expected == await response_of_handler(handler, http.to_request(host='h'))
 
 
 @pytest.mark.parametrize('key', ['body', 'events'])
-async def test_the_iterator_of_a_table_that_is_refused_is_closed(key):
-    """Nobody gets to read it."""
+async def test_the_iterator_of_a_rejected_response_is_closed(key):
+    """It would not be read by anyone."""
     chunks = Watched()
     with pytest.raises(http.TableError, match="'status' is 99"):
         await take_response({'status': 99, key: chunks})
@@ -40,6 +40,6 @@ async def test_the_iterator_of_a_table_that_is_refused_is_closed(key):
 
 
 @pytest.mark.parametrize('table', [None, 5, {'status': 200}, {'status': 200, 'body': 'x'}])
-async def test_what_has_no_iterator_has_nothing_to_close(table):
-    """Whether it is a table or not."""
+async def test_closing_a_response_without_an_iterator_does_nothing(table):
+    """It is no error, even if the value is not a table."""
     await close_body(table)

@@ -1,4 +1,4 @@
-"""The tables as they are given: dicts whose fields also read as attributes."""
+"""The classes ``Request`` and ``Response``: dicts whose fields also read as attributes."""
 
 import copy
 import doctest
@@ -19,13 +19,13 @@ from aioluahttp.tables.models import Request, Response, SentRequest
 
 
 def request(**fields):
-    """Make a request as a server gives one."""
+    """Make a request as a handler receives it."""
     headers = to_headers(fields.pop('headers', None))
     return Request({'method': 'GET', 'url': '/', 'headers': headers, **fields})
 
 
 def response(**fields):
-    """Make a response as ``request`` gives one."""
+    """Make a response as ``request`` returns it."""
     headers = to_headers(fields.pop('headers', None))
     return Response({'status': 200, 'headers': headers, 'body': '', **fields})
 
@@ -37,7 +37,7 @@ def test_the_examples_hold():
 
 @pytest.mark.parametrize('table', [request(body='x'), response(reason='OK')])
 def test_a_table_is_a_dict(table):
-    """``==``, ``in``, ``**`` and iteration are those of a dict."""
+    """``==``, ``in``, ``**`` and iteration work as for a dict."""
     plain = {**table}
     assert (True, dict, plain, True) == (
         isinstance(table, dict),
@@ -48,15 +48,15 @@ def test_a_table_is_a_dict(table):
     assert (list(plain), True, False) == (list(table), 'headers' in table, 'haeders' in table)
 
 
-def test_tables_compare_by_their_headers_too():
+def test_tables_with_equal_headers_are_equal():
     """Headers equal a plain mapping of the same names in any case."""
     table = response(headers={'A': ['1', '2'], 'B': 'c'})
     assert {**table, 'headers': {'b': 'c', 'a': ['1', '2']}} == table
     assert {**table, 'headers': {'b': 'c', 'a': ['2', '1']}} != table
 
 
-def test_a_table_matches():
-    """``match`` reads a table by key, its headers included in any case, and by attribute."""
+def test_a_table_can_be_matched():
+    """``match`` reads a table by key, with header names in any case, and by attribute."""
     match response(headers={'Content-Type': 'text/html'}, reason='OK'):
         case {'status': 200, 'headers': {'content-type': kind}, **rest}:
             assert ('text/html', {'body': '', 'reason': 'OK'}) == (kind, rest)
@@ -69,7 +69,7 @@ def test_a_table_matches():
     ('table', 'names'), [(request(), 'body ip timeout'), (response(), 'ip url')]
 )
 def test_a_known_field_that_is_absent_is_none(table, names):
-    """By attribute it reads as None, as in Lua; by key it is a ``KeyError``."""
+    """As an attribute it reads as None, as in Lua; as a key it is a ``KeyError``."""
     for name in names.split():
         assert getattr(table, name) is None
         with pytest.raises(KeyError):
@@ -78,7 +78,7 @@ def test_a_known_field_that_is_absent_is_none(table, names):
 
 @pytest.mark.parametrize('table', [request(), response()])
 def test_an_unknown_attribute_is_an_error(table):
-    """A misspelt field is found at once, read or written."""
+    """A misspelt field is an error on reading and on writing."""
     kind = type(table).__name__
     with pytest.raises(AttributeError, match=f"^{kind} has no field 'statsu'$"):
         table.statsu  # noqa: B018
@@ -88,16 +88,16 @@ def test_an_unknown_attribute_is_an_error(table):
         table.json = 5
 
 
-def test_a_field_is_set_by_attribute_and_by_key():
-    """Both write the same entry."""
+def test_a_field_can_be_set_by_attribute_and_by_key():
+    """Both set the same entry."""
     table = response()
     table.status, table['reason'] = 404, 'Gone'
     assert (404, 'Gone') == (table['status'], table.reason)
 
 
 @pytest.mark.parametrize('table', [request(), response()])
-def test_a_copy_is_a_table_of_its_own(table):
-    """``copy``, ``copy.copy`` and ``copy.deepcopy`` give equal tables of the same kind."""
+def test_a_copy_is_independent(table):
+    """``copy``, ``copy.copy`` and ``copy.deepcopy`` return equal tables of the same class."""
     for made in (table.copy(), copy.copy(table), copy.deepcopy(table)):
         assert (type(table), table) == (type(made), made)
         made['ip'] = '::1'
@@ -105,29 +105,29 @@ def test_a_copy_is_a_table_of_its_own(table):
 
 
 @pytest.mark.parametrize('table', [request(), response()])
-def test_a_table_merges(table):
-    """``|`` gives a table of the same kind, in which the right side counts."""
+def test_tables_can_be_merged(table):
+    """``|`` returns a table of the same class, in which the right side overrides."""
     merged = table | {'ip': '::1', 'url': '/x'}
     assert (type(table), {**table, 'ip': '::1', 'url': '/x'}) == (type(merged), merged)
     assert 'ip' not in table
 
 
 @pytest.mark.parametrize('table', [request(), response()])
-def test_a_table_merges_with_headers_as_they_are_written(table):
-    """They are ``Headers`` then, and checked."""
+def test_merged_headers_are_checked_and_converted(table):
+    """Headers on the right side of ``|`` become ``Headers``."""
     merged = table | {'headers': {'X-A': 1}}
     assert (Headers, '1') == (type(merged.headers), merged.headers['x-a'])
     with pytest.raises(TableError):
         table | {'headers': {'X-A': 'a\n'}}
 
 
-def test_a_table_says_what_it_is():
-    """The text of a table names its kind."""
+def test_the_repr_of_a_table_names_its_class():
+    """``repr`` is the class and the dict."""
     assert "Response({'status': 200})" == repr(Response({'status': 200}))
     assert "Request({'url': '/'})" == repr(Request(url='/'))
 
 
-def test_a_response_takes_the_type_of_its_body():
+def test_a_response_is_generic_over_its_body():
     """``Response[bytes]`` is for type checkers, and makes a plain response."""
     assert Response({'status': 200}) == Response[bytes]({'status': 200})
 
@@ -142,8 +142,8 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(('charset', 'data', 'body', 'text'), TEXTS)
-def test_a_body_loses_nothing_and_reads_well(charset, data, body, text):
-    """``bytes`` gives exactly what came, ``text`` what people read, without BOM or surrogates."""
+def test_bytes_are_exact_and_text_is_readable(charset, data, body, text):
+    """``bytes`` returns the received bytes, ``text`` has no BOM and no surrogates."""
     kind = f'text/plain; charset={charset}'
     assert body == from_bytes(data, kind)
     for table in (response(headers={'Content-Type': kind}, body=body), request(body=data)):
@@ -153,40 +153,40 @@ def test_a_body_loses_nothing_and_reads_well(charset, data, body, text):
 
 
 @pytest.mark.parametrize('table', [Request(), Response({'status': 204, 'body': None})])
-def test_no_body_reads_as_an_empty_one(table):
-    """Where there is no body, its bytes and its text are empty; headers may lack as well."""
+def test_a_missing_body_reads_as_empty(table):
+    """Bytes and text are empty; headers may be missing too."""
     assert (b'', '', {}) == (table.bytes(), table.text(), table.cookies())
 
 
 def test_a_body_read_as_json_has_no_bytes():
-    """What ``into='json'`` made of a body cannot be turned back into the bytes that came."""
-    with pytest.raises(TableError, match=r"^'body' is \[1\]; it must be text or bytes"):
+    """The received bytes cannot be restored from a value that ``into='json'`` decoded."""
+    with pytest.raises(TableError, match=r"^'body' is \[1\]; it must be a str or bytes"):
         response(body=[1]).bytes()
 
 
 @pytest.mark.parametrize(
     'data', [b'["\xc3\xa9"]', '["é"]'.encode('utf-16'), b'\xef\xbb\xbf["\xc3\xa9"]']
 )
-def test_json_is_read_from_the_bytes(data):
-    """The encodings of JSON are told apart, whatever the body was read as."""
+def test_json_is_decoded_from_the_bytes(data):
+    """The encoding of JSON is detected, whether the body was read as text or as bytes."""
     assert ['é'] == response(body=data).json() == request(body=from_bytes(data, None)).json()
 
 
 @pytest.mark.parametrize('body', ['', '{', b'\xff', '[' * 100_000], ids=len)
-def test_what_is_no_json_is_refused(body):
-    """The error names the body; a hostile depth of nesting is no crash."""
-    with pytest.raises(TableError, match=r"^'body' is .*; it must be JSON \("):
+def test_a_body_that_is_not_json_is_a_table_error(body):
+    """The error names the body; nesting that is too deep is the same error."""
+    with pytest.raises(TableError, match=r"^'body' is .*; it must be valid JSON \("):
         response(body=body).json()
 
 
-def test_a_request_gives_its_cookies():
-    """The cookies of all Cookie headers, by name, the first of a name (RFC 6265 5.4)."""
+def test_a_request_returns_its_cookies():
+    """Cookies of all Cookie headers by name; the first of a name counts (RFC 6265 5.4)."""
     headers = [('Cookie', 'a=1; b="2"'), ('Cookie', 'a=3;c=')]
     assert {'a': '1', 'b': '2', 'c': ''} == request(headers=headers).cookies()
 
 
-def test_a_response_gives_the_cookies_it_sets():
-    """Their attributes are left out."""
+def test_a_response_returns_the_cookies_it_sets():
+    """The attributes of the cookies are left out."""
     headers = [('Set-Cookie', 'a=1; Path=/; HttpOnly'), ('Set-Cookie', 'b=2, 3')]
     assert {'a': '1', 'b': '2, 3'} == response(headers=headers).cookies()
 
@@ -196,7 +196,7 @@ def test_a_response_gives_the_cookies_it_sets():
     [({'url': 'http://h/a/b?c'}, 'http://h/a/d'), ({'url': None}, 'd'), ({}, 'd')],
 )
 def test_links_are_absolute(url, expected):
-    """The links of all Link headers by their ``rel``, resolved against the response's URL."""
+    """Links of all Link headers by ``rel``, resolved against the URL of the response."""
     table = response(
         headers=[('Link', '<d>; rel=next; title=x'), ('Link', '<//o/>; rel=up')], **url
     )
@@ -215,8 +215,8 @@ def test_links_are_absolute(url, expected):
         (None, {'json': None}),
     ],
 )
-def test_a_plain_table_says_what_its_body_is(body, expected):
-    """Text is itself; bytes, odd text and JSON values are marked, so that nothing is mistaken."""
+def test_a_plain_table_marks_the_type_of_its_body(body, expected):
+    """Bytes, text with surrogates and JSON values are marked, so that all can be restored."""
     table = response(headers=[('A', '1'), ('a', '2')], body=body)
     plain = {'status': 200, 'headers': [['A', '1'], ['a', '2']], 'body': expected}
     assert (plain, table) == (table.plain(), Response.from_plain(plain))
@@ -230,20 +230,20 @@ def test_a_plain_table_says_what_its_body_is(body, expected):
         response(body={1, 2}),
     ],
 )
-def test_what_json_lacks_is_not_plain(table):
-    """A value that JSON does not have is refused by name."""
+def test_a_value_without_a_json_form_is_rejected(table):
+    """The error names the key."""
     key = 'tls' if 'tls' in table else 'body'
-    with pytest.raises(TableError, match=f"^'{key}' is .*; it must be a value that JSON has"):
+    with pytest.raises(TableError, match=f"^'{key}' is .*; it must be a value that JSON can hold"):
         table.plain()
 
 
 def test_a_plain_table_may_lack_headers():
-    """What is absent stays absent."""
+    """A table without headers has none after ``plain`` and ``from_plain``."""
     assert Request(body='x') == Request.from_plain(Request(body='x').plain())
 
 
-def test_a_plain_table_nests():
-    """The history of a response becomes plain tables, and responses again."""
+def test_a_plain_table_includes_the_history():
+    """Responses in ``history`` become plain tables, and responses again."""
     table = response(history=[response(status=301, body=b'\xff', history=[])])
     again = Response.from_plain(json.loads(json.dumps(table.plain())))
     assert (table, Response) == (again, type(again.history[0]))
@@ -278,7 +278,7 @@ RESPONSE_FIELDS = {**FIELDS, 'status': st.integers(200, 599), 'reason': st.text(
 
 @st.composite
 def given_tables(draw):
-    """Draw tables as they are given, with any body that may have come over the network."""
+    """Draw requests and responses, with any body that may come from the network."""
     kind, fields = draw(st.sampled_from([(Request, REQUEST_FIELDS), (Response, RESPONSE_FIELDS)]))
     headers = to_headers(draw(st.lists(st.tuples(NAMES, VALUES))))
     charset = draw(st.sampled_from([None, 'utf-8', 'cp1252', 'shift_jis', 'gb18030', 'x']))
@@ -296,8 +296,8 @@ def given_tables(draw):
 
 @settings(deadline=None)
 @given(given_tables())
-def test_a_plain_table_goes_through_json_and_back(table):
-    """``from_plain`` undoes ``plain``, whatever way JSON took in between."""
+def test_a_plain_table_survives_json(table):
+    """``from_plain`` reverses ``plain``, also after JSON."""
     plain = table.plain()
     through = json.loads(json.dumps(plain, allow_nan=False))
     again = type(table).from_plain(through)
@@ -307,8 +307,8 @@ def test_a_plain_table_goes_through_json_and_back(table):
 
 @settings(deadline=None)
 @given(given_tables())
-def test_a_table_pickles(table):
-    """A table travels to another process as it is."""
+def test_a_table_can_be_pickled(table):
+    """Unpickling returns an equal table of the same class."""
     again = pickle.loads(pickle.dumps(table))
     assert (table, type(table), Headers) == (again, type(again), type(again['headers']))
 
@@ -324,19 +324,19 @@ SENT = {
 
 
 def test_a_request_is_described_without_its_secrets():
-    """Its query may be one."""
+    """The query is left out, because it may be secret."""
     table = request(scheme='http', host='h', port=80, path='/a', query='secret')
     assert 'GET http://h:80/a' == models.described(table)
 
 
 def test_the_table_of_an_error_pickles_without_its_functions():
-    """They need not pickle."""
+    """Functions may not be picklable, so the pickle leaves them out."""
     table = SentRequest({'method': 'GET', 'on_progress': lambda done, total: None})
     assert {'method': 'GET'} == pickle.loads(pickle.dumps(table))
 
 
 def test_the_table_of_an_error_hides_what_is_secret():
-    """Text and pickle of it hide logins, tokens and cookies, and nothing else."""
+    """``repr`` and pickle hide logins, tokens and cookies, and nothing else."""
     table = SentRequest(SENT)
     hidden = {
         **SENT,
@@ -356,7 +356,7 @@ def test_the_table_of_an_error_hides_what_is_secret():
 
 
 def test_the_table_of_an_error_has_the_real_values():
-    """What is hidden in text is there to be used, in copies too."""
+    """Values that ``repr`` hides can be read, also from copies."""
     table = SentRequest(SENT)
     assert SENT == table == table.copy()
     assert (SENT['url'], SENT['bearer']) == (table.url, table['bearer'])
@@ -374,7 +374,7 @@ def test_the_table_of_an_error_has_the_real_values():
     ],
 )
 def test_the_table_of_an_error_may_be_malformed(fields, expected):
-    """Whatever was given, its text shows no secret and is no error itself."""
+    """For any values, ``repr`` shows no secret and raises nothing."""
     assert f'Request({expected!r})' == repr(SentRequest(fields))
 
 
@@ -387,17 +387,17 @@ MULTIPART = {'Content-Type': 'multipart/form-data; boundary=x'}
 URLENCODED = {'Content-Type': 'application/x-www-form-urlencoded'}
 
 
-async def flowing(*chunks):
-    """Give chunks as a stream does."""
+async def streamed(*chunks):
+    """Yield chunks, or raise an exception that is among them."""
     for chunk in chunks:
         if isinstance(chunk, Exception):
             raise chunk
         yield chunk
 
 
-@pytest.mark.parametrize('make', [lambda data: data, bytes.decode, flowing])
+@pytest.mark.parametrize('make', [lambda data: data, bytes.decode, streamed])
 async def test_a_form_is_read_from_any_body(make):
-    """Of bytes, of text, and of a stream; of fields and of files."""
+    """Bytes, text and streams are read, urlencoded or multipart."""
     form = await Request(headers=URLENCODED, body=make(b'a=b&a=c')).form()
     assert [('a', 'b'), ('a', 'c')] == list(form.items())
     form = await Request(headers=MULTIPART, body=make(PARTS)).form()
@@ -405,8 +405,8 @@ async def test_a_form_is_read_from_any_body(make):
     assert [('a', 'b'), ('f', file)] == list(form.items())
 
 
-async def test_no_body_is_an_empty_form():
-    """As a browser sends one without fields."""
+async def test_a_missing_body_is_an_empty_form():
+    """A browser sends no body for a form without fields."""
     assert {} == dict(await Request(headers=URLENCODED).form())
 
 
@@ -425,20 +425,20 @@ TOO_LARGE.__cause__ = Refused(413)
         ((b'a=b', TOO_LARGE), URLENCODED, {}, BodyTooLarge, 413),
     ],
 )
-async def test_a_form_that_is_none_is_the_client_s_fault(body, headers, limits, kind, status):
-    """The error says what a server is to answer, unless its callback does."""
-    request = Request(headers=headers, body=flowing(*body) if isinstance(body, tuple) else body)
+async def test_an_invalid_form_is_an_error_of_the_client(body, headers, limits, kind, status):
+    """The error carries the status that a server responds with."""
+    request = Request(headers=headers, body=streamed(*body) if isinstance(body, tuple) else body)
     with pytest.raises(kind) as raised:
         await request.form(**limits)
     assert status == raised.value.__cause__.status
 
 
-async def test_a_limit_of_a_stream_is_none_of_a_body_that_is_there():
-    """That has passed ``max_body``."""
+async def test_max_size_applies_to_streams_only():
+    """A body in memory is limited by ``max_body``."""
     assert {'a': 'b'} == dict(await Request(headers=URLENCODED, body='a=b').form(max_size=1))
 
 
-def test_what_cannot_travel_stays_behind():
-    """The pickle of a request that was sent is without its open files, iterators and functions."""
+def test_values_that_cannot_be_pickled_are_left_out():
+    """The pickle of a sent request has no open files, iterators and functions."""
     table = SentRequest({'url': '/', 'body': (_ for _ in ()), 'timeout': None, 'check': [200]})
     assert {'url': '/', 'timeout': None, 'check': [200]} == pickle.loads(pickle.dumps(table))

@@ -1,4 +1,4 @@
-"""A request in normal form made what goes over the wire, and what comes back a response."""
+"""What is sent for a request table, and the response table of what is received."""
 
 import asyncio
 from base64 import b64decode
@@ -27,7 +27,7 @@ LONG = EVERY_BYTE * 8192  # 2 MiB: more than aiohttp sends in one write
 
 @pytest.fixture
 def sent(raw_server):
-    """Give what goes over the wire for a request table."""
+    """Return a function that sends a request table and returns what the server received."""
 
     async def send(**fields):
         async with raw_server(OK) as peer:
@@ -38,7 +38,7 @@ def sent(raw_server):
     return send
 
 
-# What goes out
+# What is sent
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def sent(raw_server):
     ids=str,
 )
 async def test_the_bytes_of_a_url_reach_the_wire_unchanged(sent, fields, line):
-    """Method and target go out as written; only what may not stand in a URL is quoted."""
+    """Method and target are sent as written; only what a URL must not contain is quoted."""
     assert line == (await sent(**fields)).line
 
 
 @pytest.mark.parametrize('make', [str, lambda text: yarl.URL(text, encoded=True)])
 async def test_a_full_url_may_be_text_or_a_yarl_url(raw_server, make):
-    """Both say where to, and what overrides the other keys."""
+    """Both name the origin, and override the other keys."""
     async with raw_server(OK) as peer:
         response = await http.request(url=make(peer.url + '/%41?b'), host='no.invalid', port=1)
     assert ('GET /%41?b HTTP/1.1', peer.url + '/%41?b') == (peer.asked[0].line, response.url)
@@ -112,7 +112,7 @@ async def test_a_full_url_may_be_text_or_a_yarl_url(raw_server, make):
     ids=str,
 )
 async def test_three_headers_have_defaults(sent, headers, expected):
-    """Accept, Accept-Encoding and User-Agent go out unless they are given."""
+    """Accept, Accept-Encoding and User-Agent are sent unless they are given."""
     asked = await sent(headers=headers)
     defaults = {
         'Accept': ['*/*'],
@@ -125,8 +125,8 @@ async def test_three_headers_have_defaults(sent, headers, expected):
     )
 
 
-async def test_headers_go_out_as_given(sent):
-    """Repeats keep their order under the first spelling, values their text, an int its digits."""
+async def test_headers_are_sent_as_given(sent):
+    """Repeated headers keep their order under the first spelling; an int is sent as digits."""
     given = [('X-b', '1'), ('x-A', 'é ü'), ('X-B', '2'), ('X-n', 3), ('X-e', ''), ('x-b', '0')]
     asked = await sent(headers=given)
     expected = [('X-b' if name.lower() == 'x-b' else name, str(value)) for name, value in given]
@@ -134,8 +134,8 @@ async def test_headers_go_out_as_given(sent):
 
 
 @pytest.mark.parametrize('host', ['name.example', 'name.example:81', '[::1]', ''])
-async def test_host_goes_out_as_given(sent, host):
-    """A Host header is sent once, and says what it says."""
+async def test_host_is_sent_as_given(sent, host):
+    """A Host header is sent once, with the given value."""
     assert [host] == (await sent(headers={'hOST': host})).values('Host')
 
 
@@ -156,22 +156,22 @@ async def test_host_goes_out_as_given(sent, host):
     ids=str,
 )
 async def test_framing_is_the_library_s(sent, fields, expected):
-    """Whatever the table says of its length, the wire says what is true."""
+    """The length that is sent is the true one, whatever the table says."""
     asked = await sent(**fields)
     framing = ('content-length', 'transfer-encoding', 'te')
     assert expected == [pair for pair in asked.headers if pair[0].lower() in framing]
 
 
 @pytest.mark.parametrize('size', [LARGE // 4, LARGE], ids=str)
-async def test_so_it_is_of_a_large_body(sent, size):
-    """Which may go out in pieces, with the type that it has anyway."""
+async def test_framing_of_a_large_body_is_the_library_s(sent, size):
+    """It is sent in pieces, with the true length and its default Content-Type."""
     asked = await sent(body='a' * size, headers={'Content-Length': 5})
     assert (b'a' * size, [str(size)]) == (asked.body, asked.values('Content-Length'))
     assert ['text/plain; charset=utf-8'] == asked.values('Content-Type')
 
 
 async def test_what_belongs_to_one_hop_is_not_passed_on(sent):
-    """None of these is sent as it was given."""
+    """No hop-by-hop header is sent as it was given."""
     names = [
         *('Connection', 'Keep-Alive', 'TE', 'Trailer', 'Upgrade', 'Expect'),
         *('Proxy-Authorization', 'Proxy-Authenticate', 'Proxy-Connection'),
@@ -196,19 +196,19 @@ async def test_what_belongs_to_one_hop_is_not_passed_on(sent):
     ],
     ids=ascii,
 )
-async def test_a_header_that_cannot_go_out_as_it_is_is_refused(raw_server, headers):
-    """No control character reaches the wire, and nothing is left out of a value in silence."""
+async def test_a_header_that_cannot_be_sent_as_it_is_is_refused(raw_server, headers):
+    """No control character is sent, and no part of a value is dropped silently."""
     async with raw_server(OK) as peer:
         with pytest.raises(http.TableError):
             await http.request(url=peer.url, headers=headers)
     assert (0, []) == (peer.connections, peer.asked)
 
 
-async def test_an_error_hides_a_secret_header_that_cannot_go_out():
-    """The message names the header alone."""
+async def test_an_error_hides_a_secret_header_that_cannot_be_sent():
+    """The message contains the name of the header, and not its value."""
     with pytest.raises(http.TableError) as caught:
         await http.request(url='http://127.0.0.1:1', headers={'Cookie': 's3cret=\udc80'})
-    assert "'headers[Cookie]' is ***; it must be text in UTF-8 to be sent" == str(caught.value)
+    assert "'headers[Cookie]' is ***; it must be text that UTF-8 can encode" == str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ async def test_an_error_hides_a_secret_header_that_cannot_go_out():
     ids=str,
 )
 @pytest.mark.parametrize('method', ['POST', 'GET', 'DELETE'])
-async def test_a_body_goes_out_with_its_type(sent, method, fields, kind, body):
-    """Text, bytes, JSON and forms, for any method, each under the type that says what it is."""
+async def test_a_body_is_sent_with_its_content_type(sent, method, fields, kind, body):
+    """Text, bytes, JSON and forms have their Content-Type, for any method."""
     asked = await sent(method=method, **fields)
     assert [kind] * (kind is not None) == asked.values('Content-Type')
     expected = {
@@ -247,18 +247,18 @@ async def test_a_body_goes_out_with_its_type(sent, method, fields, kind, body):
     assert (expected.get(kind) if body is None else body) == asked.body
 
 
-async def test_no_body_has_no_type(sent):
-    """A request without a body says nothing of one."""
+async def test_no_body_has_no_content_type(sent):
+    """A request without a body has no Content-Type and no Content-Length."""
     assert ([], []) == tuple(map((await sent()).values, ('Content-Type', 'Content-Length')))
 
 
 async def test_text_that_its_charset_cannot_encode_is_refused(sent):
-    """Nothing is sent in place of it."""
+    """Nothing is sent in its place."""
     with pytest.raises(http.TableError):
         await sent(body='☺', headers={'Content-Type': 'text/plain; charset=iso-8859-1'})
 
 
-async def test_a_multipart_body_goes_out(sent):
+async def test_a_multipart_body_is_sent(sent):
     """Each part has its name, and a file its filename and type."""
     part = {'name': 'f', 'body': EVERY_BYTE, 'filename': 'a.bin', 'content_type': 'a/b'}
     asked = await sent(method='POST', multipart=[{'name': 'x', 'body': 'é'}, part])
@@ -278,19 +278,19 @@ async def test_a_multipart_body_goes_out(sent):
 @pytest.mark.parametrize('body', [EVERY_BYTE, LONG], ids=len)
 @pytest.mark.parametrize('method', ['POST', 'PUT', 'GET'])
 async def test_a_body_of_any_bytes_and_length_arrives(sent, method, body):
-    """All 256 values, and more than aiohttp takes as bytes without a warning."""
+    """All 256 values, and more than aiohttp accepts as bytes without a warning."""
     assert body == (await sent(method=method, body=body)).body
 
 
 @pytest.mark.parametrize('fields', [{'auth': ('me', 'ü:')}, {'auth': 'me:ü:'}])
 async def test_a_login_is_basic(sent, fields):
-    """A pair and a text are the same."""
+    """A pair and a text give the same Authorization header."""
     (value,) = (await sent(**fields)).values('Authorization')
     assert 'me:ü:' == b64decode(value.removeprefix('Basic ')).decode()
 
 
 async def test_the_userinfo_of_a_url_is_basic(raw_server):
-    """It is decoded, and stands in no URL any more."""
+    """It is decoded, and removed from the URL of the response."""
     async with raw_server(OK) as peer:
         url = peer.url.replace('//', '//me:s%3Acret@')
         response = await http.request(url=url)
@@ -300,27 +300,27 @@ async def test_the_userinfo_of_a_url_is_basic(raw_server):
 
 
 async def test_a_bearer_is_a_token(sent):
-    """It goes out as it is."""
+    """It is sent as it is."""
     assert ['Bearer a.b~c='] == (await sent(bearer='a.b~c=')).values('Authorization')
 
 
-async def test_a_table_that_a_server_gave_is_sent_on(sent):
-    """``ip`` and ``version`` pass and are not sent."""
+async def test_a_table_that_a_server_received_can_be_sent_on(sent):
+    """``ip`` and ``version`` are accepted and not sent."""
     asked = await sent(ip='192.0.2.1', version='1.0')
     assert ('GET / HTTP/1.1', False) == (asked.line, '192.0.2.1' in str(asked))
 
 
-# Bodies that are sent as they come; test_delivery has more of them
+# Bodies that are sent in parts; test_request_body has more of them
 
 
 async def receive(line):
-    """Read a chunked request, and give its body with its frames."""
+    """Read a chunked request, and return its body with its frames."""
     await line.reader.readuntil(b'\r\n\r\n')
     return await line.reader.readuntil(b'0\r\n\r\n')
 
 
-async def test_text_that_flows_is_encoded_as_its_type_says(raw_server):
-    """By the text rule; what is neither text nor bytes is refused, and no table is changed."""
+async def test_text_chunks_are_encoded_by_the_charset_of_the_content_type(raw_server):
+    """The charset of Content-Type is used; other chunks than text and bytes are refused."""
     came = []
 
     async def handler(line):
@@ -335,17 +335,17 @@ async def test_text_that_flows_is_encoded_as_its_type_says(raw_server):
     assert [b'1\r\n\xe9\r\n1\r\n\xff\r\n0\r\n\r\n'] == came
 
 
-async def test_a_given_length_is_that_of_the_file(tmp_path):
-    """Another is refused, with nothing sent."""
+async def test_a_content_length_other_than_that_of_the_file_is_refused(tmp_path):
+    """Another Content-Length is refused before anything is sent."""
     (tmp_path / 'a').write_bytes(b'abc')
-    with pytest.raises(http.TableError, match='it must be 3, as the file has'):
+    with pytest.raises(http.TableError, match='it must be 3, the length of the file'):
         await http.request(
             url='http://127.0.0.1:1', body=tmp_path / 'a', headers={'Content-Length': 5}
         )
 
 
-async def test_a_stream_that_breaks_tells_what_was_asked(raw_server):
-    """A cancelled read does not, for it is no error."""
+async def test_the_error_of_a_broken_stream_carries_the_request(raw_server):
+    """The error carries the request; a cancelled read raises no such error."""
 
     async def handler(line):
         await line.request()
@@ -368,8 +368,8 @@ async def test_a_stream_that_breaks_tells_what_was_asked(raw_server):
 
 
 @pytest.mark.parametrize('own', [True, False])
-async def test_a_stream_tells_whose_mistake_ended_it(raw_server, own):
-    """The iterator's own exception; or an error that has the table that was sent."""
+async def test_reading_a_stream_raises_what_ended_it(raw_server, own):
+    """Reading raises the exception of the request body; or an error that carries the request."""
     began, error = asyncio.Event(), OSError('mine')
 
     async def sent():
@@ -397,11 +397,11 @@ async def test_a_stream_tells_whose_mistake_ended_it(raw_server, own):
         assert body is caught.value.request['body']
 
 
-# What aiohttp is told, and what of its word is passed on
+# Arguments for aiohttp, and options for reading
 
 
 def arguments(**fields):
-    """Give what aiohttp has to know of a request."""
+    """Make aiohttp's arguments for a request."""
     request = http.to_request({'url': 'http://h', **fields})
     return arguments_of(request, target_of(request['scheme'], 'h', request['port'], '/'))
 
@@ -416,15 +416,15 @@ def arguments(**fields):
         ({'timeout': {'read': 2}}, None, 2),
     ],
 )
-def test_the_total_is_not_aiohttp_s(fields, connect, read):
-    """It holds over redirects too."""
+def test_the_total_timeout_is_not_passed_to_aiohttp(fields, connect, read):
+    """The client enforces it, because it includes redirects."""
     timeout = arguments(**fields)['timeout']
     assert (None, connect, read) == (timeout.total, timeout.connect, timeout.sock_read)
 
 
 @pytest.mark.parametrize(('tls', 'name'), [({'server_name': 'x'}, 'x'), ({'verify': False}, None)])
-def test_a_tls_table_names_the_server(tls, name):
-    """A context, and False, do not."""
+def test_a_tls_table_may_name_the_server(tls, name):
+    """A table with other keys names none, and False has no ``server_hostname`` at all."""
     assert (
         name == connection_arguments(http.to_request(url='https://h', tls=tls))['server_hostname']
     )
@@ -440,21 +440,21 @@ def test_a_tls_table_names_the_server(tls, name):
         ('https://h', ({}, {'Proxy-Authorization': 'Basic YTpi'})),
     ],
 )
-def test_the_login_of_a_proxy_is_for_the_proxy(url, given):
-    """It reads the CONNECT alone where there is TLS behind it."""
+def test_the_login_of_a_proxy_is_sent_to_the_proxy_alone(url, given):
+    """With https it is sent with the CONNECT alone."""
     made = arguments(url=url, proxy='http://a:b@p:1')
     headers = {name: one for name, one in made['headers'].items() if name[:5] == 'Proxy'}
     assert ('http://p:1', given) == (made['proxy'], (headers, made.get('proxy_headers', {})))
     assert 'proxy_headers' not in arguments(url=url, proxy='http://p:1')
 
 
-async def test_what_ended_a_try_comes_out_but_never_in_place_of_a_cancellation():
-    """That is what drawing the body raised, if it is known."""
-    supply, mine = BodySource(iter(())), ValueError('mine')
-    request = http.to_request(url='http://h') | {'body': supply}
+async def test_an_exception_of_the_body_source_ends_an_attempt():
+    """An exception of the body source is raised in place of an error, not of a cancellation."""
+    source, mine = BodySource(iter(())), ValueError('mine')
+    request = http.to_request(url='http://h') | {'body': source}
 
     async def attempt(request, *, error, own=None):
-        supply.error = own
+        source.error = own
         raise error
 
     for error, own, raised in (
@@ -480,14 +480,14 @@ async def test_what_ended_a_try_comes_out_but_never_in_place_of_a_cancellation()
         ({'into': 'events', 'timeout': {'read': 2}}, False, None, 2),
     ],
 )
-def test_what_flows_has_a_time_for_each_read(fields, raw, limit, seconds):
-    """What is whole in the end has a limit; events may be as rare as they like."""
-    terms = read_options_of(http.to_request({'url': 'http://h', **fields}), 9)
-    assert (raw, limit, seconds) == (terms.raw, terms.limit, terms.seconds)
+def test_a_streamed_body_has_a_read_timeout(fields, raw, limit, seconds):
+    """A body that is read whole has a size limit; events have no default read timeout."""
+    options = read_options_of(http.to_request({'url': 'http://h', **fields}), 9)
+    assert (raw, limit, seconds) == (options.raw, options.limit, options.seconds)
 
 
-async def test_a_body_that_comes_as_it_is_read_is_a_stream(raw_server):
-    """One that is whole is what ``into`` says."""
+async def test_a_body_is_a_stream_or_whole(raw_server):
+    """``into`` decides between a stream and a whole body."""
     async with raw_server(OK) as peer:
         response = await http.request(url=peer.url, into='stream')
         assert b'hi' == await response.body.read()

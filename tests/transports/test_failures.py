@@ -26,8 +26,8 @@ from aioluahttp.transports.request_body import BodySource
     ],
     ids=repr,
 )
-def test_an_exception_is_one_of_ours_or_is_left_alone(error, sent, kind):
-    """It has the request in its text; where one was sent before, no connection is none of it."""
+def test_an_exception_is_translated_or_left_alone(error, sent, kind):
+    """The text names the request; after a sent request no error is a ConnectError."""
     request = http.to_request(url='http://h/a?s3cret')
     made = translate(error, request, sent=sent)
     assert (kind or type(None)) is type(made)
@@ -36,13 +36,13 @@ def test_an_exception_is_one_of_ours_or_is_left_alone(error, sent, kind):
     assert ours == ('after a request had been sent' in str(made))
 
 
-def test_the_fault_of_others_is_left_alone():
-    """Of a client whose body is sent on, and of what gives a body."""
+def test_an_exception_of_the_sender_is_left_alone():
+    """An exception of the body source, or caused by ``Refused``, is not translated."""
     error = OSError()
-    supply = BodySource(iter(()))
-    request = http.to_request(url='http://h') | {'body': supply}
+    source = BodySource(iter(()))
+    request = http.to_request(url='http://h') | {'body': source}
     assert translate(error, request, sent=True) is not None
-    supply.error = error
+    source.error = error
     assert translate(error, request, sent=True) is None
     error.__cause__ = Refused(400)
     assert translate(error, http.to_request(url='http://h'), sent=True) is None

@@ -1,4 +1,4 @@
-"""Requests given to a handler of this process, by the rules of the wire."""
+"""Requests to a handler in this process, compared with the same ones over a connection."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ from aioluahttp.transports.in_process import ResponseBody, SentBody
 from aioluahttp.transports.request_body import BodyDelivery, BodySource
 
 GZIPPED = gzip.compress(b'hello', mtime=0)
-# Which are for a connection, or left out by the files of aiohttp.
+# Headers of the connection, or that aiohttp's files leave out.
 ENGINE = ('date', 'server', 'transfer-encoding', 'accept-ranges')
 
 
 @contextlib.asynccontextmanager
 async def both(handler, **options):
-    """Give two clients of a handler: over the wire, and in process."""
+    """Yield two clients of a handler: over the network, and in process."""
     async with http.listen('127.0.0.1', 0, handler) as server:
         url = {'base_url': server.url}
         async with (
@@ -31,8 +31,8 @@ async def both(handler, **options):
             yield far, near
 
 
-def taking(into='text', max_body=None, answer=None):
-    """Make a handler that takes bodies in a way of its own, and keeps the tables it is given."""
+def taking(into='text', max_body=None, response=None):
+    """Make a handler with a given ``into`` that records the tables it is given."""
 
     async def handler(request):
         table = dict(request)
@@ -40,7 +40,7 @@ def taking(into='text', max_body=None, answer=None):
             table['body'] = await request.body.read()
         headers = [(name.lower(), value) for name, value in request.headers.items()]
         handler.seen.append(table | {'headers': sorted(headers)})
-        return answer or {'status': 204}
+        return response or {'status': 204}
 
     handler.into, handler.seen = into, []
     if max_body:
@@ -48,8 +48,8 @@ def taking(into='text', max_body=None, answer=None):
     return handler
 
 
-async def told(response):
-    """Give all that a response says, but for what an engine does."""
+async def contents(response):
+    """Return all of a response but what depends on the engine."""
     body = response.body
     if isinstance(body, http.Response | str | bytes | int | list | dict):
         pass
@@ -60,20 +60,20 @@ async def told(response):
         body = [event async for event in body]
     headers = [(name.lower(), one) for name, one in response.headers.items()]
     kept = sorted(pair for pair in headers if pair[0] not in ENGINE)
-    history = [await told(one) for one in response.history]
+    history = [await contents(one) for one in response.history]
     return dict(response) | {'headers': kept, 'body': body, 'history': history}
 
 
 async def same(clients, table):
-    """Check that both answer the same, and give that."""
-    far, near = [await told(await client.request(table())) for client in clients]
+    """Check that both clients get the same response, and return it."""
+    far, near = [await contents(await client.request(table())) for client in clients]
     assert far == near
     return near
 
 
 @pytest.fixture(autouse=True)
 def nothing_logged(request, caplog):
-    """Nothing is the mistake of a handler, unless the test says so by asking for the log."""
+    """Fail if an error of a handler was logged, unless the test uses ``mistakes``."""
     yield
     if 'mistakes' not in request.fixturenames:
         assert [] == [one for one in caplog.records if one.levelno >= logging.ERROR]
@@ -81,7 +81,7 @@ def nothing_logged(request, caplog):
 
 @pytest.fixture
 def mistakes(caplog):
-    """Give the names of what handlers have raised, as far as it was logged."""
+    """Return a function that lists the exceptions of handlers that were logged."""
     return lambda: [one.exc_info[0].__name__ for one in caplog.records if one.exc_info]
 
 
@@ -118,9 +118,9 @@ def mistakes(caplog):
     ids=str,
 )
 @pytest.mark.parametrize('into', ['text', 'bytes', 'stream', 'raw'])
-async def test_a_handler_is_given_what_it_is_given_on_the_wire(fields, into):
-    """Head and body, whichever way it takes that."""
-    if isinstance(body := fields.get('body'), list):  # which is JSON to be
+async def test_a_handler_gets_the_same_request_as_over_a_connection(fields, into):
+    """The same request table, for each way of reading the body."""
+    if isinstance(body := fields.get('body'), list):  # a list would be sent as JSON
         fields = fields | {'body': iter(body)}
     handler = taking(into)
     async with both(handler, cookies={'b': '1', 'a': '3'}) as clients:
@@ -132,8 +132,8 @@ async def test_a_handler_is_given_what_it_is_given_on_the_wire(fields, into):
     assert far == near
 
 
-async def test_a_handler_is_given_json_and_parts():
-    """As it asks, in a function of the request too."""
+async def test_a_handler_gets_json_and_forms():
+    """As its ``into`` says, which may be a function of the request."""
     handler = taking(lambda request: 'json')
     async with both(handler) as clients:
         for client in clients:
@@ -165,8 +165,8 @@ async def test_a_handler_is_given_json_and_parts():
     ],
     ids=str,
 )
-async def test_a_request_is_refused_as_on_the_wire(fields, status, into):
-    """With its status; it is no mistake of the handler, and what gave the body is closed."""
+async def test_a_request_is_refused_as_over_a_connection(fields, status, into):
+    """With the same status; no error is logged, and the iterator of the body is closed."""
     closed = []
 
     class Chunks:
@@ -182,19 +182,19 @@ async def test_a_request_is_refused_as_on_the_wire(fields, status, into):
         def close(self):
             closed.append(True)
 
-    flows = isinstance(fields.get('body'), list)
+    streamed = isinstance(fields.get('body'), list)
     async with both(taking(into, max_body=9)) as clients:
 
         def table():
-            body = {'body': Chunks(fields['body'])} if flows else {}
+            body = {'body': Chunks(fields['body'])} if streamed else {}
             return {'method': 'POST', **fields, **body}
 
         assert status == (await same(clients, table))['status']
-    assert [True] * 2 * flows == closed
+    assert [True] * 2 * streamed == closed
 
 
-async def test_what_is_said_of_connections_counts_for_nothing(tmp_path):
-    """Nor is anything looked for, so a table for production serves in a test."""
+async def test_keys_for_connections_are_ignored(tmp_path):
+    """A table for production works in a test: no file and no proxy is looked for."""
     handler = taking()
     async with http.Client(via=handler, proxy='http://me:s3cret@127.0.0.1:1') as client:
         await client.request(url='https://h:99/a', tls={'ca': str(tmp_path / 'none')})
@@ -207,17 +207,17 @@ async def test_what_is_said_of_connections_counts_for_nothing(tmp_path):
     assert 's3cret' not in str(handler.seen)
 
 
-# The table of an answer
+# The table of a response
 
 
 def ticks():
-    """Give two events."""
+    """Return an iterator of two events."""
     return iter([{'event': 'tick', 'data': 'a\nb'}, {'id': '1'}])
 
 
 @pytest.mark.parametrize('into', ['text', 'bytes', 'stream', 'raw', 'events', 'json'])
 @pytest.mark.parametrize(
-    'answer',
+    'make',
     [
         lambda: {'status': 200},
         lambda: {'status': 200, 'body': 'é', 'reason': 'Fine'},
@@ -238,13 +238,13 @@ def ticks():
     ],
 )
 @pytest.mark.parametrize('method', ['GET', 'HEAD'])
-async def test_an_answer_is_what_it_is_on_the_wire(answer, into, method):
-    """Head and body, whatever that is and is to be."""
+async def test_a_response_is_the_same_as_over_a_connection(make, into, method):
+    """For each kind of body and each ``into``."""
     results = []
-    async with both(lambda request: answer()) as clients:
+    async with both(lambda request: make()) as clients:
         for client in clients:
             try:
-                results.append(await told(await client.request(method=method, into=into)))
+                results.append(await contents(await client.request(method=method, into=into)))
             except http.ProtocolError as error:
                 assert into in ('events', 'json')
                 results.append(str(error))
@@ -254,8 +254,8 @@ async def test_an_answer_is_what_it_is_on_the_wire(answer, into, method):
 
 @pytest.mark.parametrize('asked', [{}, {'Range': 'bytes=1-2'}, {'If-None-Match': '*'}])
 @pytest.mark.parametrize('into', ['bytes', 'stream'])
-async def test_a_file_is_answered_as_it_is_asked_for(tmp_path, asked, into):
-    """From a folder, too."""
+async def test_a_file_is_the_same_as_over_a_connection(tmp_path, asked, into):
+    """With ranges and conditions, for a body that is a path and for a folder."""
     (tmp_path / 'a.txt').write_bytes(b'0123')
 
     def handler(request):
@@ -273,8 +273,8 @@ async def test_a_file_is_answered_as_it_is_asked_for(tmp_path, asked, into):
     [lambda: b'x' * 10, lambda: iter(['x' * 9, 'x']), lambda: gzip.compress(b'x' * 10, mtime=0)],
 )
 @pytest.mark.parametrize('into', ['bytes', 'stream'])
-async def test_an_answer_may_pass_the_limit(body, into):
-    """It counts what is decoded."""
+async def test_a_response_above_the_limit_is_an_error(body, into):
+    """``max_body`` counts decoded bytes."""
 
     def handler(request):
         coding = (
@@ -287,12 +287,12 @@ async def test_an_answer_may_pass_the_limit(body, into):
     async with both(handler, into=into) as clients:
         for client in clients:
             with pytest.raises(http.BodyTooLarge):
-                await told(await client.request(max_body=9))
-            assert b'x' * 10 == (await told(await client.request(max_body=10)))['body']
+                await contents(await client.request(max_body=9))
+            assert b'x' * 10 == (await contents(await client.request(max_body=10)))['body']
 
 
-async def test_check_holds_in_process():
-    """The error has the whole answer."""
+async def test_check_works_in_process():
+    """The error has the whole response."""
     async with http.Client(via=lambda request: {'status': 404, 'body': 'no'}) as client:
         with pytest.raises(http.StatusError) as caught:
             await client.request(url='http://h/a', check=True)
@@ -300,8 +300,8 @@ async def test_check_holds_in_process():
         assert 404 == (await client.request(url='http://h', check=[404])).status
 
 
-async def test_an_answer_may_be_written_to_a_file(tmp_path, mistakes):
-    """And what is there already of one that broke off is not asked for again."""
+async def test_a_response_may_be_written_to_a_file(tmp_path, mistakes):
+    """A download that was cut off goes on with a range."""
     data, asked, target = bytes(range(256)) * 400, [], tmp_path / 'a'
     (tmp_path / 'served').mkdir()
     (tmp_path / 'served/a').write_bytes(data)
@@ -332,8 +332,8 @@ RANGE = f'bytes 5000-{256 * 400 - 1}/{256 * 400}'
 TAG = {'ETag': '"x"'}
 
 
-async def test_progress_is_told_both_ways():
-    """Each part as it is taken, and how many there are where that is known."""
+async def test_progress_is_reported_in_both_directions():
+    """Each part that is sent or received, and the total if it is known."""
     seen = []
 
     def handler(request):
@@ -345,8 +345,8 @@ async def test_progress_is_told_both_ways():
     assert [(1, 3), (3, 3), (2, None), (3, None)] == seen
 
 
-async def test_progress_that_fails_ends_an_answer():
-    """The iterator of the handler is closed with it."""
+async def test_an_exception_of_on_progress_ends_a_response():
+    """The iterator of the handler is closed."""
     source = Forever()
     async with http.Client(via=lambda request: {'status': 200, 'body': source}) as client:
         response = await client.request(url='http://h', into='stream', on_progress=lambda *a: 1 / 0)
@@ -355,8 +355,8 @@ async def test_progress_that_fails_ends_an_answer():
     assert 1 == source.closed
 
 
-async def test_what_on_progress_raises_of_a_large_body_is_raised():
-    """As it is, though that is what a connection raises, too."""
+async def test_an_exception_of_on_progress_for_a_large_body_is_raised():
+    """As it is, though a connection may raise the same kind."""
     error = ConnectionResetError('mine')
 
     def fails(done, total):
@@ -373,7 +373,7 @@ async def test_what_on_progress_raises_of_a_large_body_is_raised():
 
 
 async def test_a_redirect_is_followed_with_its_body_and_cookies():
-    """To the same handler, whatever its host; credentials stay with their origin."""
+    """To the same handler for any host; credentials are sent to their origin alone."""
     seen = []
 
     def handler(request):
@@ -398,8 +398,8 @@ async def test_a_redirect_is_followed_with_its_body_and_cookies():
     ] == seen
 
 
-async def test_a_body_that_can_be_sent_but_once_is_not_sent_again():
-    """What was sent is closed."""
+async def test_a_body_that_can_be_sent_only_once_is_not_sent_again():
+    """Its iterator is closed."""
 
     async def body():
         try:
@@ -408,19 +408,19 @@ async def test_a_body_that_can_be_sent_but_once_is_not_sent_again():
             closed.append(True)
 
     closed = []
-    handler = taking(answer={'status': 307, 'headers': {'Location': '/b'}})
+    handler = taking(response={'status': 307, 'headers': {'Location': '/b'}})
     async with http.Client(via=handler, base_url='http://h') as client:
-        with pytest.raises(http.TableError, match='as 307 asks for'):
+        with pytest.raises(http.TableError, match='because a 307 sends the body again'):
             await client.request(method='POST', body=body())
         assert 11 == 1 + len((await client.request(method='POST', body='a')).history)
     assert ([True], 12) == (closed, len(handler.seen))
 
 
-# Mistakes, and other ends
+# Exceptions, cancellations and timeouts
 
 
 class Forever:
-    """Gives a part and no more; counts how often it is closed."""
+    """A body that yields one part and then waits; it counts its closes."""
 
     def __init__(self):
         self.begun, self.closed = asyncio.Event(), 0
@@ -442,7 +442,7 @@ LONGER = {'status': 200, 'body': iter('a'), 'headers': {'Content-Length': 0}}
 
 
 def raises(error):
-    """Make a handler that makes a mistake."""
+    """Make a handler that raises an exception."""
 
     def handler(request):
         raise error
@@ -465,8 +465,8 @@ def raises(error):
         (lambda request: {'status': 200, 'body': (1 / 0 for _ in 'a')}, 'ZeroDivisionError'),
     ],
 )
-async def test_a_mistake_is_a_500(handler, kind, mistakes):
-    """It is logged once, and nothing of the table is given."""
+async def test_an_exception_of_the_handler_is_a_500(handler, kind, mistakes):
+    """It is logged once, and nothing of the response of the handler is sent."""
     async with http.Client(via=handler, into='stream') as client:
         response = await client.request(url='http://h/a')
         assert (500, 'Internal Server Error') == (response.status, await text(response))
@@ -474,12 +474,12 @@ async def test_a_mistake_is_a_500(handler, kind, mistakes):
 
 
 async def text(response):
-    """Read a body that flows as text."""
+    """Read a streamed body as text."""
     return (await response.body.read()).decode()
 
 
 @pytest.mark.parametrize('into', ['text', 'stream'])
-async def test_a_mistake_midway_breaks_the_answer_off(into, mistakes):
+async def test_an_exception_midway_cuts_off_the_response(into, mistakes):
     """It is logged once, and the iterator is closed."""
 
     async def chunks():
@@ -487,14 +487,14 @@ async def test_a_mistake_midway_breaks_the_answer_off(into, mistakes):
         raise ValueError('midway')
 
     async with http.Client(via=lambda request: {'status': 200, 'body': chunks()}) as client:
-        with pytest.raises(http.ProtocolError, match='the handler broke off') as caught:
-            await told(await client.request(url='http://h/a', into=into))
+        with pytest.raises(http.ProtocolError, match='the handler failed') as caught:
+            await contents(await client.request(url='http://h/a', into=into))
     assert 'http://h/a' == caught.value.request['url'] or into == 'stream'
     assert ['ValueError'] == mistakes()
 
 
-async def test_a_mistake_of_the_client_is_its_own():
-    """Its exception comes out, and the handler has made none."""
+async def test_an_exception_of_the_request_body_is_raised():
+    """An exception of the request body is raised as it is, and not logged."""
 
     async def body():
         yield b'a'
@@ -508,11 +508,11 @@ async def test_a_mistake_of_the_client_is_its_own():
         async with http.Client(via=handler, base_url='http://h') as client:
             for into in ('text', 'stream'):
                 with pytest.raises(OSError, match='mine'):
-                    await told(await client.request(method='POST', body=body(), into=into))
+                    await contents(await client.request(method='POST', body=body(), into=into))
 
 
-async def test_what_was_sent_flows_back():
-    """Each part as it is asked for; the handler is done by then, and so is the request."""
+async def test_a_request_body_can_be_the_response_body():
+    """Each part is read when the client reads one, after the handler has returned."""
     given = []
 
     async def body():
@@ -531,8 +531,8 @@ async def test_what_was_sent_flows_back():
         assert b'c' == await response.body.read()
 
 
-async def test_what_is_sent_may_be_read_late():
-    """Behind the head of the answer, and the table of the client."""
+async def test_a_request_body_may_be_read_after_the_head():
+    """The handler may read it while it yields the response body."""
 
     def handler(request):
         async def chunks():
@@ -552,8 +552,8 @@ async def test_what_is_sent_may_be_read_late():
 
 
 @pytest.mark.parametrize('end', ['cancelled', 'total', 'closed'])
-async def test_what_ends_a_request_ends_its_handler(end):
-    """A cancellation, a deadline, and a close of the client; what is sent is closed."""
+async def test_the_end_of_a_request_ends_its_handler(end):
+    """A cancellation, a timeout, or closing the client; the request body is closed."""
     began, ended, source = asyncio.Event(), [], Forever()
 
     async def handler(request):
@@ -582,8 +582,8 @@ async def test_what_ends_a_request_ends_its_handler(end):
 
 @pytest.mark.parametrize('into', ['text', 'stream'])
 @pytest.mark.parametrize('end', ['cancelled', 'read'])
-async def test_what_ends_the_reading_ends_the_answer(into, end):
-    """The iterator of the handler is closed, and that of what was sent."""
+async def test_the_end_of_reading_ends_the_response(into, end):
+    """The iterators of the response body and of the request body are closed."""
     source, body = Forever(), Forever()
 
     def handler(request):
@@ -593,7 +593,9 @@ async def test_what_ends_the_reading_ends_the_answer(into, end):
     async with http.Client(via=handler, timeout={'read': 0.05} if end == 'read' else 60) as client:
 
         async def ask():
-            await told(await client.request(url='http://h', method='POST', body=body, into=into))
+            await contents(
+                await client.request(url='http://h', method='POST', body=body, into=into)
+            )
 
         asking = asyncio.create_task(ask())
         await source.begun.wait()
@@ -606,8 +608,8 @@ async def test_what_ends_the_reading_ends_the_answer(into, end):
 
 
 @pytest.mark.parametrize('reads', [True, False])
-async def test_a_close_ends_what_flows(reads):
-    """Who reads is told, and who would; the iterator is closed at once."""
+async def test_closing_the_client_ends_streamed_bodies(reads):
+    """Reads raise an error; the iterator is closed at once."""
     source = Forever()
     client = http.Client(via=lambda request: {'status': 200, 'body': source})
     response = await client.request(url='http://h', into='stream')
@@ -625,8 +627,8 @@ async def test_a_close_ends_what_flows(reads):
             pass
 
 
-async def test_who_leaves_a_stream_early_closes_its_iterator():
-    """Also one of an answer that was at hand."""
+async def test_a_stream_that_is_left_early_closes_its_iterator():
+    """A body in memory may be left early, too."""
     source = Forever()
     async with http.Client(via=lambda request: {'status': 200, 'body': source}) as client:
         async with (await client.request(url='http://h', into='stream')).body as stream:
@@ -637,8 +639,8 @@ async def test_who_leaves_a_stream_early_closes_its_iterator():
         await stream.close()
 
 
-async def test_a_stream_that_is_forgotten_is_told_of():
-    """As one that came over the wire is."""
+async def test_a_stream_that_is_dropped_is_warned_of():
+    """With a ResourceWarning, as over a connection."""
 
     async def chunks():
         try:
@@ -657,11 +659,11 @@ async def test_a_stream_that_is_forgotten_is_told_of():
 
 
 @pytest.mark.parametrize('where', ['before', 'midway'])
-async def test_an_iterator_of_an_answer_that_is_no_good_is_closed(where, mistakes):
-    """Beside a key that is unknown, or the mistake that it is itself."""
+async def test_the_iterator_of_a_wrong_response_is_closed(where, mistakes):
+    """Of a response with an unknown key, or whose iterator yields a wrong part."""
     source = Forever()
     if where == 'midway':
-        source.begun = 5  # which is no event
+        source.begun = 5  # an int has no ``is_set``, so the first part fails
     table = {'status': 200, 'body': source} | ({'colour': 'red'} if where == 'before' else {})
     async with http.Client(via=lambda request: table) as client:
         assert 500 == (await client.request(url='http://h')).status
@@ -671,8 +673,8 @@ async def test_an_iterator_of_an_answer_that_is_no_good_is_closed(where, mistake
 # Handlers of other kinds
 
 
-async def test_a_handler_may_be_anything_that_is_called():
-    """Its attributes count, on an object too."""
+async def test_a_handler_may_be_any_callable():
+    """Attributes of an object count as those of a function do."""
 
     class Echo:
         into = 'json'
@@ -690,7 +692,7 @@ async def test_a_handler_may_be_anything_that_is_called():
 
 
 async def test_a_handler_may_compress():
-    """What it is given is the client's Accept-Encoding."""
+    """It gets the client's Accept-Encoding."""
     long = 'x' * 10_000
     handler = http.compress(lambda request: {'status': 200, 'body': long})
     async with both(handler) as clients:
@@ -699,7 +701,7 @@ async def test_a_handler_may_compress():
 
 
 async def test_a_handler_may_be_a_proxy():
-    """Which streams both ways, and passes a WebSocket on."""
+    """It streams in both directions, and relays a WebSocket."""
 
     async def chat(socket):
         async for message in socket:
@@ -731,7 +733,7 @@ async def test_a_handler_may_be_a_proxy():
 
 
 class Chat:
-    """Takes down what comes and how it ends; answers each message with itself."""
+    """A WebSocket handler that echoes messages, and records them and the end."""
 
     def __init__(self, **options):
         self.options, self.came, self.over = options, [], asyncio.Event()
@@ -750,8 +752,8 @@ class Chat:
             self.over.set()
 
 
-async def test_a_websocket_is_opened_as_on_the_wire():
-    """The tables of both ends are those of a server and of its client."""
+async def test_a_websocket_is_the_same_as_over_a_connection():
+    """Both ends have the tables that a server and its client have."""
     ends = []
     chat = Chat(protocols=['v2', 'v1'])
     async with both(chat, cookies={'x': '1'}) as clients:
@@ -760,20 +762,20 @@ async def test_a_websocket_is_opened_as_on_the_wire():
                 await ws.send('é')
                 await ws.send(b'\xff')
                 assert ['é', b'\xff'] == [await anext(ws), await anext(ws)]
-            asked, answered = chat.socket.request, ws.response
+            request, response = chat.socket.request, ws.response
             own = ('sec-websocket-key', 'sec-websocket-accept', *ENGINE)
             ends.append(
                 (
-                    (ws.protocol, ws.code, ws.reason, answered.status, answered.url),
+                    (ws.protocol, ws.code, ws.reason, response.status, response.url),
                     sorted(
                         (name.lower(), one)
-                        for name, one in answered.headers.items()
+                        for name, one in response.headers.items()
                         if name.lower() not in own
                     ),
-                    dict(asked) | {'headers': None},
+                    dict(request) | {'headers': None},
                     sorted(
                         (name.lower(), one)
-                        for name, one in asked.headers.items()
+                        for name, one in request.headers.items()
                         if name.lower() not in own
                     ),
                 )
@@ -784,8 +786,8 @@ async def test_a_websocket_is_opened_as_on_the_wire():
 
 
 @pytest.mark.parametrize('by', ['client', 'handler'])
-async def test_a_close_code_goes_to_the_other_end(by):
-    """As does its reason."""
+async def test_a_close_code_reaches_the_other_end(by):
+    """With its reason."""
 
     async def closes(socket):
         await socket.close(4001, 'enough')
@@ -803,8 +805,8 @@ async def test_a_close_code_goes_to_the_other_end(by):
         assert (4001, 'enough') == (ws.code, ws.reason)
 
 
-async def test_what_was_sent_comes_though_the_client_is_closed():
-    """A callback sees it, and that it was the end, before the client is done."""
+async def test_messages_that_were_sent_arrive_though_the_client_closes():
+    """The callback reads it, and the end, before ``close`` of the client returns."""
     chat = Chat()
     async with http.Client(via=chat) as client, client.websocket(url='ws://h') as ws:
         await ws.send('a')
@@ -816,8 +818,8 @@ async def test_what_was_sent_comes_though_the_client_is_closed():
         assert (1001, 1001) == (ws.code, chat.socket.code)
 
 
-async def test_a_callback_that_does_not_end_is_ended(monkeypatch):
-    """The client does not wait for ever."""
+async def test_a_callback_that_does_not_end_is_cancelled(monkeypatch):
+    """Closing the client cancels it after a grace period."""
     monkeypatch.setattr('aioluahttp.transports.in_process.GRACE', 0.01)
     ended = []
 
@@ -836,7 +838,7 @@ async def test_a_callback_that_does_not_end_is_ended(monkeypatch):
 
 @pytest.mark.parametrize('by', ['client', 'handler'])
 async def test_a_message_over_the_limit_ends_a_websocket(by):
-    """Of who reads it: his end has the fault, and the other the code."""
+    """The end that reads it gets the error, the other one the code 1009."""
     chat = Chat(max_message=5 if by == 'handler' else 99)
     limit = 5 if by == 'client' else 99
     async with (
@@ -854,8 +856,8 @@ async def test_a_message_over_the_limit_ends_a_websocket(by):
         assert 1009 == ws.code
 
 
-async def test_who_sends_waits_for_a_handler_that_does_not_read():
-    """Once 64 messages wait; and is heard when that reads."""
+async def test_sending_to_a_handler_has_back_pressure():
+    """Once 64 messages are queued."""
     reads, came = asyncio.Event(), []
 
     async def slow(socket):
@@ -878,7 +880,7 @@ async def test_who_sends_waits_for_a_handler_that_does_not_read():
 
 
 @pytest.mark.parametrize(
-    ('answer', 'headers', 'status'),
+    ('response', 'headers', 'status'),
     [
         ({'status': 401, 'body': 'who?'}, {}, 401),
         ({'status': 200, 'body': iter('ab')}, {}, 200),
@@ -887,9 +889,9 @@ async def test_who_sends_waits_for_a_handler_that_does_not_read():
         ({'status': 200}, {'Host': 'a b'}, 400),
     ],
 )
-async def test_a_websocket_may_be_declined(answer, headers, status):
-    """With the status that a server would give; the error has the table."""
-    async with http.Client(via=lambda request: answer) as client:
+async def test_a_websocket_may_be_declined(response, headers, status):
+    """With the status that a server would send; the error has the table."""
+    async with http.Client(via=lambda request: response) as client:
         opened = client.websocket(url='ws://h/a', headers=headers)
         if status is None:
             async with opened as ws:
@@ -901,8 +903,8 @@ async def test_a_websocket_may_be_declined(answer, headers, status):
         assert 'ws://h/a' == caught.value.request['url']
 
 
-async def test_a_mistake_declines_a_websocket(mistakes):
-    """It is a 500, as for every request."""
+async def test_an_exception_of_the_handler_declines_a_websocket(mistakes):
+    """It is a 500, as for any request."""
     async with http.Client(via=raises(LookupError())) as client:
         with pytest.raises(http.ProtocolError, match='500'):
             async with client.websocket(url='ws://h'):
@@ -911,12 +913,12 @@ async def test_a_mistake_declines_a_websocket(mistakes):
 
 
 async def test_a_websocket_that_nobody_asked_for_is_declined():
-    """What the callback holds is closed."""
+    """Its callback is closed."""
     closed = []
 
     class Holds:
         async def __call__(self, socket):
-            raise AssertionError('nobody is there')
+            raise AssertionError('called without a peer')
 
         async def aclose(self):
             closed.append(True)
@@ -930,8 +932,8 @@ async def test_a_websocket_that_nobody_asked_for_is_declined():
         assert 3 == len(closed)
 
 
-async def test_a_mistake_in_a_callback_ends_its_websocket(mistakes):
-    """With 1011, and in closing what it holds too; each is logged once."""
+async def test_an_exception_in_a_callback_ends_its_websocket(mistakes):
+    """With 1011; the exception of closing the callback is logged."""
 
     class Fails:
         async def __call__(self, socket):
@@ -951,8 +953,8 @@ async def test_a_mistake_in_a_callback_ends_its_websocket(mistakes):
     assert ['KeyError'] == mistakes()
 
 
-async def test_who_is_cancelled_hangs_up():
-    """Which is no mistake of the callback, that is told of it."""
+async def test_a_cancellation_ends_a_websocket():
+    """The callback sees the end, with 1006; no error is logged."""
     chat = Chat()
     began = asyncio.Event()
 
@@ -973,8 +975,8 @@ async def test_who_is_cancelled_hangs_up():
     assert 1006 == chat.socket.code
 
 
-async def test_the_handler_of_a_client_may_ask_it_again():
-    """For it is but a call."""
+async def test_a_handler_may_use_its_own_client():
+    """It is an ordinary call."""
 
     async def handler(request):
         if request.path == '/a':
@@ -989,17 +991,17 @@ GONE = http.ProtocolError('gone')
 
 
 def delivery(body, length=None, progress=None):
-    """Make what a body that is drawn is sent by."""
+    """Make the delivery of a body in parts."""
     return BodyDelivery(BodySource(body), length, bytes, progress)
 
 
 def sending(body, **options):
-    """Hand over a body that is drawn."""
+    """Make the request body of a source."""
     return SentBody(delivery(body, **options))
 
 
 class Parts:
-    """Gives parts, or raises them; counts how often it is closed, which may fail too."""
+    """An async iterator that yields or raises its parts; it counts its closes, which may fail."""
 
     def __init__(self, *parts, fails=None):
         self.parts, self.closed, self.fails = list(parts), 0, fails
@@ -1023,11 +1025,11 @@ class Parts:
             raise self.fails
 
 
-def answering(parts, sent=None, told=None):
-    """Hand over an answer; ``told`` gets the mistakes of the handler."""
+def response_body(parts, sent=None, contents=None):
+    """Make a response body; ``errors`` gets the exceptions of the handler."""
 
     async def tell(error):
-        told.append(error)
+        contents.append(error)
 
     return ResponseBody(parts, sent or SentBody(None), tell)
 
@@ -1043,8 +1045,8 @@ def answering(parts, sent=None, told=None):
         (b'ab', 'GET', {'Content-Length': '2'}),
     ],
 )
-async def test_a_body_at_hand_has_its_length(data, method, framing):
-    """As on the wire: no body has none where none is expected."""
+async def test_the_content_length_of_a_body_in_memory(data, method, framing):
+    """As over a connection, a GET without a body has none."""
     headers, sent = Headers(), SentBody(data)
     sent.frame(method, headers)
     assert framing == dict(headers)
@@ -1057,57 +1059,57 @@ async def test_a_body_at_hand_has_its_length(data, method, framing):
 @pytest.mark.parametrize(
     ('length', 'framing'), [(2, {'Content-Length': '2'}), (None, {'Transfer-Encoding': 'chunked'})]
 )
-async def test_a_body_that_is_drawn_is_drawn_as_it_is_read(length, framing):
-    """What is empty is no part of it; who watches is told of each that is."""
-    drawn, told, headers = [], [], Headers()
+async def test_a_source_is_read_when_the_body_is_read(length, framing):
+    """Empty chunks are skipped; progress is reported for each other one."""
+    drawn, contents, headers = [], [], Headers()
 
     def chunks():
         for chunk in (b'', b'a', b'', b'b', b''):
             drawn.append(chunk)
             yield chunk
 
-    sent = sending(chunks(), length=length, progress=lambda *one: told.append(one))
+    sent = sending(chunks(), length=length, progress=lambda *one: contents.append(one))
     sent.frame('POST', headers)
     assert framing == dict(headers)
     assert [] == drawn
     assert b'a' == await anext(sent)
     assert [b'', b'a'] == drawn
     assert [b'b'] == [part async for part in sent]
-    assert [(1, length), (2, length)] == told
+    assert [(1, length), (2, length)] == contents
     await sent.aclose()
 
 
 async def test_a_body_that_is_not_read_is_closed():
-    """It counts as begun, and is for nobody else to close."""
+    """It counts as begun, so that its source does not close it."""
     parts = Parts(b'a')
     body = delivery(parts)
     sent = SentBody(body)
-    assert body.supply.is_spent
+    assert body.source.is_spent
     await sent.aclose()
     assert 1 == parts.closed
 
 
 @pytest.mark.parametrize('part', [ValueError('mine'), 'text'])
-async def test_a_body_that_breaks_is_the_mistake_of_who_sends_it(part):
-    """Its reader is told that there is no more; the error is kept."""
+async def test_an_exception_of_a_source_is_kept(part):
+    """Its reader gets a ProtocolError; ``error`` has what was raised."""
     sent = sending(Parts(b'a', part))
     assert b'a' == await anext(sent)
-    with pytest.raises(http.ProtocolError, match='the body broke off') as caught:
+    with pytest.raises(http.ProtocolError, match='the request body was cut off') as caught:
         await anext(sent)
     assert caught.value.__cause__ is sent.error
     assert isinstance(part, str) or part is sent.error
 
 
-async def test_what_watches_may_fail():
-    """That is a mistake of who sends it, too."""
+async def test_an_exception_of_on_progress_is_kept():
+    """It is kept like an exception of the source."""
     sent = sending([b'a'], progress=lambda *one: 1 / 0)
     with pytest.raises(http.ProtocolError):
         await anext(sent)
     assert isinstance(sent.error, ZeroDivisionError)
 
 
-async def test_what_gives_no_iterator_is_the_mistake_of_who_sends_it():
-    """Before anybody asks for a part."""
+async def test_an_exception_of_iter_is_raised():
+    """It is raised before a part is read."""
 
     class Bad:
         def __iter__(self):
@@ -1116,57 +1118,57 @@ async def test_what_gives_no_iterator_is_the_mistake_of_who_sends_it():
     body = delivery(Bad())
     with pytest.raises(OSError, match='mine') as caught:
         SentBody(body)
-    assert caught.value is body.supply.error
+    assert caught.value is body.source.error
 
 
-async def test_a_file_is_closed_behind_it(tmp_path):
-    """Which was opened for this try."""
+async def test_a_file_is_closed_after_the_body(tmp_path):
+    """``open`` opened it for this attempt."""
     (tmp_path / 'a').write_bytes(b'abc')
     body = delivery(tmp_path / 'a')
-    await body.supply.open()
+    await body.source.open()
     sent = SentBody(body)
     assert b'abc' == await anext(sent)
     await sent.aclose()
-    assert body.supply._opened is None
+    assert body.source._opened is None
 
 
-async def test_an_answer_is_read_part_by_part():
-    """The first is waited for before there is a head; what is empty is no part."""
+async def test_a_response_body_is_read_in_parts():
+    """``begin`` waits for the first part; empty parts are skipped."""
     parts = Parts(b'a', b'', b'b')
-    source = answering(parts)
+    source = response_body(parts)
     await source.begin()
     assert [b'b'] == parts.parts[1:]
     assert [b'a', b'b', b'', b''] == [await source.read(None) for _ in range(4)]
     source.finish()
     source.release()
-    assert [False, False] == [source.is_empty, source.is_waited_for]
+    assert [False, False] == [source.is_empty, source.is_pending]
     for _ in range(2):
         await source.stop()
     assert 1 == parts.closed
 
 
-async def test_an_answer_may_begin_with_nothing():
-    """An empty first part sends the head alone, on the wire; so does an answer of no parts."""
-    source = answering(Parts(b'', b'a'))
+async def test_a_response_body_may_begin_with_an_empty_part():
+    """An empty first part, or no part, is enough for the head to be sent."""
+    source = response_body(Parts(b'', b'a'))
     await source.begin()
     assert [b'a', b''] == [await source.read(None) for _ in range(2)]
-    source = answering(Parts())
+    source = response_body(Parts())
     await source.begin()
     assert b'' == await source.read(None)
 
 
-async def test_a_first_part_that_fails_is_no_part():
-    """What is raised comes out, and the iterator is closed."""
+async def test_an_exception_in_place_of_the_first_part_is_raised():
+    """The exception is raised, and the iterator is closed."""
     parts = Parts(ValueError('first'))
     with pytest.raises(ValueError, match='first'):
-        await answering(parts).begin()
+        await response_body(parts).begin()
     assert 1 == parts.closed
 
 
-async def test_a_first_part_need_not_be_waited_for():
-    """Who gives up ends the handler's iterator, too."""
+async def test_waiting_for_the_first_part_may_be_cancelled():
+    """A cancellation closes the iterator of the handler."""
     parts = Parts(None)
-    beginning = asyncio.create_task(answering(parts).begin())
+    beginning = asyncio.create_task(response_body(parts).begin())
     await asyncio.sleep(0)
     beginning.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -1174,55 +1176,57 @@ async def test_a_first_part_need_not_be_waited_for():
     assert 1 == parts.closed
 
 
-async def test_one_task_asks_for_all_parts():
-    """So what an iterator has around them, such as a deadline, is not left to who reads."""
+async def test_one_task_reads_all_parts_of_the_iterator():
+    """A timeout inside the iterator is not one of the task that reads."""
 
     async def parts():
         async with asyncio.timeout(0.01):
             yield b'a'
             await asyncio.Event().wait()
 
-    source = answering(parts(), told=[])
+    source = response_body(parts(), contents=[])
     assert b'a' == await source.read(None)
-    with pytest.raises(http.ProtocolError, match='broke off') as caught:
+    with pytest.raises(http.ProtocolError, match='the handler failed') as caught:
         await source.read(None)
     assert isinstance(caught.value.__cause__, TimeoutError)
 
 
 @pytest.mark.parametrize('cause', [None, Refused(400)])
-async def test_an_answer_that_breaks_is_the_mistake_of_the_handler(cause):
-    """Unless who sent the request is at fault; for who reads it is broken either way."""
-    error, told = ValueError('midway'), []
+async def test_an_exception_midway_is_reported(cause):
+    """It is reported, unless ``Refused`` caused it; the reader gets an error in both cases."""
+    error, contents = ValueError('midway'), []
     error.__cause__ = cause
-    source = answering(Parts(b'a', error), told=told)
+    source = response_body(Parts(b'a', error), contents=contents)
     assert b'a' == await source.read(None)
-    with pytest.raises(http.ProtocolError, match='the handler broke off its answer') as caught:
+    with pytest.raises(
+        http.ProtocolError, match='the handler failed while it sent its response'
+    ) as caught:
         await source.read(None)
     assert caught.value.__cause__ is error
-    assert ([] if cause else [error]) == told
+    assert ([] if cause else [error]) == contents
 
 
 @pytest.mark.parametrize('cause', [None, Refused(400)])
-async def test_an_iterator_that_cannot_be_closed_is_the_mistake_of_the_handler(cause):
-    """What was sent is closed all the same."""
-    error, told, body = ValueError('closing'), [], Parts()
+async def test_an_exception_of_closing_the_iterator_is_reported(cause):
+    """The request body is closed in any case."""
+    error, contents, body = ValueError('closing'), [], Parts()
     error.__cause__ = cause
-    source = answering(Parts(b'a', fails=error), sending(body), told)
+    source = response_body(Parts(b'a', fails=error), sending(body), contents)
     assert [b'a', b''] == [await source.read(None) for _ in range(2)]
     await source.stop()
-    assert ([] if cause else [error]) == told
+    assert ([] if cause else [error]) == contents
     assert 1 == body.closed
 
 
-async def test_a_cancelled_stop_closes_what_was_sent():
-    """Though the iterator of the handler takes its time to be closed."""
+async def test_a_cancelled_stop_closes_the_request_body():
+    """Even while closing the iterator of the handler waits."""
 
     class Slow(Parts):
         async def aclose(self):
             await asyncio.Event().wait()
 
     body = Parts()
-    stopping = asyncio.create_task(answering(Slow(), sending(body)).stop())
+    stopping = asyncio.create_task(response_body(Slow(), sending(body)).stop())
     await asyncio.sleep(0)
     stopping.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -1230,8 +1234,8 @@ async def test_a_cancelled_stop_closes_what_was_sent():
     assert 1 == body.closed
 
 
-async def test_the_mistake_of_who_sent_the_request_is_not_lost():
-    """Though the handler makes nothing of it, and goes on."""
+async def test_an_exception_of_the_request_body_is_not_lost():
+    """Even if the handler catches it and goes on."""
     sent = sending(Parts(ValueError('mine')))
 
     async def parts():
@@ -1240,34 +1244,34 @@ async def test_the_mistake_of_who_sent_the_request_is_not_lost():
         except http.ProtocolError:
             yield b'never mind'
 
-    source = answering(parts(), sent)
+    source = response_body(parts(), sent)
     for _ in range(2):
-        with pytest.raises(http.ProtocolError, match='sent broke off') as caught:
+        with pytest.raises(http.ProtocolError, match='the request body was cut off') as caught:
             await source.read(None)
         assert 'mine' == str(caught.value.__cause__)
     await source.stop()
 
 
-async def test_a_part_may_not_come_in_time():
-    """The handler is cancelled; its own deadlines are its own."""
-    source = answering(Parts(None))
+async def test_a_read_may_time_out():
+    """A timeout of a read is TimedOut; a TimeoutError of the handler is not."""
+    source = response_body(Parts(None))
     with pytest.raises(http.TimedOut, match=r'within 0.01 s'):
         await source.read(0.01)
     await source.stop()
-    with pytest.raises(http.ProtocolError, match='the handler broke off'):
-        await answering(Parts(TimeoutError()), told=[]).read(60)
+    with pytest.raises(http.ProtocolError, match='the handler failed'):
+        await response_body(Parts(TimeoutError()), contents=[]).read(60)
 
 
 async def reads(source):
-    """Begin to read in a task."""
+    """Start a task that reads."""
     task = asyncio.create_task(source.read(None))
     await asyncio.sleep(0)
     return task
 
 
-async def test_a_close_interrupts_who_reads():
-    """With its error, for good; the task itself is not cancelled by that."""
-    source = answering(Parts(None))
+async def test_a_close_interrupts_a_read():
+    """The read and later ones raise its error; the task is not cancelled."""
+    source = response_body(Parts(None))
 
     async def read():
         with pytest.raises(http.ProtocolError, match='gone'):
@@ -1277,16 +1281,16 @@ async def test_a_close_interrupts_who_reads():
     task = asyncio.create_task(read())
     await asyncio.sleep(0)
     source.close(GONE)
-    await source.stop()  # leaves that to who reads
+    await source.stop()  # does not take the error from the read
     assert 0 == await task
     with pytest.raises(http.ProtocolError, match='gone'):
         await source.read(None)
 
 
 @pytest.mark.parametrize('parts', ['goes on', 'fails'])
-async def test_a_close_holds_whatever_the_handler_makes_of_it(parts):
-    """One that goes on is not listened to, one that fails has made a mistake."""
-    told = []
+async def test_a_close_holds_though_the_iterator_goes_on(parts):
+    """What an iterator yields after the cancellation is dropped, what it raises is reported."""
+    contents = []
 
     begun = asyncio.Event()
 
@@ -1300,7 +1304,7 @@ async def test_a_close_holds_whatever_the_handler_makes_of_it(parts):
                 raise ValueError from None
             yield b'a'
 
-    source = answering(stubborn(), told=told)
+    source = response_body(stubborn(), contents=contents)
 
     assert b'x' == await source.read(None)
     task = await reads(source)
@@ -1309,12 +1313,12 @@ async def test_a_close_holds_whatever_the_handler_makes_of_it(parts):
     with pytest.raises(http.ProtocolError, match='gone'):
         await task
     await source.stop()
-    assert ('fails' == parts) == bool(told)
+    assert ('fails' == parts) == bool(contents)
 
 
-async def test_a_cancellation_is_one_though_it_is_closed_just_then():
-    """Who cancels is heard."""
-    source = answering(Parts(None, None))
+async def test_a_cancellation_of_a_read_is_not_lost():
+    """A close at the same time does not replace it."""
+    source = response_body(Parts(None, None))
     for closes in (False, True):
         task = await reads(source)
         task.cancel()
@@ -1324,22 +1328,22 @@ async def test_a_cancellation_is_one_though_it_is_closed_just_then():
             await task
 
 
-async def test_the_handler_itself_may_close_it():
-    """Which interrupts nobody: the part is not given, that is all."""
+async def test_the_iterator_itself_may_close_the_body():
+    """The part that follows is dropped."""
 
     async def parts():
         source.close(GONE)
         yield b'a'
 
-    source = answering(parts())
+    source = response_body(parts())
     with pytest.raises(http.ProtocolError, match='gone'):
         await source.read(None)
     await source.stop()
 
 
-async def test_one_task_reads():
-    """A second is refused, and the first goes on."""
-    source = answering(Parts(None))
+async def test_only_one_task_may_read():
+    """A second one is refused, and the first goes on."""
+    source = response_body(Parts(None))
     task = await reads(source)
     with pytest.raises(RuntimeError, match='another task'):
         await source.read(None)
@@ -1348,15 +1352,15 @@ async def test_one_task_reads():
     await source.stop()
 
 
-async def test_an_iterator_may_stop_what_reads_it():
-    """As one does that closes the response it is the body of; it waits not for itself."""
+async def test_the_iterator_itself_may_stop_the_body():
+    """As one that closes its own response; ``stop`` does not wait for its own task."""
 
     async def parts():
         yield b'a'
         await source.stop()
         yield b'b'
 
-    source = answering(parts())
+    source = response_body(parts())
     assert b'a' == await source.read(None)
     with pytest.raises(http.ProtocolError, match='the body is closed'):
         await source.read(None)

@@ -1,4 +1,4 @@
-"""Requests sent by a session of aiohttp's that another made."""
+"""Requests that are sent by an ``aiohttp.ClientSession`` of the user."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ CHALLENGE = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'
 
 
 async def site(request):
-    """Answer by the path; what is not there is told what was asked."""
+    """Respond by the path; echo the request with a 404 for other paths."""
     match request.path:
         case '/packed':
             return {'status': 200, 'headers': {'Content-Encoding': 'gzip'}, 'body': PACKED}
@@ -37,7 +37,7 @@ async def site(request):
 
 
 class Parts:
-    """A body that can be begun again."""
+    """A body that can be read again."""
 
     def __init__(self, text):
         self.text = text
@@ -47,13 +47,13 @@ class Parts:
 
 
 async def chat(socket):
-    """Say again what is said."""
+    """Echo each message."""
     async for message in socket:
         await socket.send(message)
 
 
 async def flowing():
-    """Give a body in parts, the second once the first was sent."""
+    """Yield a body in two parts, the second a moment after the first."""
     yield 'one '
     await asyncio.sleep(0.01)
     yield 'two'
@@ -83,8 +83,8 @@ def lent():
 
 
 @pytest.mark.parametrize('undone', [True, False])
-async def test_a_coding_is_undone_by_whom_the_session_says(lent, undone):
-    """Either way the body is what was packed, and the headers say nothing of a coding."""
+async def test_a_body_is_decoded_by_the_session_or_by_us(lent, undone):
+    """The body is decoded, and no header names a coding, whoever decodes it."""
     async with lent(auto_decompress=undone) as (url, client):
         response = await client.request(url=f'{url}/packed')
         streamed = await client.request(url=f'{url}/packed', into='stream')
@@ -97,18 +97,18 @@ async def test_a_coding_is_undone_by_whom_the_session_says(lent, undone):
         assert 304 == (await client.request(url=f'{url}/nothing')).status
 
 
-async def test_raw_is_refused_where_the_session_undoes_codings(lent):
-    """What is no more as it came cannot be given as it came."""
+async def test_raw_is_refused_if_the_session_decodes(lent):
+    """A body that aiohttp decodes cannot be returned as it was sent."""
     async with lent() as (url, client):
-        with pytest.raises(http.TableError, match='auto_decompress False'):
+        with pytest.raises(http.TableError, match='auto_decompress=False'):
             await client.request(url=url, into='raw')
     async with lent(auto_decompress=False) as (url, client):
         response = await client.request(url=f'{url}/packed', into='raw')
         assert PACKED == b''.join([chunk async for chunk in response.body])
 
 
-async def test_headers_of_the_session_stand_below_those_of_client_and_table(lent):
-    """They go out, those that are set later, too, but for what the client or the table has."""
+async def test_headers_of_client_and_table_override_those_of_the_session(lent):
+    """Headers of the client and the table override them, even those that are set later."""
     headers = {'User-Agent': 'mine', 'A': 'session', 'B': 'session', 'Authorization': 'session'}
     async with (opened := lent(headers=headers, client={'headers': {'A': 'client'}})) as (url, c):
         opened.session.headers['C'] = 'later'
@@ -119,7 +119,7 @@ async def test_headers_of_the_session_stand_below_those_of_client_and_table(lent
 
 
 async def test_a_secret_of_the_session_is_not_sent_to_another_origin(lent):
-    """aiohttp would add it to each request, so a redirect to elsewhere is not followed."""
+    """aiohttp would add it to each request, so such a redirect is not followed."""
     async with (
         lent(headers={'Authorization': 'secret', 'X': 'y'}) as (url, client),
         http.listen('localhost', 0, site) as other,
@@ -131,16 +131,16 @@ async def test_a_secret_of_the_session_is_not_sent_to_another_origin(lent):
     assert 'secret' not in str(raised.value)
 
 
-async def test_a_status_is_no_error_and_redirects_are_ours(lent):
-    """Whatever ``raise_for_status`` says; the history has what was followed."""
+async def test_a_status_is_no_error_and_redirects_are_followed_by_us(lent):
+    """``raise_for_status`` has no effect; the history has the redirect."""
     async with lent(raise_for_status=True) as (url, client):
         assert 404 == (await client.request(url=url)).status
         response = await client.request(url=f'{url}/moved')
     assert [302] == [one.status for one in response.history]
 
 
-async def test_a_body_flows_over_the_session(lent):
-    """It is read as it comes, and tells its peer while its connection is there."""
+async def test_a_body_is_streamed_over_the_session(lent):
+    """It is read in parts, and ``ip`` is that of the peer."""
     async with lent() as (url, client):
         response = await client.request(url=f'{url}/flowing', into='stream')
         assert '127.0.0.1' == response.ip
@@ -149,8 +149,8 @@ async def test_a_body_flows_over_the_session(lent):
             assert b'one ' == await anext(body)
 
 
-async def test_what_a_middleware_has_read_is_there(lent):
-    """A middleware of aiohttp's may read a body before we do."""
+async def test_a_body_that_a_middleware_has_read_is_complete(lent):
+    """A middleware of aiohttp may read a body before we do."""
 
     async def reads(request, handler):
         response = await handler(request)
@@ -176,21 +176,21 @@ async def test_a_middleware_may_send_a_body_again(lent, tmp_path, kind, into):
     assert text == got.decode()
 
 
-async def test_a_body_that_can_be_sent_but_once_is_sent_once(lent):
-    """It is no empty body the second time, but an error."""
+async def test_a_body_that_can_be_sent_only_once_is_sent_once(lent):
+    """Sending it again is an error, and sends no empty body."""
 
     def once():
         yield b'text'
 
     async with lent(middlewares=(aiohttp.DigestAuthMiddleware('me', 'pw'),)) as (url, client):
         assert 'text' == (await client.request(url=url, method='POST', body=once())).body
-        with pytest.raises(http.ProtocolError, match='can be sent but once'):
+        with pytest.raises(http.ProtocolError, match='can be sent only once'):
             await client.request(url=f'{url}/guarded', method='POST', body=once())
 
 
 @pytest.mark.parametrize('mistake', [OSError('disk'), ValueError('text')])
-async def test_what_drawing_a_body_raises_is_raised(lent, mistake):
-    """aiohttp does not send it again after an OSError of ours, as it would after one of its own."""
+async def test_an_exception_of_the_body_is_raised(lent, mistake):
+    """aiohttp does not retry after an OSError of the body, as after one of its own."""
     begun = []
 
     class Broken:
@@ -206,8 +206,8 @@ async def test_what_drawing_a_body_raises_is_raised(lent, mistake):
     assert 1 == len(begun)
 
 
-async def test_a_peer_that_hangs_up_ends_what_is_sent(raw_server):
-    """The connection ends midway, in the body: a ProtocolError."""
+async def test_a_peer_that_closes_ends_the_request_body(raw_server):
+    """A connection that ends in the middle of the body is a ProtocolError."""
 
     async def hangs_up(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -222,28 +222,28 @@ async def test_a_peer_that_hangs_up_ends_what_is_sent(raw_server):
             await client.request(url=peer.url, method='POST', body=Parts('x' * 2**24))
 
 
-async def test_a_peer_that_reads_no_more_is_an_oserror_for_aiohttp():
-    """What is written to nobody is aiohttp's affair, as with a body of its own."""
+async def test_a_peer_that_stops_reading_is_an_oserror_for_aiohttp():
+    """aiohttp handles it as with a body of its own."""
 
     class Gone:
         async def write(self, data):
             raise ConnectionResetError
 
     delivery = BodyDelivery(BodySource([b'x']), 1, bytes)
-    loan = LentPayload(delivery)
-    assert (1, True) == (loan.size, loan.autoclose)
+    payload = LentPayload(delivery)
+    assert (1, True) == (payload.size, payload.autoclose)
     with pytest.raises(TypeError):
-        loan.decode()
-    with pytest.raises(OSError, match='reads no more'):
-        await loan.write(Gone())
+        payload.decode()
+    with pytest.raises(OSError, match='stopped reading'):
+        await payload.write(Gone())
 
 
 @pytest.mark.parametrize(
     ('mistake', 'ours'),
     [(KeyError('no route'), http.ConnectError), (TimeoutError(), http.TimedOut)],
 )
-async def test_what_a_connector_raises_is_no_connection(mistake, ours):
-    """Whatever it is, for nothing was sent; but a timeout is one."""
+async def test_an_exception_of_a_connector_is_a_connect_error(mistake, ours):
+    """Any exception of a connector is a ConnectError, but a timeout a TimedOut."""
 
     class Odd(aiohttp.TCPConnector):
         async def _create_connection(self, *arguments):
@@ -258,8 +258,8 @@ async def test_what_a_connector_raises_is_no_connection(mistake, ours):
     assert raised.value.__cause__ is not None
 
 
-async def test_what_a_middleware_raises_is_raised(lent):
-    """It is no fault of a connection."""
+async def test_an_exception_of_a_middleware_is_raised(lent):
+    """It is not translated into an error of a connection."""
 
     async def refuses(request, handler):
         raise LookupError('no such tenant')
@@ -269,8 +269,8 @@ async def test_what_a_middleware_raises_is_raised(lent):
             await client.request(url=url)
 
 
-async def test_a_websocket_goes_over_the_connector_of_the_session(lent):
-    """Its middlewares are not asked; the session and its connector stay open."""
+async def test_a_websocket_uses_the_connector_of_the_session(lent):
+    """Without the middlewares of the session; session and connector stay open."""
     async with lent(headers={'X': 'y'}) as (url, client):
         async with client.websocket(url=f'{url}/chat') as socket:
             await socket.send('hello')
@@ -278,8 +278,8 @@ async def test_a_websocket_goes_over_the_connector_of_the_session(lent):
         assert 404 == (await client.request(url=url)).status
 
 
-async def test_a_websocket_outlives_a_connection_that_the_session_has_used(raw_server):
-    """The peer may close that as the handshake is sent; it is sent again on a new one."""
+async def test_a_websocket_handshake_on_a_lost_reused_connection_is_retried(raw_server):
+    """The handshake is sent again if the peer closes a reused connection."""
 
     async def answers_once(line):
         await line.request()
@@ -298,22 +298,22 @@ async def test_a_websocket_outlives_a_connection_that_the_session_has_used(raw_s
     assert (3, 2) == (len(peer.asked), peer.connections)
 
 
-async def test_cookies_are_the_sessions(lent):
-    """What it keeps goes along."""
+async def test_cookies_are_those_of_the_session(lent):
+    """The cookie jar of the session is used."""
     jar = aiohttp.CookieJar(unsafe=True)
     async with lent(cookies={'a': 'b'}, cookie_jar=jar) as (url, client):
         assert 'a=b' == (await client.request(url=url)).headers['cookie']
 
 
-async def test_a_unix_socket_is_for_the_sessions_connector_to_say(lent):
-    """A path in the table would count for nothing."""
+async def test_a_unix_socket_in_the_table_is_refused(lent):
+    """A path in the table would have no effect, so it is refused."""
     async with lent() as (_, client):
         with pytest.raises(http.TableError, match='UnixConnector'):
             await client.request(url='http://h', unix='/tmp/no')
 
 
 async def test_a_closed_session_and_a_closed_client_send_nothing(lent):
-    """Each is a ConnectError that says which it was."""
+    """Each is a ConnectError that says which one is closed."""
     async with (opened := lent()) as (url, client):
         await client.request(url=url)
         await client.close()
@@ -325,7 +325,7 @@ async def test_a_closed_session_and_a_closed_client_send_nothing(lent):
 
 
 async def test_closing_the_client_ends_a_stream(lent):
-    """What flows ends with the client, though the session goes on."""
+    """The session stays open."""
     async with lent() as (url, client):
         response = await client.request(url=f'{url}/flowing', into='stream')
         await client.close()
@@ -333,8 +333,8 @@ async def test_closing_the_client_ends_a_stream(lent):
             _ = [chunk async for chunk in response.body]
 
 
-async def test_a_whole_body_is_given_once():
-    """There is nothing to give back."""
+async def test_a_cached_body_is_read_once():
+    """``release`` and ``finish`` do nothing."""
     whole = CachedBody(b'text', SimpleNamespace(), None)
     assert [b'text', b''] == [await whole.read(None), await whole.read(None)]
     whole.finish()

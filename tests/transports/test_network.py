@@ -1,4 +1,4 @@
-"""One table sent over the network, and the one that came back."""
+"""Requests over the network: responses, errors, connections, TLS, proxies and Unix sockets."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 LONG = EVERY_BYTE * 8192  # 2 MiB: more than aiohttp sends in one write
 
 
-def answer(body=b'', *fields, status='200 OK', length=True):
+def response_bytes(body=b'', *fields, status='200 OK', length=True):
     """Make the bytes of a response."""
     lines = [f'HTTP/1.1 {status}', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
     return '\r\n'.join((*lines, '\r\n')).encode('utf-8', 'surrogateescape') + body
@@ -30,7 +30,7 @@ def answer(body=b'', *fields, status='200 OK', length=True):
 
 @pytest.fixture
 def got(raw_server):
-    """Give what a request makes of the bytes that a server answers with."""
+    """Return a function that sends a request to a server with a given response."""
 
     async def send(data, **fields):
         async def handler(line):
@@ -43,12 +43,12 @@ def got(raw_server):
     return send
 
 
-# What comes back
+# Responses
 
 
 async def test_a_response_is_a_table(raw_server):
-    """Each key says what came."""
-    raw = answer(b'text', 'X-Many: 1', 'x-many: 2', 'Empty:', status='299 Quite Well')
+    """Each key has the value that was received."""
+    raw = response_bytes(b'text', 'X-Many: 1', 'x-many: 2', 'Empty:', status='299 Quite Well')
     async with raw_server(raw) as peer:
         response = await http.request(url=peer.url + '/a?b', method='POST')
     headers = [('X-Many', '1'), ('x-many', '2'), ('Empty', ''), ('Content-Length', '4')]
@@ -83,7 +83,7 @@ async def test_a_response_is_a_table(raw_server):
     ],
 )
 async def test_any_framing_is_read(got, raw, expected):
-    """Bodies up to the end, none, in chunks; interim responses are passed over."""
+    """Bodies that end with the connection, empty ones and chunks; 1xx are skipped."""
     response = await got(raw)
     version, status, reason, body = expected
     assert (version, status, reason) == (response.version, response.status, response.reason)
@@ -94,7 +94,7 @@ async def test_any_framing_is_read(got, raw, expected):
     ('into', 'nothing'), [('text', ''), ('bytes', b''), ('json', None)], ids=str
 )
 async def test_a_response_without_a_body_has_an_empty_one(got, into, nothing):
-    """The answer to HEAD has the headers of a body alone."""
+    """A response to HEAD keeps the headers of the body."""
     raw = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\n'
     response = await got(raw, method='HEAD', into=into)
     assert (nothing, '5', 'gzip') == (
@@ -115,17 +115,17 @@ async def test_a_response_without_a_body_has_an_empty_one(got, into, nothing):
     ],
 )
 async def test_a_body_becomes_what_into_says(got, into, body, expected):
-    """Text, bytes, or what the JSON says."""
-    assert expected == (await got(answer(body), into=into)).body
+    """Text, bytes, or the value of the JSON."""
+    assert expected == (await got(response_bytes(body), into=into)).body
 
 
 @pytest.mark.parametrize('body', [b'<html>', b'{', b'\xff', b'[' * 100_000])
-async def test_bad_json_is_an_error_of_the_peer_but_not_on_an_error(got, body):
-    """A success that is no JSON is refused; the page of a redirect or an error is text."""
-    with pytest.raises(http.ProtocolError, match='no JSON'):
-        await got(answer(body), into='json')
+async def test_bad_json_is_a_protocol_error_for_a_success_alone(got, body):
+    """For a success it is a ProtocolError; the page of a redirect or an error is text."""
+    with pytest.raises(http.ProtocolError, match='not JSON'):
+        await got(response_bytes(body), into='json')
     for status in ('302 Found', '404 Not Found', '500 Error'):
-        response = await got(answer(body, status=status), into='json')
+        response = await got(response_bytes(body, status=status), into='json')
         assert body == response.bytes()
         assert isinstance(response.body, str)
 
@@ -142,8 +142,8 @@ async def test_bad_json_is_an_error_of_the_peer_but_not_on_an_error(got, body):
     ids=ascii,
 )
 async def test_a_charset_is_read_and_written(raw_server, kind, body, text):
-    """The text of a body is that of its charset, and sent on it is the same bytes."""
-    async with raw_server(answer(body, f'Content-Type: {kind}')) as peer:
+    """The text of a body is decoded by its charset, and sent as the same bytes."""
+    async with raw_server(response_bytes(body, f'Content-Type: {kind}')) as peer:
         response = await http.request(url=peer.url)
         assert (text, body) == (response.body, response.bytes())
         if kind.isascii():
@@ -153,7 +153,7 @@ async def test_a_charset_is_read_and_written(raw_server, kind, body, text):
 
 
 def bare(data):
-    """Compress as those peers do that leave zlib's header out."""
+    """Compress without the header of zlib, as some peers do."""
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(data) + packer.flush()
 
@@ -171,10 +171,10 @@ def bare(data):
         (['identity'], LONG),
     ],
 )
-async def test_a_compressed_body_is_undone(got, coding, body):
-    """What was compressed is as it was, and the headers describe what there is."""
+async def test_a_compressed_body_is_decoded(got, coding, body):
+    """The headers describe the decoded body."""
     fields = [f'Content-Encoding: {one}' for one in coding]
-    response = await got(answer(body, *fields, 'Vary: x'), into='bytes')
+    response = await got(response_bytes(body, *fields, 'Vary: x'), into='bytes')
     decoded = coding != ['identity']
     names = ['vary'] if decoded else ['content-encoding', 'content-length', 'vary']
     assert LONG == response.body
@@ -182,14 +182,14 @@ async def test_a_compressed_body_is_undone(got, coding, body):
 
 
 async def test_an_unknown_coding_is_left_alone(got):
-    """The body is what came, and the headers say how."""
-    response = await got(answer(EVERY_BYTE, 'Content-Encoding: br'), into='bytes')
+    """The body and Content-Encoding are as they were received."""
+    response = await got(response_bytes(EVERY_BYTE, 'Content-Encoding: br'), into='bytes')
     assert (EVERY_BYTE, 'br') == (response.body, response.headers['Content-Encoding'])
 
 
-async def test_a_compressed_body_of_nothing_is_nothing(got):
-    """Some peers name a coding over an empty body."""
-    response = await got(answer(b'', 'Content-Encoding: gzip'))
+async def test_an_empty_body_may_have_a_coding(got):
+    """Some peers name a coding with an empty body."""
+    response = await got(response_bytes(b'', 'Content-Encoding: gzip'))
     assert ('', 'gzip') == (response.body, response.headers['content-encoding'])
 
 
@@ -199,16 +199,16 @@ PACKED = gzip.compress(LONG, mtime=0)
 @pytest.mark.parametrize(
     'raw',
     [
-        answer(PACKED[:-1], 'Content-Encoding: gzip'),
-        answer(PACKED[:-1], 'Content-Encoding: gzip', length=False),
-        answer(PACKED[:100], 'Content-Encoding: gzip'),
-        answer(b'no gzip', 'Content-Encoding: gzip'),
-        answer(PACKED[:-8] + bytes(8), 'Content-Encoding: gzip'),
-        answer(zlib.compress(b'x') + b'more', 'Content-Encoding: deflate'),
+        response_bytes(PACKED[:-1], 'Content-Encoding: gzip'),
+        response_bytes(PACKED[:-1], 'Content-Encoding: gzip', length=False),
+        response_bytes(PACKED[:100], 'Content-Encoding: gzip'),
+        response_bytes(b'no gzip', 'Content-Encoding: gzip'),
+        response_bytes(PACKED[:-8] + bytes(8), 'Content-Encoding: gzip'),
+        response_bytes(zlib.compress(b'x') + b'more', 'Content-Encoding: deflate'),
     ],
 )
 async def test_a_broken_coding_is_refused(got, raw):
-    """A compressed body that was cut off, or is none, is no answer."""
+    """A compressed body that is cut off, or not compressed, is a ProtocolError."""
     with pytest.raises(http.ProtocolError, match='the compressed body'):
         await got(raw)
 
@@ -219,20 +219,20 @@ BOMB = gzip.compress(bytes(1 << 20), 9)
 @pytest.mark.parametrize(
     ('raw', 'limit', 'fits'),
     [
-        (answer(b'12345'), 5, True),
-        (answer(b'12345'), 4, False),
-        (answer(b''), 0, True),
-        (answer(b'12345', length=False), 4, False),
+        (response_bytes(b'12345'), 5, True),
+        (response_bytes(b'12345'), 4, False),
+        (response_bytes(b''), 0, True),
+        (response_bytes(b'12345', length=False), 4, False),
         (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n', 4, False),
-        (answer(BOMB, 'Content-Encoding: gzip'), 1 << 20, True),
-        (answer(BOMB, 'Content-Encoding: gzip'), (1 << 20) - 1, False),
-        (answer(gzip.compress(BOMB, mtime=0), 'Content-Encoding: gzip, gzip'), 1000, False),
-        (answer(b'12345', status='404 No'), 4, False),
-        (answer(BOMB, 'Content-Encoding: gzip'), None, True),
+        (response_bytes(BOMB, 'Content-Encoding: gzip'), 1 << 20, True),
+        (response_bytes(BOMB, 'Content-Encoding: gzip'), (1 << 20) - 1, False),
+        (response_bytes(gzip.compress(BOMB, mtime=0), 'Content-Encoding: gzip, gzip'), 1000, False),
+        (response_bytes(b'12345', status='404 No'), 4, False),
+        (response_bytes(BOMB, 'Content-Encoding: gzip'), None, True),
     ],
 )
 async def test_a_limit_counts_what_the_body_is(raw_server, raw, limit, fits):
-    """A decoded body of max_body passes, one more byte does not; the pool is whole after it."""
+    """``max_body`` counts decoded bytes; after an error the pool has its connection again."""
 
     async def handler(line):
         bad = (await line.request()).line.startswith('GET /bad')
@@ -252,13 +252,13 @@ async def test_a_limit_counts_what_the_body_is(raw_server, raw, limit, fits):
 
 
 async def test_the_default_limit_is_64_mib(got):
-    """What is larger is refused unless the table says otherwise."""
-    packed = answer(gzip.compress(bytes(64 * 1024 * 1024 + 1), 1), 'Content-Encoding: gzip')
+    """A larger body is refused unless the table has ``max_body``."""
+    packed = response_bytes(gzip.compress(bytes(64 * 1024 * 1024 + 1), 1), 'Content-Encoding: gzip')
     with pytest.raises(http.BodyTooLarge):
         await got(packed, into='bytes')
 
 
-# What goes wrong
+# Errors and timeouts
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ async def test_the_default_limit_is_64_mib(got):
     ],
     ids=lambda raw: ascii(raw[:60]),
 )
-async def test_what_is_no_http_is_an_error_of_the_peer(got, raw):
+async def test_bytes_that_are_not_http_are_a_protocol_error(got, raw):
     """Garbage, an early end, wrong lengths, a flood of interim responses."""
     with pytest.raises(http.ProtocolError, match=r'^GET http://127\.0\.0\.1:\d+/: '):
         await got(raw)
 
 
 def unused_port():
-    """Give a port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.create_server(('127.0.0.1', 0)) as taken:
         return taken.getsockname()[1]
 
@@ -314,8 +314,8 @@ def unused_port():
     ],
     ids=str,
 )
-async def test_no_connection_is_an_error_of_its_own(fields):
-    """Refused, a name that nobody knows, no socket, no proxy."""
+async def test_no_connection_is_a_connect_error(fields):
+    """Refused, an unknown name, no Unix socket, no proxy."""
     with pytest.raises(http.ConnectError) as caught:
         await http.request({'port': unused_port(), 'query': 's3cret', **fields})
     assert 's3cret' not in str(caught.value)
@@ -323,8 +323,8 @@ async def test_no_connection_is_an_error_of_its_own(fields):
 
 
 @pytest.mark.parametrize('unit', ['connect', 'read', 'total', None])
-async def test_a_deadline_passes(raw_server, unit):
-    """Connect (a server that never shakes hands), read and total each end the request."""
+async def test_a_timeout_ends_a_request(raw_server, unit):
+    """``connect`` (here a TLS handshake), ``read`` and ``total`` each end the request."""
 
     async def silent(line):
         await line.reader.read()
@@ -341,8 +341,8 @@ async def test_a_deadline_passes(raw_server, unit):
     assert isinstance(caught.value.__cause__, TimeoutError)
 
 
-async def test_waiting_for_a_free_connection_is_part_of_connecting(raw_server):
-    """A pool that is full keeps nobody longer than ``connect``."""
+async def test_waiting_for_the_pool_counts_as_connecting(raw_server):
+    """The connect timeout holds while the pool is full."""
     asked = asyncio.Event()
 
     async def silent(line):
@@ -370,7 +370,7 @@ async def test_waiting_for_a_free_connection_is_part_of_connecting(raw_server):
     ],
 )
 async def test_a_peer_that_drips_is_held_to_the_total(raw_server, head, drop):
-    """Bytes that keep coming do not put off the deadline of the whole."""
+    """Bytes that keep arriving do not extend the total timeout."""
 
     async def handler(line):
         await line.request()
@@ -385,8 +385,8 @@ async def test_a_peer_that_drips_is_held_to_the_total(raw_server, head, drop):
 
 
 @pytest.mark.parametrize('raw', [b'', b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'])
-async def test_a_cancelled_request_leaves_nothing(raw_server, raw):
-    """Its connection is closed, before and after the head has come."""
+async def test_a_cancelled_request_leaves_no_task_and_no_connection(raw_server, raw):
+    """Its connection is closed and no task is left, before and after the head."""
     asked, left = asyncio.Event(), asyncio.Event()
 
     async def handler(line):
@@ -412,23 +412,23 @@ async def test_a_cancelled_request_leaves_nothing(raw_server, raw):
 
 
 async def test_a_connection_is_reused(raw_server):
-    """Requests one after the other share it, bodies and errors of status included."""
-    async with raw_server(answer(b'no', status='404 No')) as peer:
+    """By one request after the other, with a body and with an error status."""
+    async with raw_server(response_bytes(b'no', status='404 No')) as peer:
         for _ in range(3):
             await http.request(url=peer.url, method='POST', body='x')
     assert (1, 3) == (peer.connections, len(peer.asked))
 
 
-async def test_a_second_answer_is_the_answer_to_nothing(raw_server):
-    """What comes right behind an answer ends the connection."""
+async def test_a_second_response_is_dropped_with_its_connection(raw_server):
+    """Data right behind a response closes the connection."""
     async with raw_server(OK + OK) as peer:
         bodies = [(await http.request(url=peer.url, method='POST')).body for _ in range(3)]
     assert (['hi'] * 3, 3) == (bodies, peer.connections)
 
 
-@pytest.mark.parametrize('unasked', [answer(b'forged'), b'HTTP/1.1 100 C\r\n\r\n', b'x'])
+@pytest.mark.parametrize('unasked', [response_bytes(b'forged'), b'HTTP/1.1 100 C\r\n\r\n', b'x'])
 async def test_a_connection_on_which_the_peer_spoke_unasked_is_not_used_again(raw_server, unasked):
-    """Bytes on an idle connection are never taken for the next answer."""
+    """Bytes on an idle connection are never taken for the next response."""
     lines = []
 
     async def handler(line):
@@ -446,13 +446,13 @@ async def test_a_connection_on_which_the_peer_spoke_unasked_is_not_used_again(ra
     assert (2, 2) == (peer.connections, len(peer.asked))
 
 
-def leaving(answers):
-    """Make the handler of a peer that answers one request a connection, and hangs up on others."""
+def leaving(responds):
+    """Make a handler that responds to one request on a connection, and then closes it."""
 
     async def handler(line):
         await line.request()
-        if answers(line.peer):
-            await line.send(answer())
+        if responds(line.peer):
+            await line.send(response_bytes())
             await line.request()
 
     return handler
@@ -460,7 +460,7 @@ def leaving(answers):
 
 @pytest.mark.parametrize('method', ['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 async def test_a_request_over_a_dead_connection_is_repeated_where_it_may_be(raw_server, method):
-    """What is idempotent is sent again, the whole body with it."""
+    """An idempotent request is sent again with its whole body."""
     async with raw_server(leaving(lambda peer: True)) as peer, http.Client() as client:
         await client.request(url=peer.url)
         assert 200 == (await client.request(url=peer.url, method=method, body=LONG)).status
@@ -469,13 +469,13 @@ async def test_a_request_over_a_dead_connection_is_repeated_where_it_may_be(raw_
 
 @pytest.mark.parametrize('method', ['POST', 'PATCH', 'QUERY'])
 async def test_a_request_that_is_not_idempotent_is_never_repeated(raw_server, method):
-    """The error says why, and what is not known."""
+    """The error says why, and that the peer may have acted on it."""
     async with raw_server(leaving(lambda peer: True)) as peer, http.Client() as client:
         await client.request(url=peer.url)
         with pytest.raises(http.ProtocolError) as caught:
             await client.request(url=peer.url, method=method, body=LONG)
     assert (
-        f'{method} {peer.url}/: the peer closed the connection, a reused one, before it answered; '
+        f'{method} {peer.url}/: the peer closed a reused connection before it responded; '
         f'{method} is not idempotent, so it was not sent again, and the peer may or may not have '
         'acted on it'
     ) == str(caught.value)
@@ -484,7 +484,7 @@ async def test_a_request_that_is_not_idempotent_is_never_repeated(raw_server, me
 
 
 async def test_a_request_is_repeated_once(raw_server):
-    """A peer that hangs up again is believed."""
+    """A second lost connection is an error."""
     handler = leaving(lambda peer: len(peer.asked) == 1)
     async with raw_server(handler) as peer, http.Client() as client:
         await client.request(url=peer.url)
@@ -495,7 +495,7 @@ async def test_a_request_is_repeated_once(raw_server):
 
 @pytest.mark.parametrize('how', ['close', 'reset'])
 async def test_a_request_over_a_new_connection_is_never_repeated(raw_server, how):
-    """A drop of that is no race."""
+    """There is no race with an idle timeout of the peer."""
 
     async def handler(line):
         await line.request()
@@ -510,8 +510,8 @@ async def test_a_request_over_a_new_connection_is_never_repeated(raw_server, how
 
 
 @pytest.mark.parametrize('requests', [1, 2])
-async def test_no_failure_is_that_of_a_connection_once_a_request_was_sent(requests):
-    """A peer that is gone when a request is repeated may have acted on it."""
+async def test_a_failure_after_a_request_was_sent_is_no_connect_error(requests):
+    """The peer may have acted on the first attempt."""
 
     async def serve(reader, writer):
         listening.close()
@@ -534,7 +534,7 @@ async def test_no_failure_is_that_of_a_connection_once_a_request_was_sent(reques
 
 
 async def test_a_connection_that_the_peer_has_closed_is_not_used(raw_server):
-    """Also a POST is then sent over a new one."""
+    """A POST is sent on a new one."""
     ended = asyncio.Event()
 
     async def handler(line):
@@ -564,7 +564,7 @@ async def test_a_closed_client_makes_no_connection(raw_server):
 
 @pytest.mark.parametrize(('limits', 'most'), [({'limit': 2}, 2), ({'limit_per_host': 3}, 3)])
 async def test_connections_are_limited(raw_server, limits, most):
-    """No more than so many are open at once, and all requests are answered."""
+    """No more than the limit are open at once, and all requests get a response."""
     open_now, seen = 0, []
 
     async def handler(line):
@@ -583,7 +583,7 @@ async def test_connections_are_limited(raw_server, limits, most):
 
 
 async def test_no_limit_is_none(raw_server):
-    """With ``None`` all are sent at once."""
+    """``None`` opens a connection for each of 120 requests."""
     everyone = asyncio.Barrier(120)
 
     async def handler(line):
@@ -609,8 +609,8 @@ async def test_no_limit_is_none(raw_server):
         lambda files: ssl.create_default_context(cafile=files.ca),
     ],
 )
-async def test_a_server_that_is_trusted_is_asked(raw_server, certificates, tls):
-    """By its authority, by a context, or by trusting anyone."""
+async def test_a_trusted_server_is_accepted(raw_server, certificates, tls):
+    """By its CA, by a context, or without verification."""
     async with raw_server(OK, tls=certificates.server) as peer:
         response = await http.request(url=peer.url, tls=tls(certificates))
     assert ('hi', f'https://localhost:{peer.port}/') == (response.body, response.url)
@@ -626,8 +626,8 @@ async def test_a_server_that_is_trusted_is_asked(raw_server, certificates, tls):
         lambda files: ssl.create_default_context(),
     ],
 )
-async def test_a_server_that_is_not_trusted_is_not_asked(raw_server, certificates, tls):
-    """An unknown authority and another name are no connection; nothing is sent."""
+async def test_an_untrusted_server_is_refused(raw_server, certificates, tls):
+    """An unknown CA or another name is a ConnectError; nothing is sent."""
     async with raw_server(OK, tls=certificates.server) as peer:
         with pytest.raises(http.ConnectError) as caught:
             await http.request(url=peer.url + '/?s3cret', tls=tls(certificates))
@@ -635,8 +635,8 @@ async def test_a_server_that_is_not_trusted_is_not_asked(raw_server, certificate
     assert 's3cret' not in str(caught.value)
 
 
-async def test_a_server_is_named_by_its_server_name(raw_server, certificates):
-    """``server_name`` is what the certificate must be for, and what the server is told."""
+async def test_server_name_is_verified_and_sent(raw_server, certificates):
+    """The certificate has to be for ``server_name``, which is sent as SNI."""
     names = []
     certificates.named.sni_callback = lambda connection, name, context: names.append(name)
     async with raw_server(OK, tls=certificates.named) as peer:
@@ -645,8 +645,8 @@ async def test_a_server_is_named_by_its_server_name(raw_server, certificates):
     assert ['localhost'] == names
 
 
-async def test_a_client_shows_its_certificate(raw_server, certificates):
-    """A server that asks for one answers with it alone."""
+async def test_a_client_sends_its_certificate(raw_server, certificates):
+    """A server that requires one responds only then."""
     mine = {'ca': certificates.ca, 'cert': certificates.cert, 'key': certificates.key}
     async with raw_server(OK, tls=certificates.strict) as peer:
         assert 'hi' == (await http.request(url=peer.url, tls=mine)).body
@@ -656,7 +656,7 @@ async def test_a_client_shows_its_certificate(raw_server, certificates):
 
 
 async def test_equal_tls_tables_share_connections(raw_server, certificates):
-    """Contexts are kept by value; other settings never get the same connection."""
+    """Other settings never get the same connection."""
     async with raw_server(OK, tls=certificates.server) as peer:
         for _ in range(3):
             await http.request(url=peer.url, tls={'ca': certificates.ca})
@@ -668,7 +668,7 @@ async def test_equal_tls_tables_share_connections(raw_server, certificates):
             await http.request(url=peer.url)
 
 
-async def test_files_that_cannot_be_loaded_are_a_mistake_of_the_table(tmp_path):
+async def test_tls_files_that_cannot_be_loaded_are_a_table_error(tmp_path):
     """No connection is made."""
     with pytest.raises(http.TableError, match='cannot be loaded'):
         await http.request(url='https://127.0.0.1:1', tls={'ca': tmp_path / 'missing'})
@@ -676,7 +676,7 @@ async def test_files_that_cannot_be_loaded_are_a_mistake_of_the_table(tmp_path):
 
 @pytest.mark.parametrize('scheme', ['http', 'https'])
 async def test_the_wrong_scheme_is_an_error(raw_server, certificates, scheme):
-    """TLS to a server that has none is no connection; none to one that has is no HTTP."""
+    """TLS to a server without it is a ConnectError; HTTP to one with TLS a ProtocolError."""
     tls = certificates.server if scheme == 'http' else None
     kind = http.ProtocolError if scheme == 'http' else http.ConnectError
 
@@ -692,19 +692,19 @@ async def test_the_wrong_scheme_is_an_error(raw_server, certificates, scheme):
 
 
 async def relay(reader, writer):
-    """Copy bytes one way until they end."""
+    """Copy bytes in one direction until they end."""
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
 
 
 def proxying(login=None):
-    """Make the handler of a forward proxy, which tunnels and relays, for a login or for all."""
+    """Make the handler of a forward proxy, which may require a login."""
 
     async def handler(line):
         asked = await line.request()
         if login not in (None, *asked.values('Proxy-Authorization')):
-            return await line.send(answer(b'', status='407 Who Are You'))
+            return await line.send(response_bytes(b'', status='407 Who Are You'))
         method, target, _ = asked.line.split()
         host, _, port = target.removeprefix('http://').partition('/')[0].partition(':')
         reader, writer = await asyncio.open_connection(host, port)
@@ -730,8 +730,8 @@ LOGINS = [('', None), ('me:s%26cret@', LOGIN), ('me@', 'Basic bWU6')]
 
 
 @pytest.mark.parametrize(('userinfo', 'login'), LOGINS)
-async def test_a_proxy_is_asked_for_http(raw_server, userinfo, login):
-    """The target goes out whole; the proxy's login goes to the proxy alone."""
+async def test_a_proxy_gets_requests_for_http(raw_server, userinfo, login):
+    """The absolute URL is sent to it; its login reaches the proxy alone."""
     async with raw_server(OK) as origin, raw_server(proxying(login)) as proxy:
         response = await http.request(
             url=origin.url + '/%41?b', proxy=f'http://{userinfo}127.0.0.1:{proxy.port}'
@@ -742,8 +742,8 @@ async def test_a_proxy_is_asked_for_http(raw_server, userinfo, login):
 
 
 @pytest.mark.parametrize(('userinfo', 'login'), LOGINS)
-async def test_a_proxy_is_tunnelled_through_for_https(raw_server, certificates, userinfo, login):
-    """The proxy sees CONNECT and its login, the origin neither."""
+async def test_a_proxy_tunnels_https(raw_server, certificates, userinfo, login):
+    """The proxy gets CONNECT and its login, the origin neither."""
     async with (
         raw_server(OK, tls=certificates.server) as origin,
         raw_server(proxying(login)) as proxy,
@@ -762,8 +762,8 @@ async def test_a_proxy_is_tunnelled_through_for_https(raw_server, certificates, 
     assert [] == origin.asked[0].values('Proxy-Authorization')
 
 
-async def test_a_login_of_a_proxy_is_no_header_of_yours(raw_server):
-    """Where Proxy-Authorization is given as a header, it goes nowhere."""
+async def test_the_login_of_a_proxy_is_not_taken_from_headers(raw_server):
+    """Proxy-Authorization in the headers of the table is not sent."""
     async with raw_server(OK) as origin, raw_server(proxying()) as proxy:
         await http.request(
             url=origin.url,
@@ -773,8 +773,8 @@ async def test_a_login_of_a_proxy_is_no_header_of_yours(raw_server):
     assert [] == proxy.asked[0].values('Proxy-Authorization')
 
 
-async def test_a_proxy_that_refuses_is_no_connection_for_https(raw_server):
-    """The answer to CONNECT is none to the request; for http it is a status."""
+async def test_a_proxy_that_refuses_https_is_a_connect_error(raw_server):
+    """A failed CONNECT is a ConnectError; for http it is a response with its status."""
     async with raw_server(proxying(LOGIN)) as proxy:
         request = {'host': 'a.example', 'proxy': f'http://127.0.0.1:{proxy.port}'}
         with pytest.raises(http.ConnectError, match='Who Are You'):
@@ -783,8 +783,8 @@ async def test_a_proxy_that_refuses_is_no_connection_for_https(raw_server):
 
 
 @pytest.mark.parametrize('raw', [b'', b'garbage\r\n\r\n'])
-async def test_a_proxy_that_breaks_http_is_an_error_of_the_peer(raw_server, raw):
-    """It leaves no connection behind."""
+async def test_a_proxy_that_breaks_http_is_a_protocol_error(raw_server, raw):
+    """No connection is left open."""
 
     async def handler(line):
         await line.request()
@@ -800,8 +800,8 @@ unix_only = pytest.mark.skipif(not hasattr(socket, 'AF_UNIX'), reason='needs Uni
 
 @unix_only
 @pytest.mark.parametrize('make', [str, Path])
-async def test_a_unix_socket_is_asked(raw_server, tmp_path, make):
-    """It needs no host, its peer has no address, and each has connections of its own."""
+async def test_a_request_over_a_unix_socket(raw_server, tmp_path, make):
+    """It needs no host, the peer has no address, and each path has its own connections."""
     paths = [tmp_path / 'a', tmp_path / 'b']
     async with raw_server(OK, unix=str(paths[0])) as one, raw_server(OK, unix=str(paths[1])) as two:
         for path in (paths[0], paths[0], paths[1]):
@@ -815,8 +815,8 @@ async def test_a_unix_socket_is_asked(raw_server, tmp_path, make):
 
 @unix_only
 @pytest.mark.parametrize('fields', [{'scheme': 'https'}, {'proxy': 'http://me:s3cret@p'}])
-async def test_a_unix_socket_is_never_sent_what_is_for_others(raw_server, tmp_path, fields):
-    """Neither what https would hide nor a proxy's login."""
+async def test_a_unix_socket_with_https_or_a_proxy_is_refused(raw_server, tmp_path, fields):
+    """Neither what https would encrypt nor the login of a proxy."""
     async with raw_server(OK, unix=str(tmp_path / 'a')) as peer:
         with pytest.raises(http.TableError, match="'unix'"):
             await http.request(unix=tmp_path / 'a', host='a.example', **fields)
@@ -841,8 +841,8 @@ def has_ipv6():
         lambda port: {'host': '[::1]', 'port': str(port), 'path': '/x'},
     ],
 )
-async def test_an_ipv6_address_is_asked(raw_server, make):
-    """With its brackets and without."""
+async def test_a_host_may_be_an_ipv6_address(raw_server, make):
+    """With brackets and without."""
     async with raw_server(OK, host='::1') as peer:
         response = await http.request(make(peer.port))
     assert ('::1', f'{peer.url}/x') == (response.ip, response.url)
@@ -850,13 +850,13 @@ async def test_an_ipv6_address_is_asked(raw_server, make):
 
 
 @pytest.mark.parametrize('host', ['::1', '[fe80::1%lo]', '[::ffff:127.0.0.1]'])
-async def test_an_ipv6_address_that_is_not_there_is_no_connection(host):
-    """Whatever the machine has, it is an error of the library's."""
+async def test_an_unreachable_ipv6_address_is_a_connect_error(host):
+    """On any machine."""
     with pytest.raises(http.ConnectError):
         await http.request(host=host, port=unused_port(), timeout=5)
 
 
-# Errors
+# What errors carry and hide
 
 
 @pytest.mark.parametrize(
@@ -913,15 +913,15 @@ async def test_an_error_hides_the_logins_of_urls():
     assert 's3cret' not in f'{caught.value!r} {caught.value.request!r} {dict(again.request)}'
 
 
-async def test_another_protocol_is_asked_for_on_a_connection_of_its_own(raw_server):
-    """Whatever the answer is, it is given; what keeps it from coming is one of our errors."""
+async def test_an_upgrade_uses_a_connection_of_its_own(raw_server):
+    """Any response is returned; a failure is one of our errors."""
     transport = NetworkTransport(1, None, aiohttp.DummyCookieJar())
     request = http.to_request(url='http://127.0.0.1', headers={'Upgrade': 'of the table'})
     async with raw_server(OK) as peer:
         for _ in range(2):
-            answer = await transport.switch(request | {'port': peer.port}, {'Upgrade': 'x'})
-            assert 200 == answer.status
-            answer.close()
+            response = await transport.switch(request | {'port': peer.port}, {'Upgrade': 'x'})
+            assert 200 == response.status
+            response.close()
     assert (2, [['x']] * 2) == (peer.connections, [one.values('Upgrade') for one in peer.asked])
     with pytest.raises(http.ConnectError):
         await transport.switch(request | {'port': peer.port}, {})
@@ -931,15 +931,15 @@ async def test_another_protocol_is_asked_for_on_a_connection_of_its_own(raw_serv
 
 
 def passed(url, *pairs, **fields):
-    """Make a request in normal form whose headers are whole."""
+    """Make a request in normal form that is sent with exactly these headers."""
     table = http.to_request(url=url, into='raw')
     return http.Request({**table, 'headers': http.Headers(pairs), **fields})
 
 
-async def test_what_is_passed_on_is_all_that_is_sent(raw_server):
-    """Not a header more, and its bytes as they are; the answer comes as it is."""
-    answer = b'HTTP/1.1 600 \r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok'
-    async with raw_server(answer) as peer, http.Client(cookies=False) as client:
+async def test_pass_on_sends_exactly_the_given_headers(raw_server):
+    """The response is returned as it was received."""
+    raw = b'HTTP/1.1 600 \r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok'
+    async with raw_server(raw) as peer, http.Client(cookies=False) as client:
         request = passed(peer.url + '/a?b', ('Host', 'h'), ('X', 'caf\udce9'))
         response = await client.pass_on(request, None)
         assert b'ok' == await response.body.read()
@@ -954,8 +954,8 @@ async def test_what_is_passed_on_is_all_that_is_sent(raw_server):
     )
 
 
-async def test_what_is_passed_on_fails_as_what_is_sent_does():
-    """By the kinds of error; what is another's fault stays as it is."""
+async def test_pass_on_raises_the_same_errors_as_send():
+    """An error that the client of a proxy caused is raised as it is."""
     fault = http.ProtocolError('the client has left')
     fault.__cause__ = Refused(400)
 
@@ -977,8 +977,8 @@ async def test_what_is_passed_on_fails_as_what_is_sent_does():
             await client.pass_on(request, 5)
 
 
-async def test_what_switches_is_passed_on_as_its_line(raw_server):
-    """The status is 101, and who calls closes it."""
+async def test_pass_on_returns_the_connection_after_a_101(raw_server):
+    """The status is 101, and the caller closes the body."""
     head = b'HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
     async with raw_server(head) as peer, http.Client(cookies=False) as client:
         pairs = ('Host', 'h'), ('Connection', 'Upgrade'), ('Upgrade', 'websocket')
@@ -987,11 +987,11 @@ async def test_what_switches_is_passed_on_as_its_line(raw_server):
         response.body.close()
 
 
-# Bodies that come as they are read; test_bodies has more of them
+# Streamed bodies; test_response_body has more of them
 
 
-async def test_a_body_that_flows_is_watched(raw_server):
-    """As far as it has been read."""
+async def test_progress_of_a_streamed_body_is_reported(raw_server):
+    """Each read is reported."""
     seen = []
     async with raw_server(OK) as peer:
         response = await http.request(
@@ -1001,8 +1001,8 @@ async def test_a_body_that_flows_is_watched(raw_server):
         assert b'hi' == await (await http.request(url=peer.url, into='stream')).body.read()
 
 
-async def test_a_websocket_is_dialled():
-    """Over a connection of its own, by the table that every request is."""
+async def test_dial_opens_a_websocket():
+    """``dial`` takes a request table, and uses a connection of its own."""
 
     async def chat(socket):
         await socket.send(await anext(socket))
@@ -1021,8 +1021,8 @@ async def test_a_websocket_is_dialled():
 
 
 @pytest.mark.parametrize('sends', [True, False])
-async def test_an_upload_is_not_told_of_an_empty_answer(raw_server, sends):
-    """A bar that is full does not jump back."""
+async def test_progress_of_an_upload_is_not_reset_by_an_empty_response(raw_server, sends):
+    """A progress bar that is full does not jump back."""
     seen = []
 
     async def handler(line):

@@ -1,4 +1,4 @@
-"""What a body is drawn from is ready for each try, and closed after it."""
+"""Sources of request bodies, and how they are sent."""
 
 import asyncio
 import gzip
@@ -27,7 +27,7 @@ from aioluahttp.transports.session import PooledRequest
 
 
 class Again:
-    """Gives a new iterator each time."""
+    """An iterable that gives a new iterator each time."""
 
     def __init__(self, *items):
         self.items = items
@@ -37,7 +37,7 @@ class Again:
 
 
 class AgainLater(Again):
-    """Likewise, an async one."""
+    """An asynchronous iterable that gives a new iterator each time."""
 
     async def __aiter__(self):
         for item in self.items:
@@ -45,7 +45,7 @@ class AgainLater(Again):
 
 
 class Noted:
-    """An iterator that notes how often it was closed."""
+    """An iterator that counts how often it was closed."""
 
     closed = 0
 
@@ -60,21 +60,21 @@ class Noted:
 
 
 async def letters():
-    """Give a letter."""
+    """Yield a letter."""
     yield b'a'
 
 
-async def drawn(supply):
-    """Open a supply, and read all that it gives."""
-    await supply.open()
+async def read_all(source):
+    """Open a source, and read it to its end."""
+    await source.open()
     try:
-        return b''.join([chunk async for chunk in supply.chunks(bytes)])
+        return b''.join([chunk async for chunk in source.chunks(bytes)])
     finally:
-        await supply.end()
+        await source.end()
 
 
 def pipe(data):
-    """Make a file that cannot seek, and read so much from it."""
+    """Make a file that cannot seek, with some data to read."""
     reading, writing = os.pipe()
     os.write(writing, data)
     os.close(writing)
@@ -82,19 +82,19 @@ def pipe(data):
 
 
 @pytest.mark.parametrize('body', [Again(b'a', b'b'), AgainLater(b'a', b'b'), (b'a', b'b')])
-async def test_an_iterable_is_drawn_from_as_often_as_is_wanted(body):
-    """Each time it gives a new iterator."""
-    supply = BodySource(body)
-    assert [b'ab', b'ab'] == [await drawn(supply), await drawn(supply)]
-    assert (False, None, None) == (supply.is_spent, supply.length, supply.kind)
+async def test_an_iterable_can_be_read_again(body):
+    """Each attempt gets a new iterator."""
+    source = BodySource(body)
+    assert [b'ab', b'ab'] == [await read_all(source), await read_all(source)]
+    assert (False, None, None) == (source.is_spent, source.length, source.content_type)
 
 
 @pytest.mark.parametrize('make', [letters, lambda: iter([b'a']), lambda: (one for one in [b'a'])])
-async def test_an_iterator_is_drawn_from_once(make):
-    """It is spent from the beginning on."""
-    supply = BodySource(make())
-    assert (True, False) == (is_one_shot(supply.body), supply.is_spent)
-    assert (b'a', True) == (await drawn(supply), supply.is_spent)
+async def test_an_iterator_can_be_read_once(make):
+    """It is spent once reading has begun."""
+    source = BodySource(make())
+    assert (True, False) == (is_one_shot(source.body), source.is_spent)
+    assert (b'a', True) == (await read_all(source), source.is_spent)
 
 
 @pytest.mark.parametrize(
@@ -107,13 +107,13 @@ async def test_an_iterator_is_drawn_from_once(make):
         ('a.txt.Z', None),
     ],
 )
-async def test_a_path_is_read_each_time(tmp_path, name, kind):
-    """Its length is known, and its kind by its name. A compressed file is that, and no text."""
+async def test_a_path_can_be_read_again(tmp_path, name, kind):
+    """Its length and its Content-Type are known; a compressed file has that of its packing."""
     path = tmp_path / name
     path.write_bytes(bytes(PIECE) + b'end')
-    supply = BodySource(path)
-    assert 2 * [bytes(PIECE) + b'end'] == [await drawn(supply), await drawn(supply)]
-    assert (PIECE + 3, kind, False) == (supply.length, supply.kind, supply.is_spent)
+    source = BodySource(path)
+    assert 2 * [bytes(PIECE) + b'end'] == [await read_all(source), await read_all(source)]
+    assert (PIECE + 3, kind, False) == (source.length, source.content_type, source.is_spent)
 
 
 @pytest.mark.parametrize(
@@ -125,98 +125,98 @@ async def test_a_path_is_read_each_time(tmp_path, name, kind):
     ],
     ids=['none', 'folder', 'pipe'],
 )
-async def test_a_path_of_no_file_is_refused(tmp_path, make, message):
-    """Before anything is sent, and without waiting for who writes to a pipe."""
+async def test_a_path_that_is_no_readable_file_is_refused(tmp_path, make, message):
+    """Before anything is sent; opening a pipe would wait for a writer."""
     make(tmp_path / 'x')
-    supply = BodySource(tmp_path / 'x')
+    source = BodySource(tmp_path / 'x')
     with pytest.raises(TableError) as caught:
-        await supply.open()
+        await source.open()
     assert message in str(caught.value)
-    await supply.end()
+    await source.end()
 
 
-async def test_a_file_is_read_from_where_it_stands(tmp_path):
-    """Each time, and is left open."""
+async def test_a_file_is_read_from_its_position(tmp_path):
+    """Each attempt begins at the same position, and the file is left open."""
     (tmp_path / 'a.txt').write_bytes(b'0123456789')
     with (tmp_path / 'a.txt').open('rb') as file:
         file.seek(4)
-        supply = BodySource(file)
-        assert [b'456789', b'456789'] == [await drawn(supply), await drawn(supply)]
-        await supply.close()
-        assert (6, 'text/plain', False) == (supply.length, supply.kind, file.closed)
+        source = BodySource(file)
+        assert [b'456789', b'456789'] == [await read_all(source), await read_all(source)]
+        await source.close()
+        assert (6, 'text/plain', False) == (source.length, source.content_type, file.closed)
 
 
-async def test_bytes_in_memory_are_a_file_without_a_name():
-    """Their length is known."""
+async def test_a_bytesio_is_a_file_without_a_name():
+    """The length of a BytesIO is known."""
     file = io.BytesIO(b'0123')
     file.read(1)
-    supply = BodySource(file)
-    assert (b'123', 3, None) == (await drawn(supply), supply.length, supply.kind)
+    source = BodySource(file)
+    assert (b'123', 3, None) == (await read_all(source), source.length, source.content_type)
 
 
-async def test_the_length_of_what_is_unpacked_is_not_that_of_its_file(tmp_path):
-    """A ``GzipFile`` has the descriptor of the packed one."""
+async def test_the_length_of_an_unpacked_file_is_unknown(tmp_path):
+    """The descriptor of a ``GzipFile`` is that of the packed file."""
     with gzip.open(tmp_path / 'a.gz', 'wb') as packed:
         packed.write(bytes(5000))
     with gzip.open(tmp_path / 'a.gz') as file:
-        supply = BodySource(file)
-        assert (bytes(5000), None) == (await drawn(supply), supply.length)
+        source = BodySource(file)
+        assert (bytes(5000), None) == (await read_all(source), source.length)
 
 
-async def test_what_is_behind_a_descriptor_may_be_no_file():
+async def test_the_length_of_a_device_is_unknown():
     """A device can seek, and has no length."""
     with open('/dev/zero', 'rb') as file:  # noqa: ASYNC230
-        supply = BodySource(file)
-        await supply.open()
-        assert (None, False) == (supply.length, is_one_shot(file))
+        source = BodySource(file)
+        await source.open()
+        assert (None, False) == (source.length, is_one_shot(file))
 
 
 async def test_a_file_that_cannot_seek_is_read_once():
-    """Its length is not known, and it is left open."""
+    """Its length is unknown, and it is left open."""
     with pipe(b'abc') as file:
-        supply = BodySource(file)
-        assert (b'abc', None, True) == (await drawn(supply), supply.length, supply.is_spent)
-        await supply.close()
+        source = BodySource(file)
+        assert (b'abc', None, True) == (await read_all(source), source.length, source.is_spent)
+        await source.close()
         assert not file.closed
 
 
-async def test_of_a_file_that_grows_the_announced_length_is_read(tmp_path):
-    """What comes behind that is left."""
+async def test_a_file_that_grows_is_read_up_to_its_announced_length(tmp_path):
+    """Bytes that are appended later are not sent."""
     path = tmp_path / 'a'
     path.write_bytes(b'abc')
-    supply = BodySource(path)
-    await supply.open()
+    source = BodySource(path)
+    await source.open()
     path.write_bytes(b'abcdef')
-    assert [b'abc'] == [chunk async for chunk in supply.chunks(bytes)]
-    await supply.end()
+    assert [b'abc'] == [chunk async for chunk in source.chunks(bytes)]
+    await source.end()
 
 
-async def test_a_file_gives_bytes(tmp_path):
-    """What gives text, though it does not look so, is refused."""
+async def test_a_file_must_read_bytes(tmp_path):
+    """A file that reads text is refused."""
 
     class Text:
         def read(self, size):
             return 'text'
 
-    with pytest.raises(TableError, match=r"a file that gives bytes, as one opened with 'rb' does"):
-        await drawn(BodySource(Text()))
+    with pytest.raises(TableError, match=r"a file opened in binary mode \('rb'\)"):
+        await read_all(BodySource(Text()))
 
 
-async def test_an_iterator_that_was_not_begun_is_closed():
-    """One that was begun is closed where it was."""
+async def test_an_iterator_that_was_not_read_is_closed():
+    """``close`` leaves one that was read to its chunks."""
     body = Noted()
-    supply = BodySource(body)
-    await supply.close()
+    source = BodySource(body)
+    await source.close()
     assert 1 == body.closed
-    await (chunks := supply.chunks(bytes)).aclose()
+    await (chunks := source.chunks(bytes)).aclose()
     assert chunks is not None
     closed = body.closed
-    await supply.close()
+    await source.close()
     assert closed == body.closed
 
 
 async def test_a_cancelled_read_is_waited_for():
-    """Nobody else has the file in hand then."""
+    """No thread uses the file any more once the cancellation is raised."""
     entered, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -226,8 +226,8 @@ async def test_a_cancelled_read_is_waited_for():
             assert go_on.wait(30)
             return super().read(size)
 
-    supply = BodySource(Slow(b'abc'))
-    reading = asyncio.create_task(drawn(supply))
+    source = BodySource(Slow(b'abc'))
+    reading = asyncio.create_task(read_all(source))
     await entered.wait()
     reading.cancel()
     await asyncio.sleep(0)
@@ -237,30 +237,30 @@ async def test_a_cancelled_read_is_waited_for():
         await reading
 
 
-async def test_what_is_whole_can_be_drawn_in_pieces():
-    """As often as it takes."""
-    supply = BytesSource('text', bytes(PIECE + 1))
+async def test_a_large_body_can_be_read_in_pieces():
+    """It can be read again."""
+    source = BytesSource('text', bytes(PIECE + 1))
     for _ in range(2):
-        await supply.open()
-        chunks = supply.chunks(bytes)
+        await source.open()
+        chunks = source.chunks(bytes)
         assert [PIECE, 1] == [len(chunk) async for chunk in chunks]
-    assert ('text', PIECE + 1, False) == (supply.body, supply.length, supply.is_spent)
+    assert ('text', PIECE + 1, False) == (source.body, source.length, source.is_spent)
 
 
 @pytest.mark.parametrize('body', [None, '', 'a', b'a'])
-def test_what_is_whole_is_drawn_from_nothing(body):
-    """It is sent as it stands."""
+def test_text_and_bytes_have_no_source(body):
+    """It has no source, and is sent as it is."""
     assert to_source(body) is None
 
 
-async def test_a_body_is_sent_twice_only_where_it_can_be():
-    """The error has the redirect that asks for it."""
+async def test_a_redirect_is_refused_if_the_body_cannot_be_sent_again():
+    """The error has the redirect."""
     redirect = Response({'status': 307})
     spent, fresh = BodySource(letters()), BodySource(iter([b'a']))
     check_again(fresh, redirect)
     check_again('text', redirect)
-    await drawn(spent)
-    with pytest.raises(TableError, match='as 307 asks for') as caught:
+    await read_all(spent)
+    with pytest.raises(TableError, match='because a 307 sends the body again') as caught:
         check_again(spent, redirect)
     assert redirect is caught.value.response
 
@@ -271,7 +271,7 @@ CLOSED = 'HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r
 
 
 async def echo(request):
-    """Answer with what came, and how."""
+    """Respond with the body, its framing and its Content-Type."""
     body = await request.body.read()
     how = [request.headers.get(name) for name in ('Content-Length', 'Transfer-Encoding')]
     kind = request.headers.get('Content-Type')
@@ -279,7 +279,7 @@ async def echo(request):
 
 
 class Chunks:
-    """An async iterator that gives chunks, and then fails, ends or waits; it notes its end."""
+    """An async iterator of chunks that then fails, ends or waits; it counts its closes."""
 
     def __init__(self, *chunks, then=None):
         self.chunks, self.then = iter(chunks), then
@@ -301,7 +301,7 @@ class Chunks:
 
 
 def endless():
-    """Give chunks as long as they are wanted."""
+    """Yield chunks without end."""
     while True:
         yield CHUNK
 
@@ -324,14 +324,14 @@ async def ask(peer, **fields):
     ],
     ids=['chunks', 'none', 'file', 'length'],
 )
-async def test_a_body_goes_out_as_it_comes(fields, expected):
-    """Chunked, unless its length is known or given."""
+async def test_a_body_is_sent_in_chunks_or_with_a_length(fields, expected):
+    """In chunks, unless its length is known or given."""
     async with http.listen('127.0.0.1', 0, echo, into='stream') as server:
         assert expected == (await ask(server, **fields, into='json')).body
 
 
-async def test_a_path_is_sent_as_the_file_that_it_is(tmp_path):
-    """With its length, and the type that its name tells."""
+async def test_a_path_is_sent_with_its_length_and_content_type(tmp_path):
+    """With its length, and the Content-Type that its name tells."""
     (tmp_path / 'a.json').write_text('[1]')
     async with http.listen('127.0.0.1', 0, echo, into='stream') as server:
         response = await ask(server, body=tmp_path / 'a.json', into='json')
@@ -339,25 +339,25 @@ async def test_a_path_is_sent_as_the_file_that_it_is(tmp_path):
 
 
 @pytest.mark.parametrize('of', [lambda: LARGE, lambda: io.BytesIO(LARGE)])
-async def test_progress_is_told(of):
-    """Of what is sent piece by piece: how much, and of how much."""
+async def test_progress_of_sending_is_reported(of):
+    """The bytes that were sent, and the length of the body."""
     told = []
     async with http.listen('127.0.0.1', 0, echo, into='stream', max_body=None) as server:
         await ask(server, body=of(), on_progress=lambda *far: told.append(far), into='bytes')
-    sent = told[: told.index((len(LARGE), len(LARGE))) + 1]  # what follows is the answer's
+    sent = told[: told.index((len(LARGE), len(LARGE))) + 1]  # the rest is of the response
     assert sorted(sent) == sent
 
 
-async def test_progress_of_what_has_no_end_in_sight_has_no_total():
-    """It is None."""
+async def test_progress_of_a_body_without_a_length_has_no_total():
+    """The total is None."""
     told = []
     async with http.listen('127.0.0.1', 0, echo, into='stream') as server:
         await ask(server, body=iter(['a', 'bc']), on_progress=lambda *far: told.append(far))
-    assert [(1, None), (3, None)] == told[:2]  # what follows is the answer's
+    assert [(1, None), (3, None)] == told[:2]  # the rest is of the response
 
 
-async def test_who_reads_while_it_is_sent_is_answered_while_it_is_sent():
-    """A stream comes back as the body goes out."""
+async def test_a_response_is_streamed_while_the_request_is_sent():
+    """A response may be read while the request is sent."""
     turns = asyncio.Queue()
 
     async def mirror(request):
@@ -379,8 +379,8 @@ async def test_who_reads_while_it_is_sent_is_answered_while_it_is_sent():
 
 @pytest.mark.parametrize('error', [ValueError('mine'), FileNotFoundError(2, 'mine')])
 @pytest.mark.parametrize('chunks', [[], [b'a']])
-async def test_an_exception_of_the_iterator_is_that_of_the_request(raw_server, error, chunks):
-    """The very one, as it was; the peer sees that the transfer broke off."""
+async def test_an_exception_of_the_iterator_is_raised_by_the_request(raw_server, error, chunks):
+    """The same object with the same cause; the peer sees an incomplete body."""
     error.__cause__ = cause = KeyError('cause')
     came = []
 
@@ -403,8 +403,8 @@ async def test_an_exception_of_the_iterator_is_that_of_the_request(raw_server, e
         ({'body': iter([b'abc']), 'headers': {'Content-Length': 2}}, "'body' is longer than its"),
     ],
 )
-async def test_a_mistake_in_the_body_is_an_error(raw_server, fields, message):
-    """What is too much is not sent, and what is too little is not taken for all of it."""
+async def test_a_wrong_chunk_or_length_is_an_error(raw_server, fields, message):
+    """Bytes beyond the length are not sent, and a short body does not look complete."""
     came = []
 
     async def handler(line):
@@ -417,16 +417,16 @@ async def test_a_mistake_in_the_body_is_an_error(raw_server, fields, message):
 
 
 async def test_a_length_that_is_not_that_of_the_file_is_refused(tmp_path):
-    """Before anything is sent, and with the file closed."""
+    """Nothing is sent, and the file is closed."""
     (tmp_path / 'a').write_bytes(b'abc')
-    with pytest.raises(http.TableError, match=r'it must be 3, as the file has'):
+    with pytest.raises(http.TableError, match=r'it must be 3, the length of the file'):
         await http.request(
             url='http://localhost:1', body=tmp_path / 'a', headers={'Content-Length': 2}
         )
 
 
-async def test_a_file_that_became_shorter_is_not_taken_for_whole(tmp_path, raw_server):
-    """The transfer breaks off."""
+async def test_a_file_that_becomes_shorter_is_an_error(tmp_path, raw_server):
+    """The request ends with an error."""
     (tmp_path / 'a').write_bytes(LARGE)
 
     async def handler(line):
@@ -441,8 +441,8 @@ async def test_a_file_that_became_shorter_is_not_taken_for_whole(tmp_path, raw_s
 
 @pytest.mark.parametrize('into', ['text', 'stream'])
 @pytest.mark.parametrize('error', [ValueError('mine'), ConnectionResetError('mine')])
-async def test_a_body_that_breaks_off_breaks_its_answer_off(raw_server, into, error):
-    """Also one that ends with its connection, and so would look whole."""
+async def test_an_exception_of_the_request_body_ends_the_response_body(raw_server, into, error):
+    """Also a response that ends with its connection, and would look complete."""
     began = asyncio.Event()
 
     async def sent():
@@ -474,8 +474,8 @@ async def test_a_body_that_breaks_off_breaks_its_answer_off(raw_server, into, er
 @pytest.mark.parametrize('into', ['text', 'stream'])
 @pytest.mark.parametrize('body', [LARGE, 'é' * len(LARGE), io.BytesIO(LARGE)], ids=type)
 @pytest.mark.parametrize('error', [ValueError('mine'), ConnectionResetError('mine')])
-async def test_what_on_progress_raises_is_raised(into, body, error):
-    """As it is, also for a body that is there whole; the connection is closed."""
+async def test_an_exception_of_on_progress_is_raised(into, body, error):
+    """As it is, also for a body of text or bytes; the connection is closed."""
 
     def fails(done, total):
         raise error
@@ -486,12 +486,12 @@ async def test_what_on_progress_raises_is_raised(into, body, error):
     assert error is caught.value
 
 
-async def test_a_broken_body_is_known_before_the_head_is_read(raw_server):
-    """As the head came first, but nobody had looked."""
+async def test_a_broken_request_body_breaks_a_response_that_is_received_later(raw_server):
+    """The response head arrived before the failure, but was not read."""
     content = aiohttp.StreamReader(None, 1024, loop=asyncio.get_running_loop())
-    supply = BodySource(iter([]))
-    supply.error = ValueError('mine')
-    BodyDelivery(supply, None, bytes).answered(content, flows=False)
+    source = BodySource(iter([]))
+    source.error = ValueError('mine')
+    BodyDelivery(source, None, bytes).head_received(content, streamed=False)
     assert content.exception() is not None
 
 
@@ -515,8 +515,8 @@ async def test_a_cancelled_request_sends_no_more(raw_server, into):
         await ended.wait()
 
 
-async def test_a_peer_that_reads_nothing_meets_the_deadline(raw_server):
-    """That of the whole exchange."""
+async def test_a_peer_that_reads_nothing_is_a_timeout(raw_server):
+    """The total timeout includes sending the body."""
     left = asyncio.Event()
     body = endless()
     async with raw_server(lambda line: left.wait()) as peer:
@@ -526,8 +526,8 @@ async def test_a_peer_that_reads_nothing_meets_the_deadline(raw_server):
         left.set()
 
 
-async def test_the_deadline_of_a_read_begins_when_all_is_sent(raw_server):
-    """However long that takes, and though the peer has said something before."""
+async def test_the_read_timeout_begins_at_the_end_of_the_request_body(raw_server):
+    """However long sending takes, even after an interim response."""
     go_on = asyncio.Event()
 
     async def sent():
@@ -553,7 +553,7 @@ async def test_the_deadline_of_a_read_begins_when_all_is_sent(raw_server):
 
 
 async def test_a_table_that_is_refused_closes_its_iterator():
-    """As does one that finds no connection."""
+    """So does a request that finds no connection."""
     refused, lost = Chunks(b'a'), Chunks(b'a')
     with pytest.raises(http.TableError):
         await http.request(url='http://localhost:1', timuot=5, body=refused)
@@ -563,7 +563,7 @@ async def test_a_table_that_is_refused_closes_its_iterator():
 
 
 async def test_an_error_of_a_request_with_an_iterator_pickles():
-    """Without what cannot travel."""
+    """Without the values that cannot be pickled."""
     with pytest.raises(http.ConnectError) as caught:
         await http.request(url='http://localhost:1', body=endless(), on_progress=lambda *a: 0)
     request = pickle.loads(pickle.dumps(caught.value)).request
@@ -573,8 +573,8 @@ async def test_an_error_of_a_request_with_an_iterator_pickles():
 @pytest.mark.parametrize('make', [endless, lambda: io.BytesIO(100 * CHUNK), lambda: 100 * CHUNK])
 @pytest.mark.parametrize('length', ['Content-Length: 2\r\n', ''])
 @pytest.mark.parametrize('end', ['closes', 'resets'])
-async def test_an_early_answer_is_given(raw_server, make, length, end):
-    """Whatever becomes of the connection on which it came, with the rest of the body unread."""
+async def test_an_early_response_is_returned(raw_server, make, length, end):
+    """Though the peer closes or resets the connection with the rest of the body unread."""
 
     async def handler(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -589,8 +589,8 @@ async def test_an_early_answer_is_given(raw_server, make, length, end):
             assert (413, 'no') == (response.status, response.body)
 
 
-async def test_an_answer_is_read_though_a_write_fails_first():
-    """The peer answers and resets the connection in one turn of the loop."""
+async def test_a_response_is_read_though_a_write_fails_first():
+    """The peer responds and resets the connection in one turn of the event loop."""
     listening, asked, gone = socket.create_server(('127.0.0.1', 0)), [], threading.Event()
 
     def serve():
@@ -615,7 +615,7 @@ async def test_an_answer_is_read_though_a_write_fails_first():
 
 
 async def test_a_body_is_sent_over_tls(certificates):
-    """As it comes."""
+    """In chunks."""
     async with http.listen('localhost', 0, echo, into='stream', tls=certificates.server) as server:
         response = await ask(
             server, body=iter(['a', 'b']), tls={'ca': certificates.ca}, into='json'
@@ -623,8 +623,8 @@ async def test_a_body_is_sent_over_tls(certificates):
     assert 'ab' == response.body[0]
 
 
-async def test_an_early_answer_over_tls_is_given(raw_server, certificates):
-    """Where the peer reads on until it is read."""
+async def test_an_early_response_over_tls_is_returned(raw_server, certificates):
+    """If the peer keeps reading until the client has read it."""
 
     async def handler(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -636,8 +636,8 @@ async def test_an_early_answer_over_tls_is_given(raw_server, certificates):
         assert 413 == response.status
 
 
-async def test_an_early_stream_that_is_closed_ends_the_body(raw_server):
-    """And with it the iterator."""
+async def test_closing_an_early_stream_ends_the_request_body(raw_server):
+    """The iterator is closed."""
 
     async def handler(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -651,8 +651,8 @@ async def test_an_early_stream_that_is_closed_ends_the_body(raw_server):
     assert 1 == body.closed
 
 
-async def test_a_reset_without_an_answer_is_a_protocol_error(raw_server):
-    """Not a broken pipe."""
+async def test_a_reset_without_a_response_is_a_protocol_error(raw_server):
+    """It is not raised as a BrokenPipeError."""
 
     async def handler(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -663,21 +663,21 @@ async def test_a_reset_without_an_answer_is_a_protocol_error(raw_server):
             await ask(peer, body=endless())
 
 
-async def test_a_slow_peer_is_waited_for(raw_server):
-    """No more is held for it than the buffers take."""
-    drawn = 0
+async def test_sending_a_body_has_back_pressure(raw_server):
+    """No more is read from the iterator than the buffers take."""
+    taken = 0
 
     def counted():
-        nonlocal drawn
+        nonlocal taken
         for _ in range(1000):
-            drawn += 1
+            taken += 1
             yield CHUNK
 
     async def handler(line):
         await line.reader.readuntil(b'\r\n\r\n')
-        for _ in range(1000):  # turns of the loop, in which the client draws what it may
+        for _ in range(1000):  # turns of the loop, in which the client reads what it may
             await asyncio.sleep(0)
-        assert drawn < 500
+        assert taken < 500
         end = b''
         while not end.endswith(b'\r\n0\r\n\r\n'):
             end = (end + await line.reader.read(2**20))[-7:]
@@ -685,11 +685,11 @@ async def test_a_slow_peer_is_waited_for(raw_server):
 
     async with raw_server(handler) as peer:
         assert 'hi' == (await ask(peer, body=counted())).body
-    assert 1000 == drawn
+    assert 1000 == taken
 
 
-async def test_a_redirect_sends_what_can_be_sent_again(tmp_path):
-    """And refuses the rest, with the redirect at hand."""
+async def test_a_redirect_sends_a_body_again_if_it_can(tmp_path):
+    """Other bodies are refused, with the redirect in the error."""
 
     async def handler(request):
         if request.path == '/':
@@ -708,8 +708,8 @@ async def test_a_redirect_sends_what_can_be_sent_again(tmp_path):
 
 
 @pytest.mark.parametrize(('body', 'asked'), [((b'a',), 3), (None, 2)])
-async def test_a_lost_connection_sends_again_what_can_be(raw_server, body, asked):
-    """What cannot is an error, though the method is idempotent."""
+async def test_a_retry_sends_a_body_again_if_it_can(raw_server, body, asked):
+    """Other bodies are an error, though the method is idempotent."""
     heads = []
 
     async def handler(line):
@@ -730,16 +730,16 @@ async def test_a_lost_connection_sends_again_what_can_be(raw_server, body, asked
     assert asked == len(heads)
 
 
-def test_aiohttp_writes_bodies_as_it_did(parameters):
-    """The method that the library overrides takes what it took."""
+def test_aiohttp_writes_bodies_by_the_same_method(parameters):
+    """The method that the library overrides has the same parameters as before."""
     assert ['self', 'writer', 'conn', 'content_length'] == parameters(
         aiohttp.ClientRequest.write_bytes
     )
     assert PooledRequest.write_bytes is not aiohttp.ClientRequest.write_bytes
 
 
-def test_a_delivery_is_no_text():
-    """aiohttp is told so, and that it has nothing to close."""
+def test_a_delivery_cannot_be_decoded():
+    """aiohttp cannot decode it, and has nothing to close."""
     delivery = BodyDelivery(BodySource(iter([])), 5, bytes)
     assert (5, True) == (delivery.size, delivery.autoclose)
     with pytest.raises(TypeError):

@@ -1,4 +1,4 @@
-"""The body of an answer, read as it comes; test_attempts reads it whole."""
+"""Response bodies that are read as a stream; test_network reads them whole."""
 
 import asyncio
 import gzip
@@ -17,26 +17,26 @@ LONG = bytes(range(256)) * 8192  # 2 MiB: more than is read in one go
 ZIPPED = gzip.compress(LONG, mtime=0)
 
 
-def answer(body, *fields, length=True):
+def response_bytes(body, *fields, length=True):
     """Make the bytes of a response."""
     lines = ['HTTP/1.1 200 OK', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
     return '\r\n'.join((*lines, '\r\n')).encode() + body
 
 
 def chunked(*chunks):
-    """Make the bytes of a chunked response, without its end."""
+    """Make the bytes of a chunked response, without the last chunk."""
     body = b''.join(b'%x\r\n%b\r\n' % (len(one), one) for one in chunks)
-    return answer(body, 'Transfer-Encoding: chunked', length=False)
+    return response_bytes(body, 'Transfer-Encoding: chunked', length=False)
 
 
 @pytest.fixture
 def client():
-    """Give what makes a client without cookies, whose requests may go either way."""
+    """Return a function that makes a client without cookies, which may use the fast path."""
     return lambda **options: http.Client(cookies=False, **options)
 
 
 def once(data, then=None):
-    """Make a handler that answers one request, and does one more thing."""
+    """Make a handler that responds to one request, and then calls ``then``."""
 
     async def handler(line):
         await line.request()
@@ -52,7 +52,7 @@ async def reset(line):
 
 
 async def read(**fields):
-    """Read a body that comes whole, or as it is read."""
+    """Send a request, and read its body, whole or streamed."""
     body = (await http.request(**fields)).body
     return body if isinstance(body, str | bytes) else await body.read()
 
@@ -62,12 +62,12 @@ async def read(**fields):
 
 @pytest.mark.parametrize('length', [True, False])
 @pytest.mark.parametrize('body', [b'', b'text', LONG], ids=len)
-async def test_it_may_be_read_whole(raw_server, body, length):
-    """Within a limit, however it ends."""
+async def test_a_body_may_be_read_whole(raw_server, body, length):
+    """``max_body`` holds, with and without a Content-Length."""
 
     async def handler(line):
         await line.request()
-        await line.send(answer(body, length=length))
+        await line.send(response_bytes(body, length=length))
 
     async with raw_server(handler) as peer:
         table = {'url': peer.url, 'into': 'bytes'}
@@ -77,11 +77,11 @@ async def test_it_may_be_read_whole(raw_server, body, length):
                 await read(**table, max_body=len(body) - 1)
 
 
-# As it comes
+# As a stream
 
 
-async def test_it_comes_before_its_end_is_there(raw_server):
-    """The table is given with the head, and each part of the body as it comes."""
+async def test_a_stream_is_read_before_its_end_arrives(raw_server):
+    """The response is returned with the head, and each chunk when it arrives."""
     go_on = asyncio.Event()
 
     async def rest(line):
@@ -98,9 +98,9 @@ async def test_it_comes_before_its_end_is_there(raw_server):
 
 
 @pytest.mark.parametrize('body', [b'', b'text', LONG], ids=len)
-async def test_read_to_its_end_it_gives_the_connection_back(raw_server, body):
-    """The next request goes over the same one."""
-    async with raw_server(answer(body)) as peer:
+async def test_a_stream_that_is_read_to_its_end_gives_its_connection_back(raw_server, body):
+    """The next request uses the same connection."""
+    async with raw_server(response_bytes(body)) as peer:
         for _ in range(3):
             response = await http.request(url=peer.url, into='stream')
             assert body == await response.body.read()
@@ -108,17 +108,17 @@ async def test_read_to_its_end_it_gives_the_connection_back(raw_server, body):
     assert 1 == peer.connections
 
 
-async def test_what_has_no_body_is_an_empty_stream(raw_server):
-    """HEAD, for one; the headers stay what they are."""
-    async with raw_server(answer(b'', 'Content-Encoding: gzip')) as peer:
+async def test_a_response_without_a_body_is_an_empty_stream(raw_server):
+    """As for HEAD; the headers are not changed."""
+    async with raw_server(response_bytes(b'', 'Content-Encoding: gzip')) as peer:
         response = await http.request(url=peer.url, into='stream', method='HEAD')
         assert b'' == await response.body.read()
     assert 'gzip' == response.headers['Content-Encoding']
 
 
 @pytest.mark.parametrize('read', [0, 1])
-async def test_left_early_it_closes_its_connection(raw_server, read):
-    """The peer sees it, and the next request takes another one."""
+async def test_a_stream_that_is_left_early_closes_its_connection(raw_server, read):
+    """The peer sees the end, and the stream cannot be read any more."""
     left = asyncio.Event()
 
     async def wait(line):
@@ -135,8 +135,8 @@ async def test_left_early_it_closes_its_connection(raw_server, read):
             await anext(stream)
 
 
-async def test_nobody_reads_on_behind_the_back_of_who_closes(raw_server):
-    """A read that waits for more ends."""
+async def test_closing_a_stream_ends_a_read_that_waits(raw_server):
+    """A read that waits raises an error."""
     async with raw_server(once(chunked(b'a'), lambda line: line.reader.read())) as peer:
         response = await http.request(url=peer.url, into='stream')
         await anext(response.body)
@@ -148,7 +148,7 @@ async def test_nobody_reads_on_behind_the_back_of_who_closes(raw_server):
 
 
 async def test_a_cancelled_read_closes_the_connection(raw_server):
-    """Whoever cancels need not close it."""
+    """Later reads raise an error."""
     async with raw_server(once(chunked(b'a'), lambda line: line.reader.read())) as peer:
         response = await http.request(url=peer.url, into='stream')
         await anext(response.body)
@@ -157,12 +157,12 @@ async def test_a_cancelled_read_closes_the_connection(raw_server):
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        with pytest.raises(http.ProtocolError, match='reading it failed before'):
+        with pytest.raises(http.ProtocolError, match='an earlier read failed'):
             await anext(response.body)
 
 
-async def test_what_is_not_read_waits_with_the_peer(raw_server, until):
-    """A body larger than memory does not come into it."""
+async def test_a_stream_has_back_pressure(raw_server, until):
+    """A body larger than memory is not buffered."""
     size = 64 * 1024 * 1024
     held = []
 
@@ -187,17 +187,17 @@ async def test_what_is_not_read_waits_with_the_peer(raw_server, until):
 
 
 @pytest.mark.parametrize('limit', [None, len(LONG)])
-async def test_it_is_decoded_as_it_comes(raw_server, limit):
-    """Within ``max_body``, which counts where it is given; the headers say what there is."""
-    async with raw_server(answer(ZIPPED, 'Content-Encoding: gzip')) as peer:
+async def test_a_stream_is_decoded(raw_server, limit):
+    """``max_body`` counts decoded bytes; the headers describe the decoded body."""
+    async with raw_server(response_bytes(ZIPPED, 'Content-Encoding: gzip')) as peer:
         response = await http.request(url=peer.url, into='stream', max_body=limit)
         assert LONG == await response.body.read()
     assert not {'Content-Encoding', 'Content-Length'} & response.headers.keys()
 
 
-async def test_a_raw_one_is_as_it_came(raw_server):
-    """So are the headers."""
-    async with raw_server(answer(ZIPPED, 'Content-Encoding: gzip')) as peer:
+async def test_a_raw_stream_is_not_decoded(raw_server):
+    """Its headers are not changed either."""
+    async with raw_server(response_bytes(ZIPPED, 'Content-Encoding: gzip')) as peer:
         response = await http.request(url=peer.url, into='raw')
         assert ZIPPED == await response.body.read()
     assert 'gzip' == response.headers['Content-Encoding']
@@ -205,9 +205,9 @@ async def test_a_raw_one_is_as_it_came(raw_server):
 
 
 @pytest.mark.parametrize('into', ['stream', 'raw'])
-async def test_it_has_a_limit_where_one_is_given(raw_server, into):
-    """The error comes with the read that passes it."""
-    async with raw_server(answer(ZIPPED, 'Content-Encoding: gzip')) as peer:
+async def test_a_stream_has_a_limit_if_one_is_given(raw_server, into):
+    """The read that passes ``max_body`` raises the error."""
+    async with raw_server(response_bytes(ZIPPED, 'Content-Encoding: gzip')) as peer:
         limit = (len(LONG) if into == 'stream' else len(ZIPPED)) - 1
         response = await http.request(url=peer.url + '/p', into=into, max_body=limit)
         with pytest.raises(http.BodyTooLarge, match='/p: the body passed') as raised:
@@ -215,22 +215,22 @@ async def test_it_has_a_limit_where_one_is_given(raw_server, into):
     assert '/p' == raised.value.request.path
 
 
-# Watched
+# Progress
 
 
 @pytest.mark.parametrize(
     ('raw', 'expected'),
     [
-        (answer(b'text'), [(4, 4)]),
-        (answer(b''), [(0, 0)]),
-        (answer(b'', 'Content-Encoding: gzip'), [(0, 0)]),
+        (response_bytes(b'text'), [(4, 4)]),
+        (response_bytes(b''), [(0, 0)]),
+        (response_bytes(b'', 'Content-Encoding: gzip'), [(0, 0)]),
         (chunked(b'text') + b'0\r\n\r\n', [(4, None)]),
-        (answer(gzip.compress(b'text', mtime=0), 'Content-Encoding: gzip'), [(24, 24)]),
+        (response_bytes(gzip.compress(b'text', mtime=0), 'Content-Encoding: gzip'), [(24, 24)]),
     ],
 )
 @pytest.mark.parametrize('into', ['stream', 'raw', 'bytes', 'text'])
-async def test_progress_is_what_came_off_the_wire(raw_server, into, raw, expected):
-    """Of how much, if that is known; and be it only at the end."""
+async def test_progress_counts_received_bytes(raw_server, into, raw, expected):
+    """Bytes before decoding, and the Content-Length; an empty body is reported once."""
     seen = []
     async with raw_server(raw) as peer:
         for _ in range(2):
@@ -245,27 +245,27 @@ async def test_progress_is_what_came_off_the_wire(raw_server, into, raw, expecte
     assert 1 == peer.connections
 
 
-async def test_there_is_no_progress_without_a_body(raw_server):
-    """The length that HEAD tells is that of another."""
+async def test_progress_of_a_response_to_head_is_zero(raw_server):
+    """The Content-Length of a response to HEAD is not that of a body."""
     seen = []
-    async with raw_server(answer(b'', 'Content-Length: 9', length=False)) as peer:
+    async with raw_server(response_bytes(b'', 'Content-Length: 9', length=False)) as peer:
         table = {'url': peer.url, 'method': 'HEAD', 'on_progress': lambda *one: seen.append(one)}
         assert '' == (await http.request(table)).body
     assert [(0, 0)] == seen
 
 
-async def test_progress_comes_as_the_body_does(raw_server):
-    """A large one is told of many times, and it only grows."""
+async def test_progress_is_reported_while_the_body_arrives(raw_server):
+    """A large body is reported many times, with growing numbers."""
     seen = []
-    async with raw_server(answer(ZIPPED + LONG)) as peer:
+    async with raw_server(response_bytes(ZIPPED + LONG)) as peer:
         await http.request(url=peer.url, into='bytes', on_progress=lambda *one: seen.append(one))
     assert len(seen) > 2
     assert sorted(set(seen)) == seen
     assert (len(ZIPPED + LONG),) * 2 == seen[-1]
 
 
-async def test_a_page_of_a_redirect_or_an_error_is_no_progress(raw_server):
-    """It is not what was asked for; nor is there any in its stream."""
+async def test_the_page_of_a_redirect_or_an_error_is_not_reported_as_progress(raw_server):
+    """Neither while it is read whole nor in its stream."""
 
     async def handler(line):
         while True:
@@ -299,8 +299,8 @@ async def test_a_page_of_a_redirect_or_an_error_is_no_progress(raw_server):
         (StopAsyncIteration, RuntimeError),
     ],
 )
-async def test_what_on_progress_raises_reaches_who_reads(raw_server, into, error, expected):
-    """As it is, never as an error of ours or as an end; the connection is closed."""
+async def test_an_exception_of_on_progress_is_raised_by_the_read(raw_server, into, error, expected):
+    """It is not translated, and no end of the body; the connection is closed."""
     left = asyncio.Event()
 
     async def wait(line):
@@ -325,13 +325,13 @@ async def test_what_on_progress_raises_reaches_who_reads(raw_server, into, error
     [
         (b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', None),
         (chunked(b'half'), None),
-        (answer(b'half', length=False), reset),
-        (answer(ZIPPED[:-9], 'Content-Encoding: gzip'), None),
-        (answer(b'no gzip', 'Content-Encoding: gzip'), None),
+        (response_bytes(b'half', length=False), reset),
+        (response_bytes(ZIPPED[:-9], 'Content-Encoding: gzip'), None),
+        (response_bytes(b'no gzip', 'Content-Encoding: gzip'), None),
     ],
 )
-async def test_a_body_that_is_cut_off_does_not_end(raw_server, raw, end):
-    """The read that finds it out is an error, and so is each one after that."""
+async def test_reading_a_body_that_is_cut_off_is_an_error(raw_server, raw, end):
+    """The read that notices it and all later reads raise an error."""
     async with raw_server(once(raw, end)) as peer:
         try:
             response = await http.request(url=peer.url, into='stream')
@@ -352,9 +352,9 @@ async def cut(line):
 
 @pytest.mark.parametrize(('end', 'whole'), [(say, True), (cut, False)])
 async def test_tls_that_is_cut_off_ends_no_stream(raw_server, certificates, end, whole):
-    """A body that ends with its connection is whole only where the peer says that it ends."""
+    """A body that ends with its connection is complete only after close_notify."""
     trust = ssl.create_default_context(cafile=certificates.ca)
-    handler = once(answer(LONG, length=False), end)
+    handler = once(response_bytes(LONG, length=False), end)
     async with raw_server(handler, tls=certificates.server) as peer:
         response = await http.request(url=peer.url, tls=trust, into='stream')
         if whole:
@@ -364,11 +364,11 @@ async def test_tls_that_is_cut_off_ends_no_stream(raw_server, certificates, end,
                 await response.body.read()
 
 
-# Deadlines
+# Timeouts
 
 
-async def test_the_total_covers_the_head(raw_server, client):
-    """The body may take longer; each read of it has its own deadline."""
+async def test_the_total_timeout_of_a_stream_ends_with_the_head(raw_server, client):
+    """The body may take longer; each read has its own timeout."""
     go_on = asyncio.Event()
 
     async def rest(line):
@@ -382,19 +382,19 @@ async def test_the_total_covers_the_head(raw_server, client):
         assert b'b' == await response.body.read()
 
 
-async def test_each_read_has_a_deadline(raw_server):
-    """A peer that sends nothing more is waited for so long."""
+async def test_each_read_has_a_timeout(raw_server):
+    """A read waits for the peer for ``read`` seconds."""
     async with raw_server(once(chunked(b'a'), lambda line: line.reader.read())) as peer:
         timeout = {'read': 0.05}
         response = await http.request(url=peer.url, into='stream', timeout=timeout)
         assert b'a' == await anext(response.body)
-        with pytest.raises(http.TimedOut, match=r'nothing more of the body came within 0\.05 s'):
+        with pytest.raises(http.TimedOut, match=r'no more of the body arrived within 0\.05 s'):
             await anext(response.body)
 
 
 @pytest.mark.parametrize('timeout', [{'read': 0.05}, None])
-async def test_who_does_not_read_has_no_deadline(raw_server, timeout):
-    """The time counts in which a read waits for the peer."""
+async def test_a_stream_that_is_not_read_has_no_timeout(raw_server, timeout):
+    """The timeout runs only while a read waits for the peer."""
     go_on = asyncio.Event()
 
     async def rest(line):
@@ -403,17 +403,17 @@ async def test_who_does_not_read_has_no_deadline(raw_server, timeout):
 
     async with raw_server(once(chunked(b'a'), rest)) as peer:
         response = await http.request(url=peer.url, into='stream', timeout=timeout)
-        await asyncio.sleep(0.1)  # what is slow is who reads
+        await asyncio.sleep(0.1)  # the reader is slow, not the peer
         assert b'a' == await anext(response.body)
         go_on.set()
         assert b'' == await response.body.read()
 
 
-# Left behind
+# Streams that are dropped, or whose client is closed
 
 
-async def test_one_that_is_forgotten_closes_its_connection(raw_server):
-    """With a warning, for it may take long until somebody finds it forgotten."""
+async def test_a_stream_that_is_dropped_closes_its_connection(raw_server):
+    """With a ResourceWarning."""
     left = asyncio.Event()
 
     async def wait(line):
@@ -427,8 +427,8 @@ async def test_one_that_is_forgotten_closes_its_connection(raw_server):
         await left.wait()
 
 
-def test_one_that_is_forgotten_outlives_its_loop():
-    """It warns, and closes nothing: what the loop had is gone."""
+def test_a_stream_may_be_dropped_after_its_loop_was_closed():
+    """It warns, and does not touch the closed event loop."""
 
     class Held:
         read_timeout = None
@@ -448,8 +448,8 @@ def test_one_that_is_forgotten_outlives_its_loop():
         del body
 
 
-async def test_a_client_that_closes_ends_its_streams(raw_server, client):
-    """Those that are being read, and those that are not."""
+async def test_closing_the_client_ends_its_streams(raw_server, client):
+    """Reads that wait and later reads raise an error."""
     async with raw_server(once(chunked(b'a'), lambda line: line.reader.read())) as peer:
         async with client() as one:
             responses = [await one.request(url=peer.url, into='stream') for _ in range(2)]
@@ -461,8 +461,8 @@ async def test_a_client_that_closes_ends_its_streams(raw_server, client):
                 await read
 
 
-async def test_it_may_begin_before_there_is_any(raw_server, client):
-    """With an empty chunk where only the head has come, for who passes that on."""
+async def test_a_stream_of_a_proxy_begins_with_the_head(raw_server, client):
+    """It begins with an empty chunk if only the head has arrived, as proxies need it."""
     go_on = asyncio.Event()
 
     async def late(line):
@@ -471,7 +471,7 @@ async def test_it_may_begin_before_there_is_any(raw_server, client):
         await go_on.wait()
         await line.send(b'ok')
 
-    for origin, first in (late, b''), (once(answer(b'ok')), b'ok'):
+    for origin, first in (late, b''), (once(response_bytes(b'ok')), b'ok'):
         async with raw_server(origin) as peer, client() as sender:
             request = http.to_request(url=peer.url, into='raw')
             stream = (await sender.pass_on(request, None)).body
@@ -480,11 +480,11 @@ async def test_it_may_begin_before_there_is_any(raw_server, client):
             assert b'ok' == first + await stream.read()
 
 
-# While its request is still sent
+# While the request is still being sent
 
 
-async def test_a_stream_that_is_left_ends_what_it_is_the_answer_to(raw_server):
-    """The iterator is closed by the time that the stream is."""
+async def test_the_end_of_a_stream_ends_the_request_body(raw_server):
+    """The iterator of the request body is closed once the stream is."""
     closed = []
 
     async def sent():
@@ -496,7 +496,7 @@ async def test_a_stream_that_is_left_ends_what_it_is_the_answer_to(raw_server):
 
     async def handler(line):
         await line.reader.readuntil(b'a\r\n')
-        await line.send(answer(b'xy'))
+        await line.send(response_bytes(b'xy'))
         await line.reader.read()
 
     async with raw_server(handler) as peer:
@@ -506,10 +506,10 @@ async def test_a_stream_that_is_left_ends_what_it_is_the_answer_to(raw_server):
     assert [True, True] == closed
 
 
-async def test_an_answer_at_hand_is_read_at_once():
-    """And no more of it once it is closed."""
+async def test_a_body_in_memory_is_read_at_once():
+    """After ``close`` reads raise its error."""
     source = InMemory(b'ab', is_empty=False)
-    assert [False, False] == [source.is_empty, source.is_waited_for]
+    assert [False, False] == [source.is_empty, source.is_pending]
     assert [b'ab', b''] == [await source.read(None) for _ in range(2)]
     source.finish()
     source.release()

@@ -1,4 +1,4 @@
-"""One try of a request over one connection, and what counts as its answer."""
+"""One attempt to send a request on one connection, and what counts as its response."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,17 @@ INTERIM = b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n'
 LONG = bytes(range(256)) * 8192  # 2 MiB: more than is read in one go
 
 
-def answer(body, *fields, length=True):
+def response_bytes(body, *fields, length=True):
     """Make the bytes of a response."""
     lines = ['HTTP/1.1 200 OK', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
     return '\r\n'.join((*lines, '\r\n')).encode() + body
 
 
-# What may be sent on
+# Connections that may be used
 
 
-async def test_a_connection_on_which_the_peer_spoke_is_left_out(raw_server):
-    """However many there are; nothing is sent on them, and what is not idempotent is sent once."""
+async def test_a_connection_on_which_the_peer_sent_data_is_not_used(raw_server):
+    """Of 20 stale connections none is used, and a POST is sent once."""
     everyone, lines = asyncio.Barrier(20), []
 
     async def handler(line):
@@ -46,8 +46,8 @@ async def test_a_connection_on_which_the_peer_spoke_is_left_out(raw_server):
     assert (21, 21) == (peer.connections, len(peer.asked))
 
 
-async def test_a_peer_that_speaks_first_is_refused(certificates):
-    """Here its words come with the end of the handshake. It is asked nothing, and no more."""
+async def test_a_peer_that_sends_data_before_a_request_is_refused(certificates):
+    """Here it sends data with the end of the TLS handshake. Nothing is sent to it."""
 
     class Talker(asyncio.Protocol):
         def connection_made(self, transport):
@@ -69,13 +69,13 @@ async def test_a_peer_that_speaks_first_is_refused(certificates):
         for talker in talkers:
             talker.abort()
     assert (1, []) == (len(talkers), asked)
-    expected = f'GET https://127.0.0.1:{port}/: the peer speaks, or hangs up, before it is asked'
-    assert expected == str(caught.value)
+    what = 'the peer sent data, or closed the connection, before the request'
+    assert f'GET https://127.0.0.1:{port}/: {what}' == str(caught.value)
 
 
 @pytest.mark.parametrize(('method', 'asked'), [('GET', 3), ('POST', 2)])
-async def test_a_reused_connection_that_is_lost_is_told_from_a_new_one(raw_server, method, asked):
-    """Only there another try may follow, and only where the method is idempotent."""
+async def test_a_lost_reused_connection_is_told_from_a_new_one(raw_server, method, asked):
+    """A request is sent again only after a reused one, and only if it is idempotent."""
 
     async def handler(line):
         await line.request()
@@ -87,29 +87,29 @@ async def test_a_reused_connection_that_is_lost_is_told_from_a_new_one(raw_serve
         await client.request()
         with pytest.raises(http.ProtocolError) as caught:
             await client.request(method=method)
-        assert ('a reused one' in str(caught.value)) == (method == 'POST')
+        assert ('a reused connection' in str(caught.value)) == (method == 'POST')
         with pytest.raises(http.ConnectError):
             await client.request(port=1)
     assert (asked, 2 - (method == 'POST')) == (len(peer.asked), peer.connections)
 
 
-# What comes before the answer
+# Interim responses
 
 
 @pytest.mark.parametrize(('count', 'passes'), [(0, True), (1000, True), (1001, False)])
 @pytest.mark.parametrize('more', [b'', OK], ids=['', 'and one more'])
 async def test_so_many_interim_answers_are_passed_over_and_no_more(raw_server, count, passes, more):
-    """The answer is the one behind them, and not the one behind that."""
+    """Up to 1000 are skipped; a second final response is not taken for the first."""
 
     async def handler(line):
         await line.request()
-        await line.send(INTERIM * count + answer(b'mine') + more)
+        await line.send(INTERIM * count + response_bytes(b'mine') + more)
 
     async with raw_server(handler) as peer:
         if passes:
             assert 'mine' == (await http.request(url=peer.url)).body
         else:
-            with pytest.raises(http.ProtocolError, match='over 1000 interim answers'):
+            with pytest.raises(http.ProtocolError, match='over 1000 interim responses'):
                 await http.request(url=peer.url)
     assert 1 == len(peer.asked)
 
@@ -117,24 +117,24 @@ async def test_so_many_interim_answers_are_passed_over_and_no_more(raw_server, c
 @pytest.mark.parametrize(
     'status', ['000 X', '099 X', '101 X', '101 X\r\nConnection: upgrade\r\nUpgrade: x']
 )
-async def test_a_status_below_200_is_no_answer(raw_server, status):
-    """Not one below 100, and not a switch of protocols; the connection is closed."""
+async def test_a_status_below_100_or_an_unrequested_101_is_an_error(raw_server, status):
+    """One below 100, or an unrequested 101, is an error and closes the connection."""
     raw = f'HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n'.encode()
     async with raw_server(raw) as peer:
         for _ in range(2):
-            with pytest.raises(http.ProtocolError, match=f'answered {int(status[:3])}, '):
+            with pytest.raises(http.ProtocolError, match=f'sent status {int(status[:3])}, '):
                 await http.request(url=peer.url)
     assert 2 == peer.connections
 
 
-# What ends a body
+# The end of a body
 
 
 @pytest.mark.parametrize(
     ('fields', 'fits'), [({}, True), ({'max_body': 1}, False), ({'into': 'json'}, True)]
 )
-async def test_a_body_that_is_refused_ends_its_connection(raw_server, fields, fits):
-    """Also where all of it has come; a body in good order that is no JSON does not."""
+async def test_a_body_that_is_refused_closes_its_connection(raw_server, fields, fits):
+    """Even if all of it has arrived; a complete body that is not JSON does not."""
     async with raw_server(OK) as peer, http.Client() as client:
         for _ in range(2):
             with contextlib.suppress(http.BodyTooLarge, http.ProtocolError):
@@ -145,15 +145,19 @@ async def test_a_body_that_is_refused_ends_its_connection(raw_server, fields, fi
 RESETS = [
     (b'', 'GET', False),
     (b'HTTP/1.1 200 OK\r\n', 'GET', False),
-    (answer(b'half', length=False), 'GET', False),
-    (answer(b'', length=False), 'GET', False),
-    (answer(b'half', 'Transfer-Encoding: gzip', length=False), 'GET', False),
-    (answer(b'half', 'Transfer-Encoding: xchunked', length=False), 'GET', False),
-    (answer(b'half', 'Transfer-Encoding: chunked, gzip', length=False), 'GET', False),
-    (answer(b'half', 'Transfer-Encoding: chunked', length=False), 'GET', False),
+    (response_bytes(b'half', length=False), 'GET', False),
+    (response_bytes(b'', length=False), 'GET', False),
+    (response_bytes(b'half', 'Transfer-Encoding: gzip', length=False), 'GET', False),
+    (response_bytes(b'half', 'Transfer-Encoding: xchunked', length=False), 'GET', False),
+    (response_bytes(b'half', 'Transfer-Encoding: chunked, gzip', length=False), 'GET', False),
+    (response_bytes(b'half', 'Transfer-Encoding: chunked', length=False), 'GET', False),
     (b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', 'GET', False),
-    (answer(b'whole'), 'GET', True),
-    (answer(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: Chunked', length=False), 'GET', True),
+    (response_bytes(b'whole'), 'GET', True),
+    (
+        response_bytes(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: Chunked', length=False),
+        'GET',
+        True,
+    ),
     (b'HTTP/1.1 200 OK\r\n\r\n', 'HEAD', True),
     (b'HTTP/1.1 204 OK\r\n\r\n', 'GET', True),
 ]
@@ -161,7 +165,7 @@ RESETS = [
 
 @pytest.mark.parametrize(('raw', 'method', 'whole'), RESETS)
 async def test_a_reset_ends_no_body(raw_server, raw, method, whole):
-    """A body that ends with its connection must not end in a reset; any other may."""
+    """A reset does not complete a body that ends with its connection; others may precede one."""
 
     written, read = asyncio.Event(), asyncio.Event()
 
@@ -186,12 +190,12 @@ async def test_a_reset_ends_no_body(raw_server, raw, method, whole):
 
 
 async def cut(line):
-    """End TLS without saying so, as one does who cuts the line."""
+    """End TLS without close_notify."""
     line.writer.transport.abort()
 
 
 async def say(line):
-    """End TLS in good order."""
+    """End TLS with close_notify."""
     line.writer.close()
 
 
@@ -201,11 +205,11 @@ async def say(line):
 async def test_tls_that_is_cut_off_ends_no_body(
     raw_server, certificates, version, end, whole, body
 ):
-    """A body that ends with its connection is whole only where the peer says that it ends."""
+    """A body that ends with its connection is complete only after close_notify."""
 
     async def handler(line):
         await line.request()
-        await line.send(answer(body, length=False))
+        await line.send(response_bytes(body, length=False))
         await end(line)
 
     trust = ssl.create_default_context(cafile=certificates.ca)
@@ -221,12 +225,13 @@ async def test_tls_that_is_cut_off_ends_no_body(
 
 @pytest.mark.parametrize(
     'raw',
-    [answer(b'x'), answer(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: chunked', length=False)],
+    [
+        response_bytes(b'x'),
+        response_bytes(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: chunked', length=False),
+    ],
 )
-async def test_a_body_with_an_end_of_its_own_may_be_cut_off_behind_it(
-    raw_server, certificates, raw
-):
-    """What follows it is nothing."""
+async def test_a_body_with_a_length_or_chunks_needs_no_close_notify(raw_server, certificates, raw):
+    """A body with a length or chunks is complete without close_notify."""
 
     async def handler(line):
         await line.request()
@@ -238,13 +243,13 @@ async def test_a_body_with_an_end_of_its_own_may_be_cut_off_behind_it(
     assert 'x' == response.body
 
 
-# Bodies that are sent as they come; test_delivery has more of them
+# Bodies that are sent in parts; test_request_body has more of them
 
 
 @pytest.mark.parametrize('into', ['text', 'stream'])
 @pytest.mark.parametrize('make', [lambda: iter(['a', 'b']), lambda: 'ab'])
-async def test_a_body_flows_both_ways(into, make):
-    """The answer is read, and the body is sent, whole or as it comes."""
+async def test_bodies_are_whole_or_streamed_in_both_directions(into, make):
+    """The request body and the response body are whole or streamed."""
 
     async def echo(request):
         return {'status': 200, 'body': request.body}
@@ -255,8 +260,8 @@ async def test_a_body_flows_both_ways(into, make):
     assert b'ab' == got
 
 
-async def test_the_page_of_who_refuses_a_body_need_not_end_well(raw_server):
-    """The reset is for the rest of the body, which nobody reads."""
+async def test_a_reset_after_an_early_error_response_is_no_error(raw_server):
+    """A reset after an early error response is for the rest of the request body."""
 
     async def handler(line):
         await line.reader.readuntil(b'\r\n\r\n')

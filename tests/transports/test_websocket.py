@@ -1,4 +1,4 @@
-"""A WebSocket from the side of the client."""
+"""WebSockets opened by a client."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from aioluahttp.transports.websocket import as_request, split_socket_table
 
 
 async def echo(socket):
-    """Send back what comes, after the target of the request."""
+    """Send the target of the request, then echo each message."""
     await socket.send(socket.request.url)
     async for message in socket:
         await socket.send(message)
@@ -36,19 +36,19 @@ def serve(**options):
         (5, 5),
     ],
 )
-def test_the_schemes_of_websockets_are_those_of_http(given, url):
-    """``ws`` and ``wss`` are ``http`` and ``https``, in a URL or as the scheme."""
+def test_the_scheme_of_a_websocket_url_becomes_that_of_http(given, url):
+    """``ws`` and ``wss`` become ``http`` and ``https`` in a URL."""
     assert {'url': url} == split_socket_table({'url': given})[0]
 
 
 @pytest.mark.parametrize(('given', 'scheme'), [('ws', 'http'), ('WSS', 'https'), ('http', 'http')])
-def test_a_scheme_may_be_given_by_itself(given, scheme):
-    """As a key of the table."""
+def test_a_scheme_may_be_a_key_of_the_table(given, scheme):
+    """It is converted as in a URL."""
     assert {'scheme': scheme} == split_socket_table({'scheme': given})[0]
 
 
-def test_options_are_taken_out_of_the_table():
-    """What is left is a request."""
+def test_a_table_is_split_into_a_request_and_options():
+    """The rest is a request table."""
     options = {'protocols': ['a'], 'heartbeat': 5, 'max_message': None, 'compress': False}
     assert ({'host': 'h'}, options) == split_socket_table({'host': 'h', **options})
     assert ({'host': 'h'}, {'heartbeat': None}) == split_socket_table(
@@ -68,16 +68,16 @@ def test_options_are_taken_out_of_the_table():
         ({'url': 'ftp://h'}, "'scheme' is 'ftp'"),
     ],
 )
-async def test_what_is_no_such_table_is_a_table_error(wrong, what):
-    """It names the key, and carries the table; nothing was sent."""
+async def test_a_wrong_table_is_a_table_error(wrong, what):
+    """The error names the key and carries the table; nothing was sent."""
     with pytest.raises(http.TableError, match=what) as caught:
         async with http.websocket({'host': '127.0.0.1', **wrong}):
             pass
     assert '127.0.0.1' == caught.value.request['host']
 
 
-def test_a_request_of_a_servers_may_be_sent_on():
-    """Its handshake is made anew, and what the defaults of a client add is left out."""
+def test_a_request_that_a_server_received_may_be_sent_on():
+    """Its handshake headers, method and body are left out."""
     request = http.to_request(
         method='POST', url='http://h', json=1, headers={'Sec-WebSocket-Key': 'x', 'A': 'b'}
     )
@@ -87,8 +87,8 @@ def test_a_request_of_a_servers_may_be_sent_on():
 
 
 @pytest.mark.parametrize('scheme', ['ws', 'http'])
-async def test_a_table_or_keywords_say_where(scheme):
-    """As for ``request``; the table stays as it was."""
+async def test_a_table_or_keywords_name_the_server(scheme):
+    """As for ``request``; the table is not changed."""
     async with serve() as server:
         table = {'url': f'{scheme}://127.0.0.1:{server.port}/a%20b?c=d', 'headers': {'A': 'b'}}
         before = {**table, 'headers': dict(table['headers'])}
@@ -100,7 +100,7 @@ async def test_a_table_or_keywords_say_where(scheme):
 
 
 async def test_a_client_adds_its_defaults(raw_server, frames):
-    """Its base URL, its headers and its login; its own cookies go along."""
+    """Its base URL, headers, login and cookies are sent."""
 
     async def decline(line):
         await line.request()
@@ -128,21 +128,21 @@ async def test_a_client_adds_its_defaults(raw_server, frames):
 HEAD = b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
 BAD = {
     'a redirect': (b'HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n', '302'),
-    'a plain answer': (b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi', '200'),
+    'a plain response': (b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi', '200'),
     'no proof': (HEAD + b'\r\n', 'did not understand'),
     'no HTTP': (b'hello\r\n\r\n', 'GET http://127.0.0.1'),
-    'another interim answer': (b'HTTP/1.1 99 What\r\n\r\n', '99'),
+    'another interim response': (b'HTTP/1.1 99 What\r\n\r\n', '99'),
     'nothing': (b'', 'disconnected'),
 }
 
 
-@pytest.mark.parametrize(('answer', 'what'), BAD.values(), ids=BAD)
-async def test_a_server_that_declines_is_a_protocol_error(raw_server, answer, what):
-    """Its status is in the text, and nothing is left open."""
+@pytest.mark.parametrize(('response', 'what'), BAD.values(), ids=BAD)
+async def test_a_server_that_declines_is_a_protocol_error(raw_server, response, what):
+    """Its status is in the message, and nothing is left open."""
 
     async def decline(line):
         await line.request()
-        await line.send(answer)
+        await line.send(response)
 
     async with raw_server(decline) as peer:
         with pytest.raises(http.ProtocolError, match=what):
@@ -150,8 +150,8 @@ async def test_a_server_that_declines_is_a_protocol_error(raw_server, answer, wh
                 pass
 
 
-async def test_a_server_that_only_seems_to_switch_is_a_protocol_error(raw_server):
-    """101 and the proof, but no Upgrade: what follows would be read as HTTP."""
+async def test_a_101_without_upgrade_is_a_protocol_error(raw_server):
+    """101 and the right key, but no Upgrade: the rest would be read as HTTP."""
     from aioluahttp.websockets.handshake import accept_of
 
     async def half(line):
@@ -161,7 +161,7 @@ async def test_a_server_that_only_seems_to_switch_is_a_protocol_error(raw_server
         )
 
     async with raw_server(half) as peer:
-        with pytest.raises(http.ProtocolError, match='did not switch, or hung up'):
+        with pytest.raises(http.ProtocolError, match='did not switch protocols, or closed'):
             async with http.websocket(url=peer.url):
                 pass
 
@@ -175,8 +175,8 @@ async def test_no_connection_is_a_connect_error():
             pass
 
 
-async def test_a_deadline_is_for_the_handshake_alone(raw_server):
-    """A server that does not answer is a TimedOut; a socket that is open has no deadline."""
+async def test_a_timeout_is_for_the_handshake_alone(raw_server):
+    """A handshake may time out; an open WebSocket has no timeout."""
 
     async def mute(line):
         await line.request()
@@ -197,7 +197,7 @@ async def test_a_deadline_is_for_the_handshake_alone(raw_server):
 
 
 async def test_an_exception_in_the_block_closes_with_1011():
-    """It passes; so does a cancellation, which does not wait for the peer."""
+    """It is raised again; a cancellation does not wait for the peer."""
     ended = asyncio.Queue()
 
     async def chat(socket):
@@ -218,8 +218,8 @@ async def test_an_exception_in_the_block_closes_with_1011():
         assert 1006 == await ended.get()
 
 
-async def test_a_client_that_is_closed_ends_its_websockets():
-    """They are told 1001 (RFC 6455 7.4.1); nothing opens after that."""
+async def test_closing_the_client_closes_its_websockets():
+    """They close with 1001 (RFC 6455 7.4.1), and no more can be opened."""
     codes = []
 
     async def chat(socket):
@@ -239,8 +239,8 @@ async def test_a_client_that_is_closed_ends_its_websockets():
                 pass
 
 
-async def test_websockets_count_for_no_limit_of_the_pool():
-    """Requests go on beside as many as there are."""
+async def test_websockets_do_not_count_for_the_limit_of_the_pool():
+    """Requests are sent while WebSockets are open."""
     async with (
         serve() as server,
         http.Client(limit=1) as client,
@@ -252,7 +252,7 @@ async def test_websockets_count_for_no_limit_of_the_pool():
 
 
 async def test_the_environment_is_read_where_it_is_trusted(monkeypatch, raw_server):
-    """A proxy of HTTP_PROXY is asked in the server's place."""
+    """With ``trust_env`` the proxy of HTTP_PROXY is used."""
 
     async def proxy(line):
         await line.request()
@@ -267,7 +267,7 @@ async def test_the_environment_is_read_where_it_is_trusted(monkeypatch, raw_serv
     assert 'GET http://nowhere.example/ HTTP/1.1' == peer.asked[0].line
 
 
-async def test_over_a_unix_socket():
+async def test_a_websocket_over_a_unix_socket():
     """``unix`` is a path to connect to, as for a request."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(pathlib.Path(folder) / 's')
@@ -279,7 +279,7 @@ async def test_over_a_unix_socket():
 
 
 async def test_the_server_chooses_the_subprotocol():
-    """Of those that are offered; None where it chooses none."""
+    """``protocol`` is one of those offered."""
 
     async def handler(peer):
         await peer.send(str(peer.subprotocol))
@@ -291,8 +291,8 @@ async def test_the_server_chooses_the_subprotocol():
             assert socket.protocol in ('v1', 'v2')
 
 
-async def test_the_websockets_package_tells_us_that_it_declines():
-    """Its origins are a list: what is none of them is a 403."""
+async def test_a_server_of_the_websockets_package_may_decline():
+    """An origin that it does not list gets a 403."""
 
     async def handler(peer):
         pass

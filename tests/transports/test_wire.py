@@ -1,4 +1,4 @@
-"""A request of another's over a connection of its origin, and what breaks it off."""
+"""The fast path: requests of a reverse proxy, and short requests, on a pooled connection."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ LARGE = b'x' * 100_000
 
 @contextlib.asynccontextmanager
 async def relayed(raw_server, handler, **overrides):
-    """Serve by sending all on to a raw origin; give both."""
+    """Serve a proxy in front of a raw origin; yield the server and the origin."""
     async with (
         raw_server(handler) as peer,
         http.listen('127.0.0.1', 0, http.proxy(peer.url, **overrides)) as server,
@@ -30,13 +30,13 @@ async def relayed(raw_server, handler, **overrides):
 
 
 async def rest_of(line):
-    """Read a connection to its end, in whichever way it ends."""
+    """Read a connection until it is closed or reset."""
     with contextlib.suppress(ConnectionError):
         return await line.reader.read()
 
 
-async def test_a_body_goes_on_as_it_comes(raw_server, wire):
-    """Of a known length: the origin has a part before the client has sent the next."""
+async def test_a_request_body_is_streamed_to_the_origin(raw_server, wire):
+    """With a Content-Length: the origin has a part before the client sends the next."""
     parts = asyncio.Queue()
 
     async def origin(line):
@@ -54,8 +54,8 @@ async def test_a_body_goes_on_as_it_comes(raw_server, wire):
         assert 200 == (await client.answer())[0]
 
 
-async def test_chunks_go_on_as_chunks(raw_server, wire):
-    """Without their extensions; nothing else than the last chunk ends them."""
+async def test_a_chunked_body_is_sent_in_chunks(raw_server, wire):
+    """Without chunk extensions; only the last chunk ends the body."""
 
     async def origin(line):
         head = await line.reader.readuntil(b'\r\n\r\n')
@@ -68,13 +68,13 @@ async def test_chunks_go_on_as_chunks(raw_server, wire):
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
         client.ask('PUT /', 'Transfer-Encoding: chunked')
         client.send(b'3;a=b\r\nabc\r\n')
-        await client.reader.readuntil(b'\r\n\r\n')  # the head of the answer
+        await client.reader.readuntil(b'\r\n\r\n')  # the response head
         client.send(b'0\r\n\r\n')
         assert b'ok' == await client.reader.readexactly(2)
 
 
-async def test_a_large_body_goes_on_whole(raw_server, wire):
-    """More than a socket takes at once, and the connection is used again."""
+async def test_a_large_body_is_sent_whole(raw_server, wire):
+    """It is more than a socket takes at once; the connection is used again."""
     body = bytes(range(256)) * 20_000
 
     async def origin(line):
@@ -91,7 +91,7 @@ async def test_a_large_body_goes_on_whole(raw_server, wire):
 
 @pytest.mark.parametrize('framing', ['Content-Length: 6', 'Transfer-Encoding: chunked'])
 async def test_a_client_that_leaves_its_body_unfinished_ends_nothing(raw_server, wire, framing):
-    """The origin gets no end of a body, but of its connection."""
+    """The origin sees the end of the connection, and no end of the body."""
     read = asyncio.get_running_loop().create_future()
 
     async def origin(line):
@@ -110,10 +110,10 @@ async def test_a_client_that_leaves_its_body_unfinished_ends_nothing(raw_server,
 
 
 @pytest.mark.parametrize('framing', ['Content-Length: 6', 'Transfer-Encoding: chunked'])
-async def test_a_body_that_stops_coming_is_a_408_and_no_fault_of_the_origin(
+async def test_a_body_that_stops_arriving_is_a_408_and_no_error_of_the_origin(
     raw_server, wire, framing, caplog
 ):
-    """The server's own answer, with nothing logged."""
+    """The server sends its own response, and logs nothing."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -132,7 +132,7 @@ async def test_a_body_that_stops_coming_is_a_408_and_no_fault_of_the_origin(
 
 
 async def test_a_body_above_the_server_s_limit_is_a_413(raw_server, wire):
-    """That of ``listen`` holds, where it is given."""
+    """``max_body`` of ``listen`` holds if it is given."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -150,7 +150,7 @@ async def test_a_body_above_the_server_s_limit_is_a_413(raw_server, wire):
 
 @pytest.mark.parametrize('ends', [True, False])
 async def test_an_early_answer_goes_back(raw_server, wire, ends):
-    """Before the body is there; the rest of it goes nowhere, and no connection is used again."""
+    """The rest of the body is not sent, and no connection is used again."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -168,8 +168,8 @@ async def test_an_early_answer_goes_back(raw_server, wire, ends):
             assert count == peer.connections
 
 
-async def test_an_answer_may_come_along_with_the_body(raw_server, wire):
-    """What is sent and what comes do not wait for each other; both connections outlast it."""
+async def test_a_response_is_received_while_the_body_is_sent(raw_server, wire):
+    """Sending and receiving do not wait for each other; both connections are used again."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -186,13 +186,13 @@ async def test_an_answer_may_come_along_with_the_body(raw_server, wire):
             for part in b'abc', b'def':
                 client.send(part)
                 assert part == await client.reader.readexactly(3)
-            assert b'' == await client.rest()  # as its answer began before its end was there
+            assert b'' == await client.rest()  # the response began before the request had ended
         assert 'ok' == (await http.request(url=server.url)).body
         assert 1 == peer.connections
 
 
-async def test_a_body_that_breaks_off_breaks_an_answer_off_that_has_begun(raw_server, wire, caplog):
-    """The client's fault, which is no mistake of anybody else."""
+async def test_a_broken_request_body_cuts_off_a_response_that_has_begun(raw_server, wire, caplog):
+    """It is an error of the client, and nothing is logged."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -207,8 +207,8 @@ async def test_a_body_that_breaks_off_breaks_an_answer_off_that_has_begun(raw_se
     assert not caplog.records
 
 
-async def test_an_origin_that_leaves_in_the_middle_of_a_body_is_a_502(raw_server, wire):
-    """Whatever was sent by then."""
+async def test_an_origin_that_resets_in_the_middle_of_a_body_is_a_502(raw_server, wire):
+    """However much of the body was sent."""
 
     async def origin(line):
         await line.reader.readexactly(100)
@@ -226,7 +226,7 @@ async def test_an_origin_that_leaves_in_the_middle_of_a_body_is_a_502(raw_server
 
 
 async def test_an_origin_that_takes_no_more_of_a_body_is_a_504(raw_server, wire):
-    """After the time for a read, which is that for a write, too."""
+    """The read timeout holds for writing, too."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -251,8 +251,8 @@ async def test_an_origin_that_takes_no_more_of_a_body_is_a_504(raw_server, wire)
             await sending
 
 
-async def test_waiting_for_the_answer_begins_behind_the_body(raw_server, wire):
-    """A body may take longer than the answer may, also with interim answers in between."""
+async def test_the_read_timeout_begins_at_the_end_of_the_body(raw_server, wire):
+    """Sending may take longer than the read timeout, even after an interim response."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -272,8 +272,8 @@ async def test_waiting_for_the_answer_begins_behind_the_body(raw_server, wire):
         assert 200 == (await client.answer())[0]
 
 
-async def test_an_origin_that_does_not_answer_is_a_504(raw_server, wire):
-    """With a body or without."""
+async def test_an_origin_that_does_not_respond_is_a_504(raw_server, wire):
+    """With a request body and without one."""
 
     async def origin(line):
         await line.reader.read()
@@ -288,8 +288,8 @@ async def test_an_origin_that_does_not_answer_is_a_504(raw_server, wire):
 @pytest.mark.parametrize(
     ('body', 'right'), [([b'abc'], 'shorter'), ([b'abc', b'defg'], 'longer')], ids=str
 )
-async def test_a_body_put_in_place_of_another_is_held_to_its_length(raw_server, body, right):
-    """What does not keep to it is a mistake of the callback, and no request."""
+async def test_a_replaced_body_must_have_the_content_length(raw_server, body, right):
+    """A body of another length than Content-Length is a TableError of the handler."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -301,8 +301,8 @@ async def test_a_body_put_in_place_of_another_is_held_to_its_length(raw_server, 
             await http.forward({**request, 'body': iter(body)}, peer.url)
 
 
-async def test_a_repeated_request_is_one_without_a_body_or_of_bytes(raw_server, wire, caplog):
-    """On a connection that the origin has closed; of what flows nothing is there any more."""
+async def test_a_streamed_body_is_not_sent_again(raw_server, wire, caplog):
+    """If the origin closed a reused connection; a streamed body is gone by then."""
     caplog.set_level(logging.CRITICAL)
 
     async def origin(line):
@@ -322,7 +322,7 @@ async def test_a_repeated_request_is_one_without_a_body_or_of_bytes(raw_server, 
 
 
 async def test_a_request_may_be_cancelled_at_every_await(raw_server):
-    """Its body, and its connection, end with it."""
+    """Its body and its connection are closed."""
 
     async def origin(line):
         while True:
@@ -361,19 +361,19 @@ async def test_a_request_may_be_cancelled_at_every_await(raw_server):
     assert Body.closed
 
 
-async def test_a_body_that_breaks_off_as_the_answer_comes_is_told(raw_server):
-    """Nobody waits for the rest of an answer to half a request."""
-    answered = asyncio.Event()
+async def test_a_body_that_fails_as_the_response_arrives_is_an_error(raw_server):
+    """The error is raised, and not the response to half a request returned."""
+    head_sent = asyncio.Event()
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
         await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n')
-        answered.set()
+        head_sent.set()
         assert b'' == await rest_of(line)
 
     async def body():
-        await answered.wait()
-        await asyncio.sleep(0)  # the head is read just now, and nobody has looked at it
+        await head_sent.wait()
+        await asyncio.sleep(0)  # the client has read the head, and not yet looked at it
         raise ValueError('broken')
         yield b''
 
@@ -384,8 +384,8 @@ async def test_a_body_that_breaks_off_as_the_answer_comes_is_told(raw_server):
             await http.forward(table, peer.url)
 
 
-async def test_an_origin_that_leaves_while_it_takes_no_more_breaks_its_answer_off(raw_server):
-    """Also where nobody reads that at the moment."""
+async def test_an_origin_that_resets_while_sending_waits_cuts_off_its_response(raw_server):
+    """A reset is noticed while sending waits, and cuts the response off."""
     sent = 0
 
     async def origin(line):
@@ -411,15 +411,15 @@ async def test_an_origin_that_leaves_while_it_takes_no_more_breaks_its_answer_of
     closed = asyncio.Event()
     async with raw_server(origin) as peer:
         table = {'method': 'PUT', 'url': '/', 'body': body()}
-        answer = await http.forward(table, peer.url)
+        response = await http.forward(table, peer.url)
         await closed.wait()
         with pytest.raises(http.ProtocolError):
-            await answer['body'].read()
+            await response['body'].read()
     assert sent < 1000
 
 
-async def test_an_answer_may_switch_protocols(raw_server, wire, frames):
-    """Where that was asked for: then the connection is no answer's any more."""
+async def test_a_response_may_switch_protocols(raw_server, wire, frames):
+    """If the request asked for it; the WebSocket then owns the connection."""
 
     async def origin(line):
         asked = await line.request()
@@ -428,7 +428,7 @@ async def test_an_answer_may_switch_protocols(raw_server, wire, frames):
         accept = f'Sec-WebSocket-Accept: {accept_of(key)}'
         await line.send('\r\n'.join(('HTTP/1.1 101 Go', *fields, accept, '\r\n')).encode())
         await line.send(frames.write(1, b'hello'))
-        await line.reader.read(1)  # that the client has left
+        await line.reader.read(1)  # until the client has closed
 
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
         client.ask('GET /', *frames.asking)
@@ -441,7 +441,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=None)
 
 
 def session(**options):
-    """Make a session as a client does."""
+    """Make a session with the options that ``NetworkTransport`` uses."""
     return aiohttp.ClientSession(
         **{'cookie_jar': aiohttp.DummyCookieJar(), **options},
         request_class=PooledRequest,
@@ -462,13 +462,13 @@ def session(**options):
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
 def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
-    """What is called has the parameters that it had."""
+    """The functions that are called have the same parameters as before."""
     name = function.__qualname__
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
-def test_aiohttp_knows_a_connection_by_the_same_things():
-    """If this fails, the pool keeps apart, or takes for one, what it did not before."""
+def test_aiohttp_has_the_same_fields_in_a_connection_key():
+    """A change would make the pool mix connections, or keep equal ones apart."""
     fields = ('host', 'port', 'is_ssl', 'ssl', 'proxy', 'proxy_auth')
     assert (*fields, 'proxy_headers_hash', 'server_hostname') == ConnectionKey._fields
 
@@ -476,8 +476,8 @@ def test_aiohttp_knows_a_connection_by_the_same_things():
 @pytest.mark.parametrize('tls', [True, False, 'context'])
 @pytest.mark.parametrize('name', [None, 'other'])
 @pytest.mark.parametrize('url', ['http://h/', 'https://h:81/a?b', 'https://[::1]/', 'http://ü/'])
-async def test_both_ways_use_the_same_connections(certificates, url, tls, name):
-    """The pool knows them by the same key."""
+async def test_both_ways_of_sending_use_the_same_connections(certificates, url, tls, name):
+    """``PoolKey`` and aiohttp make the same connection key."""
     url, tls = yarl.URL(url), certificates.server if tls == 'context' else tls
     loop = asyncio.get_running_loop()
     theirs = aiohttp.ClientRequest('GET', url, loop=loop, ssl=tls, server_hostname=name)
@@ -495,8 +495,8 @@ async def test_both_ways_use_the_same_connections(certificates, url, tls, name):
         ('POST', b''),
     ],
 )
-async def test_both_ways_put_the_same_bytes_on_the_same_connection(raw_server, method, data):
-    """If this fails, aiohttp sends a request, or knows a connection, in another way than before."""
+async def test_both_ways_of_sending_send_the_same_bytes(raw_server, method, data):
+    """A failure means that aiohttp sends requests or keys connections in a new way."""
     headers = [('Host', 'host:81'), ('Accept', '*/*'), ('Accept-Encoding', 'x'), ('A', 'b')]
     headers += [('User-Agent', 'é'), ('A', 'c')]
     arguments = {'headers': headers, 'timeout': TIMEOUT} | ({} if data is None else {'data': data})
@@ -523,21 +523,21 @@ async def test_both_ways_put_the_same_bytes_on_the_same_connection(raw_server, m
         ('POST', {'data': object()}),
     ],
 )
-async def test_what_is_not_short_and_plain_goes_the_long_way(method, arguments):
-    """So does what somebody else has a part in."""
+async def test_a_request_that_is_not_short_is_sent_by_the_session(method, arguments):
+    """A request through a proxy is, too."""
     async with session() as one:
         assert wire.is_short(one, 'GET', {})
         assert not wire.is_short(one, method, arguments)
 
 
-async def test_a_session_with_cookies_goes_the_long_way():
-    """aiohttp sees to them."""
+async def test_a_session_with_cookies_is_not_on_the_fast_path():
+    """aiohttp adds and stores the cookies."""
     async with session(cookie_jar=aiohttp.CookieJar()) as one:
         assert not wire.is_short(one, 'GET', {})
 
 
-async def test_who_traces_aiohttp_sees_all_of_it(raw_server, monkeypatch):
-    """A session with traces sends as aiohttp does; so do those that tools instrument."""
+async def test_traces_of_aiohttp_see_every_request(raw_server, monkeypatch):
+    """A session with ``trace_configs`` sends by aiohttp."""
     seen = []
     trace = aiohttp.TraceConfig()
 
@@ -558,8 +558,8 @@ async def test_who_traces_aiohttp_sees_all_of_it(raw_server, monkeypatch):
     assert expected == seen
 
 
-async def test_who_takes_the_place_of_aiohttp_gets_the_request(raw_server, monkeypatch):
-    """As recorders, tracers and test doubles do, with the name that they have to use for it."""
+async def test_a_replaced_request_method_of_aiohttp_is_called(raw_server, monkeypatch):
+    """Recorders, tracers and test doubles replace ``ClientSession._request``."""
     seen = []
     theirs = aiohttp.ClientSession._request
 
@@ -575,10 +575,8 @@ async def test_who_takes_the_place_of_aiohttp_gets_the_request(raw_server, monke
     assert [('GET', peer.url + '/')] == seen
 
 
-async def test_a_connection_that_does_not_come_about_in_time_is_told_as_aiohttp_tells_it(
-    raw_server, both_routes
-):
-    """Here because the pool is used up."""
+async def test_a_connect_timeout_has_the_text_of_aiohttp(raw_server, both_routes):
+    """Here because the pool is full."""
     asked, go_on = asyncio.Event(), asyncio.Event()
 
     async def handler(line):

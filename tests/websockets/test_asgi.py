@@ -1,4 +1,4 @@
-"""One end of a WebSocket over messages of ASGI."""
+"""The server end of a WebSocket over ASGI messages."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ LEFT = {'type': 'websocket.disconnect', 'code': 4000, 'reason': 'bye'}
 
 
 def text(data):
-    """Make the message that a client sends."""
+    """Make a message with text from the client."""
     return {'type': 'websocket.receive', 'text': data}
 
 
@@ -22,40 +22,40 @@ class Engine:
         self.given, self.sent, self.error = list(messages), [], error
 
     async def receive(self):
-        """Give the next one."""
+        """Return the next message, or wait forever."""
         return self.given.pop(0) if self.given else await asyncio.Event().wait()
 
     async def send(self, message):
-        """Take one, or fail."""
+        """Record a message, or raise the error."""
         if self.error:
             raise self.error
         self.sent.append(message)
 
-    def opened(self, limit=None):
-        """Give its WebSocket."""
+    def peer(self, limit=None):
+        """Make an ``AsgiPeer`` on this engine."""
         return AsgiPeer(self.receive, self.send, limit)
 
 
-async def test_messages_come_in_their_order_up_to_the_end():
-    """Text and bytes; the end stays the end."""
+async def test_messages_are_read_in_order_until_the_end():
+    """Text and bytes are read in order; after the end every read returns None."""
     both = {'type': 'websocket.receive', 'bytes': b'b', 'text': None}
-    end = Engine(text('a'), both, LEFT).opened()
+    end = Engine(text('a'), both, LEFT).peer()
     assert ['a', b'b', None, None] == [await end.read() for _ in range(4)]
     assert (4000, 'bye', None) == (end.code, end.reason, end.fault)
     await end.close(1000, '')
 
 
-async def test_an_end_without_a_code_has_one():
-    """That of a close without one (RFC 6455 7.1.5)."""
-    end = Engine({'type': 'websocket.disconnect'}).opened()
+async def test_a_disconnect_without_a_code_is_1005():
+    """The code is that of a close without a code (RFC 6455 7.1.5)."""
+    end = Engine({'type': 'websocket.disconnect'}).peer()
     assert None is await end.read()
     assert (1005, '') == (end.code, end.reason)
 
 
-async def test_messages_go_out():
-    """As text and as bytes; the close last, and nothing behind it."""
+async def test_messages_are_sent_in_order_and_none_after_the_close():
+    """Text and bytes are sent, then one close; later sends report failure."""
     engine = Engine()
-    end = engine.opened()
+    end = engine.peer()
     assert await end.send(b'a', WSMsgType.TEXT)
     assert await end.send(b'b', WSMsgType.BINARY)
     await end.close(4001, 'done')
@@ -71,31 +71,31 @@ async def test_messages_go_out():
 
 
 @pytest.mark.parametrize('error', [OSError('left'), RuntimeError('closed')])
-async def test_a_client_that_has_just_left_is_told(error):
-    """Engines raise one or the other."""
-    end = Engine(error=error).opened()
+async def test_sending_to_a_client_that_has_left_reports_failure(error):
+    """Engines raise either OSError or RuntimeError, and send turns it into False."""
+    end = Engine(error=error).peer()
     assert not await end.send(b'a', WSMsgType.TEXT)
     await end.close(1000, '')
 
 
 @pytest.mark.parametrize('data', ['éé', b'xxxx'])
-async def test_a_message_over_the_limit_is_told(data, until):
-    """The client gets 1009; what is as long as the limit passes."""
+async def test_a_message_over_the_limit_closes_with_1009(data, until):
+    """A message of exactly the limit is read."""
     message = {'type': 'websocket.receive', 'bytes' if isinstance(data, bytes) else 'text': data}
     engine = Engine(message)
-    end = engine.opened(3)
+    end = engine.peer(3)
     assert None is await end.read()
     assert (1009, 'a message is larger than 3 bytes') == (end.code, end.fault)
     assert [{'type': 'websocket.close', 'code': 1009, 'reason': ''}] == engine.sent
-    within = Engine(message).opened(4)
+    within = Engine(message).peer(4)
     assert data == await within.read()
     for one in (end, within):
         await one.close(1000, '')
 
 
-async def test_who_waits_is_told_of_a_close():
-    """And may be cancelled without loss; what has come until then is dropped."""
-    end = Engine(text('a'), text('b')).opened()
+async def test_a_waiting_read_returns_none_after_a_close():
+    """A read may be cancelled without losing a message; a close drops unread messages."""
+    end = Engine(text('a'), text('b')).peer()
     assert 'a' == await end.read()
     assert 'b' == await end.read()
     waiting = asyncio.create_task(end.read())
@@ -105,16 +105,16 @@ async def test_who_waits_is_told_of_a_close():
     await asyncio.sleep(0)
     await end.close(1000, '')
     assert None is await other
-    unread = Engine(text('a'), text('b')).opened()
+    unread = Engine(text('a'), text('b')).peer()
     await asyncio.sleep(0)
     await unread.close(1000, '')
     assert None is await unread.read()
 
 
-async def test_an_end_without_a_close(until):
-    """It says nothing; the engine does."""
+async def test_an_abort_sends_no_close(until):
+    """The task ends and nothing is sent: the engine ends the connection."""
     engine = Engine()
-    end = engine.opened()
+    end = engine.peer()
     end.abort()
     await until(lambda: len(asyncio.all_tasks()) == 1)
     assert not await end.send(b'a', WSMsgType.TEXT)

@@ -1,4 +1,4 @@
-"""One end of a WebSocket connection."""
+"""One end of a WebSocket connection, and its frame writer."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ BIG = 20_000_000  # bytes, more than the buffers of two sockets hold
 
 @pytest.fixture
 def to_server(wire, frames):
-    """Open a raw WebSocket to a callback of ours: a client that writes whatever it likes."""
+    """Open a raw client connection to a WebSocket callback of ours."""
 
     @contextlib.asynccontextmanager
     async def opened(chat, *fields, behind=b'', **options):
@@ -39,7 +39,7 @@ def to_server(wire, frames):
 
 @pytest.fixture
 def to_client(raw_server, frames):
-    """Open a WebSocket of ours to a raw server, which may write with its handshake, too."""
+    """Open a ``FrameWriter`` to a peer that reads frames once ``reads`` is set, into ``came``."""
 
     @contextlib.asynccontextmanager
     async def opened(talk, behind=b'', **options):
@@ -60,7 +60,7 @@ def to_client(raw_server, frames):
 
 
 class Noted:
-    """A callback that notes what comes, and what ends it."""
+    """A callback that records the messages and the error that ends them."""
 
     def __init__(self):
         self.messages, self.socket, self.error, self.over = [], None, None, asyncio.Event()
@@ -76,18 +76,18 @@ class Noted:
 
 
 def code_of(data):
-    """Give the code of a close frame."""
+    """Return the code of a close frame."""
     return int.from_bytes(data[:2])
 
 
 def test_the_codes_that_may_be_sent_are_those_of_the_registry():
-    """RFC 6455 7.4.1 reserves four, and IANA's registry ends at 1014."""
+    """RFC 6455 7.4.1 reserves four codes, and IANA's registry ends at 1014."""
     may = {code for code in range(70_000) if connection.may_send(code)}
     assert {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)} == may
 
 
-def test_aiohttp_has_the_parts(parameters):
-    """Tell if aiohttp changes the queue that is overridden here, or its reader or writer."""
+def test_aiohttp_has_the_queue_and_writer_that_are_used(parameters):
+    """Fail if aiohttp changes the queue that is subclassed here, or its writer."""
     queue = client_ws.WebSocketDataQueue
     assert {'feed_data', 'set_exception', 'feed_eof', 'read'} <= set(dir(queue))
     assert ['self', 'message', 'opcode', 'compress'] == parameters(
@@ -98,28 +98,31 @@ def test_aiohttp_has_the_parts(parameters):
 # Frames that break the protocol, and the code for each (RFC 6455 5 and 8.1, RFC 7692 6).
 BROKEN = {
     'a reserved bit': ([(TEXT, b'x', 0xA0)], 1002),
-    'compression that was not agreed': ([(TEXT, b'x', COMPRESSED)], 1002),
-    'an unknown kind': ([(3, b'x', 0x80)], 1002),
-    'a control frame in parts': ([(PING, b'x', PART)], 1002),
+    'compression that was not negotiated': ([(TEXT, b'x', COMPRESSED)], 1002),
+    'an unknown opcode': ([(3, b'x', 0x80)], 1002),
+    'a fragmented control frame': ([(PING, b'x', PART)], 1002),
     'a control frame that is too long': ([(PING, b'x' * 126, 0x80)], 1002),
-    'a part of no message': ([(MORE, b'x', 0x80)], 1002),
+    'a continuation of no message': ([(MORE, b'x', 0x80)], 1002),
     'a message within a message': ([(TEXT, b'x', PART), (TEXT, b'x', 0x80)], 1002),
-    'half a code': ([(CLOSE, b'\x03', 0x80)], 1002),
-    'a code that is none': ([(CLOSE, b'\x03\xe7', 0x80)], 1002),
-    'a code that is never sent': ([(CLOSE, b'\x03\xee', 0x80)], 1002),
-    'a code above all': ([(CLOSE, b'\x13\x88', 0x80)], 1002),
-    'text that is no UTF-8': ([(TEXT, b'\xff', 0x80)], 1007),
-    'text that is cut': ([(TEXT, 'ß'.encode()[:1], 0x80)], 1007),
-    'a reason that is no UTF-8': ([(CLOSE, b'\x03\xe8\xff', 0x80)], 1007),
+    'a close code of one byte': ([(CLOSE, b'\x03', 0x80)], 1002),
+    'a close code below 1000': ([(CLOSE, b'\x03\xe7', 0x80)], 1002),
+    'a reserved close code': ([(CLOSE, b'\x03\xee', 0x80)], 1002),
+    'a close code above 4999': ([(CLOSE, b'\x13\x88', 0x80)], 1002),
+    'text that is not UTF-8': ([(TEXT, b'\xff', 0x80)], 1007),
+    'text that is cut off': ([(TEXT, 'ß'.encode()[:1], 0x80)], 1007),
+    'a reason that is not UTF-8': ([(CLOSE, b'\x03\xe8\xff', 0x80)], 1007),
     'a message that is too big': ([(BINARY, b'x' * 101, 0x80)], 1009),
-    'parts that are too big': ([(BINARY, b'x' * 60, PART), (MORE, b'x' * 41, 0x80)], 1009),
+    'fragments that are too big': (
+        [(BINARY, b'x' * 60, PART), (MORE, b'x' * 41, 0x80)],
+        1009,
+    ),
 }
 broken = pytest.mark.parametrize(('bad', 'code'), BROKEN.values(), ids=BROKEN)
 
 
 @broken
 async def test_a_client_that_breaks_the_protocol_is_told(to_server, frames, bad, code):
-    """It gets the code and then the end; the callback gets what came before, and the error."""
+    """It gets the code and then the end; the callback gets the messages before, then the error."""
     noted = Noted()
     async with to_server(noted, max_message=100) as client:
         client.send(frames.write(TEXT, b'good', masked=True))
@@ -136,7 +139,7 @@ async def test_a_client_that_breaks_the_protocol_is_told(to_server, frames, bad,
 
 @broken
 async def test_a_server_that_breaks_the_protocol_is_told(to_client, frames, bad, code):
-    """It gets the code and then the end; who iterates gets what came before, and the error."""
+    """It gets the code and then the end; the client gets the messages before, then the error."""
     told = []
 
     async def talk(line):
@@ -155,7 +158,7 @@ async def test_a_server_that_breaks_the_protocol_is_told(to_client, frames, bad,
 
 
 def deflated(data):
-    """Compress a message as RFC 7692 7.2.1 says."""
+    """Compress a message as RFC 7692 7.2.1 requires."""
     maker = zlib.compressobj(wbits=-15)
     return (maker.compress(data) + maker.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b'\0\0\xff\xff')
 
@@ -170,7 +173,7 @@ def deflated(data):
     ],
 )
 async def test_a_limit_counts_what_is_decompressed(to_server, frames, sent, code):
-    """A compressed message may have as many bytes as another; what is none is an end, too."""
+    """A compressed message may decompress to ``max_message`` bytes; invalid data is a 1002."""
     noted = Noted()
     extension = 'Sec-WebSocket-Extensions: permessage-deflate'
     async with to_server(noted, extension, max_message=100) as client:
@@ -187,8 +190,8 @@ async def test_a_limit_counts_what_is_decompressed(to_server, frames, sent, code
 
 
 @pytest.mark.parametrize('limit', [5_000_000, 2**40, None])
-async def test_a_limit_may_be_any_or_none(limit):
-    """A message beyond the default passes where the limit is above it."""
+async def test_the_limit_may_be_raised_or_switched_off(limit):
+    """A message above the default limit passes."""
     big = b'x' * 4_500_000
 
     async def echo(socket):
@@ -206,8 +209,8 @@ async def test_a_limit_may_be_any_or_none(limit):
         assert big == await anext(socket)
 
 
-async def test_a_message_comes_in_any_parts(to_server, frames):
-    """Parts with pings between them, in any cuts of the bytes, are one message."""
+async def test_a_message_may_arrive_in_fragments(to_server, frames):
+    """Fragments with pings between them, split at any byte, are one message."""
     noted = Noted()
     sent = [
         frames.write(TEXT, 'grü'.encode()[:3], first=PART, masked=True),
@@ -226,8 +229,8 @@ async def test_a_message_comes_in_any_parts(to_server, frames):
     assert (['grü'], 1000, 'bye') == (noted.messages, noted.socket.code, noted.socket.reason)
 
 
-async def test_what_comes_right_behind_a_handshake_is_read(to_server, to_client, frames):
-    """Frames in the same packet as the handshake are the first messages, on either side."""
+async def test_frames_sent_together_with_the_handshake_are_read(to_server, to_client, frames):
+    """They are the first messages, on either side."""
     noted = Noted()
     ends = [frames.write(CLOSE, masked=masked) for masked in (True, False)]
     async with to_server(noted, behind=frames.write(TEXT, b'now', masked=True) + ends[0]) as client:
@@ -243,7 +246,7 @@ async def test_what_comes_right_behind_a_handshake_is_read(to_server, to_client,
         assert 1005 == socket.code
 
 
-async def test_pings_are_answered_and_a_close_is_with_nobody_reading(to_server, frames):
+async def test_pings_and_closes_are_answered_while_nobody_reads(to_server, frames):
     """A callback that only sends, or waits for something else, keeps to the protocol."""
     done = asyncio.Event()
 
@@ -261,20 +264,20 @@ async def test_pings_are_answered_and_a_close_is_with_nobody_reading(to_server, 
 
 
 async def test_of_many_pings_the_last_is_answered(to_server, frames):
-    """RFC 6455 5.5.3: so that who only pings, and does not read, fills no memory."""
+    """RFC 6455 5.5.3 allows it, and a peer that pings without reading fills no memory."""
     noted = Noted()
     async with to_server(noted) as client:
         client.send(b''.join(frames.write(PING, b'%d' % n, masked=True) for n in range(1000)))
-        answers = []
-        while b'999' not in answers:
-            answers.append((await frames.read(client.reader))[1])
-        assert len(answers) < 1000
+        pongs = []
+        while b'999' not in pongs:
+            pongs.append((await frames.read(client.reader))[1])
+        assert len(pongs) < 1000
 
 
 @pytest.mark.parametrize('heartbeat', [20, None])
 @pytest.mark.parametrize('reset', [True, False])
 async def test_a_peer_that_hangs_up_is_an_error(to_client, reset, heartbeat):
-    """An end without a close frame is a ProtocolError, and 1006 (RFC 6455 7.1.5)."""
+    """An end without a close frame is a ProtocolError, and code 1006 (RFC 6455 7.1.5)."""
 
     async def talk(line):
         if reset:
@@ -289,8 +292,8 @@ async def test_a_peer_that_hangs_up_is_an_error(to_client, reset, heartbeat):
         assert (1006, '') == (socket.code, socket.reason)
 
 
-async def test_a_client_that_hangs_up_is_an_error_of_the_iteration(to_server):
-    """So it is for a callback; what came before that is read."""
+async def test_a_client_that_hangs_up_is_an_error_in_the_callback(to_server):
+    """The iteration raises after the messages that arrived before."""
     noted = Noted()
     async with to_server(noted) as client:
         client.writer.write_eof()
@@ -301,7 +304,7 @@ async def test_a_client_that_hangs_up_is_an_error_of_the_iteration(to_server):
 
 
 async def test_a_peer_that_is_not_heard_from_is_gone(to_client, to_server, frames):
-    """Without a byte within the heartbeat the connection has ended, on either side."""
+    """If no byte arrives within the heartbeat, the connection ends, on either side."""
 
     async def mute(line):
         assert (PING, b'') == await frames.read(line.reader)
@@ -319,7 +322,7 @@ async def test_a_peer_that_is_not_heard_from_is_gone(to_client, to_server, frame
 
 
 async def test_a_peer_that_answers_pings_stays(to_client, frames):
-    """Any byte is a sign of life."""
+    """Any byte within the heartbeat keeps the connection."""
     stop = asyncio.Event()
 
     async def answering(line):
@@ -336,8 +339,8 @@ async def test_a_peer_that_answers_pings_stays(to_client, frames):
     assert 1000 == socket.code
 
 
-async def test_a_peer_that_is_not_read_is_not_held_to_be_gone(to_client, frames):
-    """While messages wait to be read, nothing more is; what cannot be heard is not missed."""
+async def test_the_heartbeat_does_not_judge_a_peer_while_reading_is_paused(to_client, frames):
+    """While messages wait to be read, no byte can arrive."""
     pings = asyncio.Event()
     message = frames.write(BINARY, b'x' * 100_000)
 
@@ -347,7 +350,9 @@ async def test_a_peer_that_is_not_read_is_not_held_to_be_gone(to_client, frames)
             assert (PING, b'') == await frames.read(line.reader)
         pings.set()
         await line.send(frames.write(CLOSE, b'\x03\xe8'))
-        while (await frames.read(line.reader))[0] == PING:  # or they would reset the connection
+        while (await frames.read(line.reader))[
+            0
+        ] == PING:  # unread, they would reset the connection
             pass
 
     async with to_client(flood, heartbeat=0.05) as socket:
@@ -355,8 +360,8 @@ async def test_a_peer_that_is_not_read_is_not_held_to_be_gone(to_client, frames)
         assert 100 == len([one async for one in socket])
 
 
-async def test_no_heartbeat_asks_for_nothing(to_client, frames):
-    """None switches it off."""
+async def test_a_heartbeat_of_none_sends_no_pings(to_client, frames):
+    """The peer gets nothing but the close."""
 
     async def talk(line):
         assert CLOSE == (await frames.read(line.reader))[0]
@@ -368,7 +373,7 @@ async def test_no_heartbeat_asks_for_nothing(to_client, frames):
 
 
 async def test_messages_that_nobody_reads_wait_in_the_network(to_client, frames):
-    """A peer that sends more than is read comes to a halt, and all is read in the end."""
+    """A peer that sends faster than is read has to wait, and no message is lost."""
     message = frames.write(BINARY, b'x' * 1000)
     halted = asyncio.Event()
 
@@ -386,8 +391,8 @@ async def test_messages_that_nobody_reads_wait_in_the_network(to_client, frames)
         assert 1000 == socket.code
 
 
-async def test_who_closes_waits_for_no_message(to_client, frames):
-    """Those that nobody has read are dropped on the way to the peer's close."""
+async def test_a_close_drops_unread_messages(to_client, frames):
+    """They are dropped on the way to the peer's close."""
 
     async def flood(line):
         await line.send(frames.write(BINARY, b'x' * 1000) * 30_000)
@@ -400,7 +405,7 @@ async def test_who_closes_waits_for_no_message(to_client, frames):
 
 
 async def test_senders_wait_for_a_peer_that_does_not_read(to_client, frames):
-    """However many there are; one that is cancelled takes no other with it."""
+    """All senders wait, and cancelling one does not affect the others."""
     read = asyncio.Event()
     got = []
 
@@ -412,7 +417,7 @@ async def test_senders_wait_for_a_peer_that_does_not_read(to_client, frames):
 
     async with to_client(lazy, compress=False) as socket:
         first = asyncio.create_task(socket.send(b'f' * BIG))
-        await first  # it waits in memory, for the system takes less
+        await first  # it is buffered in memory, for the kernel takes less
         second, third, fourth = (
             asyncio.create_task(socket.send(bytes([48 + n]) * 10)) for n in range(3)
         )
@@ -425,8 +430,8 @@ async def test_senders_wait_for_a_peer_that_does_not_read(to_client, frames):
     assert [(BIG, b'f'), (10, b'1'), (10, b'2')] == got
 
 
-async def test_senders_do_not_mix_their_messages():
-    """Small and large, compressed in other threads or not: each arrives whole, in its order."""
+async def test_messages_of_several_senders_are_not_mixed():
+    """Each arrives whole, large or small, compressed in a thread or not, in its sender's order."""
     got = []
 
     async def chat(socket):
@@ -449,8 +454,8 @@ async def test_senders_do_not_mix_their_messages():
         assert [10, 100_000, 20, 50_000, 30] == [len(m) for m in got if set(m) == {name}]
 
 
-async def test_a_sender_that_waits_is_told_of_the_end(to_client):
-    """A connection that is lost, or closed, while it waits is a ProtocolError."""
+async def test_a_waiting_sender_gets_an_error_when_the_connection_ends(to_client):
+    """A connection that is lost or closed meanwhile is a ProtocolError."""
     lose = asyncio.Event()
 
     async def deaf(line):
@@ -468,7 +473,7 @@ async def test_a_sender_that_waits_is_told_of_the_end(to_client):
 
 
 async def test_a_peer_that_neither_reads_nor_leaves_is_cut_off(to_client, monkeypatch):
-    """The close waits behind what it does not read, and only so long."""
+    """The close frame waits behind unread data, but only for the close timeout."""
     monkeypatch.setattr(connection, 'CLOSING', 0.05)
     done = asyncio.Event()
 
@@ -482,8 +487,8 @@ async def test_a_peer_that_neither_reads_nor_leaves_is_cut_off(to_client, monkey
         done.set()
 
 
-async def test_a_cancellation_ends_it_without_a_close(to_client):
-    """There is no time to wait for the peer, which here would not answer."""
+async def test_a_cancellation_ends_the_connection_without_a_close(to_client):
+    """It does not wait for the peer, which would not answer here."""
 
     async def mute(line):
         await asyncio.Event().wait()
@@ -494,26 +499,26 @@ async def test_a_cancellation_ends_it_without_a_close(to_client):
     assert (1006, None) == (socket.code, socket._channel.fault)
 
 
-@pytest.mark.parametrize('answers', [True, False])
-async def test_a_peer_that_does_not_leave_is_cut_off(to_client, frames, monkeypatch, answers):
-    """It has so long for its part of a close, and to end the connection after that."""
+@pytest.mark.parametrize('replies', [True, False])
+async def test_a_peer_that_does_not_leave_is_cut_off(to_client, frames, monkeypatch, replies):
+    """The timeout holds for its close frame and for the end of the connection after it."""
     monkeypatch.setattr(connection, 'CLOSING', 0.05)
 
     async def stays(line):
         assert CLOSE == (await frames.read(line.reader))[0]
-        if answers:
+        if replies:
             await line.send(frames.write(CLOSE, b'\x03\xe8'))
         await line.reader.read()
         await line.reader.read()
 
     async with to_client(stays) as socket:
         await socket.close(4000)
-        assert (1000 if answers else 1006) == socket.code
-        assert [] == [message async for message in socket]  # the end was ours
+        assert (1000 if replies else 1006) == socket.code
+        assert [] == [message async for message in socket]  # no error: this side closed
 
 
-async def test_who_breaks_the_protocol_while_it_closes_is_cut_off(to_client, frames):
-    """The code has been said; there is no other to say."""
+async def test_a_peer_that_breaks_the_protocol_while_closing_is_cut_off(to_client, frames):
+    """Our close frame has been sent, and there is no other to send."""
 
     async def talk(line):
         assert CLOSE == (await frames.read(line.reader))[0]
@@ -525,8 +530,8 @@ async def test_who_breaks_the_protocol_while_it_closes_is_cut_off(to_client, fra
     assert 1002 == socket.code
 
 
-async def test_frames_behind_a_close_mean_nothing(to_client, frames):
-    """RFC 6455 5.5.1: nothing follows a close frame."""
+async def test_frames_after_a_close_are_ignored(to_client, frames):
+    """Nothing may follow a close frame (RFC 6455 5.5.1)."""
 
     async def talk(line):
         late = [frames.write(kind) for kind in (TEXT, PING, CLOSE, 3)]
@@ -540,7 +545,7 @@ async def test_frames_behind_a_close_mean_nothing(to_client, frames):
 
 
 async def test_both_may_close_at_once(to_client, frames):
-    """Each code crosses the other's; that of the peer counts."""
+    """Each side gets the other's code."""
 
     async def talk(line):
         await now.wait()
@@ -614,7 +619,7 @@ BIG_MESSAGE = b'x' * 20_000_000  # more than the buffers of two sockets hold
 
 @contextlib.asynccontextmanager
 async def sending(raw_server, read, *, masks=False):
-    """Open a connection to a peer that reads by a function; give its outbox, and what it told."""
+    """Connect a ``FrameWriter`` to a peer that reads with ``read``; yield it and its reports."""
     loop = asyncio.get_running_loop()
     told = []
 
@@ -638,7 +643,7 @@ async def sending(raw_server, read, *, masks=False):
 
 @pytest.fixture
 def opened(raw_server, frames):
-    """Open an outbox to a peer that reads frames once it is told to; give those, too."""
+    """Open an writer to a peer that reads frames once it is told to; give those, too."""
 
     @contextlib.asynccontextmanager
     async def open_it(*, masks=False):
@@ -650,77 +655,77 @@ def opened(raw_server, frames):
                 while True:
                     came.put_nowait(await frames.read(reader))
 
-        async with sending(raw_server, read, masks=masks) as (outbox, told):
-            outbox.reads, outbox.came, outbox.told = reads, came, told
-            yield outbox
+        async with sending(raw_server, read, masks=masks) as (writer, told):
+            writer.reads, writer.came, writer.told = reads, came, told
+            yield writer
 
     return open_it
 
 
 @pytest.mark.parametrize(('masks', 'size'), [(False, 3), (True, 7)])
 async def test_a_message_is_sent_and_counted(opened, masks, size):
-    """Every byte of its frame is, and a client's has a mask (RFC 6455 5.2)."""
-    async with opened(masks=masks) as outbox:
-        outbox.reads.set()
-        assert await outbox.send(b'x', TEXT_TYPE)
-        assert ((TEXT_TYPE, b'x'), size) == (await outbox.came.get(), sum(outbox.told))
+    """Every byte of the frame is counted, with the mask of a client (RFC 6455 5.2)."""
+    async with opened(masks=masks) as writer:
+        writer.reads.set()
+        assert await writer.send(b'x', TEXT_TYPE)
+        assert ((TEXT_TYPE, b'x'), size) == (await writer.came.get(), sum(writer.told))
 
 
 async def test_messages_wait_for_a_peer_that_does_not_read(opened, until):
-    """No more than one of them lies in memory, and they come in the order of their senders."""
-    async with opened() as outbox:
-        assert await outbox.send(BIG_MESSAGE, TEXT_TYPE)
-        later = [asyncio.create_task(outbox.send(data, TEXT_TYPE)) for data in (b'1', b'2', b'3')]
+    """Only one message is buffered in memory, and messages go out in the order of their senders."""
+    async with opened() as writer:
+        assert await writer.send(BIG_MESSAGE, TEXT_TYPE)
+        later = [asyncio.create_task(writer.send(data, TEXT_TYPE)) for data in (b'1', b'2', b'3')]
         for _ in range(10):
             await asyncio.sleep(0)
-        assert sum(outbox.told) < len(BIG_MESSAGE) + 100
+        assert sum(writer.told) < len(BIG_MESSAGE) + 100
         later[1].cancel()
-        outbox.reads.set()
-        assert [BIG_MESSAGE, b'1', b'3'] == [(await outbox.came.get())[1] for _ in range(3)]
+        writer.reads.set()
+        assert [BIG_MESSAGE, b'1', b'3'] == [(await writer.came.get())[1] for _ in range(3)]
         results = await asyncio.gather(*later, return_exceptions=True)
         assert [True, True] == [results[0], results[2]]
 
 
-async def test_of_frames_that_are_no_messages_the_latest_counts(opened):
-    """Of each kind (RFC 6455 5.5.3); nobody waits for them but who wants to."""
-    async with opened() as outbox:
-        await outbox.emptied()
+async def test_only_the_latest_control_frame_of_each_kind_is_sent(opened):
+    """Queueing one does not wait (RFC 6455 5.5.3)."""
+    async with opened() as writer:
+        await writer.controls_sent()
         for kind, data in ((PING_TYPE, b'1'), (PONG_TYPE, b'2'), (PING_TYPE, b'3')):
-            outbox.say(kind, data)
-        assert outbox.has(PING_TYPE)
-        await outbox.emptied()
-        assert not outbox.has(PING_TYPE)
-        outbox.reads.set()
-        assert [(PING_TYPE, b'3'), (PONG_TYPE, b'2')] == [await outbox.came.get() for _ in range(2)]
+            writer.send_control(kind, data)
+        assert writer.queued(PING_TYPE)
+        await writer.controls_sent()
+        assert not writer.queued(PING_TYPE)
+        writer.reads.set()
+        assert [(PING_TYPE, b'3'), (PONG_TYPE, b'2')] == [await writer.came.get() for _ in range(2)]
 
 
-async def test_nothing_follows_a_close(opened):
-    """What was due behind it is not sent, and who waits for it is told."""
-    async with opened() as outbox:
-        outbox.ends = True
-        outbox.say(CLOSE_TYPE, (1000, b''))
-        outbox.say(PONG_TYPE, b'')
-        await outbox.emptied()
-        assert ('closed', False) == (outbox.told[-1], outbox.has(PONG_TYPE))
-        assert not await outbox.send(b'x', TEXT_TYPE)
-        outbox.reads.set()
-        assert (CLOSE_TYPE, b'\x03\xe8') == await outbox.came.get()
+async def test_nothing_is_sent_after_a_close_frame(opened):
+    """Control frames queued after it are dropped, and sending a message returns False."""
+    async with opened() as writer:
+        writer.ends = True
+        writer.send_control(CLOSE_TYPE, (1000, b''))
+        writer.send_control(PONG_TYPE, b'')
+        await writer.controls_sent()
+        assert ('closed', False) == (writer.told[-1], writer.queued(PONG_TYPE))
+        assert not await writer.send(b'x', TEXT_TYPE)
+        writer.reads.set()
+        assert (CLOSE_TYPE, b'\x03\xe8') == await writer.came.get()
 
 
-async def test_what_is_due_can_be_dropped(opened):
-    """As it is once the connection has ended."""
-    async with opened() as outbox:
-        outbox.say(PING_TYPE, b'')
-        outbox.clear()
-        await outbox.emptied()
-        assert ([], False) == (outbox.told, await outbox.send(b'x', TEXT_TYPE))
+async def test_queued_control_frames_can_be_dropped(opened):
+    """This happens when the connection ends."""
+    async with opened() as writer:
+        writer.send_control(PING_TYPE, b'')
+        writer.clear()
+        await writer.controls_sent()
+        assert ([], False) == (writer.told, await writer.send(b'x', TEXT_TYPE))
 
 
-async def test_a_connection_that_has_been_lost_takes_nothing(opened):
-    """Whoever sends is told, and a frame that is no message is dropped."""
-    async with opened() as outbox:
-        outbox._transport.abort()
-        outbox.say(PING_TYPE, b'')
-        assert not await outbox.send(b'x', TEXT_TYPE)
-        await outbox.emptied()
-        assert [] == outbox.told
+async def test_nothing_is_sent_on_a_lost_connection(opened):
+    """Sending a message returns False, and control frames are dropped."""
+    async with opened() as writer:
+        writer._transport.abort()
+        writer.send_control(PING_TYPE, b'')
+        assert not await writer.send(b'x', TEXT_TYPE)
+        await writer.controls_sent()
+        assert [] == writer.told

@@ -1,4 +1,4 @@
-"""What two ends agree upon before a WebSocket opens."""
+"""The opening handshake of a WebSocket."""
 
 import pytest
 
@@ -16,15 +16,15 @@ KEY = 'dGhlIHNhbXBsZSBub25jZQ=='  # of RFC 6455 1.3
 DEFLATE = 'permessage-deflate'
 
 
-def asked(**headers):
-    """Give a request for a WebSocket; ``Sec_WebSocket_Key=None`` leaves a field out."""
+def handshake_request(**headers):
+    """Make a handshake request; ``Sec_WebSocket_Key=None`` leaves a field out."""
     fields = {'Host': 'example.com:8080', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': KEY}
     fields |= {name.replace('_', '-'): value for name, value in headers.items()}
     return http.to_request(url='http://example.com:8080/', headers=fields)
 
 
-def answered(**headers):
-    """Give the headers of an answer to ``ASKED``."""
+def response_headers(**headers):
+    """Make the headers of a response to ``ASKED``."""
     fields = {'Sec-WebSocket-Accept': accept_of(KEY)}
     return http.Headers(fields | {name.replace('_', '-'): one for name, one in headers.items()})
 
@@ -32,19 +32,19 @@ def answered(**headers):
 ASKED = {'Sec-WebSocket-Key': KEY, 'Sec-WebSocket-Extensions': DEFLATE}
 
 
-def test_the_proof_is_that_of_the_rfc():
-    """The example of RFC 6455 1.3."""
+def test_the_accept_value_is_that_of_the_rfc():
+    """The example is from RFC 6455 1.3."""
     assert 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' == accept_of(KEY)
 
 
-def test_a_handshake_given_is_left_out():
-    """A table of a server's may be the request of a client."""
+def test_handshake_fields_of_given_headers_are_left_out():
+    """A client may send a request table that a server received."""
     headers = http.Headers({'Sec-WebSocket-Key': KEY, 'sec-websocket-x': '1', 'Origin': 'http://h'})
     assert [('Origin', 'http://h')] == list(without_handshake(headers).items())
 
 
-def test_a_client_asks_anew_each_time():
-    """A key is 16 random bytes; what is not wanted is not asked for."""
+def test_each_handshake_request_has_its_own_key():
+    """A key is 16 random bytes. Fields for unwanted options are left out."""
     first, second = request_fields({}), request_fields({'compress': False, 'protocols': ['a', 'b']})
     assert first['Sec-WebSocket-Key'] != second['Sec-WebSocket-Key']
     assert first['Sec-WebSocket-Extensions'].startswith(DEFLATE)
@@ -72,9 +72,9 @@ def test_a_client_asks_anew_each_time():
         ),
     ],
 )
-def test_a_client_takes_what_it_offered(options, headers, terms):
-    """The subprotocol, and the compression that the server chose."""
-    got = read_agreement(options, ASKED, 101, answered(**headers))
+def test_a_client_accepts_what_it_offered(options, headers, terms):
+    """The subprotocol and the compression are those that the server chose."""
+    got = read_agreement(options, ASKED, 101, response_headers(**headers))
     assert terms == (got.protocol, got.window, got.resets)
     assert (4 * 1024 * 1024, 20) == (got.max_message, got.heartbeat)
 
@@ -93,17 +93,17 @@ def test_a_client_takes_what_it_offered(options, headers, terms):
         ({}, 101, {'Sec_WebSocket_Extensions': f'{DEFLATE}; client_max_window_bits=8'}, 'offered'),
     ],
 )
-def test_a_client_takes_nothing_else(options, status, headers, what):
-    """RFC 6455 4.1: what was not asked for fails the connection."""
+def test_a_client_refuses_what_it_did_not_offer(options, status, headers, what):
+    """RFC 6455 4.1: the connection then fails."""
     with pytest.raises(http.ProtocolError, match=what):
-        read_agreement(options, ASKED, status, answered(**headers))
+        read_agreement(options, ASKED, status, response_headers(**headers))
 
 
-def test_a_client_that_offers_no_compression_takes_none():
-    """Compression counts as any other extension then."""
+def test_a_client_that_offers_no_compression_refuses_it():
+    """Compression is then an extension that was not offered."""
     with pytest.raises(http.ProtocolError, match='an extension that was not offered'):
         read_agreement(
-            {}, {'Sec-WebSocket-Key': KEY}, 101, answered(Sec_WebSocket_Extensions=DEFLATE)
+            {}, {'Sec-WebSocket-Key': KEY}, 101, response_headers(Sec_WebSocket_Extensions=DEFLATE)
         )
 
 
@@ -121,21 +121,23 @@ def test_a_client_that_offers_no_compression_takes_none():
         ({'Sec_WebSocket_Key': 'ß' * 24}, 400),
     ],
 )
-def test_a_server_wants_a_version_and_a_key(headers, status):
-    """Version 13 and 16 bytes in base64, each once (RFC 6455 4.2.1)."""
-    refused = refusal_status({}, asked(**headers), upgrades=True)
+def test_a_server_requires_version_13_and_a_valid_key(headers, status):
+    """The key is 16 bytes in base64; each field stands once (RFC 6455 4.2.1)."""
+    refused = refusal_status({}, handshake_request(**headers), upgrades=True)
     assert status == (refused and refused[0])
 
 
-def test_a_server_wants_an_upgrade():
-    """A request on a connection that goes on with HTTP, and any but a GET, is a 426."""
+def test_a_server_requires_a_get_with_upgrade():
+    """Any other request is a 426."""
     upgrade = [
         'Connection: Upgrade',
         'Upgrade: websocket',
         'Sec-WebSocket-Version: 13',
     ]
     for method, upgrades in (('GET', False), ('POST', True)):
-        status, fields = refusal_status({}, asked() | {'method': method}, upgrades=upgrades)
+        status, fields = refusal_status(
+            {}, handshake_request() | {'method': method}, upgrades=upgrades
+        )
         assert (426, upgrade) == (status, list(fields))
 
 
@@ -162,8 +164,8 @@ def test_a_server_wants_an_upgrade():
     ],
 )
 def test_a_page_may_connect_from_its_own_origin_or_those_named(origins, origin, allowed):
-    """RFC 6455 10.2: by default the host and port of Origin are those that were asked."""
-    refused = refusal_status({'origins': origins}, asked(Origin=origin), upgrades=True)
+    """RFC 6455 10.2: by default Origin must have the host and port of the request."""
+    refused = refusal_status({'origins': origins}, handshake_request(Origin=origin), upgrades=True)
     assert (None if allowed else (403, ())) == refused
 
 
@@ -176,12 +178,12 @@ def test_a_page_may_connect_from_its_own_origin_or_those_named(origins, origin, 
         ('http://[::1]:8080/', 'http://[::1]:8080'),
     ],
 )
-def test_what_a_trusted_proxy_says_counts_as_the_host(url, origin):
-    """The table says what was asked, where Host says what the proxy asked."""
+def test_origin_is_compared_with_the_host_from_a_trusted_proxy(url, origin):
+    """The table has the host that the client requested, Host the one that the proxy requested."""
     request = (
-        asked(Host='inside', Origin=origin)
+        handshake_request(Host='inside', Origin=origin)
         | http.to_request(url=url)
-        | {'headers': asked(Host='inside', Origin=origin)['headers']}
+        | {'headers': handshake_request(Host='inside', Origin=origin)['headers']}
     )
     assert refusal_status({}, request, upgrades=True) is None
 
@@ -223,19 +225,19 @@ def test_what_a_trusted_proxy_says_counts_as_the_host(url, origin):
         ({'compress': False}, {'Sec_WebSocket_Extensions': DEFLATE}, (None, 0, False), []),
     ],
 )
-def test_a_server_agrees_to_what_it_knows(options, headers, terms, fields):
-    """The first subprotocol of the client's that it knows, and the one compression."""
-    got, said = response_fields(options, asked(**headers))
+def test_a_server_accepts_known_subprotocols_and_compression(options, headers, terms, fields):
+    """It takes the client's first subprotocol that it knows, and permessage-deflate."""
+    got, lines = response_fields(options, handshake_request(**headers))
     assert terms == (got.protocol, got.window, got.resets)
     assert [
         'Upgrade: websocket',
         'Connection: Upgrade',
         f'Sec-WebSocket-Accept: {accept_of(KEY)}',
         *fields,
-    ] == said
+    ] == lines
 
 
 def test_limits_are_those_of_the_options():
     """None is no limit, and no heartbeat."""
-    got, _ = response_fields({'max_message': None, 'heartbeat': None}, asked())
+    got, _ = response_fields({'max_message': None, 'heartbeat': None}, handshake_request())
     assert (None, None) == (got.max_message, got.heartbeat)

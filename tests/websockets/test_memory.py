@@ -1,4 +1,4 @@
-"""The two ends of a WebSocket within one process."""
+"""Both ends of a WebSocket in one process."""
 
 import asyncio
 
@@ -11,12 +11,12 @@ TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 
 
 def state(half):
-    """Give how an end has ended."""
+    """Return the code, the reason and the fault of an end."""
     return half.code, half.reason, half.fault
 
 
 async def test_each_end_reads_what_the_other_sends():
-    """In order, text as text and bytes as bytes."""
+    """Messages arrive in order, text as str and binary as bytes."""
     near, far = peer_pair(None, None)
     for data, kind in ((b'a', TEXT), (b'a', BINARY), (b'', TEXT)):
         assert await near.send(data, kind)
@@ -25,8 +25,8 @@ async def test_each_end_reads_what_the_other_sends():
     assert 'é' == await near.read()
 
 
-async def test_who_reads_waits_for_a_message():
-    """Also several at once: each message is for one of them, in their order."""
+async def test_several_reads_wait_and_are_served_in_order():
+    """Each message goes to one of the waiting reads, in the order of their calls."""
     near, far = peer_pair(None, None)
     readers = [asyncio.create_task(far.read()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -35,8 +35,8 @@ async def test_who_reads_waits_for_a_message():
     assert ['a', 'b', 'c'] == await asyncio.gather(*readers)
 
 
-async def test_who_sends_waits_where_nobody_reads():
-    """For room, of which each message that is read makes some; who waits first is first."""
+async def test_send_waits_while_too_many_messages_are_unread():
+    """Each message that is read lets the sender that waits longest go on."""
     near, far = peer_pair(None, None)
     for _ in range(ROOM):
         await near.send(b'x', TEXT)
@@ -50,8 +50,8 @@ async def test_who_sends_waits_where_nobody_reads():
     assert [True] * 3 == await asyncio.gather(*senders, late)
 
 
-async def test_who_waits_to_send_may_be_cancelled():
-    """Its message is not sent then, and those of others are."""
+async def test_a_waiting_send_may_be_cancelled():
+    """Its message is not sent; those of other senders are."""
     near, far = peer_pair(None, None)
     for _ in range(ROOM):
         await near.send(b'x', TEXT)
@@ -62,8 +62,8 @@ async def test_who_waits_to_send_may_be_cancelled():
     assert ['x'] * ROOM + ['2'] == [await far.read() for _ in range(ROOM + 1)]
 
 
-async def test_who_waits_is_told_of_the_end():
-    """Nothing will come any more, nor can anything be sent."""
+async def test_a_close_ends_waiting_reads_and_sends():
+    """A waiting read returns None, and a waiting send False."""
     near, far = peer_pair(None, None)
     for _ in range(ROOM):
         await near.send(b'x', TEXT)
@@ -74,8 +74,8 @@ async def test_who_waits_is_told_of_the_end():
     assert (4000, 'enough', None) == state(near) == state(far)
 
 
-async def test_what_came_before_a_close_is_read_but_by_who_closes():
-    """As on a connection; the first close counts."""
+async def test_only_the_other_end_reads_messages_sent_before_a_close():
+    """The end that closes drops its unread messages; the first close gives the code."""
     near, far = peer_pair(None, None)
     for one in (near, far):
         await one.send(b'a', TEXT)
@@ -87,8 +87,8 @@ async def test_what_came_before_a_close_is_read_but_by_who_closes():
 
 
 @pytest.mark.parametrize(('limit', 'passes'), [(2, True), (1, False), (None, True)])
-async def test_a_message_over_the_limit_ends_both(limit, passes):
-    """In bytes: of who reads it. He has the fault, and who sent it the code."""
+async def test_a_message_over_the_limit_ends_both_sides(limit, passes):
+    """The limit is the reader's, in bytes. Both get code 1009; the fault is at the reader."""
     near, far = peer_pair(0, limit)
     assert await near.send('é'.encode(), TEXT)
     if passes:
@@ -99,8 +99,8 @@ async def test_a_message_over_the_limit_ends_both(limit, passes):
     assert (1009, '', 'a message is larger than 1 bytes') == state(far)
 
 
-async def test_an_end_without_a_close_is_a_fault_for_the_other():
-    """Unless it had ended before."""
+async def test_an_abort_is_a_fault_at_the_other_end():
+    """An abort after the end changes nothing."""
     near, far = peer_pair(None, None)
     near.abort()
     assert (1006, '', None) == state(near)

@@ -1,4 +1,4 @@
-"""WebSocket as one small object for both sides."""
+"""``Socket``, which is the same on both sides."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import aioluahttp as http
 
 @contextlib.asynccontextmanager
 async def pair(**options):
-    """Open a WebSocket of ours with a server of ours, and give both ends."""
+    """Open a WebSocket from our client to our server, and yield both ends."""
     opened, done = asyncio.get_running_loop().create_future(), asyncio.Event()
 
     async def chat(socket):
@@ -31,7 +31,7 @@ async def pair(**options):
 
 
 def ends(pair, side):
-    """Give the end of a side, and the other."""
+    """Return the end on this side, then the other."""
     return (pair.client, pair.server) if side == 'client' else (pair.server, pair.client)
 
 
@@ -51,7 +51,7 @@ MESSAGES = [
 @both_sides
 @pytest.mark.parametrize('compress', [True, False])
 async def test_a_message_arrives_as_it_was_sent(side, compress):
-    """Text is str and binary is bytes, on either side, compressed or not, empty ones too."""
+    """Text is str and binary is bytes, on either side, compressed or not, also if empty."""
     async with pair(compress=compress) as both:
         ours, peer = ends(both, side)
         for message in MESSAGES:
@@ -59,7 +59,7 @@ async def test_a_message_arrives_as_it_was_sent(side, compress):
             assert message == await anext(peer)
 
 
-async def test_what_is_like_bytes_is_sent_as_bytes():
+async def test_bytes_like_objects_are_sent_as_bytes():
     """A bytearray and a memoryview are binary messages."""
     async with pair() as both:
         for message in (bytearray(b'abc'), memoryview(b'abc')):
@@ -69,8 +69,8 @@ async def test_what_is_like_bytes_is_sent_as_bytes():
 
 @both_sides
 @pytest.mark.parametrize('message', [None, 5, ['a'], 'a\ud800'])
-async def test_what_is_no_message_is_a_table_error(side, message):
-    """What is neither text nor bytes, and text that has no UTF-8, is named; nothing was sent."""
+async def test_an_invalid_message_is_a_table_error(side, message):
+    """It is neither text nor bytes, or not UTF-8. The error names it, and nothing is sent."""
     async with pair() as both:
         ours, peer = ends(both, side)
         with pytest.raises(http.TableError, match="'message' is "):
@@ -81,7 +81,7 @@ async def test_what_is_no_message_is_a_table_error(side, message):
 
 @both_sides
 async def test_an_iteration_ends_with_the_close_of_the_peer(side):
-    """What was sent before it still comes; ``code`` and ``reason`` then say why, on both sides."""
+    """Messages before it are read; both sides then have the same ``code`` and ``reason``."""
     async with pair() as both:
         ours, peer = ends(both, side)
         assert (None, '') == (ours.code, ours.reason) == (peer.code, peer.reason)
@@ -96,8 +96,8 @@ async def test_an_iteration_ends_with_the_close_of_the_peer(side):
 
 
 @both_sides
-async def test_a_code_is_no_error(side):
-    """As a status is, a close code of the peer's is for who asks for it: nothing is raised."""
+async def test_an_error_code_of_the_peer_raises_nothing(side):
+    """A close code is data, as a status is."""
     async with pair() as both:
         ours, peer = ends(both, side)
         await ours.close(1011)
@@ -106,8 +106,8 @@ async def test_a_code_is_no_error(side):
 
 
 @both_sides
-async def test_closing_again_waits_for_the_end_alone(side):
-    """Of many that close, the first says why."""
+async def test_closing_again_only_waits_for_the_end(side):
+    """The first close gives the code."""
     async with pair() as both:
         ours, peer = ends(both, side)
         await asyncio.gather(ours.close(3001), ours.close(3002), peer.close(3003))
@@ -117,8 +117,8 @@ async def test_closing_again_waits_for_the_end_alone(side):
 
 @both_sides
 @pytest.mark.parametrize('code', [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65536, True, '1000'])
-async def test_a_code_that_no_frame_may_have_is_a_table_error(side, code):
-    """RFC 6455 7.4 says which may be sent; the connection is as it was."""
+async def test_a_code_that_no_close_frame_may_carry_is_a_table_error(side, code):
+    """RFC 6455 7.4 lists the codes; the connection stays open."""
     async with pair() as both:
         ours, peer = ends(both, side)
         with pytest.raises(http.TableError, match="'code' is "):
@@ -128,8 +128,8 @@ async def test_a_code_that_no_frame_may_have_is_a_table_error(side, code):
 
 
 @pytest.mark.parametrize('reason', ['x' * 124, 'ß' * 62, '\ud800', b'bytes', None])
-async def test_a_reason_has_room_for_123_bytes_of_text(reason):
-    """A longer one, or none that UTF-8 has, is a TableError (RFC 6455 5.5)."""
+async def test_a_reason_is_at_most_123_bytes_of_text(reason):
+    """A longer reason, or one that UTF-8 cannot encode, is a TableError (RFC 6455 5.5)."""
     async with pair() as both:
         with pytest.raises(http.TableError, match="'reason' is "):
             await both.client.close(1000, reason)
@@ -139,7 +139,7 @@ async def test_a_reason_has_room_for_123_bytes_of_text(reason):
 
 @both_sides
 async def test_nothing_is_sent_after_the_end(side):
-    """Who sends on a WebSocket that either side has closed learns that it has ended."""
+    """Sending on a closed WebSocket raises ProtocolError on both sides."""
     async with pair() as both:
         ours, peer = ends(both, side)
         closing = asyncio.create_task(ours.close(3000))
@@ -150,8 +150,8 @@ async def test_nothing_is_sent_after_the_end(side):
         await closing
 
 
-async def test_an_error_says_whose_it_is_and_hides_its_secrets():
-    """It carries the request, as every error does."""
+async def test_an_error_carries_the_request_without_its_secrets():
+    """``error.request`` and the message name the server, and no secret is pickled."""
     async with pair() as both:
         await both.client.close()
         with pytest.raises(http.ProtocolError) as caught:
@@ -163,7 +163,7 @@ async def test_an_error_says_whose_it_is_and_hides_its_secrets():
 
 
 async def test_waiting_for_a_message_may_be_cancelled():
-    """A message that comes after that goes to the next who waits, and closes nothing."""
+    """The next message goes to the next read, and the WebSocket stays open."""
     async with pair() as both:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(both.client), 0.001)
@@ -171,8 +171,8 @@ async def test_waiting_for_a_message_may_be_cancelled():
         assert 'a' == await anext(both.client)
 
 
-async def test_many_may_wait_for_messages():
-    """Each gets another, in the order in which they came to wait; at the end each is told."""
+async def test_several_reads_wait_and_are_served_in_order():
+    """Each gets one message, in the order of their calls; the end is given to the rest."""
     async with pair() as both:
         waiting = [asyncio.create_task(anext(both.server, None)) for _ in range(3)]
         await both.client.send('a')
@@ -181,8 +181,8 @@ async def test_many_may_wait_for_messages():
         assert ['a', 'b', None] == await asyncio.gather(*waiting)
 
 
-async def test_a_socket_has_both_tables_of_its_handshake():
-    """On either side they are those of the handshake."""
+async def test_a_socket_has_the_request_and_response_of_its_handshake():
+    """It has them on both sides."""
     async with pair() as both:
         assert 101 == both.client.response.status == both.server.response.status
         assert 'GET' == both.client.request.method == both.server.request.method
@@ -190,8 +190,8 @@ async def test_a_socket_has_both_tables_of_its_handshake():
 
 
 @both_sides
-async def test_a_connection_that_breaks_is_an_error(side):
-    """The iteration raises, and sending does; the code is 1006."""
+async def test_a_lost_connection_is_an_error(side):
+    """Reading and sending raise ProtocolError; the code is 1006."""
     async with pair() as both:
         ours, peer = ends(both, side)
         peer._channel.abort()

@@ -1,3 +1,4 @@
-"""Bytes and pieces of bodies: text and charsets, chunks, streams, events, content codings, forms.
+"""Bodies as bytes: charsets, chunks, streams, events, content codings and forms.
 
-Knows no table and no connection."""
+Nothing here knows tables or connections.
+"""

@@ -1,7 +1,4 @@
-"""Calls of what a user gave: plain or async, an iterator too.
-
-Calls in threads, which are over before whoever waits for them goes on.
-"""
+"""Call functions and iterators of users, plain or async, and run functions in threads."""
 
 from __future__ import annotations
 
@@ -15,41 +12,47 @@ from ..errors import TableError
 
 __all__ = ['Chunks', 'call', 'close', 'in_thread', 'start_thread', 'wait_for_thread']
 
+T = TypeVar('T')
+
 END = object()
 
 
 async def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call what a user gave, and await what it returns where that can be awaited."""
+    """Call a function of the user, and await its result if that can be awaited.
+
+    Raises:
+        RuntimeError: The function raised a BaseException, such as a CancelledError, by itself.
+    """
     try:
         result = function(*arguments)
         awaitable = type(result) is CoroutineType or inspect.isawaitable(result)
         return await result if awaitable else result
     except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # such as a cancellation of its own, or pytest.fail's
+    except BaseException as error:  # such as a CancelledError of its own, or pytest.fail's
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
             raise
-        raise RuntimeError(f'{type(error).__name__} escaped from it') from error
+        raise RuntimeError(f'{type(error).__name__} escaped from a user function') from error
 
 
 async def close(source: Any) -> None:
-    """Close what a user gave to be read, where it can be closed."""
+    """Close an iterator or a file of the user, if it has ``aclose`` or ``close``."""
     function = getattr(source, 'aclose', None) or getattr(source, 'close', None)
     if callable(function):
         await call(function)
 
 
 class Chunks:
-    """What an iterator of any kind gives, each item made bytes.
+    """Iterate over an iterable of any kind, with each item encoded as bytes.
 
     Args:
-        source: Is asked for an item only when one is wanted, and closed by ``aclose``.
-        encode: Makes bytes of an item.
+        source: Advanced only when a chunk is wanted, and closed by ``aclose``.
+        encode: Turns an item into bytes.
     """
 
     length: int | None = None
-    """How many bytes it has to give, where that has been announced."""
+    """The Content-Length that was sent, which the chunks must add up to; None if there is none."""
 
     def __init__(
         self, source: AsyncIterable[Any] | Iterable[Any], encode: Callable[[Any], bytes]
@@ -76,32 +79,29 @@ class Chunks:
 
     async def _item(self) -> Any:
         if self._items is None:
-            flows = isinstance(self._source, AsyncIterable)
-            self._items = aiter(self._source) if flows else iter(self._source)  # type: ignore[arg-type]
+            is_async = isinstance(self._source, AsyncIterable)
+            self._items = aiter(self._source) if is_async else iter(self._source)  # type: ignore[arg-type]
         if isinstance(self._items, AsyncIterator):
             return await call(self._items.__anext__)
-        await asyncio.sleep(0)  # it is not to keep the loop to itself
+        await asyncio.sleep(0)  # a plain iterator must not block the event loop
         if (item := await call(next, self._items, END)) is END:
             raise StopAsyncIteration
         return item
 
     async def aclose(self) -> None:
-        """Close the iterator, and what gave it."""
+        """Close the iterator, and the iterable that it came from."""
         if self._items is not None and self._items is not self._source:
             await close(self._items)
         await close(self._source)
 
 
-T = TypeVar('T')
-
-
 def start_thread(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-    """Call a function in a thread; wait for it by ``wait_for_thread``."""
+    """Call a function in a thread; wait for it with ``wait_for_thread``."""
     return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
 async def wait_for_thread(work: asyncio.Future[T]) -> T:
-    """Wait for a thread to the end, even if cancelled: what it still writes cannot be closed."""
+    """Wait until a thread ends, even if cancelled: a file it writes to must not be closed."""
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:
@@ -109,7 +109,7 @@ async def wait_for_thread(work: asyncio.Future[T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled:
-        work.exception()  # has been looked at, then
+        work.exception()  # or asyncio logs that it was never retrieved
         raise cancelled
     return work.result()
 

@@ -1,4 +1,7 @@
-"""Content codings undone, within a limit and up to their own end (RFC 9110 8.4)."""
+"""Decode content codings, within a limit on the body and up to their end (RFC 9110 8.4).
+
+Their encoding is in ``encoders``.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ __all__ = ['ACCEPT_ENCODING', 'UNDONE', 'Decoder', 'decode_body', 'decoder_for']
 ACCEPT_ENCODING = 'gzip, deflate'
 
 CODINGS = frozenset({'gzip', 'x-gzip', 'deflate'})
-UNDONE = frozenset({'gzip', 'deflate', 'br', 'zstd'})  # by aiohttp, where it may: one alone
-STEP = 64 * 1024  # bytes decoded at a time: what a bomb can cost beyond the limit
+UNDONE = frozenset({'gzip', 'deflate', 'br', 'zstd'})  # by aiohttp, if it decodes: a single coding
+STEP = 64 * 1024  # bytes decoded at a time, and so what a bomb can cost beyond the limit
 MEMBERS = 1000  # gzip streams in one body: each costs an allocation, however short it is
-CHAIN = 2  # codings on top of each other: each multiplies what a small body can become
+CHAIN = 2  # codings on top of each other: each multiplies what a small body can decode to
 
 
 def decoder_for(headers: Headers, limit: int | None) -> Decoder:
-    """Make the decoder for a body with these headers.
+    """Return the decoder for a body with these headers.
 
-    Codings that are unknown, or too many, leave the body as it came.
+    Unknown codings, or more than ``CHAIN``, leave the body as it came.
     """
     names = [
         name
@@ -37,7 +40,9 @@ def decoder_for(headers: Headers, limit: int | None) -> Decoder:
 
 
 async def decode_body(chunks: AsyncIterable[bytes], headers: Headers, limit: int | None) -> bytes:
-    """Read a whole body and undo its codings; ``headers`` then describe what there is.
+    """Read and decode a whole body.
+
+    If anything was decoded, Content-Encoding and Content-Length are removed from ``headers``.
 
     Raises:
         BodyTooLarge: The decoded body passes the limit.
@@ -55,7 +60,7 @@ async def decode_body(chunks: AsyncIterable[bytes], headers: Headers, limit: int
 
 
 class Decoder:
-    """Feed it what comes off the wire, get what the body is.
+    """Decode a body piece by piece: ``feed`` it all bytes that were received, then ``finish``.
 
     Args:
         codings: In the order in which they were applied.
@@ -64,19 +69,19 @@ class Decoder:
 
     def __init__(self, codings: list[str] | tuple[()], limit: int | None) -> None:
         self.left = math.inf if limit is None else limit
-        # What decodes to nothing takes time all the same. No honest stream is twice its text.
+        # Input that decodes to nothing costs time too. No honest one is twice as long as its text.
         self.stages: list[_Stage] = [
             _Stage(coding, 2 * self.left + STEP) for coding in reversed(codings)
         ]
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode the next bytes off the wire, in pieces of bounded size; without codings in one.
+        """Decode the next bytes, into pieces of bounded size; without codings, into one piece.
 
         Raises:
             BodyTooLarge: The decoded body passes the limit.
-            ProtocolError: The bytes are not what the coding allows.
+            ProtocolError: The bytes are not valid in the coding.
         """
-        # zlib copies what it has not read yet with each step, so it is given little at a time.
+        # zlib copies the input that it has not read yet at each step, so it gets little at a time.
         step = STEP if self.stages else len(data) or 1
         pieces: Iterator[bytes] = (
             data[start : start + step] for start in range(0, len(data), step)
@@ -90,7 +95,7 @@ class Decoder:
             yield piece
 
     def finish(self) -> None:
-        """Make sure that every coding has come to its own end.
+        """Check that every coding has reached its end.
 
         Raises:
             ProtocolError: The body was cut off.
@@ -100,13 +105,13 @@ class Decoder:
 
 
 class _Stage:
-    """One coding: a row of zlib streams, of which only gzip allows more than one."""
+    """One coding: a series of zlib streams; only gzip allows more than one."""
 
     def __init__(self, coding: str, limit: float) -> None:
         self.gzip = coding != 'deflate'
         self.left = limit
         self.members = 0
-        self.stream: Any = None  # zlib names no type for it
+        self.stream: Any = None  # zlib does not export its type
 
     @property
     def started(self) -> bool:
@@ -122,7 +127,7 @@ class _Stage:
             if self.left < 0:
                 raise BodyTooLarge('the body passed max_body before it was decoded')
             piece = b''
-            # A full piece may leave output behind in a stream that has no input left.
+            # After a full piece the stream may hold more output, although no input is left.
             while data or (self.stream and len(piece) == STEP):
                 stream = self.stream or self._open(data[0])
                 try:
@@ -137,9 +142,9 @@ class _Stage:
     def _open(self, first: int) -> Any:
         self.members += 1
         if self.members > (MEMBERS if self.gzip else 1):
-            raise ProtocolError('the compressed body goes on after its end')
+            raise ProtocolError('the compressed body has data after its end')
         if self.gzip:
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # RFC 9110 8.4.1.2: deflate is zlib's format, but some peers send it bare. The low four
-        # bits of a zlib header are 8, which no bare stream of theirs starts with.
+        # RFC 9110 8.4.1.2: deflate is zlib's format, but some peers send it without the header.
+        # The low four bits of the header are 8; no headerless stream of theirs starts so.
         return zlib.decompressobj(zlib.MAX_WBITS if first & 15 == 8 else -zlib.MAX_WBITS)

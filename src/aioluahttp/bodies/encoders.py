@@ -1,4 +1,7 @@
-"""Content codings applied, and which of them a client takes (RFC 9110 8.4 and 12.5.3)."""
+"""Compress bodies, and choose a coding by Accept-Encoding (RFC 9110 8.4 and 12.5.3).
+
+Decoding is in ``codings``.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ from .chunks import Chunks
 
 __all__ = ['ENCODERS', 'CompressedChunks', 'choose_coding', 'compress_body']
 
-# Above it a thread compresses: below, that takes less than a millisecond.
+# Longer bodies are compressed in a thread; shorter ones take less than a millisecond.
 THREADED = 64 * 1024  # bytes
 
-# For what is made anew each time: the next level takes twice as long for 3 % less (gzip).
+# For bodies compressed anew each time: the next level of gzip takes twice as long for 3 % less.
 GZIP_LEVEL, BROTLI_LEVEL, ZSTD_LEVEL = 4, 4, 3
 
 
 class Encoder(NamedTuple):
-    """One body in one coding: ``flush`` gives what lets a peer read all up to now."""
+    """The encoder of one body. After the bytes of ``flush`` a peer can decode all fed so far."""
 
     feed: Callable[[bytes], bytes]
     flush: Callable[[], bytes]
@@ -30,7 +33,7 @@ class Encoder(NamedTuple):
 
 
 def first_of(*names: str) -> Any:
-    """Import the first of these modules that is installed; None if none is."""
+    """Import and return the first of these modules that is installed; None if none is."""
     for name in names:
         try:
             return import_module(name)
@@ -50,19 +53,19 @@ def _brotli(library: Any) -> Encoder:
 
 
 def _zstd(library: Any) -> Encoder:
-    # Its window is far below the 8 MiB that a client has to take (RFC 9659 3).
+    # Its window is far below the 8 MiB that a client must support (RFC 9659 3).
     stream = library.ZstdCompressor(ZSTD_LEVEL)
     return Encoder(stream.compress, partial(stream.flush, stream.FLUSH_BLOCK), stream.flush)
 
 
-# The libraries are those that aiohttp takes, in its order, and so loaded already.
+# The libraries are those that aiohttp uses, in its order, so they are already loaded.
 MAKERS: dict[str, tuple[Callable[[Any], Encoder], Any]] = {
     'zstd': (_zstd, first_of('compression.zstd', 'backports.zstd')),
     'br': (_brotli, first_of('brotlicffi', 'brotli')),
     'gzip': (_zlib, 16 + zlib.MAX_WBITS),
     'deflate': (_zlib, zlib.MAX_WBITS),  # zlib's format (RFC 9110 8.4.1.2)
 }
-# Those that can be had here, the best first.
+# The available codings, the best first.
 ENCODERS = {
     name: partial(make, library) for name, (make, library) in MAKERS.items() if library is not None
 }
@@ -73,18 +76,18 @@ ELEMENT = re.compile(
 
 
 def choose_coding(accepted: str, codings: Collection[str]) -> str | None:
-    """Choose the coding that a client likes best; of equals the one that stands first.
+    """Choose the coding that a client prefers; among equals, the first.
 
     Args:
-        accepted: The client's Accept-Encoding, ``''`` where it sent none.
-        codings: Those that can be had.
+        accepted: The client's Accept-Encoding, ``''`` if it sent none.
+        codings: The available codings.
 
     Returns:
-        ``None`` where the body is to be left as it is: the client takes none of them, or would
-        rather have it so. What cannot be read is not taken.
+        ``None`` if the body is not to be compressed: the client accepts no coding of these, or
+        prefers identity. Malformed elements of the header are ignored.
 
     Example:
-        >>> choose('gzip, br;q=0.5, *;q=0', ['br', 'gzip', 'deflate'])
+        >>> choose_coding('gzip, br;q=0.5, *;q=0', ['br', 'gzip', 'deflate'])
         'gzip'
     """
     weights: dict[str, float] = {}
@@ -95,12 +98,12 @@ def choose_coding(accepted: str, codings: Collection[str]) -> str | None:
     others = weights.get('*', 0.0)
     best = max(codings, key=lambda name: weights.get(name, others))
     weight = weights.get(best, others)
-    # A star says nothing of identity, but that it is not taken.
+    # The weight of ``*`` is not that of identity, which counts as 0 unless it is named.
     return best if 0 < weight >= weights.get('identity', 0.0) else None
 
 
 async def compress_body(data: bytes, coding: str) -> bytes:
-    """Compress a whole body."""
+    """Compress a whole body, in a thread if it is long."""
     encoder = ENCODERS[coding]()
     return await _run(lambda: encoder.feed(data) + encoder.finish(), len(data))
 
@@ -110,11 +113,11 @@ async def _run(function: Callable[[], bytes], size: int) -> bytes:
 
 
 class CompressedChunks(Chunks):
-    """What an iterator gives, compressed. Each chunk can be read as it comes.
+    """Compressed ``Chunks``: a peer can decode each chunk as soon as it arrives.
 
     Args:
-        source: Is asked for an item only when one is wanted, and closed by ``aclose``.
-        encode: Makes bytes of an item.
+        source: Advanced only when a chunk is wanted, and closed by ``aclose``.
+        encode: Turns an item into bytes.
         coding: One of ``ENCODERS``.
     """
 
@@ -136,7 +139,7 @@ class CompressedChunks(Chunks):
         except StopAsyncIteration:
             self._ended = True
             return self._encoder.finish()
-        # An empty one asks for the head alone.
+        # An empty chunk means: send the head now. It must stay empty.
         return await _run(lambda: self._step(data), len(data)) if data else b''
 
     def _step(self, data: bytes) -> bytes:

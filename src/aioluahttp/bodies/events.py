@@ -1,7 +1,4 @@
-"""Server-sent events as tables, and as the bytes of a stream (HTML, 9.2).
-
-Server-sent events of an answer, as they come (HTML, 9.2).
-"""
+"""Server-sent events: encode tables as events, and parse events of a stream (HTML, 9.2)."""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ if TYPE_CHECKING:
 __all__ = ['EventParser', 'EventStream', 'encode_event', 'parse_events']
 
 KEYS = ('event', 'data', 'id', 'retry')
-LIMIT = 1024 * 1024  # bytes: far above any event of note, far below what a peer could fill
+LIMIT = 1024 * 1024  # bytes: far more than real events have, far less than a peer could send
 
 LINE_END = re.compile(r'\r\n|\r|\n')
 LINE_END_BYTES = re.compile(LINE_END.pattern.encode())
 BOM = b'\xef\xbb\xbf'
 
-# ASCII digits alone. More of them than a browser's integer has is no number for it either.
+# ASCII digits only. Browsers too ignore a number with more of them than their integers have.
 DIGITS = 15
 RETRY = re.compile(rf'[0-9]{{1,{DIGITS}}}')
 
@@ -32,18 +29,18 @@ RETRY = re.compile(rf'[0-9]{{1,{DIGITS}}}')
 async def parse_events(
     chunks: AsyncIterable[bytes], *, limit: int | None = LIMIT
 ) -> AsyncIterator[Event]:
-    """Read the events of a stream as they come.
+    """Parse the events of a stream as they arrive.
 
     Args:
         chunks: The stream, cut anywhere.
         limit: Bytes of one event; ``None`` is no limit.
 
     Returns:
-        Each event as a table: ``event`` (``'message'`` where the stream named none), ``data``,
-        and ``id``, the last that the stream gave, ``''`` where there was none. ``retry``, in
-        milliseconds, where the stream gave one since the event before. A block without data is
-        no event: its ``id`` and ``retry`` are those of the next one. What follows the last
-        blank line is no event either.
+        Each event as a table: ``event`` (``'message'`` if the stream named none), ``data``, and
+        ``id``, the last one in the stream, ``''`` if there was none; also ``retry``, in
+        milliseconds, if the stream set it since the previous event. A block without data is not
+        an event: its ``id`` and ``retry`` are those of the next one. What follows the last blank
+        line is not an event either.
 
     Raises:
         BodyTooLarge: An event passes the limit.
@@ -55,13 +52,13 @@ async def parse_events(
 
 
 class EventParser:
-    """Feed it a stream cut anywhere, get its events (HTML, 9.2.5 and 9.2.6).
+    """Parser of server-sent events: ``feed`` it a stream cut anywhere (HTML, 9.2.5 and 9.2.6).
 
-    ``id`` and ``retry`` are what a client that connects again needs: the last event ID, ``''``
-    where there is none, and the time to wait in milliseconds, None where the stream gave none.
+    ``id`` and ``retry`` are for a client that reconnects: the last event ID, ``''`` if there is
+    none, and the time to wait in milliseconds, None if the stream set none.
 
     Args:
-        limit: Bytes of the lines of data of one event, and of any one line; ``None`` is no limit.
+        limit: Bytes of the data lines of an event and the line after them; ``None`` is no limit.
     """
 
     def __init__(self, limit: int | None = LIMIT) -> None:
@@ -78,21 +75,21 @@ class EventParser:
         self._new_retry: int | None = None
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Read the next bytes of the stream; the events that end in them.
+        """Parse the next bytes of the stream, and yield the events that end in them.
 
         Raises:
             BodyTooLarge: An event passes the limit.
         """
         for line in self._lines(data):
             if line:
-                self._take(line)
+                self._read_line(line)
             elif event := self._dispatch():
                 yield event
 
     def _lines(self, data: bytes) -> Iterator[bytes]:
         if not data:
             return
-        # What follows a CR at the end of a chunk may be the other half of a CRLF.
+        # A LF after a chunk that ended with a CR is the other half of a CRLF.
         start = 1 if self._after_cr and data.startswith(b'\n') else 0
         self._after_cr = data.endswith(b'\r')
         for end in LINE_END_BYTES.finditer(data, start):
@@ -109,8 +106,8 @@ class EventParser:
         if self._limit is not None and self._size + len(self._line) > self._limit:
             raise BodyTooLarge(f'an event passed the limit of {self._limit} bytes')
 
-    def _take(self, line: bytes) -> None:
-        # No byte of a line end is part of another character, so a line can be decoded by itself.
+    def _read_line(self, line: bytes) -> None:
+        # In UTF-8 no CR or LF is part of another character, so each line can be decoded by itself.
         name, _, value = line.decode('utf-8', 'replace').partition(':')
         value = value.removeprefix(' ')
         match name:  # a comment has the name ''
@@ -143,17 +140,17 @@ class EventParser:
 
 
 def encode_event(event: Mapping[str, Any]) -> bytes:
-    r"""Write an event as bytes of a stream.
+    r"""Encode an event as bytes of a stream.
 
-    Without ``data`` there is no event for who reads it, only an ``id`` or a ``retry`` from then
-    on. An empty table is a comment: nothing for who reads it, but it keeps the connection alive.
+    Without ``data`` the client gets no event, but keeps the ``id`` and ``retry``. An empty table
+    is a comment, which clients ignore, but which keeps the connection alive.
 
     Args:
         event: A table of ``event``, ``data`` and ``id``, each a str, and ``retry``, an int in
-            milliseconds; each may be absent or None. Line ends in ``data`` are read as ``\n``.
+            milliseconds; each may be absent or None. Clients get line ends in ``data`` as ``\n``.
 
     Raises:
-        TableError: A key or a value is none that an event can have, or ``event`` has no data.
+        TableError: A key is unknown, a value is malformed, or there is ``event`` without ``data``.
 
     Example:
         >>> encode_event({'event': 'tick', 'data': 'one\ntwo'})
@@ -168,7 +165,7 @@ def encode_event(event: Mapping[str, Any]) -> bytes:
             raise TableError.unknown(key, KEYS)
     fields = [f'{key}: {line}\n' for key in KEYS for line in _lines_of(key, event.get(key))]
     if event.get('event') is not None and event.get('data') is None:
-        raise TableError.of('data', None, "a str, '' if need be: without it there is no event")
+        raise TableError.of('data', None, "a str, such as '': clients drop an event without it")
     try:
         return (''.join(fields) or ':\n').encode('utf-8', 'surrogateescape') + b'\n'
     except UnicodeEncodeError as error:
@@ -176,12 +173,12 @@ def encode_event(event: Mapping[str, Any]) -> bytes:
 
 
 def _lines_of(key: str, value: Any) -> list[str]:
-    """Check a value, and give what stands on its lines."""
+    """Check the value of a key, and split it into lines."""
     if value is None:
         return []
     if key == 'retry':
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**DIGITS:
-            raise TableError.of(key, value, 'milliseconds, an int from 0')
+            raise TableError.of(key, value, f'milliseconds, an int from 0 to 10**{DIGITS} - 1')
         return [str(value)]
     if not isinstance(value, str):
         right = 'a str, such as json.dumps makes' if key == 'data' else 'a str'
@@ -190,17 +187,17 @@ def _lines_of(key: str, value: Any) -> list[str]:
     if key != 'data' and len(lines) > 1:
         raise TableError.of(key, value, 'a str without line ends')
     if key == 'id' and '\0' in value:
-        raise TableError.of(key, value, 'a str without NUL: who reads it would ignore it')
+        raise TableError.of(key, value, 'a str without NUL: clients ignore an id with one')
     return lines
 
 
 class EventStream:
-    """The events of a body, each a table: an async iterator, and an async context manager.
+    """The server-sent events of a body, as an async iterator of tables and a context manager.
 
-    It can be read once, and is closed like the stream that it reads. One event may have 1 MiB.
+    It can be read once. Closing it closes the stream. One event may have up to 1 MiB.
 
     Args:
-        stream: Where they come from.
+        stream: The body.
     """
 
     TYPE: ClassVar = 'text/event-stream'
@@ -212,17 +209,17 @@ class EventStream:
 
     @classmethod
     def is_type(cls, content_type: str) -> bool:
-        """Tell whether a Content-Type is that of events, with any parameters."""
+        """Tell whether a Content-Type is ``text/event-stream``, with any parameters."""
         return content_type.partition(';')[0].strip().lower() == cls.TYPE
 
     @property
     def id(self) -> str:
-        """The last ID that came, which a next request sends as Last-Event-ID; ``''`` for none."""
+        """The last event ID, to be sent as Last-Event-ID when reconnecting; ``''`` for none."""
         return self._parser.id
 
     @property
     def retry(self) -> int | None:
-        """Milliseconds to wait before a next request, None where the stream gave none."""
+        """Milliseconds to wait before reconnecting; None if the stream set none."""
         return self._parser.retry
 
     def __aiter__(self) -> Self:
@@ -240,7 +237,7 @@ class EventStream:
         return event
 
     async def close(self) -> None:
-        """Close the connection. Who goes on reading gets a ProtocolError."""
+        """Close the connection. Reading after this raises a ProtocolError."""
         self._events = iter(())
         await self._stream.close()
 

@@ -1,4 +1,7 @@
-"""Forms and multipart as tables, and as the bytes of a body (RFC 7578)."""
+"""Encode forms as ``multipart/form-data`` (RFC 7578).
+
+Urlencoded forms are encoded by ``url.encode``, and both kinds are parsed in ``multipart``.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ PART_KEYS = ('name', 'body', 'filename', 'content_type')
 
 
 def encode_multipart(parts: Iterable[Mapping[str, Any]]) -> tuple[str, bytes]:
-    """Write parts as a ``multipart/form-data`` body.
+    """Encode parts as a ``multipart/form-data`` body.
 
-    The boundary is made from the content, so that equal tables make equal bytes.
+    The boundary is a hash of the content, so that equal tables make equal bytes.
 
     Args:
         parts: Tables of ``name`` and ``body`` (str as UTF-8, or bytes-like), and for a file
@@ -27,7 +30,7 @@ def encode_multipart(parts: Iterable[Mapping[str, Any]]) -> tuple[str, bytes]:
         The Content-Type and the body.
 
     Raises:
-        TableError: A part lacks its name or body, or has a key or a value that is none.
+        TableError: A part has no name or body, an unknown key or a malformed value.
     """
     if isinstance(parts, str | bytes | Mapping) or not isinstance(parts, Iterable):
         raise TableError.of('multipart', parts, 'a list of tables with name and body')
@@ -73,7 +76,7 @@ def _encode_part(part: Any) -> tuple[bytes, bytes]:
 def _check_text(key: str, value: Any) -> str | None:
     if value is None:
         return None
-    # In a name a line break is written as %0D or %0A; no other control character has a form.
+    # A line break in a name is sent as %0D or %0A; other control characters cannot be sent.
     kept = value if key == 'content_type' else str(value).translate({10: None, 13: None})
     if not isinstance(value, str) or CONTROL.search(kept):
         raise TableError.of(f'multipart.{key}', value, 'a str without control characters')

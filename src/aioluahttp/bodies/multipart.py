@@ -1,6 +1,6 @@
-"""The parts of a ``multipart/form-data`` body as they come, by aiohttp's reader (RFC 7578).
+"""Parse forms, urlencoded or ``multipart/form-data``, within limits (RFC 7578).
 
-Forms that come in, urlencoded or multipart, as multi-maps within limits (RFC 7578).
+aiohttp's reader finds the parts. Forms are encoded in ``forms``.
 """
 
 from __future__ import annotations
@@ -32,86 +32,88 @@ if TYPE_CHECKING:
 __all__ = ['MultipartBody', 'PartBody', 'close_form', 'read_form']
 
 STEP = 64 * 1024  # bytes of a body that are read at a time
-MAX_HEAD = 8 * 1024  # bytes of all lines between two bodies: a head of a kilobyte is a long one
+MAX_HEAD = 8 * 1024  # bytes of all lines between two bodies: a head of a kilobyte is long
+BATCH = 512 * 1024  # bytes of one write in a thread: starting that costs more than writing a piece
+LABEL = 64  # bytes: no charset has a longer name
 
 # RFC 2046 5.1.1.
 BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
-# Browsers write a backslash as it is and a quote as %22; others put a backslash before a quote. So
-# a quote ends a value unless one stands before it and more of the value after it.
+# Browsers send a backslash as it is and a quote as %22; other clients put a backslash before a
+# quote. So a quote ends the value unless a backslash is before it and more of the value after it.
 QUOTED = r'"((?:[^"]|(?<=\\)"(?!\s*+(?:;|$)))*+)"'
 PARAMETER = re.compile(rf';\s*+([^\s=;,"]++)(?:\s*+=\s*+(?:{QUOTED}|([^\s;,"]*+)))?+')
 DISPOSITION = re.compile(rf'\s*+form-data((?:\s*+{PARAMETER.pattern})*+)\s*+;?', re.IGNORECASE)
 ESCAPES = (('\\"', '"'), ('%22', '"'), ('%0D', '\r'), ('%0A', '\n'))
-AS_IT_IS = frozenset({'7bit', '8bit', 'binary'})
+UNENCODED = frozenset({'7bit', '8bit', 'binary'})
 
 
 class MultipartBody:
-    """A row of parts, each of which is read, or skipped, before the next.
+    """The parts of a multipart body, each of which is read or skipped before the next.
 
     Args:
         content_type: That of the body, with its boundary.
         chunks: The body, in pieces of moderate size: each part may copy one.
 
     Raises:
-        ProtocolError: There is no boundary, or none that is allowed.
+        ProtocolError: There is no boundary, or it is malformed.
     """
 
     def __init__(self, content_type: str, chunks: AsyncIterator[bytes]) -> None:
         boundary = _parameters(content_type).get('boundary', '')
         if not BOUNDARY.fullmatch(boundary):
-            raise ProtocolError('a multipart body has to name its boundary (RFC 2046 5.1.1)')
+            raise ProtocolError(f'the boundary is {shown(boundary)}, which RFC 2046 5.1.1 forbids')
         self._content = _Content(chunks)
-        # Told of a form, the reader of aiohttp would read a field called _charset_ by itself, and
-        # trip over its end; of nested parts, it would look for their parts. Its makers of parts
-        # are replaced by one that knows neither: see test_the_field_charset_is_a_field.
+        # For form-data aiohttp's reader would read a field called _charset_ itself, and fail at its
+        # end; for a part that is multipart it would look for nested parts. Its two classes of
+        # parts are replaced by a function that does neither: see test_the_field_charset_is_a_field.
         self._reader = MultipartReader(
             {'Content-Type': f'multipart/mixed; boundary="{boundary}"'},
             cast('StreamReader', self._content),
         )
-        nested = partial(_body, b'--' + boundary.encode())
-        self._reader.part_reader_cls = _body  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        nested = partial(_to_part, b'--' + boundary.encode())
+        self._reader.part_reader_cls = _to_part  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
         self._reader.multipart_reader_cls = nested  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
 
     async def next(self) -> PartBody | None:
-        """Give the next part, None after the last one.
+        """Return the next part, or None after the last one.
 
         Raises:
-            BodyTooLarge: A head passes ``MAX_HEAD``, or what stands before or after all parts.
+            BodyTooLarge: A head, the preamble or the epilogue is longer than ``MAX_HEAD``.
             ProtocolError: The body is broken or was cut off.
         """
-        with _part_type():
+        with _as_protocol_error():
             if found := await self._reader.next():
                 return PartBody(cast('BodyPartReader', found))
         while await self._content.readline():
-            pass  # what follows the last boundary; the body is whole only if it ends
+            pass  # the epilogue, which must end for the body to be complete
         return None
 
 
-def _body(boundary: bytes, headers: Any, content: Any, **_: Any) -> BodyPartReader:
-    # A form's parts have no Content-Length, whatever they say (RFC 7578 4.8).
+def _to_part(boundary: bytes, headers: Any, content: Any, **_: Any) -> BodyPartReader:
+    # The subtype makes aiohttp ignore the Content-Length of a part (RFC 7578 4.8).
     return BodyPartReader(boundary, headers, content, subtype='form-data')
 
 
 class PartBody:
-    """A part, and an async iterator of the pieces of its body.
+    """A part of a form, and an async iterator of the pieces of its body.
 
-    ``filename`` and ``content_type`` are None where absent. Taking a piece raises a
-    ``ProtocolError`` where the body was cut off.
+    ``filename`` and ``content_type`` are None if absent. Iterating raises a ``ProtocolError`` if
+    the body was cut off.
     """
 
     def __init__(self, body: BodyPartReader) -> None:
         self._body = body
         self.content_type: str | None = body.headers.get('Content-Type')
         for encoding in body.headers.getall('Content-Transfer-Encoding', ()):
-            if encoding.lower() not in AS_IT_IS:  # no browser sends one (RFC 7578 4.7)
-                raise ProtocolError('a part of a form must not be encoded (RFC 7578 4.7)')
+            if encoding.lower() not in UNENCODED:  # no browser sends one (RFC 7578 4.7)
+                raise ProtocolError(f'a part must not have the encoding {shown(encoding)}')
         dispositions = body.headers.getall('Content-Disposition', ())
         if len(dispositions) != 1 or not DISPOSITION.fullmatch(dispositions[0]):
-            raise ProtocolError('a part of a form has to have one Content-Disposition of form-data')
+            raise ProtocolError('a part of a form must have one Content-Disposition of form-data')
         parameters = _parameters(dispositions[0])
         name = _name(parameters, 'name')
         if name is None:
-            raise ProtocolError('a part of a form has to have a name (RFC 7578 4.2)')
+            raise ProtocolError('a part of a form must have a name (RFC 7578 4.2)')
         self.name = name
         self.filename: str | None = _name(parameters, 'filename')
 
@@ -121,12 +123,12 @@ class PartBody:
     async def __anext__(self) -> bytes:
         if self._body.at_eof():
             raise StopAsyncIteration
-        with _part_type():
+        with _as_protocol_error():
             return await self._body.read_chunk(STEP)
 
 
 @contextmanager
-def _part_type() -> Iterator[None]:
+def _as_protocol_error() -> Iterator[None]:
     try:
         yield
     except (ValueError, HttpProcessingError) as error:
@@ -134,17 +136,17 @@ def _part_type() -> Iterator[None]:
 
 
 def _parameters(value: str) -> dict[str, str]:
-    """Read the parameters of a field; one that is there twice would be read as either."""
+    """Parse the parameters of a header. A repeated one is refused: which one counts is unclear."""
     found: dict[str, str] = {}
     for name, quoted, bare in PARAMETER.findall(value):
         if name.lower() in found:
-            raise ProtocolError(f'{shown(name)} is there twice')
+            raise ProtocolError(f'the parameter {shown(name)} is repeated')
         found[name.lower()] = quoted or bare
     return found
 
 
 def _name(parameters: Mapping[str, str], key: str) -> str | None:
-    """Read a name as browsers and curl write it, or as in RFC 5987 where there is no other."""
+    """Decode a name as browsers and curl encode it, or if there is none, as RFC 5987 does."""
     if (value := parameters.get(key)) is not None:
         for written, meant in ESCAPES:
             value = value.replace(written, meant)
@@ -154,10 +156,10 @@ def _name(parameters: Mapping[str, str], key: str) -> str | None:
 
 
 class _Content:
-    """What of ``aiohttp.StreamReader`` its ``MultipartReader`` calls, with a limit on lines.
+    """What ``MultipartReader`` calls of ``aiohttp.StreamReader``, with a limit on lines.
 
-    aiohttp's own needs a connection, copies all that it holds for each part, and takes lines
-    before the first boundary without end.
+    aiohttp's own class needs a connection, copies its whole buffer for each part, and reads
+    lines before the first boundary without a limit.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
@@ -204,10 +206,6 @@ class _Content:
         self._buffer += chunk or b''
 
 
-BATCH = 512 * 1024  # bytes for one turn of a thread, which costs more than to write a piece
-LABEL = 64  # bytes: no charset has a longer name
-
-
 async def read_form(
     headers: Headers,
     content: bytes | AsyncIterable[bytes],
@@ -220,26 +218,26 @@ async def read_form(
 ) -> MultiDict[str | FormFile]:
     """Read a form, urlencoded or multipart, as a multi-map of its fields and files.
 
-    A field is text: by the charset that its part names, else by that in the field ``_charset_``,
-    else UTF-8; where that is no lossless codec, UTF-8 with surrogate escapes. A file, which is
-    what has a filename, be it ``''``, is a table of ``filename``, ``content_type`` and ``body``.
-    Its filename is whatever the peer sent: no path to write to. In names and filenames ``%22``,
-    ``%0D`` and ``%0A`` are undone, since browsers write them so.
+    A field is text, in the charset that its part names, else that in the field ``_charset_``,
+    else UTF-8; a charset without a lossless codec counts as UTF-8 with surrogate escapes. A part
+    with a filename, even ``''``, is a file: a table of ``filename``, ``content_type`` and
+    ``body``. The filename is whatever the peer sent: do not use it as a path. In names and
+    filenames ``%22``, ``%0D`` and ``%0A`` are decoded, since browsers encode these characters so.
 
     Args:
-        headers: Of which the Content-Type counts.
+        headers: Only Content-Type is used.
         content: The decoded body; of a ``StreamReader`` its ``iter_any()``.
         max_fields: How many fields there may be. Here and below ``None`` is no limit.
-        max_files: How many files.
+        max_files: How many files there may be.
         max_text: Bytes of all fields together, or of an urlencoded body.
         max_size: Bytes of the whole body.
         spool: ``None`` makes the body of each file bytes. A number makes it an open binary file
-            at its start, which is on disk where it has more bytes than that, has no name there,
-            and is gone once it is closed: ``close_form`` closes all.
+            at its start, which is on disk if it has more bytes than that. It has no name there,
+            and is deleted once it is closed; ``close_form`` closes all.
 
     Raises:
-        BodyTooLarge: The form passes a limit.
-        ProtocolError: The body is no form, is broken, or was cut off.
+        BodyTooLarge: The form exceeds a limit.
+        ProtocolError: The body is not a form, is malformed, or was cut off.
     """
     limits = {
         'max_fields': max_fields,
@@ -249,29 +247,29 @@ async def read_form(
     }
     left = {key: math.inf if limit is None else limit for key, limit in limits.items()}
     content_type = headers.get('Content-Type', '')
-    async with aclosing(_steps(content, left)) as chunks:
+    async with aclosing(_in_steps(content, left)) as chunks:
         match content_type.partition(';')[0].strip().lower():
             case 'multipart/form-data':
                 return await _multipart(MultipartBody(content_type, chunks), left, spool)
             case 'application/x-www-form-urlencoded':
                 return _urlencoded(await _read_text(chunks, left), max_fields)
-    raise ProtocolError(f'the body is no form: its Content-Type is {shown(content_type)}')
+    raise ProtocolError(f'the body is not a form: its Content-Type is {shown(content_type)}')
 
 
 def close_form(form: Mapping[str, str | FormFile]) -> None:
-    """Close the files of a form, which removes those that are on disk."""
+    """Close the files of a form, which deletes those on disk."""
     for value in form.values():
         if not isinstance(value, str) and not isinstance(value['body'], bytes):
             value['body'].close()
 
 
-def _take(left: dict[str, float], key: str, taken: int = 1) -> None:
+def _count(left: dict[str, float], key: str, taken: int = 1) -> None:
     left[key] -= taken
     if left[key] < 0:
         raise BodyTooLarge(f'the form passed {key}')
 
 
-async def _steps(
+async def _in_steps(
     content: bytes | AsyncIterable[bytes], left: dict[str, float]
 ) -> AsyncGenerator[bytes, None]:
     if isinstance(content, bytes):
@@ -284,14 +282,14 @@ async def _steps(
 
 
 def _cut(chunk: bytes, left: dict[str, float]) -> Iterator[bytes]:
-    _take(left, 'max_size', len(chunk))
+    _count(left, 'max_size', len(chunk))
     return (chunk[start : start + STEP] for start in range(0, len(chunk), STEP))
 
 
 async def _read_text(pieces: AsyncIterable[bytes], left: dict[str, float]) -> bytes:
     data = bytearray()
     async for piece in pieces:
-        _take(left, 'max_text', len(piece))
+        _count(left, 'max_text', len(piece))
         data += piece
     return bytes(data)
 
@@ -302,7 +300,7 @@ def _urlencoded(data: bytes, max_fields: int | None) -> MultiDict[str | FormFile
         pairs = parse_qsl(
             text, keep_blank_values=True, errors='surrogateescape', max_num_fields=max_fields
         )
-    except ValueError as error:  # before any of them is decoded
+    except ValueError as error:  # raised before any field is decoded
         raise BodyTooLarge('the form passed max_fields') from error
     return MultiDict(pairs)
 
@@ -315,15 +313,15 @@ async def _multipart(
         while part := await body.next():
             value: bytes | FormFile
             if part.filename is None:
-                _take(left, 'max_fields')
+                _count(left, 'max_fields')
                 value = await _read_text(part, left)
             else:
-                _take(left, 'max_files')
+                _count(left, 'max_files')
                 value = await _file(part, part.filename, spool, opened)
             found.append((part.name, value, part.content_type or ''))
-            await asyncio.sleep(0)  # a thousand small parts take a tenth of a second
+            await asyncio.sleep(0)  # other tasks run: a thousand small parts take 0.1 s
         opened.pop_all()
-    # RFC 7578 4.6. It may stand after the fields that it speaks of.
+    # RFC 7578 4.6. The field may come after those that it applies to.
     labels = (data for name, data, _ in found if name == '_charset_' and isinstance(data, bytes))
     default = '; charset=' + next(labels, b'')[:LABEL].decode('latin-1').strip()
     return MultiDict(
@@ -349,8 +347,8 @@ async def _file(part: PartBody, filename: str, spool: int | None, opened: ExitSt
 
 
 async def _write_file(part: PartBody, file: SpooledTemporaryFile[bytes], spool: int) -> None:
-    """Write a body to a file, in a thread from where it is on disk."""
-    held: list[bytes] = []  # for the disk
+    """Write a body to a file: beyond ``spool`` bytes to disk, in a thread."""
+    held: list[bytes] = []  # to be written to disk
     size = 0
     async for piece in part:
         if not held and file.tell() + len(piece) <= spool:

@@ -1,4 +1,4 @@
-"""A body that comes as it is read."""
+"""A body that is read while it arrives: the class ``Stream``."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .chunks import close
 
 __all__ = ['Stream']
 
-LINE = 1024 * 1024  # bytes: far above any line of note, far below what a peer could fill
+LINE = 1024 * 1024  # bytes: far more than real lines have, far less than a peer could send
 
 
 class Stream:
-    """A body that comes as it is read: an async iterator of bytes, and an async context manager.
+    """A body read while it arrives: an async iterator of bytes, and an async context manager.
 
-    It can be read once. What is read is not kept, and what is not read waits with the peer.
+    It can be read once. What was read is not kept, and what is not read yet waits at the peer.
 
     Args:
-        chunks: Where it comes from. Is closed with the stream, if it can be closed.
-        content_type: Says how ``lines`` are text.
-        decoded: Whether a content coding is undone in it.
+        chunks: The body. It is closed with the stream, if it can be closed.
+        content_type: Names the charset of ``lines``.
+        decoded: Whether a content coding was decoded.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Stream:
         return await anext(self._chunks)
 
     async def read(self) -> bytes:
-        """Read all that is left."""
+        """Read the rest of the body."""
         return b''.join([chunk async for chunk in self])
 
     async def lines(self, *, limit: int | None = LINE) -> AsyncIterator[str]:
-        r"""Read what is left line by line, without ``\n`` or ``\r\n``, as text by the text rule.
+        r"""Read the rest of the body as lines of text, without ``\n`` or ``\r\n``.
 
         Args:
             limit: Bytes of a line; ``None`` is no limit.
@@ -61,7 +61,7 @@ class Stream:
         """
         rest = b''
         async for chunk in self:
-            # No codec of the text rule has a byte of a line end within a character.
+            # No codec of the text rule has a line feed as a part of another character.
             *lines, rest = (rest + chunk).split(b'\n')
             for line in lines:
                 yield self._text(line)
@@ -74,7 +74,7 @@ class Stream:
         return text.from_bytes(line.removesuffix(b'\r'), self._content_type)
 
     async def close(self) -> None:
-        """Read no more. Who goes on reading gets a ProtocolError."""
+        """Close the body. Reading after this raises a ProtocolError."""
         self._closed = True
         await close(self._source)
 

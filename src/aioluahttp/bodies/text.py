@@ -1,4 +1,4 @@
-"""The text rule: one function maps a Content-Type to a codec, for both directions and sides."""
+"""The text rule: which codec a Content-Type names, the same for every request and response."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ['codec_of', 'from_bytes', 'is_clean', 'readable', 'to_bytes']
 
 CHARSET = re.compile(r';\s*+charset\s*+=\s*+"?([^\s;"]++)', re.IGNORECASE)
 
-# The codecs that give back every byte that they read with surrogate escapes, each with the
-# names it goes by. Never Python's registry: a peer that says charset=punycode must not choose
-# the code that runs. tests/test_text.py proves each line. EUC-JP is not among them, since it has
-# two ways to write a tilde; nor is Python's euc-kr, with two for a syllable, but cp949, which
-# extends it, is.
+# The codecs that, with surrogate escapes, encode text to the very bytes it was decoded from, each
+# with its labels. Never look a charset up in Python's registry: a peer that sends charset=punycode
+# must not choose the code that runs. tests/bodies/test_text.py checks each line. EUC-JP is missing,
+# since it has two encodings of a tilde; so is Python's euc-kr, with two of a syllable, for which
+# cp949, which extends it, stands in.
 LOSSLESS = {
     'utf-8': 'utf-8 utf8',
     'ascii': 'us-ascii ascii',
@@ -38,8 +38,8 @@ LOSSLESS = {
 }
 CODECS = {label: codec for codec, labels in LOSSLESS.items() for label in labels.split()}
 
-# What .text() reads with in place of or beyond the above: codecs that lose bytes, but that read
-# more of what is sent under the name. UTF-8 without its BOM.
+# The codecs of ``readable``: these replace or add to the above, and may lose bytes, but decode
+# more of what peers send under the name. UTF-8 without its BOM.
 READABLE = {
     **CODECS,
     **dict.fromkeys(('utf-8', 'utf8'), 'utf-8-sig'),
@@ -56,30 +56,30 @@ READABLE = {
 
 @lru_cache(256)
 def charset_of(content_type: str) -> str | None:
-    """Find the charset that a Content-Type names, in lower case; None where it names none."""
+    """Return the charset that a Content-Type names, in lower case; None if it names none."""
     found = CHARSET.search(content_type)
     return found[1].lower() if found else None
 
 
 def codec_of(content_type: str | None) -> str:
-    """Name the codec between the bytes and the text of a body.
+    """Return the name of the codec for a body of this Content-Type.
 
-    The charset's own where it is lossless, else UTF-8; always used with surrogate escapes, so
-    that no byte is lost whatever came.
+    It is the charset's own if that is lossless, else UTF-8. Use it with surrogate escapes, so
+    that no byte is lost, whatever the bytes are.
     """
     return CODECS.get(charset_of(content_type or '') or '', 'utf-8')
 
 
 def from_bytes(data: bytes, content_type: str | None) -> str:
-    """Read a body as text that ``to_bytes`` turns back into the same bytes."""
+    """Decode a body to text that ``to_bytes`` encodes to the same bytes."""
     return data.decode(codec_of(content_type), 'surrogateescape')
 
 
 def to_bytes(text: str, content_type: str | None) -> bytes:
-    """Write a text as the bytes of a body.
+    """Encode text as a body.
 
     Raises:
-        TableError: The codec that the Content-Type names has no bytes for the text.
+        TableError: The codec of the Content-Type cannot encode the text.
     """
     codec = codec_of(content_type)
     try:
@@ -89,7 +89,7 @@ def to_bytes(text: str, content_type: str | None) -> bytes:
 
 
 def is_clean(text: str) -> bool:
-    """Tell whether a text is all text, with no surrogate that stands for a byte of another code."""
+    """Tell whether text has no surrogates, which stand for bytes that could not be decoded."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -98,6 +98,6 @@ def is_clean(text: str) -> bool:
 
 
 def readable(data: bytes, content_type: str | None) -> str:
-    """Read bytes for people: by the charset that is named, without a BOM, lossy if need be."""
+    """Decode bytes for people: in the charset named, without a BOM, with replacement characters."""
     codec = READABLE.get(charset_of(content_type or '') or 'utf-8', 'utf-8-sig')
     return data.decode(codec, 'replace')

@@ -1,4 +1,7 @@
-"""The command line: what its commands are and take."""
+"""The command line: its commands with their arguments and help, and `main`.
+
+The commands are run by ``request``, ``serve`` and ``demo``.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,16 @@ from .serve import run_serve
 
 __all__ = ['COMMANDS', 'main', 'make_parser']
 
-BROKEN = 130  # as shells have it: 128 and the number of SIGINT
+INTERRUPTED = 130  # as in shells: 128 and the number of SIGINT
 
 DESCRIPTION = """
 HTTP as plain tables. Without a command: start a server on loopback, send it requests, and print
-the tables that went and came.
+the request and response tables.
 """
 
 
 class Command(NamedTuple):
-    """A command: what gives its exit status, its help, and its arguments."""
+    """A command: a function that runs it and returns its exit status, its help and arguments."""
 
     run: Callable[[argparse.Namespace], int]
     help: str
@@ -39,30 +42,36 @@ def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, An
 
 
 ADDRESS = (
-    argument('--host', default='127.0.0.1', help='where to listen (%(default)s)'),
-    argument('--port', type=int, default=8080, help='0 picks a free one (%(default)s)'),
+    argument('--host', default='127.0.0.1', help='address or name to listen on (%(default)s)'),
+    argument('--port', type=int, default=8080, help='port, 0 for any free one (%(default)s)'),
     argument('--unix', metavar='PATH', help='listen on a Unix socket instead'),
-    argument('--cert', metavar='FILE', help='a certificate in PEM, for TLS'),
-    argument('--key', metavar='FILE', help='its key, where it is in another file'),
-    argument('--workers', metavar='N', type=int, default=1, help='processes on the port (1)'),
-    argument('--access-log', action='store_true', help='write a line for each request'),
+    argument('--cert', metavar='FILE', help='certificate in PEM; turns TLS on'),
+    argument('--key', metavar='FILE', help='private key, if it is not in the file of --cert'),
+    argument(
+        '--workers',
+        metavar='N',
+        type=int,
+        default=1,
+        help='number of processes (1)',
+    ),
+    argument('--access-log', action='store_true', help='log a line for each request'),
 )
 URL: dict[str, Any] = {
     'metavar': 'URL',
     'type': to_url,
-    'help': 'http:// may be left out, and the host before a :port',
+    'help': 'URL to request; http:// may be left out, and localhost before :PORT',
 }
 
 REQUEST = (
     argument('url', nargs='?', **URL),
-    argument('-X', '--method', help='GET, but POST where there is a body'),
+    argument('-X', '--method', help='request method (GET, or POST with a body)'),
     argument(
         '-H',
         '--header',
         metavar='"NAME: VALUE"',
         action='append',
         type=to_pair,
-        help='as many as you like',
+        help='request header; may be repeated',
     ),
     argument(
         '-d',
@@ -70,32 +79,36 @@ REQUEST = (
         metavar='TEXT',
         dest='body',
         type=to_body,
-        help='the body: text, @FILE, or @- for the standard input',
+        help='request body: text, @FILE, or @- for standard input',
     ),
-    argument('--json', metavar='JSON', type=json.loads, help='the body as JSON'),
+    argument('--json', metavar='JSON', type=json.loads, help='request body in JSON'),
     argument(
         '--table',
         metavar='FILE',
-        help='a request table in JSON, - for the standard input; options go before what it has',
+        help='request table in JSON, - for standard input; other options override its keys',
     ),
     argument(
         '--into',
         metavar='WORD|FILE',
         type=to_into,
-        help=f'what the body becomes: {", ".join(WORDS)}, or the file that it is written to; '
-        'what flows is printed alone, as it comes',
+        help=f'form of the response body: {", ".join(WORDS)}, or a file to write it to; '
+        'streams, raw bodies and events are printed alone, as they arrive',
     ),
-    argument('--timeout', metavar='SECONDS', type=float, help='for the whole exchange (30)'),
-    argument('--check', action='store_true', help='exit with 4 for a status of 4xx, 5 for 5xx'),
+    argument('--timeout', metavar='SECONDS', type=float, help='timeout of the whole exchange (30)'),
+    argument('--check', action='store_true', help='exit with 4 for a 4xx status, 5 for 5xx'),
     argument(
         '--repr',
         dest='shape',
         action='store_const',
         const='repr',
-        help='print the table as a literal of Python',
+        help='print the response table as a Python literal',
     ),
     argument(
-        '--json-table', dest='shape', action='store_const', const='json', help='print it as JSON'
+        '--json-table',
+        dest='shape',
+        action='store_const',
+        const='json',
+        help='print the response table as JSON',
     ),
 )
 DOWNLOAD = (
@@ -106,45 +119,48 @@ DOWNLOAD = (
         nargs='?',
         type=Path,
         default=Path(),
-        help='a file, or a folder for one named as the URL ends',
+        help='file to write, or folder for a file named after the end of the URL (.)',
     ),
     argument(
         '--resume',
         action=argparse.BooleanOptionalAction,
         default=True,
-        help='go on with what a broken download has left',
+        help='continue a download that broke off (default)',
     ),
 )
 SERVE = (
-    argument('target', metavar='MODULE:HANDLER|DIR', help='a name in a module, or a folder'),
+    argument('target', metavar='MODULE:HANDLER|DIR', help='handler in a module, or a folder'),
     *ADDRESS,
     argument(
         '--reload',
         action='store_true',
-        help='start anew when a file of Python in or below this folder changes',
+        help='restart when a Python file in or below the current folder changes',
     ),
 )
-PROXY = (argument('target', metavar='ORIGIN', help='such as http://localhost:9000'), *ADDRESS)
+PROXY = (
+    argument('target', metavar='ORIGIN', help='URL, such as http://localhost:9000'),
+    *ADDRESS,
+)
 
 COMMANDS = {
     'request': Command(
         lambda given: run_in_loop(run_request(given)),
-        'send a request table, and print the response table',
+        'send a request table and print the response table',
         REQUEST,
     ),
     'download': Command(
         lambda given: run_in_loop(run_download(given)),
-        'write a body to a file, and go on where a download was broken off',
+        'write a response body to a file, and resume a download that broke off',
         DOWNLOAD,
     ),
-    'serve': Command(run_serve, 'answer by a handler, or with the files of a folder', SERVE),
-    'echo': Command(run_serve, 'answer each request with its own table, as JSON', ADDRESS),
-    'proxy': Command(run_serve, 'send each request on to an origin', PROXY),
+    'serve': Command(run_serve, 'serve a handler, or the files of a folder', SERVE),
+    'echo': Command(run_serve, 'respond to each request with its own table, as JSON', ADDRESS),
+    'proxy': Command(run_serve, 'forward each request to an origin', PROXY),
 }
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of all commands."""
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog='aioluahttp', description=DESCRIPTION)
     parser.set_defaults(run=lambda given: run_in_loop(demonstrate()))
     parser.add_argument(
@@ -156,7 +172,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', dest='command')
     for name, command in COMMANDS.items():
-        # What is not given is not there, as in a table.
+        # An option that is not given is absent, as in a table.
         added = commands.add_parser(
             name, help=command.help, description=command.help, argument_default=argparse.SUPPRESS
         )
@@ -167,7 +183,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; give the exit status."""
+    """Run the command line and return the exit status."""
     given = make_parser().parse_args(arguments)
     try:
         return int(given.run(given) or 0)
@@ -175,4 +191,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'aioluahttp: {error}', file=sys.stderr)
         return 2 if isinstance(error, TableError) else 1
     except KeyboardInterrupt:
-        return BROKEN
+        return INTERRUPTED

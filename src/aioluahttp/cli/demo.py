@@ -1,4 +1,4 @@
-"""A server and its requests, shown on loopback."""
+"""The demonstration: a server on loopback, requests to it, and all tables printed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANY = 10
 
 
 async def show_request(table: Request) -> dict[str, Any]:
-    """Answer a request with what it asked for."""
+    """Handle the requests of the demonstration: a page, a square, and an echo."""
     match table:
         case {'method': 'GET', 'path': '/'}:
             return {
@@ -53,7 +53,7 @@ async def demonstrate() -> None:
 
 
 async def exchange(table: RequestTable) -> None:
-    """Send a table, and print it with the one that comes back."""
+    """Send a request table, and print it and the response table."""
     start = perf_counter()
     response: Response[Any] = await request(table)
     took = _milliseconds(start)

@@ -1,7 +1,4 @@
-"""Requests from the command line.
-
-Tables as the command line shows them.
-"""
+"""The commands `request` and `download`: tables from options, and responses printed."""
 
 from __future__ import annotations
 
@@ -34,12 +31,16 @@ __all__ = [
     'to_url',
 ]
 
-
 WIDTH = 96
+WORDS = ('text', 'bytes', 'json', 'stream', 'raw', 'events')
+KEYS = ('url', 'method', 'body', 'json', 'into', 'timeout', 'check')
+INDEX = 'index.html'  # the file name of a download whose URL has none
+
+Progress = Callable[[int, int | None], None]
 
 
 def literal(value: Any) -> Any:
-    """Make a value that has a literal in Python: headers as pairs, a path as text."""
+    """Return a value that has a Python literal: headers as pairs, a path as text."""
     match value:
         case Headers():
             return list(value.items())
@@ -53,7 +54,7 @@ def literal(value: Any) -> Any:
 
 
 def show_for_people(table: Response[Any]) -> None:
-    """Print a table in lines; on a terminal in colours, where rich is installed."""
+    """Print a table in lines; on a terminal in colours, if rich is installed."""
     if sys.stdout.isatty():
         try:
             from rich.console import Console
@@ -67,12 +68,12 @@ def show_for_people(table: Response[Any]) -> None:
 
 
 def show_literal(table: Response[Any]) -> None:
-    """Print a table as a literal of Python in one line."""
+    """Print a table as a Python literal in one line."""
     print(repr(literal(table)))
 
 
 def show_json(table: Response[Any]) -> None:
-    """Print a table as JSON in one line: what ``plain`` gives."""
+    """Print a table as JSON in one line, as ``plain`` returns it."""
     print(json.dumps(Response(literal(table)).plain()))
 
 
@@ -80,26 +81,19 @@ SHAPES = {None: show_for_people, 'repr': show_literal, 'json': show_json}
 
 
 def print_table(table: Response[Any], shape: str | None = None) -> None:
-    """Print a table: ``None`` for people, ``'repr'`` as Python, ``'json'`` as JSON."""
+    """Print a table: ``None`` for people, ``'repr'`` as a Python literal, ``'json'`` as JSON."""
     SHAPES[shape](table)
 
 
-WORDS = ('text', 'bytes', 'json', 'stream', 'raw', 'events')
-KEYS = ('url', 'method', 'body', 'json', 'into', 'timeout', 'check')
-INDEX = 'index.html'  # the name of a download whose URL has none
-
-Progress = Callable[[int, int | None], None]
-
-
 def to_url(text: str) -> str:
-    """Read a URL as people write it: without a scheme, or without a host."""
+    """Complete a URL that has no scheme, or no host before its port."""
     if text.startswith(':'):
         text = f'localhost{text}'
     return text if '://' in text else f'http://{text}'
 
 
 def to_pair(text: str) -> tuple[str, str]:
-    """Read a header: ``Name: value``."""
+    """Parse a header: ``Name: value``."""
     name, colon, value = text.partition(':')
     if not colon:
         raise ValueError('no colon')
@@ -107,21 +101,21 @@ def to_pair(text: str) -> tuple[str, str]:
 
 
 def to_body(text: str) -> Any:
-    """Read a body: text, ``@`` and the name of a file, or ``@-`` for the standard input."""
+    """Parse a body: text, ``@`` and the name of a file, or ``@-`` for standard input."""
     if text == '@-':
         return sys.stdin.buffer.read()
     return Path(text[1:]) if text.startswith('@') else text
 
 
 def to_into(text: str) -> str | Path:
-    """Read what the body becomes: one of the words, or the name of a file."""
+    """Parse ``--into``: one of ``WORDS``, or the name of a file."""
     return text if text in WORDS else Path(text)
 
 
 async def run_request(arguments: Namespace) -> int:
-    """Send a request and print the response; give the exit status.
+    """Send a request, print the response, and return the exit status.
 
-    That is 0, but with ``--check`` the first digit of a status of 400 and above.
+    That is 0, or with ``--check`` the first digit of a status of 400 or above.
     """
     table: Any = to_table(arguments)
     shape = vars(arguments).get('shape')
@@ -131,21 +125,21 @@ async def run_request(arguments: Namespace) -> int:
         print_table(error.response, shape)
         return int(error.response['status']) // 100
     if isinstance(response['body'], AsyncIterator):
-        await _print(response['body'])
+        await _print_body(response['body'])
     else:
         print_table(response, shape)
     return 0
 
 
 def to_table(arguments: Namespace) -> dict[str, Any]:
-    """Make a request table of the command line: its options go before what ``--table`` has.
+    """Return the request table of the options, which override the keys of ``--table``.
 
     Raises:
-        TableError: ``--table`` names no JSON of a table.
-        OSError: It names no file that can be read.
+        TableError: The file of ``--table`` is not a request table in JSON.
+        OSError: The file cannot be read.
     """
     given = {key: value for key, value in vars(arguments).items() if key != 'url' or value}
-    table = dict(Request.from_plain(_read(given['table']))) if 'table' in given else {}
+    table = dict(Request.from_plain(_read_table(given['table']))) if 'table' in given else {}
     if 'header' in given:
         headers = Headers(table.get('headers', {}))
         for name, _ in given['header']:
@@ -157,19 +151,19 @@ def to_table(arguments: Namespace) -> dict[str, Any]:
     return table | {key: given[key] for key in KEYS if key in given}
 
 
-def _read(name: str) -> dict[str, Any]:
+def _read_table(name: str) -> dict[str, Any]:
     text = sys.stdin.read() if name == '-' else Path(name).read_text('utf-8')
     try:
         table = json.loads(text)
     except ValueError as error:
-        raise TableError.of('--table', text, f'JSON of a request table ({error})') from error
+        raise TableError.of('--table', text, f'a request table in JSON ({error})') from error
     if not isinstance(table, dict):
         raise TableError.of('--table', table, 'a JSON object')
     return table
 
 
-async def _print(body: Any) -> None:
-    """Print a body as it comes: bytes as they are, events as JSON, one in a line."""
+async def _print_body(body: Any) -> None:
+    """Print a body as it arrives: bytes as they are, events as JSON, one in a line."""
     async with body:
         async for one in body:
             data = one if isinstance(one, bytes) else f'{json.dumps(one)}\n'.encode()
@@ -178,8 +172,8 @@ async def _print(body: Any) -> None:
 
 
 async def run_download(arguments: Namespace) -> int:
-    """Download a file, and go on where one was broken off; give the exit status."""
-    path = _file_of(arguments.url, arguments.path)
+    """Download a file, or resume its download, and return the exit status."""
+    path = _download_path(arguments.url, arguments.path)
     shown = progress(path.name) if sys.stderr.isatty() else nullcontext(None)
     with shown as on_progress:
         response = await request(
@@ -193,8 +187,8 @@ async def run_download(arguments: Namespace) -> int:
     return 0
 
 
-def _file_of(address: str, path: Path) -> Path:
-    """Name the file of a download: of a URL no more is taken than one name."""
+def _download_path(address: str, path: Path) -> Path:
+    """Return the path of a download; in a folder, the URL may only choose a plain file name."""
     if not path.is_dir():
         return path
     name = unquote(url.split(address).get('path', '').rpartition('/')[2])
@@ -204,7 +198,7 @@ def _file_of(address: str, path: Path) -> Path:
 
 @contextmanager
 def progress(name: str) -> Iterator[Progress | None]:
-    """Show how far a download is, where rich is installed."""
+    """Show the progress of a download, if rich is installed."""
     try:
         from rich.console import Console
         from rich.progress import DownloadColumn, Progress, TransferSpeedColumn

@@ -1,7 +1,4 @@
-"""Servers from the command line: of a handler, a folder, an origin, or each request itself.
-
-Servers in processes of their own: many on one port, or one that is started anew.
-"""
+"""The commands `serve`, `echo` and `proxy`, also in worker processes and with reloading."""
 
 from __future__ import annotations
 
@@ -28,18 +25,18 @@ from ..tables.models import Handler, Request
 
 __all__ = ['reserved', 'run_again', 'run_many', 'run_serve', 'to_handler']
 
-
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LOG_FORMAT = '%(asctime)s %(message)s'
 
 
 @contextmanager
 def reserved(host: str, port: int) -> Iterator[int]:
-    """Hold a port on which processes are to listen, and give its number; 0 picks one.
+    """Reserve a port that several processes will listen on, and yield its number; 0 picks one.
 
     Raises:
-        OSError: The port is in use or privileged, or the host is none of this machine's.
+        OSError: The port is in use or privileged, or the host is not an address of this machine.
     """
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, socket.SOCK_STREAM) as held:
@@ -50,15 +47,15 @@ def reserved(host: str, port: int) -> Iterator[int]:
 
 
 def run_many(number: int, serve: Callable[..., None], *arguments: Any) -> int:
-    """Run a function in many processes until a signal, and give the exit status.
+    """Run a function in several processes until a signal, and return the exit status.
 
-    A process that is killed is replaced; one that fails ends them all. The first signal has them
-    end gracefully, the second one at once.
+    A process that exits with an error ends them all; any other that ends is replaced. The first
+    signal ends the processes gracefully, the second one kills them.
 
     Args:
-        number: Of processes.
-        serve: A function of a module; SIGTERM ends it.
-        arguments: What it is given; they have to pickle.
+        number: The number of processes.
+        serve: A function of a module; SIGTERM has to end it.
+        arguments: Its arguments, which have to be picklable.
     """
     context = multiprocessing.get_context('spawn')
     workers: dict[Any, Any] = {}
@@ -96,7 +93,7 @@ def run_many(number: int, serve: Callable[..., None], *arguments: Any) -> int:
 
 
 def _work(serve: Callable[..., None], *arguments: Any) -> None:
-    """Be one of many: of the signals of a terminal only the first process is to hear."""
+    """Run as a worker, outside the terminal's process group, whose signals only the parent gets."""
     os.setpgrp()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     serve(*arguments)
@@ -109,9 +106,9 @@ def _end_with_parent() -> None:
 
 
 def run_again(folder: Path, serve: Callable[..., None], *arguments: Any) -> int:
-    """Run a function in a process, anew whenever a file of Python in a folder changes.
+    """Run a function in a process, and restart it whenever a Python file in a folder changes.
 
-    The arguments are those of ``run_many``, and so is what is returned.
+    The arguments are those of ``run_many``. The exit status is 0.
 
     Raises:
         ImportError: watchfiles is not installed.
@@ -124,20 +121,17 @@ def run_again(folder: Path, serve: Callable[..., None], *arguments: Any) -> int:
     return 0
 
 
-LOG_FORMAT = '%(asctime)s %(message)s'
-
-
 async def echo_handler(table: Request) -> dict[str, Any]:
-    """Answer a request with its own table, as JSON."""
+    """Respond to a request with its own table, as JSON."""
     return {'status': 200, 'json': table.plain()}
 
 
 def to_handler(target: str) -> Handler:
-    """Find the handler that ``module:name`` says, or make one of a folder.
+    """Return the handler that ``module:name`` names, or one that serves a folder.
 
     Raises:
-        TableError: It is neither.
-        ImportError: There is no such module, or it cannot be imported.
+        TableError: The target is neither.
+        ImportError: The module does not exist, or cannot be imported.
     """
     if os.path.isdir(target):
         return files(target)
@@ -150,7 +144,7 @@ def to_handler(target: str) -> Handler:
         for part in name.split('.'):
             found = getattr(found, part)
     except AttributeError as error:
-        raise TableError.of('target', target, f'a name that is there: {error}') from error
+        raise TableError.of('target', target, f'a name that the module has: {error}') from error
     return found  # type: ignore[no-any-return]
 
 
@@ -162,7 +156,7 @@ HANDLERS: dict[str, Callable[[str], Handler]] = {
 
 
 def run_serve(arguments: Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; give the exit status."""
+    """Serve until SIGINT or SIGTERM, and return the exit status."""
     given = vars(arguments)
     options: dict[str, Any] = {key: given[key] for key in ('host', 'port', 'unix') if key in given}
     if 'unix' in options:
@@ -183,15 +177,15 @@ def run_serve(arguments: Namespace) -> int:
 
 @contextmanager
 def _shared(options: dict[str, Any]) -> Iterator[None]:
-    """Let several processes listen on the same port."""
+    """Reserve a port, and let several processes listen on it."""
     if 'unix' in options:
-        raise TableError.of('--unix', options['unix'], 'absent for workers and for --reload')
+        raise TableError.of('--unix', options['unix'], 'left out with --workers and --reload')
     with reserved(options['host'], options['port']) as port:
         options |= {'port': port, 'reuse_port': True}
         yield
 
 
 def _serve_one(command: str, target: str, options: dict[str, Any]) -> None:
-    """Serve in this process, which may be a new one."""
+    """Serve in this process, which may be a worker."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     run(callback=HANDLERS[command](target), **options)

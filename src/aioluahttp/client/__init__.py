@@ -1,1 +1,1 @@
-"""What is sent: defaults, redirects, deadlines and downloads; a client for each event loop."""
+"""The HTTP client: defaults, redirects, deadlines, downloads, and a client per event loop."""

@@ -1,4 +1,8 @@
-"""Send a table and get one back: a client with a pool of its own."""
+"""The `Client` class: send a request table, get a response table.
+
+It decides what is sent: defaults, redirects, the total deadline, the checks of a response. How it
+is sent is in ``transports``.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +49,11 @@ __all__ = ['Client', 'Sender']
 T = TypeVar('T')
 
 REDIRECTS = 10
-GOING_AWAY = 1001  # the close code (RFC 6455 7.4.1)
+GOING_AWAY = 1001  # close code of a WebSocket (RFC 6455 7.4.1)
 
 
 class Sender(Protocol):
-    """The type of ``request``: a handler that takes keywords too."""
+    """The type of ``request``: a handler that also takes the keys of its table as keywords."""
 
     @overload
     async def __call__(
@@ -82,28 +86,28 @@ class Sender(Protocol):
 
 
 class Client:
-    """A client with its own pool of connections, its own cookies, and defaults for its tables.
+    """An HTTP client with its own connection pool, cookies and default request keys.
 
-    Use it as an async context manager, or ``close`` it. It belongs to the event loop of its
+    Use it as an async context manager, or call ``close``. It belongs to the event loop of its
     first request.
 
     Args:
-        base_url: What a request's ``url`` is resolved against, and what is asked where there
-            is none. Its credentials, and those of the defaults, go to its origin alone.
-        cookies: True keeps cookies between requests, False does not; a mapping starts with
-            these, which go to the origin of the base URL, and without one to every host.
-        limit: Connections at once; ``None`` is no limit.
-        limit_per_host: Likewise to one origin.
-        trust_env: Whether to read ``HTTP_PROXY``, ``NO_PROXY`` and netrc.
-        via: A handler that answers in this process, in the place of a network: its tables, checks
-            and errors are those of a server, and its mistakes a 500. It runs in the task of the
-            request. What is said of connections counts for nothing.
-        session: One of aiohttp's to send by, with its connector, cookies, headers, middlewares and
-            traces. It stays yours to close. Beside it there are no ``cookies``, limits and ``via``.
-        defaults: Keys of the request table. Headers are merged by name.
+        base_url: The URL that a request's ``url`` is resolved against, and the URL of a request
+            that has none. Its credentials, and those of the defaults, go to its origin only.
+        cookies: True keeps cookies between requests, False does not. A mapping keeps them and
+            starts with these, sent to the host of the base URL, or to every host without one.
+        limit: The number of connections at once; ``None`` is no limit.
+        limit_per_host: The number of connections to one origin at once; ``None`` is no limit.
+        trust_env: Whether to use ``HTTP_PROXY``, ``NO_PROXY`` and netrc.
+        via: A handler to call in this process instead of using the network, as a server calls
+            it: tables are checked, an exception becomes a 500 response. It runs in the task of
+            the request. Options about connections have no effect.
+        session: An ``aiohttp.ClientSession`` to send with: its connector, cookies, headers,
+            middlewares and traces apply. You close it. It excludes ``cookies``, limits and ``via``.
+        defaults: Keys for every request table. Headers are merged by name.
 
     Raises:
-        TableError: A default is not what its key takes, or ``session`` comes beside what it has.
+        TableError: A default is wrong, or ``session`` comes with an option that it excludes.
     """
 
     def __init__(
@@ -130,11 +134,11 @@ class Client:
         check_limit('limit_per_host', limit_per_host)
         self._limits = (limit, limit_per_host)
         self._via = None if via is None else check_handler('via', via)
-        self._way: NetworkTransport | InProcess | None = None
+        self._transport: NetworkTransport | InProcess | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._deadlines = Deadlines()  # of the requests under way
-        self._sockets: set[Socket] = set()  # the WebSockets that are open
-        self._idle = asyncio.Event()  # set by the last of them once the client is closed
+        self._deadlines = Deadlines()  # of the requests in progress
+        self._sockets: set[Socket] = set()  # open WebSockets
+        self._idle = asyncio.Event()  # set when a closed client has no request left
 
     async def __aenter__(self) -> Self:
         return self
@@ -143,36 +147,36 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close every connection; WebSockets with 1001, which takes at most 10 s.
+        """Close every connection; WebSockets are closed with 1001, which takes at most 10 s.
 
-        A request under way, and a stream that is still read, end in a ``ProtocolError``, a request
-        made after that in a ``ConnectError``.
+        A request in progress, and a stream that is still being read, raise ``ProtocolError``; a
+        later request raises ``ConnectError``.
         """
         self.closed = True
         self._deadlines.pass_all()
         try:
             await asyncio.gather(*(socket.close(GOING_AWAY) for socket in self._sockets))
-            # aiohttp cancels, or leaves waiting for ever, who still uses what it closes.
+            # aiohttp cancels requests that still use what it closes, or leaves them waiting.
             if self._deadlines:
                 await self._idle.wait()
         finally:
-            if self._way:
-                await self._way.close()
+            if self._transport:
+                await self._transport.close()
 
     if TYPE_CHECKING:
         request: Sender
     else:
 
         async def request(self, table=None, /, **fields):
-            """Send a request table and return the response table. A handler.
+            """Send a request table and return the response table; usable as a handler.
 
             Raises:
                 TableError: The table is malformed; nothing was sent.
-                ConnectError: No connection came about.
+                ConnectError: No connection could be made; nothing was sent.
                 TimedOut: A deadline passed.
-                ProtocolError: The peer broke HTTP or hung up midway.
+                ProtocolError: The peer broke HTTP or hung up midway, or the client was closed.
                 BodyTooLarge: The body passed ``max_body``.
-                StatusError: The status is one that ``check`` does not accept.
+                StatusError: ``check`` does not accept the status.
                 OSError: The file that ``into`` names cannot be written.
             """
             return await self._request(table, fields)
@@ -183,29 +187,31 @@ class Client:
     ) -> AsyncIterator[Socket]:
         """Open a WebSocket: ``async with client.websocket(url='wss://…') as socket``.
 
-        It has a connection of its own, which counts for no limit of the pool. It is closed at
-        the end of the block: with 1000, or after an exception with 1011. A redirect is not
-        followed; the defaults of the client hold.
+        Its connection does not count for the limits of the pool. It is closed at the end of the
+        block: with 1000, or after an exception with 1011. Redirects are not followed; the
+        client's defaults apply.
 
         Raises:
             TableError: The table is malformed; nothing was sent.
-            ConnectError: No connection came about.
-            TimedOut: A deadline passed before it was open; no other is set by ``timeout``.
-            ProtocolError: The server declined, or broke HTTP; the text has the status.
+            ConnectError: No connection could be made.
+            TimedOut: A deadline passed before it was open; ``timeout`` does not apply later.
+            ProtocolError: The server declined, and the text has its status, or broke HTTP.
         """
         from ..transports.websocket import as_request, open_socket, split_socket_table
 
         given = {**to_mapping(table), **fields}
         try:
-            asked, options = split_socket_table(given)
-            request = as_request(self._defaults.request(asked, {}))
+            request_keys, options = split_socket_table(given)
+            request = as_request(self._defaults.request(request_keys, {}))
             if self._trust_env:
                 request = await asyncio.to_thread(from_environment, request)
-            line = await self._within_total(request, lambda way: way.dial(request, options))
+            dialed = await self._within_total(
+                request, lambda transport: transport.dial(request, options)
+            )
         except Error as error:
             error.request = SentRequest(given)
             raise
-        async with open_socket(*line) as socket:
+        async with open_socket(*dialed) as socket:
             self._sockets.add(socket)
             try:
                 yield socket
@@ -213,48 +219,55 @@ class Client:
                 self._sockets.discard(socket)
 
     async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
-        """Send on a request that a server was sent; ``relay`` is what calls this."""
-        return await self._within_total(request, lambda way: way.pass_on(request, length))
+        """Send on a request that a server received; called by ``forward``.
+
+        Args:
+            request: In normal form.
+            length: Bytes of its body; None for chunks.
+        """
+        return await self._within_total(
+            request, lambda transport: transport.pass_on(request, length)
+        )
 
     async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
-        supply = None
+        source = None
         try:
             request = with_accept(self._defaults.request(table, fields))
-            if supply := to_source(request.get('body')):
-                request['body'] = supply
+            if source := to_source(request.get('body')):
+                request['body'] = source
             if isinstance(request.get('into'), PathLike):
                 from .download import download_to_file
 
-                response = await download_to_file(request, self._answer)
+                response = await download_to_file(request, self._send)
             else:
-                response = await self._answer(request)
+                response = await self._send(request)
             return _accepted(response, request.get('check', False))
         except Error as error:
             given = _to_table(table, fields)
             error.request = SentRequest(given)
-            supply = supply or to_source(given.get('body'))  # of a table that was refused, too
+            source = source or to_source(given.get('body'))  # also of a table that was refused
             raise
         finally:
-            if supply:
-                await supply.close()
+            if source:
+                await source.close()
 
-    async def _answer(self, request: Request) -> Response[Any]:
-        return await self._within_total(request, lambda way: self._follow(request, way))
+    async def _send(self, request: Request) -> Response[Any]:
+        return await self._within_total(request, lambda transport: self._follow(request, transport))
 
-    async def _within_total(self, request: Request, answer: Callable[[Any], Awaitable[T]]) -> T:
+    async def _within_total(self, request: Request, send: Callable[[Any], Awaitable[T]]) -> T:
         timeout = request.get('timeout', TIMEOUT)
         total = timeout.get('total', TIMEOUT) if isinstance(timeout, Mapping) else timeout
-        way = self._open()
+        transport = self._open_transport()
         deadline = asyncio.timeout(None)
         try:
             async with deadline:
                 self._deadlines.add(deadline, total)
-                return await answer(way)
+                return await send(transport)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             if self.closed:
-                what = 'the client was closed before the answer was there'
+                what = 'the client was closed before the response arrived'
                 raise ProtocolError(f'{described(request)}: {what}') from error
             raise TimedOut(f'{described(request)}: not done within {total} s') from error
         finally:
@@ -262,14 +275,16 @@ class Client:
             if self.closed and not self._deadlines:
                 self._idle.set()
 
-    async def _follow(self, request: Request, way: NetworkTransport | InProcess) -> Response[Any]:
-        """Send a request and those that redirects ask for, up to the limit of them."""
+    async def _follow(
+        self, request: Request, transport: NetworkTransport | InProcess
+    ) -> Response[Any]:
+        """Send a request and follow its redirects, as many as ``redirects`` allows."""
         history: list[Response[Any]] = []
         while True:
             sent = request
             if self._trust_env:
                 sent = await asyncio.to_thread(from_environment, request)
-            response = await way.send(sent, sent=bool(history))
+            response = await transport.send(sent, sent=bool(history))
             following = next_request(request, response)
             if len(history) >= request.get('redirects', REDIRECTS):
                 following = None
@@ -281,18 +296,18 @@ class Client:
             history.append(response)
             request = following
 
-    def _open(self) -> NetworkTransport | InProcess:
+    def _open_transport(self) -> NetworkTransport | InProcess:
         loop = asyncio.get_running_loop()
-        if self._way is None:
+        if self._transport is None:
             if self.closed:
                 raise ConnectError('the client is closed')
             self._loop = loop
-            self._way = self._made(_cookie_jar(self._cookies, self._defaults.base))
+            self._transport = self._make_transport(_cookie_jar(self._cookies, self._defaults.base))
         if self._loop is not loop:
             raise ConnectError('the client belongs to another event loop; make one for each')
-        return self._way
+        return self._transport
 
-    def _made(self, cookies: AbstractCookieJar) -> NetworkTransport | InProcess:
+    def _make_transport(self, cookies: AbstractCookieJar) -> NetworkTransport | InProcess:
         if self._session is not None:
             from ..transports.lent import LentTransport
 
@@ -311,10 +326,11 @@ def _to_table(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
 def _check_session(session: Any, *, alone: bool) -> None:
     if not isinstance(session, aiohttp.ClientSession):
         raise TableError.of('session', session, 'an aiohttp.ClientSession')
-    if session.auth is not None:  # aiohttp would send it to where redirects lead, too
-        raise TableError.of('session.auth', session.auth, 'the auth of the Client', secret=True)
+    if session.auth is not None:  # aiohttp would also send it to where redirects lead
+        right = 'None; give auth to the Client instead'
+        raise TableError.of('session.auth', session.auth, right, secret=True)
     if not alone:
-        right = 'without cookies, limit, limit_per_host and via: it has its own'
+        right = 'given without cookies, limit, limit_per_host and via: it has its own'
         raise TableError.of('session', session, right)
 
 
@@ -331,7 +347,7 @@ def _checked_cookies(cookies: Any) -> bool | SimpleCookie:
 def _cookie_jar(cookies: bool | SimpleCookie, base: Request | None) -> AbstractCookieJar:
     if cookies is False:
         return aiohttp.DummyCookieJar()
-    # unsafe: an IP address may have cookies, as any host that sends them to itself alone.
+    # unsafe: keep cookies of IP addresses, too; each is sent back to its address only.
     jar = aiohttp.CookieJar(unsafe=True)
     if isinstance(cookies, SimpleCookie):
         origin = base and {key: base[key] for key in ('scheme', 'host', 'port')}

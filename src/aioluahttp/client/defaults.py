@@ -1,6 +1,6 @@
-"""What a client adds to a table: defaults, and a base that its URL is resolved against.
+"""What a client adds to a request table: a base URL, default keys, and the environment's settings.
 
-What the environment says of proxies and logins: ``HTTP_PROXY``, ``NO_PROXY`` and netrc.
+The environment's are the proxies of ``HTTP_PROXY`` and the like, ``NO_PROXY``, and netrc logins.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Defaults:
     """The base URL and the default keys of a client.
 
     Args:
-        base_url: Resolves what is relative; its origin alone gets credentials.
+        base_url: Relative URLs are resolved against it; only its origin gets credentials.
         defaults: Keys of the request table. Headers are merged by name.
-        headers: More of them, as they are at each request; those of ``defaults`` replace them.
+        headers: More headers, read at each request; those of ``defaults`` replace them.
 
     Raises:
-        TableError: A default is not what its key takes.
+        TableError: A default has a wrong value.
     """
 
     def __init__(
@@ -46,15 +46,13 @@ class Defaults:
         self._headers = headers or {}
         self.base: Request | None = None if base_url is None else to_request(url=base_url)
         self._defaults = dict(defaults)
-        to_request(
-            _merge_defaults(defaults, {'host': 'localhost'})
-        )  # raises what is wrong with them
+        to_request(_merge_defaults(defaults, {'host': 'localhost'}))  # raises TableError
         if self.base:
             headers = to_headers(defaults.get('headers'))
             self._defaults['headers'] = _replaced(self.base['headers'], headers)
 
     def request(self, table: Any, fields: dict[str, Any]) -> Request:
-        """Bring a table to its normal form, with what the client adds to it."""
+        """Return a table in normal form, with the base URL and the defaults applied."""
         defaults = self._defaults
         if self._headers:
             defaults = _merge_defaults({'headers': list(self._headers.items())}, defaults)
@@ -73,7 +71,7 @@ class Defaults:
 
 
 def _resolved(base: str, given: Mapping[str, Any]) -> Any:
-    """Resolve the ``url`` of a table against a base, both in origin-form."""
+    """Resolve the ``url`` of a table against a base in origin-form."""
     reference = given.get('url')
     if reference is None:
         return None if given.get('path') else base
@@ -89,13 +87,13 @@ def _is_absolute(reference: Any) -> bool:
 
 
 def _origin_of_base(base: Request, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a table takes from the origin of the base; a port belongs to scheme and host."""
-    elsewhere = {'scheme', 'host'} & given.keys() or _is_absolute(given['url'] or '')
-    return {key: base[key] for key in ('scheme', 'host', *(() if elsewhere else ('port',)))}
+    """Return the origin keys of the base; no port if the table has its own scheme or host."""
+    other_origin = {'scheme', 'host'} & given.keys() or _is_absolute(given['url'] or '')
+    return {key: base[key] for key in ('scheme', 'host', *(() if other_origin else ('port',)))}
 
 
 def _merge_defaults(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a table over the defaults; what it has of a kind replaces all of that kind."""
+    """Merge a table over the defaults; its body or login replaces a default of any kind."""
     merged = dict(defaults)
     for kind in (BODIES, LOGINS):
         if any(key in given for key in kind):
@@ -107,7 +105,7 @@ def _merge_defaults(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> di
     if 'Authorization' in headers:
         merged = {key: value for key, value in merged.items() if key not in LOGINS}
     if not isinstance(given.get('into', merged.get('into')), PathLike):
-        merged.pop('resume', None)  # which is for files alone
+        merged.pop('resume', None)  # which only downloads may have
     return {**merged, **given, 'headers': _replaced(default_headers, headers)}
 
 
@@ -117,7 +115,7 @@ def _replaced(headers: Headers, by: Headers) -> Headers:
 
 
 def _without_origin_keys(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out of the defaults what is for the origin of the base URL alone."""
+    """Return the defaults for another origin: no secrets, Host or client certificate."""
     kept = [
         (name, value)
         for name, value in to_headers(defaults.get('headers')).items()
@@ -130,10 +128,10 @@ def _without_origin_keys(defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_environment(request: Request) -> Request:
-    """Add the proxy and the login that the environment has for a request in normal form.
+    """Return a request in normal form with the proxy and login of the environment.
 
-    What the request has itself is left alone. Reads ``~/.netrc`` (or ``NETRC``): call it off
-    the event loop.
+    Those of the request itself are kept. It reads the file ``NETRC`` or ``~/.netrc``, which
+    blocks: call it outside the event loop.
     """
     added = request.copy()
     if not {'proxy', 'unix'} & request.keys() and (proxy := _proxy_from_environment(request)):
@@ -158,6 +156,6 @@ def _login_from_netrc(host: str) -> tuple[str, str] | None:
         return None
     try:
         entry = netrc(path).authenticators(host)
-    except (NetrcParseError, OSError, UnicodeError) as error:  # their texts may tell a password
-        raise TableError.of('netrc', path, 'a file of logins that can be read') from error
+    except (NetrcParseError, OSError, UnicodeError) as error:  # their texts may have a password
+        raise TableError.of('netrc', path, 'a readable file in netrc format') from error
     return (entry[0], entry[2] or '') if entry else None

@@ -1,4 +1,4 @@
-"""The body of an answer written to a file, from where it broke off if need be."""
+"""Download a response body to a file, or resume a download that broke off."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from .part_file import ContentRange, NewFile, ResumableFile, parse_content_range
 
 __all__ = ['download_to_file']
 
-BATCH = 4 * 1024 * 1024  # bytes for one thread: with less, changing between them costs more
-PAUSE = 1.0  # seconds after which less is written, for who looks on, or goes on with it
+BATCH = 4 * 1024 * 1024  # bytes to write in one thread call: with fewer, the calls cost more
+PAUSE = 1.0  # seconds after which fewer are written, so that the file on disk keeps growing
 PARTIAL, NOT_SATISFIABLE = 206, 416
 
-Ask = Callable[[Request], Awaitable[Response[Any]]]
+Send = Callable[[Request], Awaitable[Response[Any]]]
 
 
-async def download_to_file(request: Request, ask: Ask) -> Response[Any]:
-    """Send a request, and write the body of its answer to the file that ``into`` names.
+async def download_to_file(request: Request, send: Send) -> Response[Any]:
+    """Send a request, and write the response body to the file that ``into`` names.
 
     Args:
         request: In normal form.
-        ask: Sends it; the body of what it gives is a stream where it is to be written.
+        send: Sends it; a response body that is to be written is a stream.
 
     Raises:
-        TableError: Of a HEAD request, by whose answer nothing is to be written; nothing was sent.
-        OSError: The file cannot be written; where it cannot be made, nothing was sent.
-        Error: Of the kinds that say what went wrong.
+        TableError: The method is HEAD, whose response has no body; nothing was sent.
+        OSError: The file cannot be written. If it cannot be created, nothing was sent.
+        Error: The request failed, or the body is not what was requested.
     """
     path = request['into']
     if request['method'] == 'HEAD':
-        raise TableError.of('into', path, "'text' for HEAD, whose answer has no body")
+        raise TableError.of('into', path, "'text' for HEAD, whose response has no body")
     part = ResumableFile(path, _source(request)) if request.get('resume') else None
     sink = part or NewFile(path)
     try:
         await in_thread(sink.open)
-        response = await (_resumed(request, part, ask) if part else ask(request))
+        response = await (_resume(request, part, send) if part else send(request))
         if isinstance(response['body'], Stream):
             async with response['body'] as stream:
                 length = await _prepare_part(part, request, response) if part else None
-                came = await _pour(stream, sink)
+                received = await _write_stream(stream, sink)
             if part:
-                _check_known_length(request, part.start + came, length)
+                _check_known_length(request, part.start + received, length)
             response['body'] = path
         if response['body'] is path:
             await in_thread(sink.keep)
@@ -60,29 +60,30 @@ async def download_to_file(request: Request, ask: Ask) -> Response[Any]:
     return response
 
 
-async def _pour(stream: Stream, sink: NewFile) -> int:
-    """Write a stream, and give how many bytes it had."""
+async def _write_stream(stream: Stream, sink: NewFile) -> int:
+    """Write a stream to a file, and return its number of bytes."""
     batches = Batches(sink)
     try:
         async for piece in stream:
             await batches.add(piece)
     except BaseException:
-        with suppress(OSError):  # it is not the first thing that went wrong
+        with suppress(OSError):  # the first exception is the one to raise
             await batches.end()
         raise
     await batches.end()
-    return batches.came
+    return batches.received
 
 
 class Batches:
-    """Two buffers: one is written in a thread while the other one is filled.
+    """Two buffers: one is written in a thread while the other is filled.
 
-    Pieces are copied, and so gone soon: malloc gives back and takes again what is held longer,
-    for more than a copy costs. What is never used of the buffers is no memory.
+    Pieces are copied, so that each is freed at once: if many are held, malloc returns their memory
+    to the system and takes it again, which costs more than the copy. Untouched pages of the
+    buffers take no memory.
     """
 
     def __init__(self, sink: NewFile) -> None:
-        self.came: int = 0
+        self.received: int = 0
         self._sink = sink
         self._filled, self._other = (memoryview(mmap(-1, BATCH)) for _ in range(2))
         self._size = 0
@@ -91,9 +92,9 @@ class Batches:
         self._last = self._loop.time()
 
     async def add(self, piece: bytes) -> None:
-        """Take bytes, and wait as long as there is no room for them."""
+        """Add bytes, and wait while there is no room for them."""
         rest = memoryview(piece)
-        self.came += len(piece)
+        self.received += len(piece)
         while rest:
             taken = rest[: BATCH - self._size]
             end = self._size + len(taken)
@@ -103,34 +104,34 @@ class Batches:
                 await self._write()
 
     async def end(self) -> None:
-        """Write what is left, and wait for it."""
+        """Write the remaining bytes, and wait until they are written."""
         if self._size:
             await self._write()
-        await self._written()
+        await self._wait_for_write()
 
     async def _write(self) -> None:
-        await self._written()
+        await self._wait_for_write()
         self._writing = start_thread(self._sink.write, self._filled[: self._size])
         self._filled, self._other, self._size = self._other, self._filled, 0
         self._last = self._loop.time()
 
-    async def _written(self) -> None:
+    async def _wait_for_write(self) -> None:
         if self._writing:
             await wait_for_thread(self._writing)
 
 
-# What goes on
+# Resuming
 
 
-async def _resumed(request: Request, part: ResumableFile, ask: Ask) -> Response[Any]:
-    """Ask for what is missing, and once more for all where there is no such part."""
-    response = await ask(_range_request(request, part))
+async def _resume(request: Request, part: ResumableFile, send: Send) -> Response[Any]:
+    """Request the missing bytes; if the response does not fit the part, request the whole."""
+    response = await send(_range_request(request, part))
     if not part.start or response['status'] not in (PARTIAL, NOT_SATISFIABLE):
         return response
     if part.notes and part.notes.target == _url_of_file(response):
         if response['status'] == PARTIAL:
             return response
-        if _is_all(part, response['headers']):
+        if _is_complete(part, response['headers']):
             if on_progress := request.get('on_progress'):
                 on_progress(part.start, part.start)
             response['body'] = request['into']
@@ -138,39 +139,42 @@ async def _resumed(request: Request, part: ResumableFile, ask: Ask) -> Response[
     if isinstance(response['body'], Stream):
         await response['body'].close()
     part.start = 0
-    return await ask(_range_request(request, part))
+    return await send(_range_request(request, part))
 
 
 def _source(request: Request) -> str:
-    return _hashed('{scheme}://{host}:{port}{url}'.format_map(request))
+    return _hash('{scheme}://{host}:{port}{url}'.format_map(request))
 
 
 def _url_of_file(response: Response[Any]) -> str:
-    """Name what redirects led to, whose tags say nothing of another; a query may be a signature."""
-    return _hashed(response['url'].partition('?')[0])
+    """Hash the URL that redirects led to, whose validators hold for it alone.
+
+    The query is left out, for it may be a signature that changes.
+    """
+    return _hash(response['url'].partition('?')[0])
 
 
-def _hashed(url: str) -> str:
-    """Name a URL, but not in clear: it may be secret."""
+def _hash(url: str) -> str:
+    """Hash a URL: it may be secret, and the notes are a file."""
     return sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()
 
 
 def _range_request(request: Request, part: ResumableFile) -> Request:
     headers = Headers(request['headers'])
-    headers.setdefault('Accept-Encoding', 'identity')  # ranges are of what is encoded
+    headers.setdefault('Accept-Encoding', 'identity')  # ranges count encoded bytes
     if part.start and part.notes:
         headers['Range'] = f'bytes={part.start}-'
         headers['If-Range'] = part.notes.validator
-    asked = request | {'headers': headers}
+    ranged = request | {'headers': headers}
     if on_progress := request.get('on_progress'):
-        asked['on_progress'] = lambda done, total: on_progress(
+        ranged['on_progress'] = lambda done, total: on_progress(
             part.start + done, None if total is None else part.start + total
         )
-    return asked
+    return ranged
 
 
-def _is_all(part: ResumableFile, headers: Headers) -> bool:
-    """Tell whether nothing is missing, as an answer with 416 says."""
+def _is_complete(part: ResumableFile, headers: Headers) -> bool:
+    """Tell whether a 416 response says that no bytes are missing."""
     found = parse_content_range(headers.get('Content-Range', ''))
     known = part.notes.length if part.notes else None
     return (
@@ -182,7 +186,7 @@ def _is_all(part: ResumableFile, headers: Headers) -> bool:
 
 
 def _is_same_version(part: ResumableFile, headers: Headers) -> bool:
-    """Tell whether an answer does not say that it is of another version."""
+    """Tell whether a response has the validator of the part, or has none."""
     validator = part.notes.validator if part.notes else ''
     return validator == headers.get(
         'ETag' if validator.startswith('"') else 'Last-Modified', validator
@@ -192,30 +196,34 @@ def _is_same_version(part: ResumableFile, headers: Headers) -> bool:
 async def _prepare_part(
     part: ResumableFile, request: Request, response: Response[Any]
 ) -> int | None:
-    """Make the part ready for a body: empty, or to go on; give its length where one has to look."""
+    """Empty the part, or check that the response continues it.
+
+    Returns:
+        The length that the file must have in the end; None if unknown or checked elsewhere.
+    """
     if response['status'] == PARTIAL:
         return _check_continuation(part, request, response)
     length = response['headers'].get('Content-Length')
-    coded = response['body'].decoded  # ranges are not of what is written, then
+    coded = response['body'].decoded  # then ranges do not count the bytes of the file
     validator = None if coded else validator_of(response['headers'])
     known = None if length is None else int(length)
     await in_thread(part.begin, _url_of_file(response), validator, known)
-    return None  # the transport has looked
+    return None  # the transport checks Content-Length
 
 
 def _check_continuation(
     part: ResumableFile, request: Request, response: Response[Any]
 ) -> int | None:
-    """Check that what comes is what was missing; give the length of all where it is known."""
+    """Check that a 206 response has the missing bytes; return the whole length if known."""
     headers = response['headers']
     given = headers.get('Content-Range', '')
     found = parse_content_range(given)
     length = found and found.length
     known = (part.notes and part.notes.length) or length
     if not (part.start and found and found.first == part.start and length in (None, known)):
-        what = f'Content-Range is {shown(given)}; asked for was what is behind {part.start} bytes'
+        what = f'Content-Range is {shown(given)}; requested were bytes from {part.start} on'
     elif not _is_same_version(part, headers) or response['body'].decoded:
-        what = 'the rest that came is of another version'
+        what = 'the bytes in the response are of another version'
     else:
         _check_last(request, found)
         return known
@@ -223,7 +231,7 @@ def _check_continuation(
 
 
 def _check_last(request: Request, found: ContentRange) -> None:
-    # The transport counts what comes, and not what was there.
+    # The transport counts what it receives, not what the part has already.
     limit = request.get('max_body')
     if limit is not None and (found.last or 0) >= limit:
         raise BodyTooLarge(f'{described(request)}: the body passed max_body')
@@ -231,4 +239,4 @@ def _check_last(request: Request, found: ContentRange) -> None:
 
 def _check_known_length(request: Request, size: int, length: int | None) -> None:
     if length is not None and size != length:
-        raise ProtocolError(f'{described(request)}: {size} bytes of {length} came')
+        raise ProtocolError(f'{described(request)}: {size} of {length} bytes were received')

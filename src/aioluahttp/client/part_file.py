@@ -1,6 +1,7 @@
-"""Files that are written beside their name, and take it once they are whole.
+"""Files of downloads: written under a temporary name, and renamed once they are complete.
 
-Which part of a representation is asked for, and which one came (RFC 9110 13.1.5, 14).
+Also the headers by which one is resumed: Content-Range, and the validators of If-Range
+(RFC 9110 13.1.5, 14).
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ __all__ = [
     'validator_of',
 ]
 
-
+WRITE = 256 * 1024  # bytes at a time: more may cost the kernel thrice as much, in large pages
+FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
 STRONG = re.compile('"[!#-~]*"')
 CONTENT_RANGE = r'bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)'
 
 
 class ContentRange(NamedTuple):
-    """Which bytes came, and of how many; None is not known, or none came."""
+    """The bytes ``first`` to ``last``, None if none came, of ``length``, None if unknown."""
 
     first: int | None
     last: int | None
@@ -45,7 +47,7 @@ class ContentRange(NamedTuple):
 
 
 def parse_content_range(text: str) -> ContentRange | None:
-    """Read a Content-Range of bytes; None where it is none.
+    """Parse a Content-Range in bytes; None if it is not one.
 
     Example:
         >>> parse_content_range('bytes 2-3/4')
@@ -65,10 +67,10 @@ def is_validator(text: object) -> bool:
 
 
 def validator_of(headers: Headers) -> str | None:
-    """Give what tells this representation from any other, byte for byte; None where nothing does.
+    """Return the validator that identifies a representation byte for byte; None if it has none.
 
-    A weak entity tag does not, nor does a date of last change beside one. Without any a date
-    does, where a second has passed since.
+    That is a strong entity tag. Only without any tag it may be Last-Modified, if that is before
+    Date: within the same second the representation could change again.
     """
     tag = headers.get('ETag')
     if tag is not None:
@@ -78,33 +80,29 @@ def validator_of(headers: Headers) -> str | None:
     return changed if at is not None and now is not None and now > at else None
 
 
-WRITE = 256 * 1024  # bytes at a time: more may cost the kernel thrice as much, in large pages
-FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
-
-
 class NewFile:
-    """A temporary file, gone unless it is kept. Its methods block.
+    """A temporary file that ``keep`` renames and ``drop`` removes. Its methods block.
 
     Args:
-        path: What the file is to be called. A symbolic link of that name stays one.
+        path: The final name. If it is a symbolic link, the file behind the link is replaced.
     """
 
     def __init__(self, path: os.PathLike[str]) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
         self._name = self._target = ''
-        self._mode: int | None = None  # of the file that is replaced
+        self._mode: int | None = None  # permissions of the file to be replaced
 
     @property
     def is_open(self) -> bool:
-        """Whether the file is there, and neither kept nor dropped."""
+        """Whether the file was opened, and not yet kept or dropped."""
         return self._file is not None
 
     def open(self) -> None:
-        """Make the file.
+        """Create the file.
 
         Raises:
-            OSError: It cannot be made, or what has the name is no file.
+            OSError: It cannot be created, or the path exists and is not a regular file.
         """
         self._target = os.path.realpath(os.fsdecode(self._path))
         self._mode = _mode(self._target)
@@ -121,15 +119,15 @@ class NewFile:
         return open(self._name, 'xb')
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write at the end."""
+        """Append bytes."""
         assert self._file
         for start in range(0, len(data), WRITE):
             self._file.write(data[start : start + WRITE])
 
     def keep(self) -> None:
-        """Give the file its name, in place of what had it."""
+        """Rename the file to its final name, replacing a file that has it."""
         assert self._file
-        self._file.close()  # some file systems tell only now that they are full
+        self._file.close()  # some file systems report a full disk only now
         if self._mode is not None:
             os.chmod(self._name, self._mode)
         os.replace(self._name, self._target)
@@ -138,7 +136,7 @@ class NewFile:
     def drop(self) -> None:
         """Remove the file."""
         assert self._file
-        with suppress(OSError):  # what a full disk has not taken
+        with suppress(OSError):  # a full disk fails the last write
             self._file.close()
         self._file = None
         self._remove()
@@ -148,9 +146,13 @@ class NewFile:
 
 
 class Notes(NamedTuple):
-    """Of what a file is a part: from where, in which version, of how many bytes if known.
+    """What is known of a part: its source, its version, and the length of the whole in bytes.
 
-    ``target`` is where redirects led to from its source.
+    Attributes:
+        source: Identifies the URL that was requested.
+        target: Identifies the URL that redirects led to from there.
+        validator: The entity tag or date to send in If-Range.
+        length: None if unknown.
     """
 
     source: str
@@ -160,21 +162,21 @@ class Notes(NamedTuple):
 
 
 class ResumableFile(NewFile):
-    """A file that goes on where the last one of that name was left.
+    """A temporary file that continues an earlier one of the same name.
 
-    It is called ``.name.part``, and ``.name.part.json`` has the notes on it. Dropped it stays, if
-    one can go on with it. It is locked against other processes, but on Windows.
+    It is called ``.name.part``, and ``.name.part.json`` has its ``Notes``. When dropped it stays
+    if it can be resumed. It is locked against other processes, except on Windows.
 
     Args:
-        path: What the file is to be called.
-        source: Where its bytes are from; those of another are not gone on with.
+        path: The final name.
+        source: Identifies the URL that was requested; a part from another one is not resumed.
     """
 
     def __init__(self, path: os.PathLike[str], source: str) -> None:
         super().__init__(path)
         self._source = source
         self._lock: int | None = None
-        self.start: int = 0  # bytes that are there to go on with
+        self.start: int = 0  # bytes that the part has already
         self.notes: Notes | None = None
 
     def _named(self, name: str) -> str:
@@ -187,7 +189,7 @@ class ResumableFile(NewFile):
     def _opened(self) -> IO[bytes]:
         with ExitStack() as stack:
             stack.callback(self._unlock)
-            while not self._take():  # who had the lock was done with it
+            while not self._take():  # the lock was free because its holder renamed the file
                 pass
             file = open(self._name, 'ab')  # noqa: SIM115 - the sink closes it
             self.notes = self._read_notes()
@@ -196,11 +198,11 @@ class ResumableFile(NewFile):
         return file
 
     def _take(self) -> bool:
-        """Lock what has the name, and make it if need be; tell whether it still has the name."""
+        """Open or create the file and lock it; tell whether it still has its name then."""
         number = os.open(self._name, FLAGS, 0o666)
         with ExitStack() as stack:
             stack.callback(os.close, number)
-            if fcntl is None:  # there nothing can be renamed that is open
+            if fcntl is None:  # Windows cannot rename an open file
                 return True
             _lock(fcntl, number, self._name)
             if taken := _is_at(number, self._name):
@@ -225,7 +227,7 @@ class ResumableFile(NewFile):
         return None
 
     def begin(self, target: str, validator: str | None, length: int | None) -> None:
-        """Start anew; without a validator nobody can go on."""
+        """Empty the part and write new notes; without a validator it cannot be resumed."""
         assert self._file
         _unlink(self._notes_name)
         self._file.truncate(0)

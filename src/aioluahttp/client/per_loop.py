@@ -1,4 +1,4 @@
-"""The client behind ``request``: one for each running event loop, which closes it at its end."""
+"""`request` and `websocket` without a client of yours: each event loop has one, and closes it."""
 
 from __future__ import annotations
 
@@ -22,38 +22,39 @@ __all__ = ['pass_on', 'request', 'websocket']
 
 
 class LoopClients:
-    """The clients of a loop, and the generator with which the loop closes them."""
+    """The clients of an event loop, and the async generator by which the loop closes them."""
 
     def __init__(self) -> None:
         self.client: Client = Client(cookies=False)
-        # What is sent on takes no turn from what a program sends, and a server has limits itself.
+        # Forwarded requests do not use up the limit of a program; the server has its own limits.
         self.relaying: Client = Client(cookies=False, limit=None)
         self.keeper: AsyncGenerator[None, None] = self._close_at_shutdown()
-        self.leaving: bool = False
+        self.closing: bool = False
         self.inherited = False
         self._busy = 0
         self._idle = asyncio.Event()
 
     async def request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
-        """Send a table by the kept client, which stays open until the answer is there."""
+        """Send a table with the client, which stays open until the response arrives."""
         self._busy += 1
         try:
             response: Response[Any] = await self.client.request(table, **fields)
             return response
         finally:
             self._busy -= 1
-            if self.leaving and not self._busy:
+            if self.closing and not self._busy:
                 self._idle.set()
 
     async def _close_at_shutdown(self) -> AsyncGenerator[None, None]:
-        """Wait until the loop closes its generators: asyncio.run, Runner and uvloop.run all do.
+        """Close the clients when the loop closes its generators.
 
-        Other generators that it closes then may be in the middle of a request.
+        asyncio.run, Runner and uvloop.run do that. Other generators that are closed at the same
+        time may be in the middle of a request, so wait for those.
         """
         try:
             yield
         finally:
-            self.leaving = True
+            self.closing = True
             if self._busy:
                 await self._idle.wait()
             if not self.inherited:
@@ -62,7 +63,7 @@ class LoopClients:
 
 
 _kept: dict[asyncio.AbstractEventLoop, LoopClients] = {}
-_starting = threading.Lock()  # catch_warnings changes what all threads share
+_starting = threading.Lock()  # catch_warnings changes state of all threads
 
 if TYPE_CHECKING:
     request: Sender
@@ -71,35 +72,39 @@ else:
     async def request(table=None, /, **fields):
         """Send a request table and return the response table.
 
-        Uses one pool of connections for each running event loop, made at the first request and
-        closed with the loop; no cookies are kept. A handler: ``request`` serves wherever one
-        does.
+        Each running event loop has one connection pool, made at the first request and closed with
+        the loop. Cookies are not kept. ``request`` can be used wherever a handler is expected.
 
         Args:
-            table: The request table; its keys may be given as keywords, too.
+            table: The request table; its keys may also be given as keywords.
 
         Returns:
-            The response table. A status is never an error, unless ``check`` says so.
+            The response table. No status is an error, unless ``check`` makes it one.
 
         Raises:
             TableError: The table is malformed; nothing was sent.
-            ConnectError: No connection came about.
+            ConnectError: No connection could be made; nothing was sent.
             TimedOut: A deadline passed.
             ProtocolError: The peer broke HTTP or hung up midway.
             BodyTooLarge: The body passed ``max_body``.
-            StatusError: The status is one that ``check`` does not accept.
+            StatusError: ``check`` does not accept the status.
             OSError: The file that ``into`` names cannot be written.
         """
         loop = asyncio.get_running_loop()
         kept = _kept.get(loop) or _clients_of(loop)
-        if kept and not kept.leaving:
+        if kept and not kept.closing:
             return await kept.request(table, fields)
         async with Client(cookies=False) as client:  # the loop is shutting down
             return await client.request(table, **fields)
 
 
 async def pass_on(request: Request, length: int | None) -> Response[Any]:
-    """Send on a request that a server was sent, over connections that are for this alone."""
+    """Send on a request that a server received, over connections used only for that.
+
+    Args:
+        request: In normal form.
+        length: Bytes of its body; None for chunks.
+    """
     loop = asyncio.get_running_loop()
     kept = _kept.get(loop) or _clients_of(loop)
     if kept is None:
@@ -113,53 +118,53 @@ async def websocket(
 ) -> AsyncIterator[Socket]:
     """Open a WebSocket: ``async with websocket(url='wss://…') as socket``.
 
-    It is closed at the end of the block: with 1000, or after an exception with 1011. A redirect
-    is not followed.
+    It is closed at the end of the block: with 1000, or after an exception with 1011. Redirects
+    are not followed.
 
     Args:
-        table: The keys of a request table that make sense here, and ``protocols``,
-            ``heartbeat``, ``max_message`` and ``compress``; as keywords, too.
+        table: The keys of a request table that a handshake can have, and ``protocols``,
+            ``heartbeat``, ``max_message`` and ``compress``; also as keywords.
 
     Raises:
         TableError: The table is malformed; nothing was sent.
-        ConnectError: No connection came about.
-        TimedOut: A deadline passed before it was open; no other is set by ``timeout``.
-        ProtocolError: The server declined, or broke HTTP; the text has the status.
+        ConnectError: No connection could be made.
+        TimedOut: A deadline passed before it was open; ``timeout`` does not apply later.
+        ProtocolError: The server declined, and the text has its status, or broke HTTP.
     """
     async with Client(cookies=False) as client, client.websocket(table, **fields) as socket:
         yield socket
 
 
 def _clients_of(loop: asyncio.AbstractEventLoop) -> LoopClients | None:
-    """Make the client of a loop; None where the loop has begun to shut down."""
+    """Make the clients of a loop; None if the loop has begun to shut down."""
     for other in list(_kept):
-        if other.is_closed():  # a client refers to its loop, so nothing else would free the two
+        if other.is_closed():  # a client refers to its loop, so nothing else frees the two
             _kept.pop(other, None)
     kept = LoopClients()
     try:
-        # A loop that has closed its generators warns of one that is started after that. There
-        # is no other way to ask it.
+        # A loop that has closed its generators warns if one is started after that. There is no
+        # other way to find out.
         with _starting, warnings.catch_warnings():
             warnings.simplefilter('error', ResourceWarning)
             kept.keeper.asend(None).send(None)
     except ResourceWarning:
         return None
-    except StopIteration:  # it has come to its yield
+    except StopIteration:  # the generator has reached its yield
         pass
     _kept[loop] = kept
     return kept
 
 
 def _forget() -> None:
-    """Let a forked child make its own clients and never touch those of its parent.
+    """Drop the clients of the parent in a forked child, which makes its own.
 
-    Freeing them would take the parent's sockets out of the epoll that the two share, so they
-    get a reference that nothing takes back.
+    Freeing them would remove the parent's sockets from the epoll that the two processes share, so
+    they get a reference that is never released.
     """
     import ctypes
 
     for kept in _kept.values():
-        kept.inherited = True  # the child may close the parent's loop at its exit
+        kept.inherited = True  # the child may close the parent's loop when it exits
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept.copy()))
     _kept.clear()
     _starting.release()

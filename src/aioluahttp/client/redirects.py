@@ -1,4 +1,4 @@
-"""Which request follows a redirect, as a pure function (RFC 9110 15.4)."""
+"""Make the request that follows a redirect, as a pure function (RFC 9110 15.4)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ __all__ = ['next_request', 'origin_of']
 FOLLOWED = frozenset({301, 302, 303, 307, 308})
 CREDENTIALS = ('Authorization', 'Cookie', 'Host')
 CONTENT = ('Content-Type', 'Content-Encoding', 'Content-Language', 'Content-Location')
+TARGET = ('url', 'scheme', 'host', 'port', 'path', 'query')
+TRUST = frozenset({'verify', 'ca'})  # the keys of ``tls`` that are kept across origins
 
 
 def origin_of(request: Request) -> tuple[str, str, int]:
-    """Give the scheme, host and port of a request in normal form (RFC 9110 4.3.1)."""
+    """Return the scheme, host and port of a request in normal form (RFC 9110 4.3.1)."""
     return request['scheme'], request['host'], request['port']
 
 
 def next_request(request: Request, response: Response[Any]) -> Request | None:
-    """Give the request, in normal form, that a redirect asks for; None where it is the answer.
+    """Return the request that a redirect asks for, in normal form; None if there is none to follow.
 
-    A Location that is no HTTP URL asks for nothing. Across origins Authorization, Cookie, Host
-    and the client's certificate stay behind. POST becomes GET for 301 and 302, every method
-    but HEAD for 303, as browsers do; 307 and 308 keep method and body.
+    A Location that is not an HTTP URL is not followed. Across origins Authorization, Cookie, Host
+    and the client's certificate are dropped. POST becomes GET for 301 and 302, every method but
+    HEAD for 303, as in browsers; 307 and 308 keep method and body.
     """
     if response['status'] not in FOLLOWED:
         return None
@@ -42,7 +44,7 @@ def next_request(request: Request, response: Response[Any]) -> Request | None:
     following = request | moved | {'headers': request['headers'].copy()}
     headers = following['headers']
     if 'unix' in request and following['scheme'] == 'https':
-        return None  # no TLS is spoken on Unix sockets
+        return None  # Unix sockets are used without TLS
     if origin_of(following) != origin_of(request):
         _drop(headers, CREDENTIALS)
         if isinstance(tls := following.get('tls'), dict):
@@ -52,10 +54,6 @@ def next_request(request: Request, response: Response[Any]) -> Request | None:
         following.pop('body', None)
         _drop(headers, CONTENT)
     return following
-
-
-TARGET = ('url', 'scheme', 'host', 'port', 'path', 'query')
-TRUST = frozenset({'verify', 'ca'})
 
 
 def _becomes_get(method: str, status: int) -> bool:

@@ -1,1 +1,1 @@
-"""One request answered by a handler, whatever the engine."""
+"""An exchange: one request and its response, on any engine (our server, ASGI, aiohttp.web)."""

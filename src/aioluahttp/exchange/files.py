@@ -1,4 +1,7 @@
-"""A file, or the part of it, that answers a request (RFC 9110 13 and 14)."""
+"""Files as response bodies: conditional requests and ranges (RFC 9110 13 and 14).
+
+The headers and body of the response are made in ``response``; ``static`` serves folders.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from ..headers import Headers
 __all__ = ['RANGE', 'SelectedFile', 'select_file', 'tag_of']
 
 MISSING = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG})
-# One range of bytes. Whatever else is asked for may be ignored (RFC 9110 14.2).
+# A single range of bytes. A server may ignore any other Range (RFC 9110 14.2).
 RANGE = re.compile('bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))')
 ETAG = re.compile('(W/)?("[^"]*")')
 
-CODED = {'br': '.br', 'gzip': '.gz'}  # what may lie beside a file, the smaller first
+CODED = {'br': '.br', 'gzip': '.gz'}  # precompressed variants beside a file, smallest first
 DEFAULT = 'application/octet-stream'
 TYPES = MimeTypes()
-TYPES.encodings_map.clear()  # a file is sent as it is
+TYPES.encodings_map.clear()  # a .gz file is sent as a gzip file, without Content-Encoding
 TYPES.add_type('application/gzip', '.gz')
 TYPES.add_type('application/x-brotli', '.br')
 TYPES.add_type('application/x-bzip2', '.bz2')
@@ -34,9 +37,13 @@ TYPES.add_type('application/x-xz', '.xz')
 
 
 class SelectedFile(NamedTuple):
-    """What answers a request: the bytes of a file from ``start`` on, ``size`` of them.
+    """The status, header fields and bytes of a file with which to respond.
 
-    ``file`` is open, and at ``start``; None where no byte of it is sent. ``path`` is the file's.
+    Attributes:
+        file: Open, and positioned at ``start``; ``None`` if no byte of it is sent.
+        path: Path of the file.
+        start: Offset of the first byte to send.
+        size: Number of bytes to send.
     """
 
     status: int
@@ -48,20 +55,21 @@ class SelectedFile(NamedTuple):
 
 
 def select_file(path: Any, method: str, headers: Headers, status: int) -> SelectedFile | None:
-    """Find what of a file answers a request; None where there is no such file.
+    """Select the part of a file to respond with; ``None`` if there is no such file.
 
     Args:
-        path: Of the file; it decides on the type, and others may lie beside it, compressed.
-        headers: Those of the request. Ranges and conditions are for what would be a 200 (RFC
-            9110 13.2.1 and 14.2).
-        status: That the answer would have.
+        path: Path of the file. Its name gives the Content-Type; a compressed variant beside it is
+            sent if the client accepts it.
+        headers: Headers of the request. Ranges and conditions apply to a GET or HEAD whose
+            response would be a 200 (RFC 9110 13.2.1 and 14.2).
+        status: Status that the handler gave the response.
 
     Raises:
-        OSError: It is no file, or cannot be read.
+        OSError: The path is not a regular file, or cannot be read.
     """
     name = fsdecode(path)
     asked = headers if status == 200 and method in ('GET', 'HEAD') else Headers()
-    coding, found = _nearest(name, asked)
+    coding, found = _find_variant(name, asked)
     if not tag_of(found):
         return None
     fields = {'Content-Type': TYPES.guess_type(name)[0] or DEFAULT}
@@ -70,18 +78,18 @@ def select_file(path: Any, method: str, headers: Headers, status: int) -> Select
     with ExitStack() as opened:
         selected = _select_range(opened.enter_context(open(found, 'rb')), status, asked)
         if method != 'HEAD' and selected.size:
-            opened.pop_all()  # it is for the caller to close
+            opened.pop_all()  # the caller closes it
         else:
             selected = selected._replace(file=None)
     kept = fields if selected.status in (status, 206) else {}
     return selected._replace(path=found, fields=kept | selected.fields)
 
 
-def _nearest(name: str, asked: Headers) -> tuple[str, str]:
-    """Find the file itself, or one beside it that is compressed as the client takes it."""
-    takes = ','.join(asked.getall('Accept-Encoding', ())).lower()
+def _find_variant(name: str, asked: Headers) -> tuple[str, str]:
+    """Find a compressed variant that the client accepts, else the file: content coding and path."""
+    accepted = ','.join(asked.getall('Accept-Encoding', ())).lower()
     for coding, ending in CODED.items():
-        if re.search(rf'(?:^|[ ,]){coding}(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))', takes):
+        if re.search(rf'(?:^|[ ,]){coding}(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))', accepted):
             try:
                 if S_ISREG(os.lstat(name + ending).st_mode):
                     return coding, name + ending
@@ -91,7 +99,7 @@ def _nearest(name: str, asked: Headers) -> tuple[str, str]:
 
 
 def _select_range(file: BinaryIO, status: int, asked: Headers) -> SelectedFile:
-    """Heed what was asked for, in the order of RFC 9110 13.2.2."""
+    """Evaluate conditions, then Range, in the order of RFC 9110 13.2.2."""
     now = os.fstat(file.fileno())
     size, modified = now.st_size, ceil(now.st_mtime)
     tag = _tag(now)
@@ -113,18 +121,18 @@ def _select_range(file: BinaryIO, status: int, asked: Headers) -> SelectedFile:
 
 
 def _failed_condition(asked: Headers, tag: str, modified: int) -> int | None:
-    """Find the status for a condition that the file does not meet."""
+    """Return 412 or 304 for the first condition that fails; ``None`` if all hold."""
     since = parse_date(asked.get('If-Unmodified-Since', ''))
     late = since is not None and modified > since
-    if not _entity_tags(asked, 'If-Match', tag, weak=False) if 'If-Match' in asked else late:
+    if not _matches_tag(asked, 'If-Match', tag, weak=False) if 'If-Match' in asked else late:
         return 412
     if 'If-None-Match' in asked:
-        return 304 if _entity_tags(asked, 'If-None-Match', tag, weak=True) else None
+        return 304 if _matches_tag(asked, 'If-None-Match', tag, weak=True) else None
     since = parse_date(asked.get('If-Modified-Since', ''))
     return 304 if since is not None and modified <= since else None
 
 
-def _entity_tags(asked: Headers, field: str, tag: str, *, weak: bool) -> bool:
+def _matches_tag(asked: Headers, field: str, tag: str, *, weak: bool) -> bool:
     value = ','.join(asked.getall(field))
     return value.strip() == '*' or any(
         one == tag and (weak or not mark) for mark, one in ETAG.findall(value)
@@ -132,26 +140,26 @@ def _entity_tags(asked: Headers, field: str, tag: str, *, weak: bool) -> bool:
 
 
 def _if_range_holds(validator: str | None, tag: str, modified: int) -> bool:
-    """Tell whether a client has parts of this very file (RFC 9110 13.1.5)."""
+    """Tell whether If-Range matches this version of the file (RFC 9110 13.1.5)."""
     return validator is None or validator == tag or parse_date(validator) == modified
 
 
 def tag_of(path: str) -> str:
-    """Give the entity tag of a file, as aiohttp makes it; ``''`` where there is none.
+    """Return the entity tag of a file, as aiohttp makes it; ``''`` if there is no such file.
 
     Raises:
-        OSError: It is no file, or cannot be read.
+        OSError: The path is not a regular file, or cannot be read.
     """
     try:
         found = stat(path)
-    except ValueError:  # no name of a file
+    except ValueError:  # no file can have this name
         return ''
     except OSError as error:
         if error.errno in MISSING:
             return ''
         raise
     if not S_ISREG(found.st_mode):
-        raise OSError(EISDIR, 'a body has to be a file', path)
+        raise OSError(EISDIR, 'a body must be a regular file', path)
     with open(path, 'rb'):
         return _tag(found)
 

@@ -1,4 +1,4 @@
-"""Who asked, and for what, where trusted proxies say it (RFC 7239, and X-Forwarded-*)."""
+"""The client of a request, read from Forwarded (RFC 7239) or X-Forwarded-* of trusted proxies."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ['NO_PROXIES', 'ClientInfo', 'Proxies', 'check_trusted_proxies', 'clie
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# RFC 7239 4: elements parted by commas, each of pairs parted by semicolons, but not in quotes.
+# RFC 7239 4: elements separated by commas, pairs within by semicolons, unless in quotes.
 ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+")++')
 PAIR = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*+")++')
-# Looked for first: from each quote that nothing closes the two above would search to the end.
+# Checked first: from each unclosed quote, the two patterns above would search to the end.
 CLOSED = re.compile(r'(?:[^"]|"(?:[^"\\]|\\.)*+")*+')
 PARAMETER = re.compile(r'([!#$%&\'*+.^`|~\w-]++)=(?:"((?:[^"\\]|\\.)*+)"|([^\s"]++))')
-# An address in brackets, or with a port, which may be a hidden one (RFC 7239 6.3).
+# An address in brackets, or with a port; a port may be an obfuscated name (RFC 7239 6.3).
 NODE = re.compile(r'\[(.+)\](?::[\w.-]+)?|([^:]+):[\w.-]+')
 SCHEMES = {'http': 'http', 'https': 'https', 'ws': 'http', 'wss': 'https'}
 
 
 class Proxies:
-    """The proxies that are believed: networks, and whoever reaches a Unix socket."""
+    """Trusted proxies: networks, and with ``unix`` every peer on a Unix socket."""
 
     def __init__(self, networks: Iterable[Any] = (), *, unix: bool = False) -> None:
         self.networks: tuple[Any, ...] = tuple(networks)
         self.unix = unix
 
     def trust(self, ip: str | None) -> bool:
-        """Tell whether a peer is one of them; ``None`` is the peer of a Unix socket."""
+        """Tell whether a peer is a trusted proxy; ``None`` is the peer of a Unix socket."""
         address = None if ip is None else _address(ip)
         if address is None:
             return self.unix and ip is None
@@ -45,10 +45,10 @@ NO_PROXIES = Proxies()
 
 
 def check_trusted_proxies(given: Any) -> Proxies:
-    """Read addresses and networks, such as ``('10.0.0.0/8', '::1', 'unix')``.
+    """Parse ``trusted_proxies``, such as ``('10.0.0.0/8', '::1', 'unix')``.
 
     Raises:
-        TableError: One of them is neither, or a network has bits set behind its mask.
+        TableError: An item is neither address, network nor ``'unix'``, or a network has host bits.
     """
     right = "addresses or networks, such as ['10.0.0.0/8', '::1'], or 'unix'"
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
@@ -56,7 +56,7 @@ def check_trusted_proxies(given: Any) -> Proxies:
     networks = []
     names = list(given)
     for name in names:
-        # An int, too, is an address to ipaddress.
+        # ipaddress would take an int as an address.
         if not isinstance(name, str):
             raise TableError.of('trusted_proxies', name, right)
         try:
@@ -67,7 +67,7 @@ def check_trusted_proxies(given: Any) -> Proxies:
 
 
 class ClientInfo(NamedTuple):
-    """What is known of a client: its address, and what it asked for; None where it is not."""
+    """The address of a client, and the scheme and host it requested; ``None`` if unknown."""
 
     ip: str | None
     scheme: str | None = None
@@ -75,71 +75,72 @@ class ClientInfo(NamedTuple):
 
 
 def client_info(peer: str | None, headers: Headers, proxies: Proxies) -> ClientInfo:
-    """Find out who sent a request, from the peer backwards, as far as proxies are trusted.
+    """Find the client of a request: walk back from the peer while each hop is a trusted proxy.
+
+    A proxy writes either Forwarded or X-Forwarded-For and passes the other on as its client wrote
+    it. So if both are there, only a scheme and host on which both agree is used.
 
     Args:
-        peer: The address of the peer; None for that of a Unix socket, ``''`` if unknown.
-        headers: Those of the request.
-        proxies: Which of the hops to believe.
+        peer: Address of the peer; ``None`` on a Unix socket, ``''`` if unknown.
+        headers: Headers of the request.
+        proxies: Trusted proxies.
 
     Raises:
-        ValueError: Forwarded cannot be read, or it and X-Forwarded-For name two clients. A
-            proxy writes one of them, and passes on the other as its client wrote it. For the
-            same reason of what else they say only that is believed which both do.
+        ValueError: Forwarded is malformed, or it and X-Forwarded-For name different clients.
     """
     if not proxies.trust(peer):
         return ClientInfo(peer)
     hops = _forwarded(headers)
-    by_custom = _walk(peer, _by_custom(headers), proxies)
+    x_forwarded = _walk(peer, _x_forwarded(headers), proxies)
     if not hops:
-        return by_custom
-    asked = _walk(peer, hops, proxies)
+        return x_forwarded
+    forwarded = _walk(peer, hops, proxies)
     if 'X-Forwarded-For' not in headers:
-        return asked
-    if asked.ip != by_custom.ip:
-        raise ValueError('Forwarded and X-Forwarded-For do not agree')
-    agreed = (one if one == other else None for one, other in zip(asked, by_custom, strict=True))
+        return forwarded
+    if forwarded.ip != x_forwarded.ip:
+        raise ValueError('Forwarded and X-Forwarded-For name different clients')
+    agreed = (a if a == b else None for a, b in zip(forwarded, x_forwarded, strict=True))
     return ClientInfo(*agreed)
 
 
 def _walk(peer: str | None, hops: list[ClientInfo], proxies: Proxies) -> ClientInfo:
-    """Give the last hop that a trusted one names; what it asked for is what that one says."""
-    asked = ClientInfo(peer)
+    """Return the nearest hop that is not trusted, else the farthest, as the hop after it says."""
+    client = ClientInfo(peer)
     for hop in reversed(hops):
         address = _address(hop.ip) if hop.ip and '%' not in hop.ip else None  # a zone is local
-        asked = ClientInfo(str(address) if address else asked.ip, hop.scheme, hop.host)
-        # Behind one that is unknown, or hidden (RFC 7239 6.2 and 6.3), anything may be written.
-        if not address or not proxies.trust(asked.ip):
+        client = ClientInfo(str(address) if address else client.ip, hop.scheme, hop.host)
+        # A hop before an unknown or obfuscated one (RFC 7239 6.2 and 6.3) cannot be trusted.
+        if not address or not proxies.trust(client.ip):
             break
-    return asked
+    return client
 
 
 def _forwarded(headers: Headers) -> list[ClientInfo]:
-    """Read Forwarded, the hop next to this server last."""
+    """Parse Forwarded; the hop nearest to this server is last."""
     text = ','.join(headers.getall('Forwarded', ()))
     if not CLOSED.fullmatch(text):
-        raise ValueError('Forwarded cannot be read')
+        raise ValueError('Forwarded is malformed (RFC 7239 4)')
     hops = []
     for element in ELEMENT.findall(text):
-        if said := _said(element):
-            hops.append(ClientInfo(said.get('for'), _scheme(said.get('proto')), said.get('host')))
+        if hop := _pairs(element):
+            hops.append(ClientInfo(hop.get('for'), _scheme(hop.get('proto')), hop.get('host')))
     return hops
 
 
-def _said(element: str) -> dict[str, str]:
-    """Read an element of Forwarded; empty ones, and empty pairs, are nothing (RFC 9110 5.6.1)."""
-    said: dict[str, str] = {}
+def _pairs(element: str) -> dict[str, str]:
+    """Parse an element of Forwarded; empty elements and pairs are skipped (RFC 9110 5.6.1)."""
+    pairs: dict[str, str] = {}
     for pair in filter(None, map(str.strip, PAIR.findall(element))):
         match = PARAMETER.fullmatch(pair)
-        if not match or match[1].lower() in said:
-            raise ValueError('Forwarded cannot be read')
+        if not match or match[1].lower() in pairs:
+            raise ValueError('Forwarded is malformed (RFC 7239 4)')
         name, quoted, token = match.groups()
-        said[name.lower()] = token or re.sub(r'\\(.)', r'\1', quoted)
-    return said
+        pairs[name.lower()] = token or re.sub(r'\\(.)', r'\1', quoted)
+    return pairs
 
 
-def _by_custom(headers: Headers) -> list[ClientInfo]:
-    """Read the X-Forwarded headers, the hop next to this server last."""
+def _x_forwarded(headers: Headers) -> list[ClientInfo]:
+    """Parse the X-Forwarded headers; the hop nearest to this server is last."""
     addresses: list[Any] = _listed(headers, 'X-Forwarded-For') or [None]
     schemes = _per_hop(_listed(headers, 'X-Forwarded-Proto'), len(addresses))
     hosts = _per_hop(_listed(headers, 'X-Forwarded-Host'), len(addresses))
@@ -154,7 +155,7 @@ def _listed(headers: Headers, name: str) -> list[str]:
 
 
 def _per_hop(values: list[str], hops: int) -> list[str] | list[None]:
-    """Give a value for each hop. One is for all; of another number nobody knows whose they are."""
+    """Return a value per hop: a single one holds for all; any other number is ambiguous: none."""
     if len(values) == 1:
         return values * hops
     return values if len(values) == hops else [None] * hops
@@ -166,7 +167,7 @@ def _scheme(name: str | None) -> str | None:
 
 @lru_cache(1024)
 def _address(text: str) -> Address | None:
-    """Read an address, with or without a port; an IPv4 address mapped into IPv6 is IPv4."""
+    """Parse an address with or without a port; an IPv4-mapped IPv6 address becomes IPv4."""
     match = NODE.fullmatch(text)
     try:
         address = ipaddress.ip_address((match[1] or match[2]) if match else text)

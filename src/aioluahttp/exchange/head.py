@@ -1,4 +1,4 @@
-"""The head of a request made a table, whatever it was read with (RFC 9112 3)."""
+"""Turn the head of a request into a table, for every engine (RFC 9112 3)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ['Head', 'client_of', 'has_body', 'to_head']
 
 
 class Head(Protocol):
-    """A head as it was read: what every way of reading one has."""
+    """What ``to_head`` needs of an engine beside the head itself."""
 
     @property
     def sockname(self) -> Any:
-        """The address of this server: with a port, or none of the internet's."""
+        """Address of this server: a tuple of host and port, or something else on a Unix socket."""
 
 
 def to_head(
@@ -33,14 +33,15 @@ def to_head(
     scheme: str,
     read: Head,
 ) -> Request:
-    """Make the table of a request, but for its body.
+    """Make the table of a request, without its body.
 
     Args:
-        asked: What is known of the client, and what it asked for if that is known.
-        scheme: That of the connection, which is not what an absolute target says.
+        asked: Address of the client; scheme and host if a trusted proxy gave them.
+        scheme: Scheme of the connection; that of an absolute target is ignored.
+        read: Where the head was read from.
 
     Raises:
-        Refused: The request line or Host is none that RFC 9112 3.2 allows.
+        Refused: RFC 9112 3.2 does not allow the request line or Host.
     """
     if method == 'CONNECT':
         raise Refused(501)
@@ -48,7 +49,7 @@ def to_head(
         target = _origin_form(target, method, headers)
     path, _, query = target.partition('?')
     scheme = asked.scheme or scheme
-    host, port = _sent_to(read, asked.host or headers.get('Host'))
+    host, port = _host_and_port(read, asked.host or headers.get('Host'))
     request = Request(
         method=method,
         url=target,
@@ -66,10 +67,10 @@ def to_head(
 
 
 def client_of(peer: str | None, headers: Headers, proxies: Proxies) -> ClientInfo:
-    """Find out who sent the request.
+    """Find the client of a request, with ``client_info``.
 
     Raises:
-        Refused: A trusted proxy says what cannot be.
+        Refused: Forwarded is malformed, or contradicts X-Forwarded-For.
     """
     if proxies is NO_PROXIES:
         return ClientInfo(peer)
@@ -80,7 +81,7 @@ def client_of(peer: str | None, headers: Headers, proxies: Proxies) -> ClientInf
 
 
 def _origin_form(target: str, method: str, headers: Headers) -> str:
-    """Reduce the target to path and query; an absolute one's authority becomes Host."""
+    """Reduce the target to origin-form; the authority of an absolute target becomes Host."""
     if '#' in target:
         raise Refused(400)
     if target == '*' and method == 'OPTIONS':
@@ -93,9 +94,9 @@ def _origin_form(target: str, method: str, headers: Headers) -> str:
     return parts.get('path', '/') + (f'?{parts["query"]}' if 'query' in parts else '')
 
 
-def _sent_to(read: Head, host: str | None) -> tuple[str, int | None]:
-    """Give the host and port that the request was sent to (RFC 9112 3.2)."""
-    # That there is one, and no more, is for who read it to see; HTTP/1.0 may have none.
+def _host_and_port(read: Head, host: str | None) -> tuple[str, int | None]:
+    """Return the host and port that the request was sent to (RFC 9112 3.2)."""
+    # The engine checks that there is exactly one Host; HTTP/1.0 may have none.
     if host:
         try:
             return _authority(host)
@@ -115,7 +116,7 @@ def _authority(value: str) -> tuple[str, int | None]:
 
 
 def has_body(request: Request) -> bool:
-    """Tell whether a body was announced, or is to be there all the same."""
+    """Tell whether a request has a body: its framing announces one, or it is a POST."""
     headers = request['headers']
     always = request['method'] == 'POST'
     return always or 'Content-Length' in headers or 'Transfer-Encoding' in headers

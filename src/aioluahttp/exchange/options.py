@@ -1,4 +1,4 @@
-"""What may be said of all exchanges of a server, checked."""
+"""Options of an exchange, shared by ``listen``, ``to_asgi`` and ``to_web``, and their checks."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ AccessLog = logging.Logger | Callable[[Request, Response[Any]], Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for every exchange of a server: options of ``listen``."""
+    """Checked options of every exchange. Timeouts are in seconds; a limit of ``None`` is none."""
 
     into: str | Callable[[Request], str] = 'text'
     max_body: int | Callable[[Request], int | None] | None = 8 * 1024 * 1024
-    limits_streams: bool = False  # as where max_body is given
+    limits_streams: bool = False  # whether max_body was given: else streams have no limit
     max_concurrent: int | None = None
     head_timeout: float = 30.0
     body_timeout: float = 30.0
     handler_timeout: float | None = None
-    keepalive_timeout: float = 75.0  # above the minute of common proxies: they close first
+    keepalive_timeout: float = 75.0  # common proxies use 60: they should close first
     cancel_on_disconnect: bool = False
     trusted_proxies: Proxies = NO_PROXIES
     on_error: OnError | None = None
@@ -52,7 +52,7 @@ Into: TypeAlias = Literal['text', 'bytes', 'json', 'stream', 'raw']
 
 
 class ExchangeOptions(TypedDict, total=False):
-    """The options of all exchanges."""
+    """Options of every exchange; the docs of ``listen`` explain them."""
 
     into: Into | Callable[[Request], Into]
     max_body: int | Callable[[Request], int | None] | None
@@ -64,8 +64,8 @@ class ExchangeOptions(TypedDict, total=False):
     access_log: AccessLog | None
 
 
-CARRIED = ('into', 'max_body')  # which a handler may have as attributes
-NULLABLE = frozenset({'max_body', 'shutdown_timeout'})  # where None is no limit
+CARRIED = ('into', 'max_body')  # a handler may have these as attributes
+NULLABLE = frozenset({'max_body', 'shutdown_timeout'})  # None is no limit here, not the default
 PER_EXCHANGE = frozenset(field.name for field in fields(Settings))
 
 
@@ -102,10 +102,15 @@ EXCHANGE_OPTIONS: dict[str, Callable[[Any], Any]] = {
 def check_exchange_options(
     callback: Any, options: Mapping[str, Any], known: Mapping[str, Callable[[Any], Any]]
 ) -> dict[str, Any]:
-    """Check options, and those that a callback carries as its attributes.
+    """Check options, including those that a handler has as attributes.
+
+    Args:
+        callback: The handler.
+        options: Options as given; they override attributes of the handler.
+        known: The check for each known option.
 
     Raises:
-        TableError: One is unknown, or its value is not what it takes; or that is no callback.
+        TableError: An option is unknown or its value is invalid, or ``callback`` is not callable.
     """
     check_handler('callback', callback)
     carried = {key: getattr(callback, key) for key in CARRIED if hasattr(callback, key)}
@@ -119,7 +124,7 @@ def check_exchange_options(
 
 
 def to_settings(made: Mapping[str, Any], on_error: Any) -> Settings:
-    """Make the settings of all exchanges of options that were checked."""
+    """Make ``Settings`` of checked options."""
     if on_error is not None and not callable(on_error):
         raise TableError.of('on_error', on_error, 'a function of the exception and the request')
     settings = {name: value for name, value in made.items() if name in PER_EXCHANGE}

@@ -1,4 +1,4 @@
-"""The body of a request taken off its parts: whole, or as they come."""
+"""Read the body of a request, whole or as a stream, within a size limit."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ['RequestChunks', 'decoder_of', 'open_request_stream', 'take_whole', '
 async def take_whole(
     parts: AsyncIterator[bytes], request: Request, into: str, limit: int | None
 ) -> None:
-    """Read all of a body into the table of its request; the headers then describe what is there.
+    """Read a whole body into the table of its request, and adapt the headers to the decoded body.
 
     Args:
         into: ``'text'``, ``'bytes'`` or ``'json'``.
-        limit: Bytes of it, decoded; ``None`` is no limit.
+        limit: Size limit of the decoded body in bytes; ``None`` is no limit.
 
     Raises:
-        Refused: The body passes the limit, is broken, is no JSON, or comes too slowly.
+        Refused: The body exceeds the limit, is malformed, is not JSON, or comes too slowly.
     """
     headers = request['headers']
     try:
-        # Compressed it may be longer than decoded, which is what the limit counts.
+        # The limit is for the decoded body, and a compressed one may be longer.
         if 'Content-Encoding' not in headers:
             _check_length(headers, limit)
         data = await decode_body(parts, headers, limit)
@@ -39,10 +39,10 @@ async def take_whole(
 
 
 def decoder_of(into: str, headers: Headers, limit: int | None) -> Decoder:
-    """Make what undoes the codings of a body that flows; ``headers`` then describe what comes.
+    """Make the decoder of a streamed body, and adapt ``headers`` to the decoded body.
 
     Raises:
-        Refused: The body says that it passes the limit.
+        Refused: Content-Length exceeds the limit.
     """
     decoder = Decoder((), limit) if into == 'raw' else decoder_for(headers, limit)
     if decoder.stages:
@@ -53,25 +53,25 @@ def decoder_of(into: str, headers: Headers, limit: int | None) -> Decoder:
 
 
 def open_request_stream(flow: RequestChunks, request: Request) -> None:
-    """Put the body of a request into its table as a stream, of which nothing is read yet."""
+    """Set the body of a request to a ``Stream`` of which nothing is read yet."""
     request['body'] = Stream(flow, request['headers'].get('Content-Type'))
 
 
 def _check_length(headers: Headers, limit: int | None) -> None:
-    length = headers.get('Content-Length', '').lstrip('0')  # which may be thousands
+    length = headers.get('Content-Length', '').lstrip('0')  # int() takes at most 4300 digits
     if limit is not None and int(length or 0) > limit:
         raise Refused(413)
 
 
 def to_refusal(error: Exception) -> Refused:
-    """Make the refusal of a body of what reading it raised."""
+    """Turn an error of reading a body into a refusal: 413, 408 or 400."""
     if isinstance(error, BodyTooLarge):
         return Refused(413)
     return Refused(408 if isinstance(error, TimeoutError) else 400)
 
 
 class RequestChunks:
-    """The chunks of a body, decoded. Its errors say whose fault they are by their cause."""
+    """Decoded chunks of a request body. The cause of an error is a ``Refused`` with a status."""
 
     FAULTS: ClassVar[tuple[type[Exception], ...]] = (BodyTooLarge, ProtocolError, OSError)
 

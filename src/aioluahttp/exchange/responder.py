@@ -1,6 +1,7 @@
-"""A handler and all that is held against its call: room, time, and its mistakes.
+"""Responder: call a handler for a request, enforce its limits, and turn its errors into responses.
 
-One exchange under an engine of others: a table to the handler, its table out.
+``ExchangeResponder`` does it for an exchange of ASGI or aiohttp.web; the classes of our own server
+and of the in-process transport are in ``server`` and ``transports``.
 """
 
 from __future__ import annotations
@@ -33,37 +34,41 @@ logger: logging.Logger = logging.getLogger('aioluahttp')
 
 
 class Responder:
-    """Calls a handler, once the body of its request is there.
+    """Call a handler once the body of its request has been read.
 
-    ``source`` is what a request is read from; only ``take_body`` looks into it.
+    ``source`` is whatever the request is read from; only ``take_body`` and ``announces`` use it.
+
+    Attributes:
+        handling: Number of handler calls in progress.
+        errors: Number of handler errors so far.
     """
 
     def __init__(self, handler: Handler, settings: Settings) -> None:
         self.handler = handler
         self.settings = settings
-        self.handling: int = 0  # callbacks that run
-        self.errors: int = 0  # mistakes of the callback so far
+        self.handling: int = 0
+        self.errors: int = 0
 
     async def take_body(self, source: Any, request: Request, into: str, limit: int | None) -> None:
-        """Read the body of a request into its table, or open the stream that it is to be."""
+        """Read the body of a request into its table, or set it to an open stream."""
         raise NotImplementedError
 
     def announces(self, source: Any, request: Request) -> bool:
-        """Tell whether there is to be a body."""
+        """Tell whether the request has a body."""
         return has_body(request)
 
     async def returned(self, source: Any, request: Request) -> Any:
-        """Give what the handler returns for a request.
+        """Read the body, call the handler and return its result.
 
         Raises:
-            Refused: The request is not for the handler.
+            Refused: The handler is not called: too many calls are in progress, or the body is bad.
         """
         settings = self.settings
-        self._check_room()
+        self._check_concurrency()
         if self.announces(source, request):
-            into, limit = self._terms(request)
+            into, limit = self._body_options(request)
             await self.take_body(source, request, into, limit)
-            self._check_room()  # others may have come as the body was read
+            self._check_concurrency()  # other calls may have begun while the body was read
         self.handling += 1
         try:
             if settings.handler_timeout is None:
@@ -72,7 +77,7 @@ class Responder:
         finally:
             self.handling -= 1
 
-    def _terms(self, request: Request) -> tuple[str, int | None]:
+    def _body_options(self, request: Request) -> tuple[str, int | None]:
         into, limit = self.settings.into, self.settings.max_body
         if callable(into):
             into = check_into(into(request))
@@ -81,7 +86,7 @@ class Responder:
         unlimited = into in STREAMS and not self.settings.limits_streams
         return into, None if unlimited else limit
 
-    def _check_room(self) -> None:
+    def _check_concurrency(self) -> None:
         if self.handling == self.settings.max_concurrent:
             raise Refused(503)
 
@@ -98,10 +103,11 @@ class Responder:
     async def failed(
         self, error: Exception, method: str, target: str, request: Request
     ) -> Response[Any]:
-        """Give the answer for what went wrong: the fault of the client, or of the callback.
+        """Return the error response: the status of a ``Refused``, else 500 for a handler error.
 
         Args:
-            method: As the client gave it, and so the target: the handler may change its table.
+            error: What was raised; it or its cause may be a ``Refused``.
+            method: As the client sent it, like ``target``: the handler may have changed its table.
         """
         for one in (error, error.__cause__):
             if isinstance(one, Refused):
@@ -110,7 +116,7 @@ class Responder:
         return to_response({'status': 500, 'body': PHRASES[500]})
 
     async def mistaken(self, error: Exception, method: str, target: str, request: Request) -> None:
-        """Take note of a mistake of the callback."""
+        """Count and log an error of the handler, and call ``on_error``."""
         self.errors += 1
         logger.error('%s %s failed', method, target.partition('?')[0], exc_info=error)
         if self.settings.on_error is None:
@@ -121,7 +127,7 @@ class Responder:
             logger.exception('on_error failed')
 
     async def log(self, line: str, request: Request, response: Mapping[str, Any]) -> None:
-        """Write to the access log, of which there is one."""
+        """Write to the access log, which must be set."""
         log: Any = self.settings.access_log
         if isinstance(log, logging.Logger):
             log.info('%s %s', line, response['status'])
@@ -133,102 +139,102 @@ class Responder:
 
 
 def status_page(status: int) -> Response[Any]:
-    """Answer for the handler, which does not see the request."""
+    """Make a response for a request that the handler does not get."""
     overloaded = status == 503
-    # Who is refused for what it sent may have meant another end of it.
+    # Closed after a bad request: its framing, and so where the next one begins, is in doubt.
     headers = {'Retry-After': 1} if overloaded else {'Connection': 'close'}
     return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
 
 
 class Exchange(ResponseWriter, Protocol):
-    """A request that an engine has taken up, and the way of its answer.
+    """A request on some engine, and the means to respond to it.
 
     Attributes:
-        method: As it came.
-        announced: Whether it has a body, whatever its head says.
+        method: Method of the request, as it was received.
+        announced: Whether there is a body even if the head does not say so.
     """
 
     method: str
     announced: bool
 
     async def head(self, proxies: Proxies) -> Request:
-        """Make its table, but for its body; raises ``Refused``."""
+        """Make the table of the request, without its body; raises ``Refused``."""
         ...
 
     def parts(self, seconds: float) -> AsyncIterator[bytes]:
-        """Read its body, each part within a time."""
+        """Iterate over the body; each part must arrive within the timeout in seconds."""
         ...
 
     def refuses(
         self, options: dict[str, Any], request: Request
     ) -> tuple[int, Sequence[str]] | None:
-        """Find why it opens no WebSocket, as ``handshakes.refusal``."""
+        """Return why no WebSocket can be opened, as ``handshake.refusal_status`` does."""
 
     async def open(
         self, options: dict[str, Any], request: Request, headers: Headers
     ) -> tuple[Peer, str | None]:
-        """Open a WebSocket, and give its end here, and the subprotocol."""
+        """Open a WebSocket; return this end of it and the subprotocol."""
         ...
 
-    def cut(self) -> None:
-        """Break the answer off, so that its client can tell."""
+    def abort(self) -> None:
+        """Abort the response, so that the client does not take it for complete."""
 
 
 class ExchangeResponder(Responder):
-    """Answers requests of an engine with those of a handler."""
+    """Respond to each exchange of an engine with what a handler returns."""
 
-    async def __call__(self, line: Exchange) -> None:
-        """Answer the request that an engine has taken up."""
+    async def __call__(self, exchange: Exchange) -> None:
+        """Read the request, call the handler, and write the response."""
         try:
-            request = await line.head(self.settings.trusted_proxies)
+            request = await exchange.head(self.settings.trusted_proxies)
         except Refused as refused:
             logger.info('bad request: %s', refused.status)
-            await write_response(line, line.method, Headers(), status_page(refused.status))
+            await write_response(exchange, exchange.method, Headers(), status_page(refused.status))
             return
-        # For the logs: the handler may change its table.
+        # Kept for the logs: the handler may change its table.
         target, asked = request['url'], request['headers']
-        said = f'{request.get("ip", "-")} "{line.method} {target} HTTP/{request["version"]}"'
+        line = f'{request.get("ip", "-")} "{exchange.method} {target} HTTP/{request["version"]}"'
         try:
-            response, status = await self._answered(line, request, target, asked)
+            response, status = await self._respond(exchange, request, target, asked)
         except Exception as error:
-            line.cut()
-            left = line.gone and isinstance(error, ConnectionError)
+            exchange.abort()
+            left = exchange.gone and isinstance(error, ConnectionError)
             if not (left or isinstance(error.__cause__, Refused)):
-                await self.mistaken(error, line.method, target, request)
+                await self.mistaken(error, exchange.method, target, request)
             return
         response['status'] = status
         if self.settings.access_log is not None:
-            await self.log(said, request, response)
+            await self.log(line, request, response)
 
-    async def _answered(
-        self, line: Exchange, request: Request, target: str, asked: Headers
+    async def _respond(
+        self, exchange: Exchange, request: Request, target: str, asked: Headers
     ) -> tuple[Response[Any], int]:
-        """Answer, and give the table of the answer and its status."""
-        watches = cancel_when_left if self.settings.cancel_on_disconnect else nullcontext
+        """Call the handler and write its response; return that and the status that was written."""
+        guard = cancel_when_left if self.settings.cancel_on_disconnect else nullcontext
         try:
-            async with watches(line):
-                table = await self.returned(line, request)
+            async with guard(exchange):
+                table = await self.returned(exchange, request)
             response = await take_response(table)
             if 'websocket' in response:
                 try:
-                    return response, await self._socket(line, request, response)
+                    return response, await self._websocket(exchange, request, response)
                 finally:
                     await close_callback(response['websocket']['callback'])
-            return response, await write_response(line, line.method, asked, response)
+            return response, await write_response(exchange, exchange.method, asked, response)
         except Exception as error:
-            if line.begun or (line.gone and isinstance(error, ConnectionError)):
+            if exchange.begun or (exchange.gone and isinstance(error, ConnectionError)):
                 raise
-            response = await self.failed(error, line.method, target, request)
-            return response, await write_response(line, line.method, asked, response)
+            response = await self.failed(error, exchange.method, target, request)
+            return response, await write_response(exchange, exchange.method, asked, response)
 
     def announces(self, source: Exchange, request: Request) -> bool:
-        """Tell whether there is to be a body."""
+        """Tell whether the request has a body."""
         return source.announced or super().announces(source, request)
 
     async def take_body(
         self, source: Exchange, request: Request, into: str, limit: int | None
     ) -> None:
-        """Read the body of a request into its table, or open the stream that it is to be."""
+        """Read the body of a request into its table, or set it to an open stream."""
         parts = source.parts(self.settings.body_timeout)
         if into in STREAMS:
             open_request_stream(
@@ -237,19 +243,21 @@ class ExchangeResponder(Responder):
         else:
             await take_whole(parts, request, into, limit)
 
-    async def _socket(self, line: Exchange, request: Request, response: Response[Any]) -> int:
-        """Refuse, or agree and give the WebSocket to its callback (RFC 6455 4.2)."""
+    async def _websocket(
+        self, exchange: Exchange, request: Request, response: Response[Any]
+    ) -> int:
+        """Refuse a WebSocket, or open it and run its callback; return the status (RFC 6455 4.2)."""
         options = response['websocket']
-        refused = line.refuses(options, request)
+        refused = exchange.refuses(options, request)
         if refused:
             status, fields = refused
             logger.info('no WebSocket for %s: %s', request.get('ip'), status)
             body = PHRASES[status].encode()
             plain = {'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': str(len(body))}
             headers = Headers([*to_pairs(fields), *plain.items()])
-            await line.whole(status, None, headers, body)
+            await exchange.whole(status, None, headers, body)
             return status
-        end, protocol = await line.open(options, request, response['headers'])
+        end, protocol = await exchange.open(options, request, response['headers'])
         await run_socket_callback(
             options['callback'], end, Socket(end, protocol, request, response)
         )

@@ -1,4 +1,7 @@
-"""A response table given to an engine of others, which does the framing."""
+"""Write a response table to an engine that does the framing itself (ASGI, aiohttp.web).
+
+Our own server encodes responses in ``server/encode``.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +34,16 @@ __all__ = [
     'write_response',
 ]
 
-PIECE = 256 * 1024  # bytes of a file that are read at a time: each costs a turn of a thread
+PIECE = 256 * 1024  # bytes of a file read at a time: each read is a call in a thread
+# SO_LINGER with a timeout of 0 s: closing drops unsent bytes and sends a reset.
+AT_ONCE = struct.pack('ii', 1, 0)
 
 
 class ResponseWriter(Protocol):
-    """What an answer is written to.
-
-    What it raises is a ConnectionError where the client has left.
+    """What a response is written to. Methods raise ``ConnectionError`` once the client has left.
 
     Attributes:
-        begun: Whether a part of an answer was written.
+        begun: Whether part of a response has been written.
         gone: Whether the client is known to have left.
     """
 
@@ -51,28 +54,29 @@ class ResponseWriter(Protocol):
         """Wait until the client has left."""
 
     async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
-        """Write an answer. Its headers have all that tells how long it is."""
+        """Write a complete response; its headers already give its length."""
 
     async def start(self, status: int, reason: str | None, headers: Headers) -> None:
-        """Begin an answer whose body comes in parts."""
+        """Write the head of a response whose body follows in parts."""
 
     async def write(self, data: bytes) -> None:
-        """Write a part of it, and wait while the client reads."""
+        """Write a part of the body, with back-pressure."""
 
     async def end(self) -> None:
-        """End it."""
+        """End the body."""
 
     async def file(self, path: str) -> bool:
-        """Leave the body, which is a whole file, to the engine; tell whether that takes it."""
+        """Let the engine send a whole file as the body; return whether it does."""
         ...
 
 
 class ReadyResponse(NamedTuple):
-    """An answer that is ready to be given to an engine.
+    """A response that is ready to be written to an engine.
 
-    Its body is whole, or comes in parts; whoever reads these has to close them. ``length`` is in
-    bytes, None where it is not known, or not said. ``path`` is that of a file, where the body is
-    all of it.
+    Attributes:
+        length: Content-Length in bytes; ``None`` if it is unknown or must not be sent.
+        body: Bytes, or an iterator over parts, which the reader has to close.
+        path: Path of the file if the body is all of it.
     """
 
     status: int
@@ -83,27 +87,27 @@ class ReadyResponse(NamedTuple):
     path: str | None = None
 
     def head(self) -> tuple[int, str | None, Headers]:
-        """Give status, phrase and headers as they go out, once the first part of a body is there.
+        """Return status, reason phrase and headers to send.
 
-        What is for one hop is the engine's, but for a close.
+        Hop-by-hop fields are the engine's and left out, except ``Connection: close``.
         """
         headers = self.headers
         kept = Headers([pair for pair in headers.items() if pair[0].lower() not in ONE_HOP])
         if 'close' in ','.join(headers.getall('Connection', ())).lower():
             kept['Connection'] = 'close'
-        # That of what is not sent engines leave out of a 304, or take for a mistake.
+        # Engines drop the Content-Length of a 304, or reject it, since no body follows.
         if self.length is not None and self.status != 304:
             kept['Content-Length'] = str(self.length)
         return self.status, self.reason, kept
 
 
 async def to_ready(method: str, asked: Headers, response: Response[Any]) -> ReadyResponse:
-    """Make ready the answer that a table is.
+    """Turn a response table into a ``ReadyResponse``.
 
     Args:
-        method: Of the request.
-        asked: The headers of the request.
-        response: In normal form, without a ``websocket``.
+        method: Method of the request.
+        asked: Headers of the request.
+        response: In normal form, without ``websocket``.
     """
     headers, body = response['headers'].copy(), response['body']
     status, reason = response['status'], response.get('reason')
@@ -112,7 +116,7 @@ async def to_ready(method: str, asked: Headers, response: Response[Any]) -> Read
     if isinstance(body, PathLike):
         return await _ready_file(method, asked, status, reason, headers, body)
     if not is_streamed(body):
-        wire_body(headers, body)  # raises what is to be said of it
+        wire_body(headers, body)  # raises: it is no body
     chunks = encoded_chunks(headers, body)
     if is_silent(method, status):
         await chunks.aclose()
@@ -137,7 +141,7 @@ def _ready_whole(
 async def _ready_file(
     method: str, asked: Headers, status: int, reason: str | None, headers: Headers, path: Any
 ) -> ReadyResponse:
-    """Make ready a file, or a part of it, or none as the request asks; 404 if there is no file."""
+    """Prepare a file, the requested part of it, or a 304, 412 or 416; a 404 without a file."""
     if status in NO_BODY:
         return _ready_whole(method, status, reason, headers, b'')
     found = await _select_in_thread(path, method, asked, status)
@@ -162,40 +166,40 @@ async def _ready_file(
 
 
 async def write_response(
-    line: ResponseWriter, method: str, asked: Headers, response: Response[Any]
+    writer: ResponseWriter, method: str, asked: Headers, response: Response[Any]
 ) -> int:
-    """Write the response that a table is; give its status. The arguments are those of ``to_ready``.
+    """Write a response table, and return the status written; the arguments are as in ``to_ready``.
 
-    A client that leaves is noticed where that may take long.
+    While a body that is neither text nor bytes is written, a client that leaves cancels it.
     """
     if isinstance(response['body'], str | bytes):
-        return await _write_parts(line, await to_ready(method, asked, response))
-    async with cancel_when_left(line):
-        return await _write_parts(line, await to_ready(method, asked, response))
+        return await _write_parts(writer, await to_ready(method, asked, response))
+    async with cancel_when_left(writer):
+        return await _write_parts(writer, await to_ready(method, asked, response))
 
 
-async def _write_parts(line: ResponseWriter, out: ReadyResponse) -> int:
-    """Write an answer. The head goes with the first part, so a mistake before it is a 500."""
+async def _write_parts(writer: ResponseWriter, out: ReadyResponse) -> int:
+    """Write a response. The head waits for the first part, so an error before it can be a 500."""
     if isinstance(out.body, bytes):
-        await line.whole(*out.head(), out.body)
+        await writer.whole(*out.head(), out.body)
         return out.status
     async with aclosing(out.body) as parts:
         if out.path is not None:
-            await line.start(*out.head())
-            if await line.file(out.path):
+            await writer.start(*out.head())
+            if await writer.file(out.path):
                 return out.status
         async for data in parts:
-            if not line.begun:
-                await line.start(*out.head())
-            await line.write(data)
-        if not line.begun:
-            await line.start(*out.head())
-        await line.end()
+            if not writer.begun:
+                await writer.start(*out.head())
+            await writer.write(data)
+        if not writer.begun:
+            await writer.start(*out.head())
+        await writer.end()
     return out.status
 
 
 class FilePieces:
-    """The pieces of an open file, read in a thread."""
+    """Iterate over an open file in pieces that are read in a thread."""
 
     def __init__(self, file: BinaryIO, selected: SelectedFile) -> None:
         self._file = file
@@ -222,7 +226,7 @@ class FilePieces:
 async def _select_in_thread(
     path: Any, method: str, asked: Headers, status: int
 ) -> SelectedFile | None:
-    """Select in a thread, which opens a file; cancelled, it is closed."""
+    """Run ``select_file`` in a thread; if cancelled, close the file that it opened."""
     selecting = asyncio.ensure_future(asyncio.to_thread(select_file, path, method, asked, status))
     try:
         return await asyncio.shield(selecting)
@@ -234,23 +238,23 @@ async def _select_in_thread(
 
 
 @asynccontextmanager
-async def cancel_when_left(line: ResponseWriter) -> AsyncIterator[None]:
-    """Cancel what is within once the client leaves; that is then a ConnectionError."""
+async def cancel_when_left(writer: ResponseWriter) -> AsyncIterator[None]:
+    """Cancel the block once the client leaves, and raise ``ConnectionResetError``."""
     task = asyncio.current_task()
     assert task is not None
-    ours = False
+    cancelled = False
 
     async def watch() -> None:
-        nonlocal ours
-        await line.left()
-        line.gone = ours = True
+        nonlocal cancelled
+        await writer.left()
+        writer.gone = cancelled = True
         task.cancel()
 
     watcher = asyncio.create_task(watch())
     try:
         yield
     except asyncio.CancelledError:
-        if not ours or task.uncancel():
+        if not cancelled or task.uncancel():
             raise
         raise ConnectionResetError('the client has left') from None
     finally:
@@ -259,7 +263,7 @@ async def cancel_when_left(line: ResponseWriter) -> AsyncIterator[None]:
 
 
 def content_length_of(method: str, status: int, headers: Headers, body: bytes) -> int | None:
-    """Give the Content-Length of a response; None where it has none (RFC 9110 8.6)."""
+    """Return the Content-Length of a response; ``None`` if it has none (RFC 9110 8.6)."""
     if status in (204, 205):
         return 0 if status == 205 else None
     if 'Content-Length' in headers and (method == 'HEAD' or status == 304):
@@ -267,11 +271,8 @@ def content_length_of(method: str, status: int, headers: Headers, body: bytes) -
     return None if status == 304 or (method == 'HEAD' and not body) else len(body)
 
 
-AT_ONCE = struct.pack('ii', 1, 0)  # linger: no bytes are sent any more, but a reset
-
-
 def reset_connection(transport: Any) -> None:
-    """End a connection so that its peer takes nothing for the end of a body."""
+    """Reset a connection, so that the peer does not take its close for the end of a body."""
     if transport is not None:
         on_socket = transport.get_extra_info('socket')
         on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)

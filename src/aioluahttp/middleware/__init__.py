@@ -1,4 +1,4 @@
-"""Functions of a handler that give another, for either side of the wire."""
+"""Middlewares: each takes a handler and returns another, for servers and for clients."""
 
 from .compression import compress
 from .limits import limit

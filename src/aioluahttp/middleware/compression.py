@@ -1,4 +1,7 @@
-"""Answers compressed on their way out, for clients that take them so (RFC 9110 8.4)."""
+"""The middleware ``compress``: compress response bodies for clients that accept it (RFC 9110 8.4).
+
+The codings themselves, and the choice by Accept-Encoding, are in ``bodies.encoders``.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ from ..tables.models import Handler, Request, Response
 
 __all__ = ['compress']
 
-LEAST = 1024  # bytes: a shorter body goes out in one packet, compressed or not
+MINIMUM_SIZE = 1024  # bytes: a shorter body fits in one packet, compressed or not
 
-# What is text, or as good as text. Images, sound, films and archives are compressed by themselves.
+# Types that compress well. Images, audio, video and archives are already compressed.
 TYPES = re.compile(
     r"""text/.+ | .+\+(json|xml|yaml) | font/(ttf|otf|collection) | application/(
     json | xml | javascript | ecmascript | x-javascript | wasm | x-ndjson | jsonl | json-seq |
     yaml | toml | sql | graphql | rtf | xml-dtd | x-www-form-urlencoded | vnd\.ms-fontobject )""",
     re.VERBOSE,
 )
-# These tell of the bytes of the answer as they are, or that it is no whole one.
+# A response with one of these is not compressed: they describe its exact bytes, or a part.
 FIXING = frozenset(
     'content-encoding content-range content-digest repr-digest digest content-md5'.split()
 )
@@ -36,23 +39,23 @@ PARTIAL, NOT_MODIFIED = 206, 304
 
 
 def compress(
-    handler: Handler, *, minimum_size: int = LEAST, codings: Iterable[str] | None = None
+    handler: Handler, *, minimum_size: int = MINIMUM_SIZE, codings: Iterable[str] | None = None
 ) -> Callable[[Request], Awaitable[Response[Any]]]:
-    """Make a handler that compresses what another answers, where the client takes that.
+    """Compress the response bodies of a handler if the client accepts it.
 
-    Text, JSON and what is like them is compressed, in the coding that the request's
-    Accept-Encoding likes best. Chunks, and events, still arrive one by one. What has a
-    Content-Encoding, is a part or a file, or says ``no-transform``, is left alone. A strong ETag
-    becomes a weak one.
+    Text, JSON and similar types are compressed, with the coding that the request's
+    Accept-Encoding prefers. Chunks and events still arrive one by one. A response that has a
+    Content-Encoding, is partial, has a file as its body or says ``no-transform`` is unchanged. A
+    strong ETag becomes a weak one.
 
     Args:
-        handler: What answers.
-        minimum_size: Bytes; a body that is known to be shorter is left alone.
-        codings: Those that may be used, the best first; by default ``zstd``, ``br``, ``gzip`` and
-            ``deflate``, the first two where their libraries are installed.
+        handler: The handler to wrap.
+        minimum_size: Bytes. A body that is known to be shorter is not compressed.
+        codings: The codings to use, the preferred one first. The default is ``zstd``, ``br``,
+            ``gzip`` and ``deflate``, the first two only if their libraries are installed.
 
     Raises:
-        TableError: An option is not what it takes, or a coding's library is not installed.
+        TableError: An option is invalid, or the library of a coding is not installed.
 
     Example:
         >>> async def page(request):
@@ -62,24 +65,24 @@ def compress(
     least = max(check_count('minimum_size')(minimum_size), 1)
     listed = _check_codings(codings)
 
-    @wraps(handler)  # with what listen reads from it
+    @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def compressed(request: Request) -> Response[Any]:
         given = request if isinstance(request, Request) else to_request(request)
-        silent = given['method'] == 'HEAD'
+        is_head = given['method'] == 'HEAD'
         coding = choose_coding(','.join(given['headers'].getall('Accept-Encoding', ())), listed)
         response = await response_of_handler(handler, given)
         if response['status'] == NOT_MODIFIED:
             return _unmodified(response, coding)
         headers = response['headers'].copy()
         content = _content(response['body'], headers)
-        size = _known_size(content, headers, silent=silent)
+        size = _known_size(content, headers, is_head=is_head)
         if not is_compressible(response['status'], headers, size, least):
             return response
         if coding is None:
-            vary(response['headers'])
+            add_vary(response['headers'])
             return response
-        describe(headers, coding)
-        body = await _compressed(content, headers, coding, silent=silent)
+        set_coded_headers(headers, coding)
+        body = await _compressed(content, headers, coding, is_head=is_head)
         return response | {'headers': headers, 'body': body}
 
     return compressed
@@ -94,40 +97,40 @@ def _check_codings(codings: Iterable[str] | None) -> list[str]:
 
 
 def _unmodified(response: Response[Any], coding: str | None) -> Response[Any]:
-    """Say of an answer that the client has what was said with it; it may have been compressed."""
-    vary(response['headers'])
+    """Give a 304 the Vary and the ETag that a compressed response would have had."""
+    add_vary(response['headers'])
     if coding is not None:
-        weaken(response['headers'])
+        weaken_etag(response['headers'])
     return response
 
 
 def _content(body: Any, headers: Headers) -> Any:
-    """Give a body as bytes or as an iterator; None if it is neither."""
+    """Return a body as bytes or an iterator of chunks, or None for a file and other values."""
     if isinstance(body, str | bytes):
         return wire_body(headers, body)
     return body if is_streamed(body) else None
 
 
-def _known_size(content: Any, headers: Headers, *, silent: bool) -> float:
-    """Tell how many bytes there will be, as far as is known: no end is in sight of an iterator."""
+def _known_size(content: Any, headers: Headers, *, is_head: bool) -> float:
+    """Return the size of a body in bytes: infinite if unknown, 0 if it is not to be compressed."""
     if content is None:
         return 0
-    whole = isinstance(content, bytes)
+    in_memory = isinstance(content, bytes)
     try:
-        length = given_length(headers) if silent or not whole else None
+        length = given_length(headers) if is_head or not in_memory else None
     except TableError:
-        return 0  # the server will say so, and close the iterator
+        return 0  # the server will reject the response and close the iterator
     if length is not None:
         return length
-    return len(content) if whole else inf
+    return len(content) if in_memory else inf
 
 
 def is_compressible(status: int, headers: Headers, size: float, least: int) -> bool:
-    """Tell whether clients that take it so may get this answer compressed.
+    """Tell whether a response may be compressed.
 
     Args:
-        size: Bytes of the body; infinite where nobody knows.
-        least: Those that it has to have.
+        size: Bytes of the body; infinite if unknown.
+        least: The minimum of bytes.
     """
     kind = headers.get('Content-Type', '').partition(';')[0].strip().lower()
     return (
@@ -141,32 +144,32 @@ def is_compressible(status: int, headers: Headers, size: float, least: int) -> b
     )
 
 
-def describe(headers: Headers, coding: str) -> None:
-    """Change the headers of a body to those that it has in a coding."""
+def set_coded_headers(headers: Headers, coding: str) -> None:
+    """Change the headers of a response to those of its compressed form."""
     headers['Content-Encoding'] = coding
-    for name in ('Content-Length', 'Accept-Ranges'):  # they were of other bytes
+    for name in ('Content-Length', 'Accept-Ranges'):  # true only of the uncompressed bytes
         headers.popall(name, None)
-    weaken(headers)
-    vary(headers)
+    weaken_etag(headers)
+    add_vary(headers)
 
 
-def weaken(headers: Headers) -> None:
-    """Make the ETag a weak one: a strong one tells codings apart (RFC 9110 8.8.3.3)."""
+def weaken_etag(headers: Headers) -> None:
+    """Make the ETag weak: a strong one differs for each coding (RFC 9110 8.8.3.3)."""
     if headers.get('ETag', '').startswith('"'):
         headers['ETag'] = 'W/' + headers['ETag']
 
 
-def vary(headers: Headers) -> None:
-    """Tell caches that the answer depends on Accept-Encoding (RFC 9110 12.5.5)."""
+def add_vary(headers: Headers) -> None:
+    """Add Accept-Encoding to Vary: the response depends on it (RFC 9110 12.5.5)."""
     named = ','.join(headers.getall('Vary', ()))
     if {'*', 'accept-encoding'}.isdisjoint(name.strip().lower() for name in named.split(',')):
         headers['Vary'] = f'{named}, Accept-Encoding' if named else 'Accept-Encoding'
 
 
-async def _compressed(content: Any, headers: Headers, coding: str, *, silent: bool) -> Any:
-    """Give the body in its coding; none for HEAD, so that its length is not told."""
+async def _compressed(content: Any, headers: Headers, coding: str, *, is_head: bool) -> Any:
+    """Compress a body; for HEAD return none, because its compressed length is not known."""
     if not isinstance(content, bytes):
         return CompressedChunks(
             content, lambda chunk: wire_body(headers, check_body(chunk)), coding
         )
-    return b'' if silent else await compress_body(content, coding)
+    return b'' if is_head else await compress_body(content, coding)

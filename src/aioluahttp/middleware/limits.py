@@ -1,4 +1,4 @@
-"""So many requests a second, or at once, and the others wait for their turn."""
+"""The middleware ``limit``: limit the requests per second and at once; further ones wait."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def limit(
     concurrency: int | None = None,
     per_host: bool = False,
 ) -> Wrapped:
-    """Let a handler have so many requests, and let the others wait: who came first goes first.
+    """Limit the rate and the number of concurrent requests of a handler; further requests wait.
 
-    A response that flows counts as under way until it is read to its end or closed. Each event
-    loop has limits of its own. A middleware of a server waits as well: to turn clients away give
-    ``max_concurrent`` to ``listen``.
+    Requests go on in the order in which they came. A streamed response counts until its body is
+    read to the end or closed. Each event loop has its own limits. On a server requests wait too;
+    to reject them instead, use ``max_concurrent`` of ``listen``.
 
     Args:
-        handler: What to wrap.
-        rate: Requests a second, evenly apart, so no two at once. ``None`` is no limit, here and
+        handler: The handler to wrap.
+        rate: Requests per second, evenly spaced, without bursts. ``None`` is no limit, here and
             below.
         concurrency: Requests at once.
-        per_host: Whether each host has the limits to itself.
+        per_host: Whether each host has its own limits.
 
     Raises:
-        TableError: A limit is not what it can be.
+        TableError: A limit is invalid.
     """
     _check_rate(rate)
     check_limit('concurrency', concurrency)
     gates: dict[Any, Gate] = {}
 
-    @wraps(handler)  # with what listen reads from it
+    @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def limited(table: Any) -> Response[Any]:
         request = to_request(table)
         key = asyncio.get_running_loop(), per_host and request['host']
@@ -63,17 +63,17 @@ def limit(
 
 
 class Gate:
-    """Lets requests through, in the order in which they come."""
+    """The limits of one event loop, or of one of its hosts: first come, first served."""
 
     def __init__(self, rate: float | None, concurrency: int | None) -> None:
         self._slots = asyncio.Semaphore(concurrency) if concurrency else None
-        self._turn = asyncio.Lock()  # who has it is the next to go
+        self._turn = asyncio.Lock()  # its holder is the next to start
         self._pause = 1 / rate if rate else 0.0
         self._next = -math.inf
         self._users = 0
 
     async def enter(self) -> None:
-        """Wait for a slot, and until it is time."""
+        """Wait for a free slot, then for the time that ``rate`` allows."""
         self._users += 1
         try:
             if self._slots:
@@ -91,30 +91,31 @@ class Gate:
     async def _pace(self) -> None:
         async with self._turn:
             loop = asyncio.get_running_loop()
-            start = max(self._next, loop.time())  # what the loop is late by is caught up with
+            # From the planned time of the request before, so that a late timer does not add up.
+            start = max(self._next, loop.time())
             await asyncio.sleep(start - loop.time())
             self._next = start + self._pause
 
     def leave(self, error: BaseException | None = None) -> None:
-        """Give the slot to the next."""
+        """Release the slot."""
         self._users -= 1
         if self._slots:
             self._slots.release()
 
     def is_idle(self, now: float) -> bool:
-        """Tell whether another gate in its place would make no difference."""
+        """Tell whether the gate can be dropped: a new one would behave the same."""
         return not self._users and self._next <= now
 
 
 def forget_idle(gates: dict[Any, Gate]) -> None:
-    """Keep no more of them than there are hosts to wait for; those of a closed loop neither."""
+    """Drop the gates that are idle and those of closed loops, so that ``gates`` stays small."""
     for key, gate in list(gates.items()):
         loop = key[0]
         if loop.is_closed() or gate.is_idle(loop.time()):
-            gates.pop(key, None)  # of another thread's loop it may be gone
+            gates.pop(key, None)  # another thread may have dropped it
 
 
 def _check_rate(rate: Any) -> None:
     number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if rate is not None and not (number and 0 < rate < math.inf):
-        raise TableError.of('rate', rate, 'a number of requests a second above 0, or None')
+        raise TableError.of('rate', rate, 'a number of requests per second above 0, or None')

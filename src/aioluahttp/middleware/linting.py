@@ -1,4 +1,4 @@
-"""The contract of tables as code: what a handler is given and what it returns are held to it."""
+"""The middleware ``lint``: check the request that a handler gets and the response it returns."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..tables.models import Handler, Request, Response, Wrapped
 __all__ = ['lint']
 
 SUGAR = frozenset(BODIES + LOGINS) - {'body'}
-RAW = ('url', 'path', 'query')  # a server gives the bytes that came, be they quoted or not
+RAW = ('url', 'path', 'query')  # a server passes these on as received, quoted or not
 
 
-def is_response_table(body: Any) -> bool:
+def is_response_body(body: Any) -> bool:
     return isinstance(body, str | bytes | PathLike) or is_streamed(body)
 
 
-# What the body of a response is to be, by the ``into`` of its request, and in words.
+# For an ``into``: a test of the response body, and what it must be in words.
 Kind: TypeAlias = tuple[Callable[[Any], bool], str]
 
 STREAM: Kind = (
@@ -35,20 +35,20 @@ KINDS: dict[Any, Kind] = {
     'text': (lambda body: isinstance(body, str), 'a str'),
     'bytes': (lambda body: isinstance(body, bytes), 'bytes'),
     **dict.fromkeys(STREAMS, STREAM),
-    None: (is_response_table, 'a str, bytes, an iterator or a path'),
+    None: (is_response_body, 'a str, bytes, an iterator or a path'),
 }
 
 
 def lint(handler: Handler) -> Wrapped:
-    """Hold the tables that go into a handler and come out of it to the contract.
+    """Check the request and the response of a handler against the rules for tables.
 
-    Put it around your handler in its tests, or between two middlewares. What is written, any
-    mapping, is held to what may be written. What is given, a ``Request`` or a ``Response``, is
-    held to the normal form, in which ``to_request`` and ``to_response`` give it.
+    Use it around a handler in its tests, or between two middlewares. A plain mapping may have all
+    keys that one may write. A ``Request`` or a ``Response`` must be in normal form, as
+    ``to_request`` and ``to_response`` return it.
 
     Raises:
-        TableError: From the handler: which side breaks the contract, in which key, and what
-            would be right.
+        TableError: From the handler. The message says which side broke a rule, in which key, and
+            what would be right.
 
     Example:
         >>> import asyncio
@@ -58,28 +58,28 @@ def lint(handler: Handler) -> Wrapped:
     """
     name = getattr(handler, '__qualname__', None) or type(handler).__qualname__
 
-    @wraps(handler)  # with what listen reads from it
+    @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def linted(table: Any) -> Response[Any]:
         try:
             request = checked_request(table)
         except TableError as error:
             raise TableError(f'{name} is given no request: {error}') from error
         into = request.get('into')
-        answer = await call(handler, request)
+        response = await call(handler, request)
         try:
-            return checked_response(answer, into)
+            return checked_response(response, into)
         except TableError as error:
-            await close_body(answer)
+            await close_body(response)
             raise TableError(f'{name} returns no response: {error}') from error
 
     return linted
 
 
 def checked_request(table: Any) -> Request:
-    """Give a request in normal form.
+    """Return a request in normal form.
 
     Raises:
-        TableError: It cannot be written so, or is a ``Request`` that is not in that form.
+        TableError: The request is invalid, or it is a ``Request`` that is not in normal form.
     """
     request = to_request(table)
     if isinstance(table, Request):
@@ -88,27 +88,27 @@ def checked_request(table: Any) -> Request:
 
 
 def checked_response(table: Any, into: Any) -> Response[Any]:
-    """Give a response in normal form; ``into`` is that of the request.
+    """Return a response in normal form; ``into`` is that of the request.
 
     Raises:
-        TableError: It cannot be written so, is a ``Response`` that is not in that form, or has a
-            body that ``into`` does not ask for.
+        TableError: The response is invalid, it is a ``Response`` that is not in normal form, or
+            its body is not of the type that ``into`` asks for.
     """
     response = to_response(table)
     if isinstance(table, Response):
         _check_normal(table, response)
     is_right, right = KINDS.get(into, (lambda body: True, ''))
     if 'websocket' not in response and not is_right(response['body']):
-        asked = f' for into={into!r}' if into else ''
-        raise TableError.of('body', response['body'], right + asked)
+        condition = f' for into={into!r}' if into else ''
+        raise TableError.of('body', response['body'], right + condition)
     return response
 
 
 def _check_normal(given: Mapping[str, Any], normal: Mapping[str, Any]) -> None:
-    """Compare a table that is given with its normal form."""
+    """Check that a ``Request`` or a ``Response`` equals its normal form."""
     for key in given:
         if key in SUGAR and given[key] is not None:
-            raise TableError(f'{key!r} is what is written; given are body and headers')
+            raise TableError(f'{key!r} is not allowed in normal form; use body and headers')
     for key, value in normal.items():
         right = 'Headers' if key == 'headers' else f'{shown(value)}, in normal form'
         if key not in given:

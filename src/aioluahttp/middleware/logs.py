@@ -1,4 +1,4 @@
-"""One record of the standard library's logging for each request."""
+"""The middleware ``log``: write one ``logging`` record for each request."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from .taps import tap
 
 __all__ = ['log']
 
-ANSWERED = '%(method)s %(url)s: %(status)s, %(bytes)s bytes in %(seconds).3f s'
+COMPLETED = '%(method)s %(url)s: %(status)s, %(bytes)s bytes in %(seconds).3f s'
 FAILED = '%(method)s %(url)s: %(error)s after %(seconds).3f s'
 
 
 def log(
     handler: Handler, logger: logging.Logger | None = None, *, level: int = logging.INFO
 ) -> Wrapped:
-    """Log each request of a handler in a line once it is over, without what may be secret.
+    """Log one line for each request of a handler when it has ended, without secrets.
 
-    The record has these attributes, for structured logging: ``method``, ``url`` (without its
-    query), ``status``, ``bytes`` (of the response's body), ``seconds`` and ``error`` (the kind of
-    exception). Each is None where there is none. A response that flows is over when its body is.
+    The record has these attributes for structured logging: ``method``, ``url`` (without the
+    query), ``status``, ``bytes`` (size of the response body), ``seconds`` and ``error`` (the name
+    of the exception's class). An attribute without a value is None. A streamed response ends when
+    its body ends.
 
     Args:
-        handler: What to wrap.
-        logger: Where to; ``None`` is the logger ``aioluahttp.requests``.
-        level: That of the records, whatever the status. A request that fails is a warning, and
-            its exception goes on.
+        handler: The handler to wrap.
+        logger: The logger to use; ``None`` is the logger ``aioluahttp.requests``.
+        level: The level of the records, whatever the status. A request that fails is logged as a
+            warning, and its exception is raised again.
     """
     target = logger or logging.getLogger('aioluahttp.requests')
 
-    @wraps(handler)  # with what listen reads from it
+    @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def logged(table: Any) -> Response[Any]:
         request = to_request(table)
         entry = Entry(target, level, request)
@@ -46,14 +47,14 @@ def log(
         except BaseException as error:
             entry.write(error)
             raise
-        entry.answered(response)
+        entry.set_response(response)
         return await tap(response, entry.write, entry.count)
 
     return logged
 
 
 class Entry:
-    """What the record of a request says, put together as it comes."""
+    """The log record of one request, filled in as the request goes on."""
 
     def __init__(self, logger: logging.Logger, level: int, request: Request) -> None:
         self._log = logger.log
@@ -62,7 +63,7 @@ class Entry:
         url = '{scheme}://{host}:{port}{path}'.format_map(request)
         self._fields = {'method': request['method'], 'url': url, 'status': None, 'bytes': None}
 
-    def answered(self, response: Response[Any]) -> None:
+    def set_response(self, response: Response[Any]) -> None:
         self._fields['status'] = response['status']
         self._fields['bytes'] = 0 if is_streamed(response['body']) else size_of(response)
 
@@ -71,18 +72,18 @@ class Entry:
         self._fields['bytes'] += len(data)
 
     def write(self, error: BaseException | None) -> None:
-        """Write the record; who cancels or leaves makes no mistake."""
+        """Write the record. A cancelled request or an unfinished stream is not a failure."""
         fields = self._fields | {
             'seconds': time.perf_counter() - self._start,
             'error': None if error is None else type(error).__name__,
         }
         failed = isinstance(error, Exception)
-        level, line = (logging.WARNING, FAILED) if failed else (self._level, ANSWERED)
+        level, line = (logging.WARNING, FAILED) if failed else (self._level, COMPLETED)
         self._log(level, line, fields, extra=fields)
 
 
 def size_of(response: Response[Any]) -> int | None:
-    """Give the bytes of a body; None for a file, and for what was read from JSON."""
+    """Return the size of a body in bytes; None for a file or a value decoded from JSON."""
     try:
         return len(response.bytes())
     except TableError:

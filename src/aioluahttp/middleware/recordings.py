@@ -1,7 +1,4 @@
-"""Requests and their responses, written down as lines of JSON.
-
-What was recorded, given again.
-"""
+"""The middlewares ``record`` and ``replay``: save exchanges as JSON lines, and replay them."""
 
 from __future__ import annotations
 
@@ -30,27 +27,28 @@ __all__ = ['KEPT', 'hidden', 'kept', 'record', 'replay']
 
 T = TypeVar('T', Request, Response[Any])
 
-# Of a request: the rest says how it was sent, or by whom.
+# The keys of a request that are recorded. The others say how it was sent, or by whom.
 KEPT = ('method', 'url', 'scheme', 'host', 'port', 'path', 'query', 'headers', 'body', 'into')
+MATCH = ('method', 'scheme', 'host', 'port', 'url', 'body', 'into')
 
 
 def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False) -> Wrapped:
-    """Write each request and its response down, as a line of JSON at the end of a file.
+    """Record each request and its response as a line of JSON at the end of a file.
 
-    A line is ``{"request": …, "response": …}``, each as ``plain`` has it. A response that flows
-    is written once it was read to its end. What raises is not written, but for a StatusError, of
-    which the response is, and a WebSocket is not.
+    A line is ``{"request": …, "response": …}``, both in the form of ``plain``. A streamed response
+    is written when it has been read to its end. A request that raises an exception is not written,
+    except for a StatusError, whose response is. WebSockets are not written.
 
     Args:
-        handler: What to wrap.
-        path: The file; is made where there is none.
-        secrets: Whether to write the values of headers, and of fields of a query, whose names
-            speak of secrets: where they are not, requests that differ in them alone are alike to
-            ``replay``. Bodies are written as they are.
+        handler: The handler to wrap.
+        path: The file; it is created if it does not exist.
+        secrets: Whether to write the values of headers and query fields whose names suggest
+            secrets. If they are hidden, ``replay`` does not tell requests apart by them. Bodies
+            are always written unchanged.
 
     Raises:
-        TableError: There is no folder for the file. From the handler: a body is a file, or one
-            of a request flows.
+        TableError: The folder of the file does not exist. From the handler: a body is a file, or
+            the body of a request is a stream.
     """
     file = Path(path)
     if not file.parent.is_dir():
@@ -61,14 +59,14 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
         with writing, file.open('a', encoding='utf-8') as opened:
             opened.write(line)
 
-    @wraps(handler)  # with what listen reads from it
+    @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def recorded(table: Any) -> Response[Any]:
         request = to_request(table)
-        asked = kept(request if secrets else hidden(request))
+        plain_request = kept(request if secrets else hidden(request))
 
         async def note(response: Response[Any]) -> None:
             given = (response if secrets else hidden(response)).plain()
-            line = json.dumps({'request': asked, 'response': given})
+            line = json.dumps({'request': plain_request, 'response': given})
             await asyncio.to_thread(write, line + '\n')
 
         try:
@@ -94,15 +92,15 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
 
 
 def kept(request: Request) -> dict[str, Any]:
-    """Give of a request, as JSON has it, what tells it from others."""
+    """Return the recorded keys of a request, as values for JSON."""
     plain = Request({key: request[key] for key in KEPT if key in request}).plain()
     if plain.get('into') == 'text':
-        del plain['into']  # as where there is none
+        del plain['into']  # the default
     return plain
 
 
 def hidden(table: T) -> T:
-    """Copy a table with what is secret in it hidden, but for its body."""
+    """Copy a table with its secrets hidden, except those in the body."""
     copy = table.copy()
     copy['headers'] = hide(table['headers'])
     if 'url' in table:
@@ -115,33 +113,30 @@ def hidden(table: T) -> T:
 
 
 def joined(chunks: list[Any], content_type: str | None) -> str:
-    """Make one text of the chunks of a body, by the text rule."""
+    """Join the chunks of a body to one text, in the charset of the Content-Type."""
     data = (to_bytes(one, content_type) if isinstance(one, str) else one for one in chunks)
     return from_bytes(b''.join(data), content_type)
 
 
-MATCH = ('method', 'scheme', 'host', 'port', 'url', 'body', 'into')
-
-
 def replay(path: str | PathLike[str], *, match: Collection[str] = MATCH) -> Wrapped:
-    """Answer with what was recorded: a handler that needs no network.
+    """Return a handler that replays recorded responses, without a network.
 
-    Requests that are alike get their responses in the order in which these were recorded, and
-    the last of them from then on. ``check`` and the streams of ``into`` are as they are for
+    If several recorded requests match, their responses are returned in the order of recording,
+    and then the last of them each time. ``check``, and ``into`` for streams, work as for
     ``request``.
 
     Args:
         path: The file that ``record`` has written. It is read at the first request.
-        match: The keys in which a request is like a recorded one.
+        match: The keys in which a request must equal the recorded one.
 
     Raises:
-        TableError: There is no such file, or a key is none of a request. From the handler: a
-            line is none that ``record`` writes, or no request is like this one; the message has
-            the nearest.
+        TableError: The file does not exist, or ``match`` has an unknown key. From the handler: a
+            line was not written by ``record``, or no recorded request matches; the message names
+            the nearest one.
     """
     file = Path(path)
     if not file.is_file():
-        raise TableError.of('path', str(path), 'a file that record has written')
+        raise TableError.of('path', str(path), 'an existing file that record has written')
     for key in check_names('match', match):
         if key not in KEPT:
             raise TableError.unknown(key, KEPT)
@@ -152,7 +147,7 @@ def replay(path: str | PathLike[str], *, match: Collection[str] = MATCH) -> Wrap
         request = to_request(table)
         if tape is None:
             read = await asyncio.to_thread(read_tape, file, tuple(match))
-            tape = tape or read  # another request may have been first
+            tape = tape or read  # a concurrent request may have read it first
         response = tape.take(request)
         if not is_accepted(response['status'], request.get('check', False)):
             error = StatusError(f'{line_of(hidden(request))}: {response["status"]}')
@@ -175,39 +170,39 @@ def line_of(request: Mapping[str, Any]) -> str:
 
 
 class Tape:
-    """What was recorded, by what it answers."""
+    """Recorded responses by the keys of the request that they belong to."""
 
     def __init__(self, match: tuple[str, ...]) -> None:
         self._match = match
         self._responses: dict[str, deque[Any]] = {}
-        self._requests: dict[str, Any] = {}  # one of each description
+        self._requests: dict[str, Any] = {}  # one for each ``line_of``
 
     def add(self, request: Mapping[str, Any], response: Mapping[str, Any]) -> None:
         self._requests.setdefault(line_of(request), request)
         self._responses.setdefault(self._key(request), deque()).append(response)
 
     def take(self, request: Request) -> Response[Any]:
-        """Give the next response to a request.
+        """Return the next response to a request.
 
         Raises:
-            TableError: There is none.
+            TableError: No response is recorded for it.
         """
-        for asked in (kept(request), kept(hidden(request))):
-            if responses := self._responses.get(self._key(asked)):
+        for wanted in (kept(request), kept(hidden(request))):
+            if responses := self._responses.get(self._key(wanted)):
                 plain = responses.popleft() if len(responses) > 1 else responses[0]
                 return Response.from_plain(plain)
-        raise TableError(f'nothing is recorded for {line_of(asked)}; {self._nearest(asked)}')
+        raise TableError(f'nothing is recorded for {line_of(wanted)}; {self._nearest(wanted)}')
 
     def _key(self, request: Mapping[str, Any]) -> str:
         return json.dumps([request.get(key) for key in self._match], sort_keys=True)
 
-    def _nearest(self, asked: Mapping[str, Any]) -> str:
-        near = get_close_matches(line_of(asked), self._requests, 1, 0)
+    def _nearest(self, wanted: Mapping[str, Any]) -> str:
+        near = get_close_matches(line_of(wanted), self._requests, 1, 0)
         if not near:
             return 'the recording is empty'
         other = self._requests[near[0]]
-        others = (key for key in self._match if asked.get(key) != other.get(key))
-        values = ' and '.join(f'{key!r} is {shown(other.get(key))}' for key in others)
+        differing = (key for key in self._match if wanted.get(key) != other.get(key))
+        values = ' and '.join(f'{key!r} is {shown(other.get(key))}' for key in differing)
         return f'the nearest is {near[0]}, where {values}'
 
 
@@ -215,7 +210,7 @@ def read_tape(file: Path, match: tuple[str, ...]) -> Tape:
     """Read a recording.
 
     Raises:
-        TableError: A line is none that ``record`` writes.
+        TableError: A line was not written by ``record``.
     """
     tape = Tape(match)
     with file.open(encoding='utf-8') as lines:
@@ -226,5 +221,5 @@ def read_tape(file: Path, match: tuple[str, ...]) -> Tape:
                 to_response(Response.from_plain(response))
                 tape.add(request, response)
             except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-                raise TableError(f'line {number} of {file} is no recorded exchange') from error
+                raise TableError(f'line {number} of {file} is not a recorded exchange') from error
     return tape

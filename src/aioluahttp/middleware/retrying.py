@@ -1,4 +1,4 @@
-"""Requests that are sent again, where that does no harm and may help."""
+"""The middleware ``retry``: send failed requests again, with back-off by stamina."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ['retry']
 
 Outcome: TypeAlias = Response[Any] | Error
 
-STATUSES = (429, 502, 503, 504)  # those that say: not now
-SHORTEST = 0.001  # seconds of an attempt: a timer may be late
-JITTER = 1.0  # seconds, at the most, so that many clients do not come again at once
+STATUSES = (429, 502, 503, 504)  # temporary failures
+SHORTEST = 0.001  # seconds of an attempt: a late timer may leave none, but 0 is no timeout
+JITTER = 1.0  # seconds at most, so that many clients do not retry at the same moment
 
 
 def retry(
@@ -36,24 +36,24 @@ def retry(
     statuses: Collection[int] = STATUSES,
     longest: float | None = 60.0,
 ) -> Wrapped:
-    """Send a request again where it got no answer, or one that says: not now.
+    """Retry requests that fail or get a status of a temporary failure.
 
-    A ``ConnectError`` lets any be sent again, for nothing was sent; a ``TimedOut``, a
-    ``ProtocolError`` and the statuses those with one of the methods alone. Between two attempts
-    it waits longer and longer, by stamina, and no less than a Retry-After of the answer says.
-    The ``timeout`` of the request, 30 s where its table has none, is that of all attempts and
-    waits together: once that cannot be kept, the last answer or error is given.
+    After a ``ConnectError`` any request is retried, because nothing was sent. After a
+    ``TimedOut``, a ``ProtocolError`` or one of the statuses, it is retried only if its method is
+    in ``methods``. The wait between two attempts grows, by stamina's back-off, and is at least
+    the Retry-After of the response. The ``timeout`` of the request, 30 s if its table has none,
+    covers all attempts and waits together: when the next wait would exceed it, the last response
+    is returned or the last error raised.
 
     Args:
-        handler: What to wrap.
-        attempts: How many, the first one included; ``None`` is no limit.
-        methods: Those of requests that may reach the peer twice.
-        statuses: Of answers that are asked for again.
-        longest: Seconds. An answer whose Retry-After is longer is given. ``None`` is no limit.
+        handler: The handler to wrap.
+        attempts: Maximum number of attempts, with the first one; ``None`` is no limit.
+        methods: Methods of requests that may reach the peer more than once.
+        statuses: Statuses of responses after which a request is retried.
+        longest: Seconds. A response with a longer Retry-After is returned. ``None`` is no limit.
 
     Raises:
-        TableError: An option is not what it can be. From the handler: a body that can be read
-            only once.
+        TableError: An option is invalid. From the handler: the body can be sent only once.
         ImportError: stamina is not installed.
     """
     try:
@@ -69,32 +69,32 @@ def retry(
     )
     most = math.inf if attempts is None else attempts
 
-    @wraps(handler)  # with what listen reads from it
+    @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def retried(table: Any) -> Response[Any]:
         request = to_request(table)
-        check_restarts(request)
-        method, ends = request['method'], time.monotonic() + total_of(request)
+        check_repeatable_body(request)
+        method, deadline = request['method'], time.monotonic() + total_of(request)
         outcome = await outcome_of(handler, request)
         if wait_after(rules, method, outcome, 0.0) == math.inf or not stamina.is_active():
-            return attempt_outcome(outcome)  # stamina costs more than a short request
-        with suppress(RetryNeeded):  # in its testing mode stamina lets fewer attempts be made
+            return response_or_raise(outcome)  # skip stamina, which costs more than a short request
+        with suppress(RetryNeeded):  # raised where stamina's testing mode allows fewer attempts
             async for attempt in stamina.retry_context(_seconds, attempts=attempts, timeout=None):
                 with attempt:
                     if attempt.num > 1:
-                        again = with_time_left(to_request(table), ends - time.monotonic())
-                        outcome = await outcome_of(handler, again)
+                        repeated = with_time_left(to_request(table), deadline - time.monotonic())
+                        outcome = await outcome_of(handler, repeated)
                     backoff = attempt.next_wait and attempt.next_wait + random.uniform(0, JITTER)
                     seconds = wait_after(rules, method, outcome, backoff)
-                    if attempt.num < most and seconds < ends - time.monotonic():
+                    if attempt.num < most and seconds < deadline - time.monotonic():
                         await close_body(outcome)
                         raise RetryNeeded(outcome, seconds)
-        return attempt_outcome(outcome)
+        return response_or_raise(outcome)
 
     return retried
 
 
 class Rules(NamedTuple):
-    """What is sent again; see ``retry``."""
+    """When a request is retried: the arguments of ``retry``."""
 
     methods: frozenset[str]
     statuses: frozenset[int]
@@ -104,12 +104,12 @@ class Rules(NamedTuple):
 def check_statuses(statuses: Any) -> frozenset[int]:
     many = isinstance(statuses, Collection)
     if not many or not all(isinstance(status, int) for status in statuses):
-        raise TableError.of('statuses', statuses, 'a list of statuses')
+        raise TableError.of('statuses', statuses, 'a list of statuses, such as [503]')
     return frozenset(statuses)
 
 
 class RetryNeeded(Exception):
-    """Tells stamina to let another attempt be made. Its text is logged, so it has no secrets."""
+    """Raised to make stamina start another attempt. Stamina logs its text: it has no secrets."""
 
     def __init__(self, outcome: Outcome, seconds: float) -> None:
         status = None if isinstance(outcome, Error) else outcome['status']
@@ -128,14 +128,14 @@ async def outcome_of(handler: Handler, request: Request) -> Outcome:
         return error
 
 
-def attempt_outcome(outcome: Outcome) -> Response[Any]:
+def response_or_raise(outcome: Outcome) -> Response[Any]:
     if isinstance(outcome, Error):
         raise outcome
     return outcome
 
 
 def wait_after(rules: Rules, method: str, outcome: Outcome, backoff: float) -> float:
-    """Tell how many seconds after an attempt the next may be made; never is infinite."""
+    """Return the seconds to wait before the next attempt; infinity means not to retry."""
     if isinstance(outcome, ConnectError):  # nothing was sent
         return backoff
     if method not in rules.methods:
@@ -144,14 +144,14 @@ def wait_after(rules: Rules, method: str, outcome: Outcome, backoff: float) -> f
         outcome = outcome.response
     if isinstance(outcome, Error):
         return backoff if isinstance(outcome, TimedOut | ProtocolError) else math.inf
-    asked = retry_after(outcome['headers'])
-    if outcome['status'] not in rules.statuses or asked > rules.longest:
+    requested = retry_after(outcome['headers'])
+    if outcome['status'] not in rules.statuses or requested > rules.longest:
         return math.inf
-    return max(asked, backoff)
+    return max(requested, backoff)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Read the seconds of a Retry-After in either form (RFC 9110 10.2.3); 0 is none, or past."""
+    """Return the seconds of a Retry-After, number or date (RFC 9110 10.2.3); 0 if none or past."""
     value = headers.get('Retry-After', '')
     if re.fullmatch('[0-9]+', value):
         return float(value)
@@ -160,14 +160,14 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def total_of(request: Request) -> float:
-    """Give the seconds that a request may take, infinite where there is no limit."""
+    """Return the total timeout of a request in seconds; infinity if it has no limit."""
     timeout = request.get('timeout', TIMEOUT)
     total = timeout.get('total', TIMEOUT) if isinstance(timeout, Mapping) else timeout
     return math.inf if total is None else total
 
 
 def with_time_left(request: Request, left: float) -> Request:
-    """Let a request take no longer than what is left."""
+    """Limit the total timeout of a request to the seconds that are left."""
     if left == math.inf:
         return request
     timeout = request.get('timeout')
@@ -175,9 +175,9 @@ def with_time_left(request: Request, left: float) -> Request:
     return request | {'timeout': {**limits, 'total': max(left, SHORTEST)}}
 
 
-def check_restarts(request: Request) -> None:
-    """Refuse a body that could be sent only once, before it is; an open file is not wound back."""
+def check_repeatable_body(request: Request) -> None:
+    """Reject a body that cannot be sent again: an iterator, or an open file: it is not rewound."""
     body = request.get('body')
     if is_file(body) or is_one_shot(body):
-        right = 'one to be sent more than once, such as text, bytes or a path'
+        right = 'one that can be sent more than once, such as text, bytes or a path'
         raise TableError.of('body', body, right)

@@ -1,4 +1,4 @@
-"""Bodies that somebody listens in on as they flow, and is told of their end."""
+"""Watch a streamed response body: see each chunk, and be called at its end."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ Ended = Callable[[BaseException | None], Any]
 async def tap(
     response: Response[Any], ended: Ended, seen: Callable[[Any], None] | None = None
 ) -> Response[Any]:
-    """Tell when a response is over: where its body flows, at the end of that, and else now.
+    """Call ``ended`` when a response has ended: at the end of a streamed body, otherwise now.
 
     Args:
-        response: Its body is replaced where it flows.
-        ended: Is called once, and awaited where it can be: with None for a body that was read to
-            its end, a GeneratorExit for one that was left early, else with what reading raised.
-        seen: Gets each chunk of a body that flows.
+        response: A streamed body is replaced in place.
+        ended: Called once, and awaited if it returns an awaitable: with None for a body that was
+            read to its end, a GeneratorExit for one that was not, or the exception that reading
+            raised.
+        seen: Called with each chunk of a streamed body.
     """
     body = response['body']
     if not is_streamed(body):
@@ -37,11 +38,11 @@ async def tap(
 
 
 class Tap:
-    """What an iterator of any kind gives, as it is."""
+    """An iterator that passes on the chunks of another one unchanged."""
 
     def __init__(self, source: Any, ended: Ended, seen: Callable[[Any], None] | None) -> None:
         self._source = source
-        self._items = Chunks(source, _as_it_is)
+        self._items = Chunks(source, _unchanged)
         self._ended: Ended | None = ended
         self._seen = seen
 
@@ -62,7 +63,7 @@ class Tap:
         return item
 
     async def aclose(self) -> None:
-        """Close what it comes from."""
+        """Close the source."""
         try:
             await close(self._items)
         finally:
@@ -74,11 +75,10 @@ class Tap:
             await call(ended, error)
 
     def __del__(self) -> None:
-        if (
-            self._ended is not None
-        ):  # never one to be awaited: of what is left early nothing is written
+        if self._ended is not None:
+            # Cannot be awaited here: an ``ended`` must not return an awaitable for a GeneratorExit.
             self._ended(GeneratorExit())
 
 
-def _as_it_is(item: Any) -> Any:
+def _unchanged(item: Any) -> Any:
     return item

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, by its stable conventions for HTTP (semantic conventions 1.23 and up)."""
+"""The middleware ``trace``: OpenTelemetry spans by its HTTP semantic conventions (1.23 and up)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 __all__ = ['trace']
 
 SCHEMA = 'https://opentelemetry.io/schemas/1.23.1'
-# RFC 9110 9 and RFC 5789. A peer may make up others without end, which no name is to be made of.
+# RFC 9110 9 and RFC 5789. Other methods are not used as span names: a peer may invent any number.
 METHODS = frozenset('GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH'.split())
-REDACTED = 'REDACTED'  # what the conventions put in place of a secret
-FAILED = {'client': 400, 'server': 500}  # the lowest status that is an error of this side
+REDACTED = 'REDACTED'  # the conventions' replacement for a secret
+FAILED = {'client': 400, 'server': 500}  # the lowest status that is an error for this kind
 
 
 def trace(
@@ -30,20 +30,20 @@ def trace(
     kind: Literal['client', 'server'],
     tracer_provider: TracerProvider | None = None,
 ) -> Wrapped:
-    """Make a span of each request, with the name and the attributes that OpenTelemetry asks for.
+    """Create an OpenTelemetry span for each request, named and described by the conventions.
 
-    A client's span goes along in the headers of its request, and a server's continues the one
-    that came so, by the propagators that are set: W3C's, where none are. The span is the current
-    one while the handler runs, which may name it after its route. A response that flows is over
-    when its body is.
+    A client sends its span in the request headers, and a server continues the trace that it
+    receives there, with the propagators that are configured: by default those of W3C. The span is
+    current while the handler runs, so that the handler can rename it after its route. The span of
+    a streamed response ends when its body ends.
 
     Args:
-        handler: What to wrap.
-        kind: ``'client'`` for what sends requests, ``'server'`` for what answers them.
-        tracer_provider: Where spans go; ``None`` is the global one.
+        handler: The handler to wrap.
+        kind: ``'client'`` for a handler that sends requests, ``'server'`` for one that serves them.
+        tracer_provider: The provider to use; ``None`` is the global one.
 
     Raises:
-        TableError: ``kind`` is neither.
+        TableError: ``kind`` is neither of them.
         ImportError: opentelemetry-api is not installed.
     """
     try:
@@ -57,7 +57,7 @@ def trace(
     client, of_kind = kind == 'client', api.SpanKind[kind.upper()]
     tracer = api.get_tracer('aioluahttp', None, tracer_provider, SCHEMA)
 
-    @wraps(handler)  # with what listen reads from it
+    @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def traced(table: Any) -> Response[Any]:
         request = to_request(table)
         caller = None if client else propagate.extract(carrier_of(request['headers']))
@@ -92,7 +92,7 @@ def trace(
 
 
 def carrier_of(headers: Headers) -> dict[str, list[str]]:
-    """Give headers as propagators read them: by their lower names."""
+    """Return headers in the form that propagators read: by name in lower case."""
     return {name.lower(): headers.getall(name) for name in headers}
 
 
@@ -101,7 +101,7 @@ def name_of(request: Request) -> str:
 
 
 def common_attributes(request: Request) -> dict[str, Any]:
-    """Give what the spans of both sides tell of a request."""
+    """Return the attributes that client and server spans share."""
     method = request['method']
     known = method in METHODS
     return {
@@ -113,14 +113,14 @@ def common_attributes(request: Request) -> dict[str, Any]:
 
 
 def client_attributes(request: Request) -> dict[str, Any]:
-    """Give the attributes of a client's span."""
+    """Return the attributes of a client span."""
     host = f'[{request["host"]}]' if ':' in request['host'] else request['host']
     url = f'{request["scheme"]}://{host}:{request["port"]}{request["url"]}'
     return common_attributes(request) | {'url.full': hide_query(url, REDACTED)}
 
 
 def server_attributes(request: Request) -> dict[str, Any]:
-    """Give the attributes of a server's span."""
+    """Return the attributes of a server span."""
     agent = request['headers'].get('User-Agent')
     query = hide_query(f'?{request["query"]}', REDACTED)[1:]
     given = {
@@ -129,7 +129,7 @@ def server_attributes(request: Request) -> dict[str, Any]:
         'url.query': query or None,
         'client.address': request.get('ip'),
         'network.protocol.version': request.get('version'),
-        # Exporters take no surrogates, which stand for bytes that are no UTF-8.
+        # Exporters reject surrogate escapes, which stand for bytes that are not UTF-8.
         'user_agent.original': agent
         and agent.encode(errors='surrogateescape').decode(errors='replace'),
     }
@@ -139,7 +139,7 @@ def server_attributes(request: Request) -> dict[str, Any]:
 
 
 def response_attributes(response: Response[Any]) -> dict[str, Any]:
-    """Give what the span tells of an answer."""
+    """Return the attributes of a response."""
     given = {
         'http.response.status_code': response['status'],
         'network.protocol.version': response.get('version'),
@@ -149,7 +149,7 @@ def response_attributes(response: Response[Any]) -> dict[str, Any]:
 
 
 def error_of(error: BaseException | None) -> str | None:
-    """Name what went wrong; a stream that is left early is no error."""
+    """Return the ``error.type`` of an exception; None for a stream that was closed early."""
     if error is None or isinstance(error, GeneratorExit):
         return None
     if isinstance(error, StatusError):

@@ -1,1 +1,1 @@
-"""Requests of a server sent on to another origin: `forward` and `proxy`, WebSockets included."""
+"""The reverse proxy: `forward` and `proxy` send requests on to an origin, also WebSockets."""

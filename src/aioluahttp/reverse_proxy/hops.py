@@ -1,4 +1,7 @@
-"""What of a message goes on to the next hop, and what a relay says of its own (RFC 9110 7.6)."""
+"""Headers and targets of forwarded messages, as pure functions (RFC 9110 7.6).
+
+Hop-by-hop headers are removed, and Via, Forwarded and X-Forwarded-* added.
+"""
 
 from __future__ import annotations
 
@@ -27,43 +30,43 @@ __all__ = [
     'to_origin',
 ]
 
-NAME = 'aioluahttp'
+NAME = 'aioluahttp'  # in Via
 
-# HTTP2-Settings is a part of an Upgrade to h2c.
+# HTTP2-Settings belongs to an Upgrade to h2c.
 HOP = ONE_HOP | {'http2-settings'}
-# What a client may not say to the origin, for it is believed there. CGI makes HTTP_PROXY of Proxy,
-# which some take for the proxy that they are to use.
+# Headers that a client may not send to the origin, which would trust them. CGI turns Proxy into
+# HTTP_PROXY, which some programs take for the proxy that they have to use (httpoxy).
 CLAIMS = frozenset({'forwarded', 'host', 'proxy', 'x-real-ip'})
 
-TARGET = re.compile('/[!"$-~]*')  # what the server's parser lets pass
+TARGET = re.compile('/[!"$-~]*')  # what the server's parser accepts
 NUMBER = re.compile('[0-9]{1,18}')
 
 
 @lru_cache(256)
 def as_cgi(name: str) -> str:
-    """Give a name as CGI and WSGI tell it from others: X_Forwarded_For is X-Forwarded-For."""
+    """Fold a header name as CGI and WSGI do: X_Forwarded_For is X-Forwarded-For."""
     return name.lower().replace('_', '-')
 
 
 def end_to_end(headers: Headers) -> Iterator[tuple[str, str]]:
-    """Leave out what belongs to one connection, and what Connection says does (RFC 9110 7.6.1)."""
+    """Yield the headers without hop-by-hop ones, those in Connection included (RFC 9110 7.6.1)."""
     hop = HOP.union(map(as_cgi, listed(headers, 'Connection')))
     return (pair for pair in headers.items() if as_cgi(pair[0]) not in hop)
 
 
 def count_via(headers: Headers) -> int:
-    """Count the relays of this kind that a request has passed (RFC 9110 7.6.3)."""
+    """Count the aioluahttp relays in the Via of a request (RFC 9110 7.6.3)."""
     return sum(by.split()[1:2] == [NAME] for by in listed(headers, 'Via'))
 
 
 def hops_left(request: Request) -> int | None:
-    """Give how often a request may still be sent on; None for any number (RFC 9110 7.6.2)."""
+    """Return Max-Forwards of an OPTIONS request; None is no limit (RFC 9110 7.6.2)."""
     given = request['headers'].get('Max-Forwards', '')
     return int(given) if request['method'] == 'OPTIONS' and NUMBER.fullmatch(given) else None
 
 
 def asks_websocket(request: Request) -> bool:
-    """Tell whether a request asks for a WebSocket that may be, and for no other protocol."""
+    """Tell whether a request is a valid WebSocket handshake, and asks for no other protocol."""
     headers = request['headers']
     options = [one.lower() for one in listed(headers, 'Connection')]
     upgrades = [one.lower() for one in listed(headers, 'Upgrade')]
@@ -77,22 +80,22 @@ def asks_websocket(request: Request) -> bool:
 
 
 def target_with_base(method: str, url: Any, base: str) -> str:
-    """Put a base in front of the target of a request, of which no byte changes.
+    """Return the target of a request with a base path in front; its bytes are unchanged.
 
     Raises:
-        TableError: It is no path; that of a request from a network is one.
+        TableError: The target is not a path. A server's request always has one.
     """
     if url == WHOLE_SERVER and method == 'OPTIONS':
         return base or url
     if not isinstance(url, str) or not TARGET.fullmatch(url):
-        raise TableError.of('url', url, "what a server gives: a path, and a query behind a '?'")
+        raise TableError.of('url', url, "a path as in a server's request, such as '/a?b'")
     return base + url
 
 
 def to_origin(request: Request) -> Headers:
-    """Make the headers that go to the origin of those of a client, but for Host and framing.
+    """Return the headers for the origin from a client's request, without Host and framing.
 
-    What the client says of who it is, and of what it asked, gives way to what the server knows.
+    Forwarded, X-Forwarded-* and X-Real-IP of the client are dropped; the first two are made anew.
     """
     kept = Headers(
         [
@@ -110,7 +113,7 @@ def to_origin(request: Request) -> Headers:
 
 
 def forwarded_headers(request: Request) -> list[tuple[str, str]]:
-    """Say who asked, and for what, in both ways that there are (RFC 7239, and X-Forwarded-*)."""
+    """Return X-Forwarded-* and Forwarded (RFC 7239) for the client and URL of a request."""
     ip = address_of(request.get('ip') or '')
     scheme = check_scheme(request.get('scheme') or 'http')
     fields = [('X-Forwarded-For', ip)] if ip else []
@@ -118,9 +121,9 @@ def forwarded_headers(request: Request) -> list[tuple[str, str]]:
     node = f'"[{ip}]"' if ip and ':' in ip else ip or 'unknown'  # RFC 7239 6.2, 6.3
     forwarded = f'for={node};proto={scheme}'
     if request.get('host'):
-        asked = host_header(scheme, request['host'], request.get('port'))
-        fields.append(('X-Forwarded-Host', asked))
-        forwarded += f';host="{asked}"'
+        host = host_header(scheme, request['host'], request.get('port'))
+        fields.append(('X-Forwarded-Host', host))
+        forwarded += f';host="{host}"'
     return [*fields, ('Forwarded', forwarded)]
 
 
@@ -133,7 +136,7 @@ def address_of(text: str) -> str | None:
 
 
 def host_header(scheme: str, host: Any, port: Any) -> str:
-    """Write a host and a port as Host does; the port of the scheme is left out."""
+    """Return the Host header for a host and a port; the default port is left out."""
     name = check_host(host)
     number = PORTS[scheme] if port is None else check_port(port)
     bare = f'[{name}]' if ':' in name else name
@@ -141,37 +144,38 @@ def host_header(scheme: str, host: Any, port: Any) -> str:
 
 
 def announced_length(headers: Headers) -> int | None:
-    """Give the length that the headers of a request say its body has; None for chunks.
+    """Return Content-Length in bytes; None without one, or for chunks.
 
     Raises:
-        TableError: It is none; that of a request from a network is one.
+        TableError: It is not one number of bytes. A server's request never has such a one.
     """
     given = headers.getall('Content-Length', ())
     if 'Transfer-Encoding' in headers or not given:
         return None
-    number = given[0].lstrip('0') or given[0][-1:]  # the zeros may be thousands
+    number = given[0].lstrip('0') or given[0][-1:]  # there may be thousands of zeros
     if len(given) > 1 or not NUMBER.fullmatch(number):
         raise TableError.of('headers[Content-Length]', given[0], 'a number of bytes')
     return int(number)
 
 
 def to_client(version: str, given: Headers) -> Headers:
-    """Make the headers that go to the client of those of the origin.
+    """Return the headers for the client from the origin's response.
 
     Raises:
-        ProtocolError: There are some that no answer may have, or its end cannot be told for sure.
+        ProtocolError: A header is invalid, or the end of the body is ambiguous.
     """
     try:
         headers = to_headers(given)
     except TableError as error:
-        raise ProtocolError(f'the origin sent a header that is none: {error}') from error
+        raise ProtocolError(f'the origin sent an invalid header: {error}') from error
     coding = ','.join(headers.getall('Transfer-Encoding', ()))
     lengths = headers.getall('Content-Length', ())
-    # RFC 9112 6.1: HTTP/1.0 has no codings, and of those that there are we asked for none.
+    # RFC 9112 6.1: HTTP/1.0 has no codings. Without TE, an origin may only send chunked.
     if coding and (version == '1.0' or coding.lower() != 'chunked' or lengths):
-        raise ProtocolError('the origin sent its body in a coding that nobody asked for')
+        what = 'other than chunked, beside Content-Length, or in HTTP/1.0'
+        raise ProtocolError(f'the origin sent a Transfer-Encoding {what}')
     if lengths and (len(lengths) > 1 or not NUMBER.fullmatch(lengths[0])):
-        raise ProtocolError('the origin sent a length that is none')
+        raise ProtocolError('the origin sent a Content-Length that is not one number of bytes')
     kept = Headers(end_to_end(headers))
     if lengths:
         kept['Content-Length'] = lengths[0]

@@ -1,4 +1,4 @@
-"""Where a relay sends requests on to, and what each is sent on with."""
+"""The origin of a reverse proxy: its URL, and the overrides for requests sent on to it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .hops import HOP, as_cgi, host_header, target_with_base, to_origin
 
 __all__ = ['Origin', 'Overrides', 'check_origin', 'to_origin_request']
 
-TIMEOUT: dict[str, float | None] = {'total': None, 'connect': 30.0, 'read': 30.0}
-MAX_MESSAGE = 64 * 1024 * 1024
+TIMEOUT: dict[str, float | None] = {'total': None, 'connect': 30.0, 'read': 30.0}  # seconds
+MAX_MESSAGE = 64 * 1024 * 1024  # bytes
 
 
 class Overrides(TypedDict, total=False):
-    """What a request may be sent on with: the keys of a request table that make sense here."""
+    """The keys of a request table, and of a WebSocket, that may override those of the client."""
 
     headers: HeadersLike | None
     auth: tuple[str, str] | str | None
@@ -35,13 +35,13 @@ class Overrides(TypedDict, total=False):
 
 
 class Origin(NamedTuple):
-    """Where requests are sent on to, and with what.
+    """An origin, and the overrides for requests sent on to it.
 
     Attributes:
-        table: A request in normal form for its base URL.
-        base: What stands in front of each path.
-        replaced: The names of headers that are not the client's to give.
-        options: Of WebSockets.
+        table: A request in normal form for the base URL, with the overrides.
+        base: The path that is put in front of each target.
+        replaced: Names of headers that are not taken from the client, folded by ``as_cgi``.
+        options: Options of WebSockets.
     """
 
     table: Request
@@ -51,10 +51,10 @@ class Origin(NamedTuple):
 
 
 def check_origin(to: Any, overrides: Mapping[str, Any]) -> Origin:
-    """Read where requests are to go.
+    """Check the URL of an origin and the overrides.
 
     Raises:
-        TableError: It is no URL of an origin, or an override is none.
+        TableError: ``to`` is not the URL of an origin, or an override is wrong.
     """
     for key in overrides:
         if key not in Overrides.__annotations__:
@@ -66,10 +66,10 @@ def check_origin(to: Any, overrides: Mapping[str, Any]) -> Origin:
     table = to_request({**given, 'url': to, 'headers': pairs, 'into': 'raw'})
     replacing = table['headers']
     if len(hosts := replacing.getall('Host', ())) > 1:
-        raise TableError.of('headers[Host]', hosts, 'one')
+        raise TableError.of('headers[Host]', hosts, 'one value')
     names = {*replacing, *(name for name, _ in pairs)}
     table['headers'] = Headers([pair for pair in replacing.items() if as_cgi(pair[0]) not in HOP])
-    table['timeout'] = _deadlines(table.get('timeout', TIMEOUT))
+    table['timeout'] = _with_defaults(table.get('timeout', TIMEOUT))
     options = {key: one for key, one in overrides.items() if key in SOCKET_CHECKS}
     return Origin(
         table,
@@ -83,19 +83,19 @@ def _pairs(headers: Any) -> list[Any]:
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     if isinstance(pairs, Iterable):
         return list(pairs)
-    to_headers(pairs)
+    to_headers(pairs)  # raises TableError, except for None
     return []
 
 
-def _deadlines(timeout: Any) -> dict[str, float | None]:
-    """Fill up deadlines: a body may take its time, both ways, as long as it goes on."""
+def _with_defaults(timeout: Any) -> dict[str, float | None]:
+    """Fill in a timeout; without a total, bodies may take as long as they make progress."""
     if timeout is None:
         return dict.fromkeys(TIMEOUT)
     return TIMEOUT | (timeout if isinstance(timeout, dict) else {'total': timeout})
 
 
 def to_origin_request(request: Request, origin: Origin) -> Request:
-    """Make the request that goes to the origin, but for its body."""
+    """Return the request for the origin, without its body."""
     table, url = origin.table, target_with_base(request['method'], request.get('url'), origin.base)
     kept = [p for p in to_origin(request).items() if as_cgi(p[0]) not in origin.replaced]
     ours = table['headers']

@@ -1,4 +1,4 @@
-"""Send a server's requests on to another origin, and its answers back."""
+"""`forward` and `proxy`: send a server's requests on to an origin, and return its responses."""
 
 from __future__ import annotations
 
@@ -31,49 +31,50 @@ __all__ = ['Proxy', 'forward', 'proxy']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
-MOST_RELAYS = 10  # behind each other: a request that has passed so many goes round in a circle
+MOST_RELAYS = 10  # a request that has passed so many is going round in a circle
 
 
 async def forward(
     request: Request | Mapping[str, Any], to: str | yarl.URL, **overrides: Unpack[Overrides]
 ) -> Mapping[str, Any]:
-    """Send a server's request on to another origin, and give its answer; both flow.
+    """Send a server's request on to another origin and return its response; bodies are streamed.
 
-    The target is the request's, byte for byte, behind the path of ``to``. Fields that belong to
-    one connection stay behind; Host is that of ``to``. Who asked, and for what, is told by
-    ``Forwarded`` and ``X-Forwarded-For``, ``-Proto`` and ``-Host``, from the ``ip``, ``scheme``,
-    ``host`` and ``port`` of the table alone: what the client says of that is not passed on. Nothing
-    is decompressed, no redirect followed, no cookie kept.
+    The target is the request's, byte for byte, behind the path of ``to``. Hop-by-hop headers are
+    dropped; Host is that of ``to``. ``Forwarded`` and ``X-Forwarded-For``, ``-Proto`` and ``-Host``
+    tell the origin about the client and the URL; they are made from ``ip``, ``scheme``, ``host``
+    and ``port`` of the table, and those that the client sent are dropped. Nothing is decompressed,
+    no redirect is followed, no cookie is kept.
 
-    A WebSocket is passed on, message by message; any other ``Upgrade`` is not.
+    A WebSocket is forwarded message by message; any other ``Upgrade`` is dropped.
 
     Args:
-        request: As a callback was given it, ``into='raw'``; what was changed in it goes on changed.
-        to: The origin, such as ``'http://backend:9000'``, and perhaps a path.
-        overrides: ``headers`` (by name, in place of the client's; None leaves one out), ``auth``,
-            ``bearer``, ``tls``, ``unix``, ``max_body`` of the answer, ``timeout`` (by default 30 s
-            to connect, and 30 s for each read and write; no total) and ``max_message`` of a
-            WebSocket (64 MiB).
+        request: The request that a handler was given, with ``into='raw'``, changed or not.
+        to: The URL of the origin, such as ``'http://backend:9000'``; it may have a path.
+        overrides: ``headers`` (replace the client's by name; None removes one), ``auth``,
+            ``bearer``, ``tls``, ``unix``, ``max_body`` of the response, ``timeout`` (by default
+            30 s to connect, and 30 s for each read and write; no total) and ``max_message`` of a
+            WebSocket (by default 64 MiB).
 
     Returns:
-        The answer of the origin, whatever its status. Where there is none a 502, or a 504 where
-        it took too long.
+        The origin's response, whatever its status. If there is none a 502, or a 504 if the origin
+        took too long. A TRACE gets a 501, a request that has passed ten relays a 508, and
+        ``Max-Forwards: 0`` of OPTIONS a 204.
 
     Raises:
-        TableError: A value is not what its key takes; nothing was sent.
-        Error: The client's body broke off. A server answers this as if it had read it.
+        TableError: A key has a wrong value; nothing was sent.
+        Error: The client's body broke off. The server responds as if it had read the body itself.
     """
     return await Proxy(to, overrides)(to_mapping(request))
 
 
 def proxy(to: str | yarl.URL, **overrides: Unpack[Overrides]) -> Proxy:
-    """Make a handler that forwards: ``listen('0.0.0.0', 80, proxy('http://backend:9000'))``.
+    """Return a handler that forwards: ``listen('0.0.0.0', 80, proxy('http://backend:9000'))``.
 
-    It carries ``into='raw'`` and no ``max_body``, which ``listen`` heeds. The arguments are those
-    of ``forward``, and are checked at once.
+    The handler has attributes that ``listen`` uses: ``into='raw'``, and ``max_body=None``, which is
+    no limit. The arguments are those of ``forward``, and are checked at once.
 
     Raises:
-        TableError: ``to`` is no URL of an origin, or an override is not what its key takes.
+        TableError: ``to`` is not the URL of an origin, or an override has a wrong value.
     """
     return Proxy(to, overrides)
 
@@ -83,12 +84,12 @@ class Proxy:
 
     def __init__(self, to: str | yarl.URL, overrides: Mapping[str, Any]) -> None:
         self._origin = check_origin(to, overrides)
-        self.into: str = 'raw'  # not of the class, where functools.wraps would not find them
+        self.into: str = 'raw'  # functools.wraps copies attributes of the instance only
         self.max_body: int | None = None
 
     async def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         request = _check_request(request)
-        if request['method'] == 'TRACE':  # would show the client what is for the origin alone
+        if request['method'] == 'TRACE':  # would show the client the headers added for the origin
             return failure_page(501)
         if count_via(request['headers']) >= MOST_RELAYS:
             return failure_page(508)
@@ -108,10 +109,10 @@ class Proxy:
             return failure_page(504 if isinstance(error, TimedOut) else 502)
 
     async def _socket(self, request: Request) -> Mapping[str, Any]:
-        """Open a WebSocket at the origin; its refusal is the answer."""
+        """Open a WebSocket at the origin; if that declines, return its response."""
         try:
             sent, options = to_origin_upgrade(request, self._origin.options)
-        except TableError:  # two subprotocols of one name, or one that is no token
+        except TableError:  # a subprotocol is repeated, or not a token
             return failure_page(400)
         response = await per_loop.pass_on(sent, None)
         if response['status'] == SWITCHING:
@@ -129,7 +130,7 @@ def _check_request(request: Mapping[str, Any]) -> Request:
 
 
 async def begin_body(request: Request) -> tuple[Any, int | None]:
-    """Give the body of a request to be sent on, and its length; None for chunks."""
+    """Return the body of a request to send on, and its length in bytes; None for chunks."""
     body = request.get('body')
     if body is None:
         return None, None
@@ -140,7 +141,7 @@ async def begin_body(request: Request) -> tuple[Any, int | None]:
     chunks, length = Chunks(body, _check_chunk), announced_length(headers)
     if length is not None or 'Transfer-Encoding' in headers:
         return chunks, length
-    # A POST may come without a body, and nothing says so; to origins nothing in chunks is odd.
+    # A POST may come without a body. Some origins do not expect an empty body in chunks.
     first = await anext(chunks, None)
     return (b'', 0) if first is None else (BegunChunks(first, chunks), None)
 
@@ -151,7 +152,7 @@ def _check_chunk(chunk: Any) -> bytes:
 
 
 class BegunChunks:
-    """Chunks of which the first has been read."""
+    """Chunks whose first one has been read already."""
 
     def __init__(self, first: bytes, rest: Chunks) -> None:
         self._first = first
@@ -169,7 +170,7 @@ class BegunChunks:
 
 
 def with_framing(request: Request, body: Any, length: int | None) -> Request:
-    """Put a body into a request, and say in its headers where it ends."""
+    """Return a request with a body, and the header that says where it ends."""
     if body is None:
         return request
     line = ('Transfer-Encoding', 'chunked') if length is None else ('Content-Length', str(length))
@@ -178,25 +179,25 @@ def with_framing(request: Request, body: Any, length: int | None) -> Request:
 
 
 async def to_client_response(response: Response[Any], limit: int | None) -> Response[Any]:
-    """Make of the answer of the origin the one that goes to the client."""
+    """Turn the response of the origin into the one for the client."""
     silent = is_silent(response['method'], response['status'])
     try:
         response['headers'] = to_client(response['version'], response['headers'])
         length = announced_length(response['headers'])
         if not silent and limit is not None and length is not None and length > limit:
-            raise BodyTooLarge('the answer of the origin passes max_body')
+            raise BodyTooLarge('the response body of the origin passes max_body')
     except Error:
         await response['body'].close()
         raise
     if silent:
-        response['body'] = await response['body'].read()  # nothing, and the connection is free
+        response['body'] = await response['body'].read()  # empty; releases the connection
     else:
         response['body'] = OriginBody(response['body'])
     return response
 
 
 class OriginBody(Stream):
-    """The body of an origin's answer. That it breaks off is no mistake of the handler."""
+    """The body of an origin's response; if it breaks off, that is no exception of the handler."""
 
     async def __anext__(self) -> bytes:
         try:

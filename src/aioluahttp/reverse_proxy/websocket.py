@@ -1,4 +1,4 @@
-"""A WebSocket of a client and one of its origin, each message and each close passed on."""
+"""Forward a WebSocket: its handshake, its messages in both directions, and its close."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NORMAL, GOING_AWAY, BAD_GATEWAY = 1000, 1001, 1014
 def to_origin_upgrade(
     request: Request, options: Mapping[str, Any]
 ) -> tuple[Request, dict[str, Any]]:
-    """Make a request ask the origin for the WebSocket that the client asks for.
+    """Turn the request of the client into a handshake with the origin.
 
     Returns:
-        The request, and what is asked for: the subprotocols of the client, and no compression,
-        which is for the longer way.
+        The request, and the options of the handshake: the client's subprotocols, and no
+        compression, which is only worth it on the way to the client.
 
     Raises:
-        TableError: The client offers what are no subprotocols.
+        TableError: The client offers invalid subprotocols.
     """
     headers = request['headers']
     offered = {'protocols': listed(headers, 'Sec-WebSocket-Protocol') or None}
@@ -43,28 +43,28 @@ def to_origin_upgrade(
 def to_client_upgrade(
     request: Request, response: Response[Any], options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Make of the agreement of the origin that for the client.
+    """Turn the 101 response of the origin into the WebSocket response for the client.
 
     Args:
-        request: What the origin was asked.
-        response: Its answer, of which the body is the ``Line``.
-        options: What was asked for.
+        request: The handshake that the origin was sent.
+        response: Its response, whose body is the ``WireRequest``.
+        options: The options of the handshake.
 
     Raises:
-        ProtocolError: It agreed to something else.
+        ProtocolError: The origin agreed to something else.
     """
-    line: WireRequest = response['body']
+    wire: WireRequest = response['body']
     headers = response['headers']
     try:
         terms = read_agreement(options, request['headers'], response['status'], headers)
         granted = to_client(response['version'], without_handshake(headers))
-        if not line.protocol.upgraded:
-            raise ProtocolError('the origin did not switch')
+        if not wire.protocol.upgraded:
+            raise ProtocolError('the origin did not switch to a WebSocket')
     except ProtocolError:
-        line.close()
+        wire.close()
         raise
-    channel = to_peer(line.protocol, terms)
-    bridge = Bridge(channel, Socket(channel, terms.protocol, request, response), line)
+    peer = to_peer(wire.protocol, terms)
+    bridge = Bridge(peer, Socket(peer, terms.protocol, request, response), wire)
     socket = {'callback': bridge, 'origins': '*', 'max_message': options['max_message']}
     if terms.protocol:
         socket['protocols'] = [terms.protocol]
@@ -72,41 +72,41 @@ def to_client_upgrade(
 
 
 class Bridge:
-    """What a server runs for the WebSocket of a client: the other end is that of the origin.
+    """The callback for the WebSocket of a client, which connects it to that of the origin.
 
-    A side waits with its next message until the other has read the one before.
+    It has back-pressure: the next message of a side is read once the other took the one before.
     """
 
-    def __init__(self, channel: ConnectionPeer, origin: Socket, line: WireRequest) -> None:
-        self._channel = channel
+    def __init__(self, peer: ConnectionPeer, origin: Socket, wire: WireRequest) -> None:
+        self._peer = peer
         self._origin = origin
-        self._line = line
+        self._wire = wire
 
     async def __call__(self, client: Socket) -> None:
-        async with asyncio.TaskGroup() as ways:
-            ways.create_task(carry_messages(client, self._origin, GOING_AWAY))
-            ways.create_task(carry_messages(self._origin, client, BAD_GATEWAY))
+        async with asyncio.TaskGroup() as directions:
+            directions.create_task(carry_messages(client, self._origin, GOING_AWAY))
+            directions.create_task(carry_messages(self._origin, client, BAD_GATEWAY))
 
     async def aclose(self) -> None:
-        """Close the connection to the origin, also where it came to no message."""
-        self._channel.abort()
-        self._line.close()
+        """Close the connection to the origin, also if the callback never ran."""
+        self._peer.abort()
+        self._wire.close()
 
 
 async def carry_messages(source: Socket, sink: Socket, lost: int) -> None:
-    """Pass messages on until one of the two ends, and then the close of the source.
+    """Forward messages until one of the two WebSockets ends, and then the close of the source.
 
     Args:
-        source: Where they come from.
-        sink: Where they go.
-        lost: The code for a source that ended without a close.
+        source: The WebSocket to read.
+        sink: The WebSocket to send to.
+        lost: The close code to send if the source ended without a close.
     """
     try:
         async for message in source:
             try:
                 await sink.send(message)
             except ProtocolError:
-                return  # its own end is for the other way to tell
+                return  # the other direction forwards the end of the sink
     except ProtocolError:
         await sink.close(lost)
     else:

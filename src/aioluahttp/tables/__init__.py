@@ -1,4 +1,4 @@
-"""What a request and a response are: models, checks, conversion, handlers."""
+"""Request and response tables: models, checks, conversion to normal form, calls of handlers."""
 
 from .models import Handler, Request, Response, SentRequest
 

@@ -1,4 +1,8 @@
-"""One check for each key: what it takes, and the one form that it gives back."""
+"""Checks of table values: one function for each key, which returns the value's normal form.
+
+A check raises ``TableError`` for a value that its key does not take. Rules that concern more than
+one key are in ``conversion``, those of headers in ``aioluahttp.headers``.
+"""
 
 from __future__ import annotations
 
@@ -59,17 +63,19 @@ PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
 STREAMS = ('stream', 'raw')
 EVENTS = 'events'
-WHOLE_SERVER = '*'  # the path of an OPTIONS request to no resource of the server (RFC 9112 3.2.4)
+WHOLE_SERVER = '*'  # the path of an OPTIONS request for the server as a whole (RFC 9112 3.2.4)
+SWITCHING = 101
+TIMEOUT = 30.0  # seconds: the default of ``timeout``
 WHOLE = (str, bytes, bytearray, memoryview)
-JSON = (list, Mapping, Set)  # what a body does not flow from: JSON is meant
-LONGEST = sys.float_info.max  # seconds: asyncio reckons in floats, and an int may pass them
+JSON = (list, Mapping, Set)  # iterable, but no stream: the caller probably meant json
+LONGEST = sys.float_info.max  # seconds: asyncio counts in floats, and an int may be larger
 
 
 def check_method(method: Any) -> str:
     if not isinstance(method, str) or not TOKEN.fullmatch(method):
         raise TableError.of('method', method, "a token, such as 'GET' or 'POST'")
     if method.upper() == 'CONNECT':
-        raise TableError.of('method', method, 'a method with a path; for a tunnel give proxy')
+        raise TableError.of('method', method, 'a method with a path; for a tunnel use proxy')
     return method.upper()
 
 
@@ -87,11 +93,11 @@ def check_port(port: Any) -> int:
 
 
 HOST = re.compile(r'[A-Za-z0-9._-]+')
-IPV6 = re.compile(r'[0-9a-f.]*:[0-9a-f:.]+(?:%[A-Za-z0-9._~-]+)?')  # with its zone (RFC 6874 2)
+IPV6 = re.compile(r'[0-9a-f.]*:[0-9a-f:.]+(?:%[A-Za-z0-9._~-]+)?')  # with a zone (RFC 6874 2)
 
 
 def check_host(host: Any) -> str:
-    """Check a host and write it as it goes out: IDNA for names, no brackets for IPv6."""
+    """Check a host and return its form on the wire: IDNA for names, IPv6 without brackets."""
     if not isinstance(host, str):
         raise TableError.of('host', host, 'a str')
     return _host(host)
@@ -104,7 +110,7 @@ def _host(host: str) -> str:
         raw = yarl.URL.build(scheme='http', host=bare, path='/').raw_host or ''
     except ValueError as error:
         raise TableError.of('host', host, 'an IP address or a name') from error
-    if IPV6.fullmatch(raw):  # yarl has checked the address
+    if IPV6.fullmatch(raw):  # yarl has validated the address
         return raw
     labels = raw.removesuffix('.').split('.')
     if not HOST.fullmatch(raw) or len(raw) > 253 or not all(0 < len(one) < 64 for one in labels):
@@ -112,14 +118,14 @@ def _host(host: str) -> str:
     return raw
 
 
-# All that RFC 3986 lets stand in a path or a query goes out as it came; the rest is quoted.
+# What RFC 3986 allows in a path or a query is left unchanged; everything else is quoted.
 ILLEGAL = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
 
 
 def quote_url(key: str, part: str) -> str:
-    """Quote the characters that may not stand in a path or a query, and no others."""
+    """Percent-encode the characters that a path or a query must not contain, and no others."""
     if not ILLEGAL.search(part):
-        return str.__str__(part)  # a subclass may be another text once it is looked up
+        return str.__str__(part)  # a plain str: a subclass can override methods
     if CONTROL.search(part) or '\t' in part:
         raise TableError.of(key, part, 'free of control characters')
     try:
@@ -142,13 +148,13 @@ def check_path(path: Any) -> str:
 
 def check_query(query: Any) -> str:
     if not isinstance(query, str):
-        return _encode_idna('query', query)
+        return _encode_pairs('query', query)
     if '#' in query:
         raise TableError.of('query', query, "a str without '#' (written %23), or a table")
     return quote_url('query', query)
 
 
-def _encode_idna(key: str, table: Any) -> str:
+def _encode_pairs(key: str, table: Any) -> str:
     if isinstance(table, bytes | int | float):
         raise TableError.of(key, table, 'a mapping or pairs')
     try:
@@ -158,7 +164,7 @@ def _encode_idna(key: str, table: Any) -> str:
 
 
 def _has_login(text: str) -> bool:
-    """Tell whether a login may stand where a message would not hide it: before any slashes."""
+    """Tell whether a login may come before the slashes, where an error message does not hide it."""
     return '@' in text.partition('//')[0]
 
 
@@ -225,9 +231,9 @@ def check_into(into: Any, words: tuple[str, ...] = (*INTO, *STREAMS), also: str 
     raise TableError.of('into', into, f'one of {", ".join(map(repr, words))}{also}')
 
 
-def check_landing(into: Any) -> Any:
-    """Check what the body of an answer becomes, which may be a file."""
-    also = ', or a path such as pathlib.Path makes'
+def check_client_into(into: Any) -> Any:
+    """Check the ``into`` of a request that a client sends, which may also be a path or events."""
+    also = ', or a path such as pathlib.Path(...)'
     if not isinstance(into, PathLike):
         return check_into(into, (*INTO, *STREAMS, EVENTS), also)
     if not _is_path(into):
@@ -253,7 +259,7 @@ def check_check(check: Any) -> bool | list[int]:
 
 
 def check_auth(auth: Any) -> str:
-    """Make the value of Authorization from a user and a password (RFC 7617)."""
+    """Return the Authorization header for a user and a password (RFC 7617)."""
     match auth:
         case str() if ':' in auth:
             user, _, password = auth.partition(':')
@@ -272,7 +278,7 @@ def check_auth(auth: Any) -> str:
 
 
 def check_userinfo(userinfo: str) -> str:
-    """Make the value of Authorization from the userinfo of a URL, percent-encoded as it is."""
+    """Return the Authorization header for the percent-encoded userinfo of a URL."""
     user, _, password = userinfo.partition(':')
     return check_auth(tuple(unquote(one, errors='surrogateescape') for one in (user, password)))
 
@@ -286,7 +292,7 @@ def check_bearer(token: Any) -> str:
 def check_proxy(proxy: Any) -> str:
     given = str(proxy)
     try:
-        quote_url('proxy', given)  # refuses what no URL can have
+        quote_url('proxy', given)  # refuses characters that no URL may contain
         parts = url.split(given)
         check_scheme(parts.get('scheme'))
         check_host(parts.get('host'))
@@ -308,27 +314,27 @@ def check_body(body: Any) -> str | bytes:
         return body
     if isinstance(body, bytearray | memoryview):
         return bytes(body)
-    raise TableError.of('body', body, 'a str or bytes (of anything else, give json)')
+    raise TableError.of('body', body, 'a str or bytes (for other values use json)')
 
 
 def is_streamed(body: Any) -> bool:
-    """Tell whether a body comes chunk by chunk."""
+    """Tell whether a body is an iterable of chunks, not one value."""
     return isinstance(body, AsyncIterable | Iterable) and not isinstance(body, WHOLE + JSON)
 
 
-def check_answer(body: Any) -> Any:
-    """Check the body of a response, which may come chunk by chunk, or be a file."""
-    plain = isinstance(body, str | bytes)  # as most are; the others take longer to tell
+def check_response_body(body: Any) -> Any:
+    """Check a response body: text, bytes, an iterable of chunks or the path of a file."""
+    plain = isinstance(body, str | bytes)  # tested first: most bodies are, and it is fast
     return body if plain or isinstance(body, PathLike) or is_streamed(body) else check_body(body)
 
 
 def is_file(body: Any) -> bool:
-    """Tell whether a body is an open file, which is read and not iterated."""
+    """Tell whether a body is an open file, which is read in pieces instead of iterated."""
     return hasattr(body, 'read') and not isinstance(body, AsyncIterable)
 
 
-def check_content(body: Any) -> Any:
-    """Check the body of a request: whole, or what gives it piece by piece as it is sent."""
+def check_request_body(body: Any) -> Any:
+    """Check a request body: text, bytes, a path, a binary file or an iterable of chunks."""
     if isinstance(body, WHOLE):
         return check_body(body)
     file = is_file(body)
@@ -337,11 +343,11 @@ def check_content(body: Any) -> Any:
     if file and getattr(body, 'closed', False):
         raise TableError.of('body', body, 'a file that is open')
     if None in (getattr(body, 'gi_frame', 0), getattr(body, 'ag_frame', 0)):
-        raise TableError.of('body', body, 'a generator that has not come to its end')
+        raise TableError.of('body', body, 'a generator that is not exhausted')
     if file or isinstance(body, PathLike) or is_streamed(body):
         return body
     right = 'a str, bytes, a path, a binary file or an iterable of bytes'
-    raise TableError.of('body', body, f'{right} (of anything else, give json)')
+    raise TableError.of('body', body, f'{right} (for other values use json)')
 
 
 def check_events(events: Any) -> Chunks:
@@ -354,13 +360,13 @@ def check_json(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False, separators=(',', ':'))
     except (TypeError, ValueError, RecursionError) as error:
-        raise TableError.of('json', value, f'what JSON can hold ({error})') from error
+        raise TableError.of('json', value, f'a value that JSON can hold ({error})') from error
 
 
 def check_form(form: Any) -> str:
     if isinstance(form, str):
-        raise TableError.of('form', form, 'a mapping or pairs (an encoded form is a body)')
-    return _encode_idna('form', form)
+        raise TableError.of('form', form, "a mapping or pairs (give an encoded form as 'body')")
+    return _encode_pairs('form', form)
 
 
 def check_flag(key: str) -> Callable[[Any], bool]:
@@ -382,12 +388,12 @@ def check_function(key: str, right: str) -> Callable[[Any], Any]:
 
 
 def check_progress(value: Any) -> Any:
-    if iscoroutinefunction(value):  # nobody would await it
+    if iscoroutinefunction(value):  # it would not be awaited
         raise TableError.of('on_progress', value, 'a function that is not async')
     return check_function('on_progress', 'a function of (done, total)')(value)
 
 
-def as_it_is(value: Any) -> Any:
+def accept_any(value: Any) -> Any:
     return value
 
 
@@ -400,13 +406,13 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'path': check_path,
     'query': check_query,
     'headers': to_headers,
-    'body': check_content,
+    'body': check_request_body,
     'json': check_json,
     'form': check_form,
     'multipart': encode_multipart,
     'timeout': check_timeout,
     'redirects': check_count('redirects'),
-    'into': check_landing,
+    'into': check_client_into,
     'resume': check_flag('resume'),
     'on_progress': check_progress,
     'max_body': check_max_body,
@@ -416,18 +422,18 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'tls': check_tls,
     'proxy': check_proxy,
     'unix': check_unix,
-    'ip': as_it_is,
-    'version': as_it_is,
+    'ip': accept_any,
+    'version': accept_any,
 }
 
 
-def check_given(body: Any) -> Any:
-    """Check the body of a request as given, which may be a stream, or what its JSON said."""
+def check_received_body(body: Any) -> Any:
+    """Check the body of a ``Request``, which may be any value that JSON decodes to, or a stream."""
     return bytes(body) if isinstance(body, bytearray | memoryview) else body
 
 
-# A request as given: a server may have made of its body what ``into`` asks for.
-GIVEN_CHECKS = REQUEST_CHECKS | {'body': check_given}
+# For a ``Request``: a server may have converted its body to what ``into`` asks for.
+GIVEN_CHECKS = REQUEST_CHECKS | {'body': check_received_body}
 
 
 def check_status_to(highest: int) -> Callable[[Any], int]:
@@ -442,7 +448,7 @@ def check_status_to(highest: int) -> Callable[[Any], int]:
 def check_reason(reason: Any) -> str:
     if not isinstance(reason, str) or CONTROL.search(reason):
         raise TableError.of('reason', reason, 'a str without control characters')
-    return str.__str__(reason)  # a subclass may be another text once it is written
+    return str.__str__(reason)  # a plain str: a subclass can override methods
 
 
 def check_names(key: str, names: Any) -> list[str]:
@@ -451,14 +457,14 @@ def check_names(key: str, names: Any) -> list[str]:
     except TypeError:
         listed = []
     if not listed or not all(isinstance(one, str) for one in listed):
-        raise TableError.of(key, names, 'a list of text')
+        raise TableError.of(key, names, 'a non-empty list of str')
     return listed
 
 
 def check_protocols(protocols: Any) -> list[str]:
     listed = check_names('protocols', protocols)
     if len(set(listed)) < len(listed) or not all(map(TOKEN.fullmatch, listed)):
-        raise TableError.of('protocols', protocols, "different tokens, such as 'chat.v2'")
+        raise TableError.of('protocols', protocols, "tokens such as 'chat.v2', without duplicates")
     return listed
 
 
@@ -474,14 +480,14 @@ def check_origins(origins: Any) -> list[str] | str:
     return [one.lower() for one in listed]
 
 
-# What either side may say of a WebSocket.
+# WebSocket options of both sides.
 SOCKET_CHECKS: dict[str, Callable[[Any], Any]] = {
     'protocols': check_protocols,
     'heartbeat': lambda value: check_seconds('heartbeat', value),
     'max_message': lambda value: check_limit('max_message', value),
     'compress': check_flag('compress'),
 }
-# And what a callback may.
+# WebSocket options of a handler's response.
 UPGRADE_CHECKS = {
     'callback': check_function('websocket', 'an async function that takes a Socket'),
     'origins': check_origins,
@@ -508,42 +514,37 @@ def check_websocket(value: Any) -> dict[str, Any]:
 RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
     'status': check_status_to(599),
     'headers': to_headers,
-    'body': check_answer,
+    'body': check_response_body,
     'json': check_json,
     'events': check_events,
     'reason': check_reason,
     'websocket': check_websocket,
-    **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), as_it_is),
+    **dict.fromkeys(('version', 'url', 'method', 'ip', 'history'), accept_any),
 }
 
-# A response as given: a peer may have sent any status, and the body may be what JSON said.
-RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_status_to(999), 'body': as_it_is}
-
-SWITCHING = 101
+# For a ``Response``: any status that a peer may send, and a body of any type, as JSON decodes to.
+RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_status_to(999), 'body': accept_any}
 
 
 def check_switching(status: Any) -> int:
     if status != SWITCHING or isinstance(status, bool):
-        raise TableError.of('status', status, '101 beside websocket, or absent')
+        raise TableError.of('status', status, "101 or absent when 'websocket' is given")
     return SWITCHING
 
 
-# A response that makes a WebSocket of its connection.
+# For a response that opens a WebSocket.
 SWITCHING_CHECKS = RESPONSE_CHECKS | {'status': check_switching}
 
 
-TIMEOUT = 30.0
-
-
 def is_accepted(status: int, check: bool | list[int]) -> bool:
-    """Tell whether ``check`` lets a status pass."""
+    """Tell whether ``check`` accepts a status."""
     return status < 400 if check is True else check is False or status in check
 
 
 def is_one_shot(body: Any) -> bool:
-    """Tell whether a body can be sent but once.
+    """Tell whether a body can be sent only once.
 
-    What is iterable, and no iterator, gives a new one each time.
+    An iterable that is not an iterator can be sent again: it returns a new iterator each time.
     """
     if is_file(body):
         return not (hasattr(body, 'seekable') and body.seekable())

@@ -1,4 +1,7 @@
-"""Any table brought to its normal form, in which tables are given."""
+"""Convert request and response tables to normal form, and bodies to and from bytes.
+
+Normal form is what handlers and callers receive. The checks of single keys are in ``checks``.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from .models import Request, Response
 
 __all__ = ['body_into', 'take_body', 'to_mapping', 'to_request', 'to_response', 'wire_body']
 
-NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # where None is a value of its own
+NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # None has a meaning: no limit, or null
 LOGINS = ('auth', 'bearer')
 BODIES = ('body', 'json', 'form', 'multipart', 'events')
 TARGET = ('scheme', 'host', 'port', 'path', 'query')
@@ -48,16 +51,16 @@ def _checked(
 
 
 def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **fields: Any) -> Request:
-    """Check a request and bring it to the form in which a server gives one.
+    """Check a request and return it in normal form, the form in which a handler receives it.
 
-    The URL is taken apart: ``scheme``, ``host``, ``port``, ``path`` and ``query`` are there,
-    and ``url`` is in origin-form. ``headers`` are ``Headers``; ``json``, ``form`` and
-    ``multipart`` have become ``body`` and Content-Type, ``auth`` and ``bearer`` the
-    Authorization header. All other keys stay. A table in normal form comes back equal. A
-    ``Request`` may have any body that a server gives: a stream, or what its JSON says.
+    The URL is split into ``scheme``, ``host``, ``port``, ``path`` and ``query``, and ``url`` is in
+    origin-form. ``headers`` becomes ``Headers``; ``json``, ``form`` and ``multipart`` become
+    ``body`` and a Content-Type header, ``auth`` and ``bearer`` the Authorization header. All other
+    keys stay. A table that is in normal form is returned as an equal copy. A ``Request`` may have
+    any body that a server passes to a handler: a stream, or a value decoded from JSON.
 
     Raises:
-        TableError: A key is unknown, a value is not what the key takes, or keys exclude each
+        TableError: A key is unknown, a value is not valid for its key, or two keys exclude each
             other. The message names the key and the value and says what would be right.
 
     Example:
@@ -77,22 +80,22 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     given.setdefault('method', 'GET')
     given['headers'] = headers
     if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
-        raise TableError.of('path', WHOLE_SERVER, 'a path; OPTIONS alone may ask the whole server')
+        raise TableError.of('path', WHOLE_SERVER, "a path; '*' is for OPTIONS only")
     if given.get('resume'):
         _check_resume(given, headers)
-    request = Request(NORMAL)  # for the order of its keys
+    request = Request(NORMAL)  # fixes the order of the keys
     request.update(given)
     return request
 
 
 def _check_resume(given: dict[str, Any], headers: Headers) -> None:
     if not isinstance(given.get('into'), PathLike):
-        raise TableError.of('resume', True, 'absent, or beside a path as into')
-    if given['method'] != 'GET':  # the one that ranges are defined for (RFC 9110 14.2)
-        raise TableError.of('resume', True, "absent beside a method other than 'GET'")
+        raise TableError.of('resume', True, "absent, or used with a path as 'into'")
+    if given['method'] != 'GET':  # ranges are defined for GET only (RFC 9110 14.2)
+        raise TableError.of('resume', True, "absent when 'method' is not 'GET'")
     for name in ('Range', 'If-Range'):
         if name in headers:
-            raise TableError.of(f'headers[{name}]', headers[name], 'absent beside resume')
+            raise TableError.of(f'headers[{name}]', headers[name], "absent when 'resume' is given")
 
 
 def to_mapping(table: Any) -> Mapping[str, Any]:
@@ -102,7 +105,7 @@ def to_mapping(table: Any) -> Mapping[str, Any]:
 
 
 def _take_target(given: dict[str, Any]) -> str | None:
-    """Bring url, scheme, host, port, path and query to agree; give the URL's userinfo."""
+    """Merge the parts of ``url`` into the target keys, and return the userinfo of the URL."""
     parts, userinfo = _parts(str.__str__(given.pop('url', '')))
     given |= parts
     if 'host' not in given:
@@ -112,15 +115,15 @@ def _take_target(given: dict[str, Any]) -> str | None:
     scheme = given.setdefault('scheme', 'http')
     given.setdefault('port', PORTS[scheme])
     path, query = given.setdefault('path', '/'), given.setdefault('query', '')
-    # A lone question mark is part of the URL, which path and query cannot tell.
+    # A '?' with an empty query is part of the URL, but path and query do not show it.
     given['url'] = path + ('?' + query if query or 'query' in parts else '')
     return userinfo
 
 
 @lru_cache(256)
 def _parts(written: str) -> tuple[Mapping[str, Any], str | None]:
-    """Give the keys that a URL stands for, each checked, and its userinfo."""
-    # What begins with a slash is path and query only, also with two slashes.
+    """Split a URL into target keys, each checked, and its userinfo."""
+    # A URL that begins with '/' is a path and a query, even if it begins with '//'.
     parts = url.split('http://-' + written if written.startswith('/') else written)
     if written.startswith('/'):
         del parts['scheme'], parts['host']
@@ -148,7 +151,7 @@ def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str |
 
 
 def take_body(given: dict[str, Any], headers: Headers) -> None:
-    """Make of ``json`` and the like a ``body``, and the Content-Type that it has by default."""
+    """Replace ``json``, ``form``, ``multipart`` or ``events`` by ``body`` and default headers."""
     kinds = [key for key in BODIES if key in given]
     if len(kinds) > 1:
         raise TableError(f'{" and ".join(map(repr, kinds))} exclude each other; give one of them')
@@ -159,7 +162,7 @@ def take_body(given: dict[str, Any], headers: Headers) -> None:
                 raise TableError.of(
                     'headers[Content-Type]',
                     headers['Content-Type'],
-                    'absent beside multipart, which makes its own with the boundary',
+                    "absent when 'multipart' is given, which sets its own with the boundary",
                 )
             headers['Content-Type'], body = body
         elif kind == 'json':
@@ -173,16 +176,17 @@ def take_body(given: dict[str, Any], headers: Headers) -> None:
 
 
 def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
-    """Check a response and bring it to the form in which ``request`` gives one.
+    """Check a response and return it in normal form, the form in which ``request`` returns it.
 
-    ``headers`` are ``Headers``, ``json`` and ``events`` have become ``body`` and Content-Type, and
-    ``body`` is there: ``''`` when there is none. A ``Response`` may have any status and body that
-    ``request`` gives; it is checked all the same, for it can be written to. Beside ``websocket``,
-    which has become a table, ``status`` is 101.
+    ``headers`` becomes ``Headers``, ``json`` and ``events`` become ``body`` and a Content-Type
+    header, and ``body`` is always present: ``''`` when there is none. A ``Response`` may have any
+    status and body that ``request`` can return; it is checked too, because it may have been
+    changed. With ``websocket``, which becomes a table, ``status`` is 101.
 
     Raises:
-        TableError: No table, no status, an unknown key, or a value that is not what its key
-            takes. The message names the key and the value and says what would be right.
+        TableError: The argument is no table, the status is missing, a key is unknown, or a value
+            is not valid for its key. The message names the key and the value and says what would
+            be right.
 
     Example:
         >>> to_response({'status': 200, 'json': [1, 2]}).body
@@ -210,12 +214,13 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
 
 
 def wire_body(headers: Headers, body: Any) -> bytes:
-    """Turn a body into its bytes, and see to the Content-Type that says what they are.
+    """Encode a body to bytes, and complete the Content-Type in ``headers``.
 
-    ``headers`` gets a Content-Type where there is none, and a charset where a text has none.
+    A missing Content-Type is set unless the body is empty. A ``text/*`` type without a charset
+    gets ``utf-8`` if the body is a str without surrogate escapes.
 
     Raises:
-        TableError: The body is neither text nor bytes, or its charset has no bytes for it.
+        TableError: The body is neither text nor bytes, or its charset cannot encode it.
     """
     kind = headers.get('Content-Type')
     if isinstance(body, bytes):
@@ -223,7 +228,7 @@ def wire_body(headers: Headers, body: Any) -> bytes:
             headers['Content-Type'] = 'application/octet-stream'
         return body
     if not isinstance(body, str):
-        raise TableError.of('body', body, 'a str or bytes; what was read from JSON goes as json')
+        raise TableError.of('body', body, 'a str or bytes; for a value decoded from JSON use json')
     if body and text.is_clean(body):
         if kind is None:
             kind = headers['Content-Type'] = 'text/plain; charset=utf-8'
@@ -235,10 +240,12 @@ def wire_body(headers: Headers, body: Any) -> bytes:
 
 
 def body_into(into: str, data: bytes, headers: Headers) -> Any:
-    """Make of the bytes of a body what ``into`` asks for; nothing is no JSON but None.
+    """Convert the bytes of a body to what ``into`` asks for: bytes, text or decoded JSON.
+
+    An empty body as JSON is ``None``.
 
     Raises:
-        ValueError: It is to be JSON, and is not.
+        ValueError: ``into`` is ``'json'`` and the body is not valid JSON.
     """
     if into == 'bytes':
         return data

@@ -1,4 +1,4 @@
-"""What a handler answers, brought to its normal form."""
+"""Call a handler and bring the response that it returns to normal form."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ['close_body', 'encoded_chunks', 'response_of_handler', 'take_response
 
 
 async def response_of_handler(handler: Handler, request: Request) -> Response[Any]:
-    """Call a handler, plain or async, and take what it returns."""
+    """Call a handler, plain or async, and return its response in normal form."""
     return await take_response(await call(handler, request))
 
 
 async def take_response(table: Any) -> Response[Any]:
-    """Bring a response to its normal form; the iterators of one that is refused are closed."""
+    """Bring a response to normal form; if it is invalid, close its iterators."""
     try:
         return to_response(table)
     except Exception:
@@ -31,16 +31,16 @@ async def take_response(table: Any) -> Response[Any]:
 
 
 async def close_body(table: Any) -> None:
-    """Close the iterators of a response that nobody is going to read."""
+    """Close the iterators of a response that will not be read."""
     for key in ('body', 'events') if isinstance(table, Mapping) else ():
         if is_streamed(source := table.get(key)):
             await close(source)
 
 
 def encoded_chunks(headers: Headers, body: Any) -> Chunks:
-    """Give what an iterator in a response gives, as it goes out; its headers say what that is.
+    """Return the chunks of a streamed response body, encoded to bytes for the wire.
 
-    A ``Stream`` is as its origin says.
+    The default Content-Type is set in ``headers``. A ``Stream`` is passed on unchanged.
     """
     if isinstance(body, Stream):
         return Chunks(body, lambda chunk: chunk)
@@ -49,6 +49,6 @@ def encoded_chunks(headers: Headers, body: Any) -> Chunks:
     def encode(chunk: Any) -> bytes:
         return wire_body(headers, check_body(chunk))
 
-    if isinstance(body, CompressedChunks):  # its text may yet name its charset
+    if isinstance(body, CompressedChunks):  # a text chunk adds its charset to these headers
         body.encode = encode
     return Chunks(body, encode)

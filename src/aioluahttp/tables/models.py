@@ -1,4 +1,7 @@
-"""The tables as you are given them: dicts whose fields read as attributes."""
+"""The classes ``Request`` and ``Response``: dicts whose fields also read as attributes.
+
+The types of the tables that one writes are in ``aioluahttp.types``.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +30,19 @@ else:
 
 __all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'Wrapped', 'described']
 
-STREAMED_FORM = 8 * 1024 * 1024  # bytes: as max_body is for what is held in memory
-LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without its scheme
+STREAMED_FORM = 8 * 1024 * 1024  # bytes: the default of max_body for bodies in memory
+LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without a scheme
 
-Data: TypeAlias = bytes  # the tables have a method of that name
+Data: TypeAlias = bytes  # ``Table.bytes`` hides the built-in name
 
 
 class Table(dict[str, Any]):
-    """What a request and a response as given share."""
+    """Base of ``Request`` and ``Response``."""
 
     __slots__ = ()
     FIELDS: ClassVar[frozenset[str]] = frozenset()
 
-    if not TYPE_CHECKING:  # checkers see the declared fields alone
+    if not TYPE_CHECKING:  # type checkers see only the declared fields
 
         def __getattr__(self, name):
             try:
@@ -64,7 +67,7 @@ class Table(dict[str, Any]):
         return table
 
     def copy(self) -> Self:
-        """Copy the table; its values are shared."""
+        """Copy the table. The values are not copied."""
         return type(self)(self)
 
     def _headers(self) -> Headers:
@@ -75,7 +78,7 @@ class Table(dict[str, Any]):
         return self._headers().get('Content-Type')
 
     def bytes(self) -> Data:
-        """Give the body as bytes: exactly those that came over the network.
+        """Return the body as bytes, exactly as they came over the network.
 
         Raises:
             TableError: The body is neither text nor bytes (``into='json'``).
@@ -88,37 +91,37 @@ class Table(dict[str, Any]):
             case str(body):
                 return text.to_bytes(body, self._content_type())
             case body:
-                raise TableError.of('body', body, 'text or bytes to have bytes')
+                raise TableError.of('body', body, 'a str or bytes')
 
     def text(self) -> str:
-        """Give the body as text for people to read.
+        """Return the body as text for people to read.
 
-        Decoded by the charset that Content-Type names, UTF-8 where it names none, without a
-        byte order mark, and with replacement characters for what is not in that charset.
+        It is decoded with the charset of the Content-Type, or UTF-8 if it has none, without a
+        byte order mark, and with replacement characters for bytes that the charset lacks.
         """
         return text.readable(self.bytes(), self._content_type())
 
     def json(self) -> Any:
-        """Give what the body says as JSON (UTF-8, UTF-16 or UTF-32).
+        """Decode the body as JSON (UTF-8, UTF-16 or UTF-32).
 
         Raises:
-            TableError: The body is no JSON.
+            TableError: The body is not valid JSON.
         """
         data = self.bytes()
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise TableError.of('body', data, f'JSON ({error})') from error
+            raise TableError.of('body', data, f'valid JSON ({error})') from error
 
     def plain(self) -> dict[str, Any]:
-        """Copy the table in JSON's own values; ``from_plain`` undoes it.
+        """Return a copy of the table that can be written as JSON; ``from_plain`` reverses it.
 
-        Headers become a list of pairs. A body of text stays as it is; bytes become
-        ``{'base64': …}``, text that is not wholly text ``{'base64': …, 'text': True}``, and
-        what was read from JSON ``{'json': …}``.
+        Headers become a list of pairs. A text body is unchanged; bytes become
+        ``{'base64': …}``, text with surrogate escapes ``{'base64': …, 'text': True}``, and a
+        value decoded from JSON ``{'json': …}``.
 
         Raises:
-            TableError: A value is none of JSON's, such as an ``ssl.SSLContext``.
+            TableError: JSON has no form for a value, such as an ``ssl.SSLContext``.
         """
         return {key: self._plain(key, value) for key, value in self.items()}
 
@@ -135,11 +138,11 @@ class Table(dict[str, Any]):
         try:
             return json.loads(json.dumps(value, allow_nan=False))
         except (TypeError, ValueError, RecursionError) as error:
-            raise TableError.of(key, value, 'a value that JSON has') from error
+            raise TableError.of(key, value, 'a value that JSON can hold') from error
 
     @classmethod
     def from_plain(cls, table: Mapping[str, Any]) -> Self:
-        """Make the table again of which ``plain`` was a copy."""
+        """Return the table that ``plain`` was called on."""
         given = cls(table)
         if 'headers' in given:
             given['headers'] = to_headers(given['headers'])
@@ -156,12 +159,12 @@ class Table(dict[str, Any]):
 
 
 class Request(Table):
-    """A request as given: to a callback by a server, to a handler by a middleware.
+    """A request as a handler receives it.
 
     A dict whose fields also read as attributes; a known field that is absent reads as None.
     """
 
-    __module__ = 'aioluahttp.tables'  # the public path, and that of pickles
+    __module__ = 'aioluahttp.tables'  # the public path, which pickles contain
     __slots__ = ()
     FIELDS: ClassVar[frozenset[str]] = frozenset(CommonTable.__annotations__) - {'json', 'form'} | {
         'into'
@@ -191,7 +194,7 @@ class Request(Table):
         unix: str | None
 
     def cookies(self) -> dict[str, str]:
-        """Give the cookies that came with the request, by name."""
+        """Return the cookies of the request by name."""
         return parse_cookies('; '.join(self._headers().getall('Cookie', ())).split(';'))
 
     async def form(
@@ -203,50 +206,50 @@ class Request(Table):
         max_size: int | None = STREAMED_FORM,
         spool: int | None = None,
     ) -> MultiDict[str | FormFile]:
-        """Read the body as a form, urlencoded or multipart: its fields and files by name.
+        """Read the body as a form, urlencoded or multipart, into fields and files by name.
 
-        A field is text. A file is a table of ``filename`` (whatever the client says: no path to
-        write to), ``content_type`` and ``body``.
+        A field is text. A file is a table of ``filename`` (chosen by the client: never use it as
+        a path to write to), ``content_type`` and ``body``.
 
         Args:
-            max_fields: How many fields there may be. Here and below ``None`` is no limit.
-            max_files: How many files.
-            max_text: Bytes of all fields together.
-            max_size: Bytes of a body that is a stream; another has passed ``max_body``.
+            max_fields: Maximum number of fields. Here and below ``None`` is no limit.
+            max_files: Maximum number of files.
+            max_text: Maximum bytes of all fields together.
+            max_size: Maximum bytes of a streamed body; ``max_body`` limits the others.
             spool: ``None`` makes the body of each file bytes. A number makes it an open file,
-                on disk where it has more bytes than that, which is gone once you close it.
+                which is on disk if it has more bytes than that and is deleted on close.
 
         Raises:
-            BodyTooLarge: The form passes a limit. A server answers this with a 413.
-            ProtocolError: The body is no form, or is broken. A server answers this with a 400.
+            BodyTooLarge: The form exceeds a limit. A server responds with 413.
+            ProtocolError: The body is not a form, or is malformed. A server responds with 400.
         """
         from ..bodies.multipart import read_form
 
-        flows = isinstance(self.get('body'), AsyncIterable)
-        content: Any = self['body'] if flows else self.bytes()
+        streamed = isinstance(self.get('body'), AsyncIterable)
+        content: Any = self['body'] if streamed else self.bytes()
         limits = {'max_fields': max_fields, 'max_files': max_files, 'max_text': max_text}
         try:
             return await read_form(
                 self._headers(),
                 content,
-                max_size=max_size if flows else None,
+                max_size=max_size if streamed else None,
                 spool=spool,
                 **limits,
             )
         except (BodyTooLarge, ProtocolError) as error:
-            if isinstance(error.__cause__, Refused):  # of the stream
+            if isinstance(error.__cause__, Refused):  # from reading the stream
                 raise
             status = 413 if isinstance(error, BodyTooLarge) else 400
             raise type(error)(str(error)) from Refused(status)
 
 
 class Response(Table, Generic[Body]):
-    """A response as given: by ``request``, by a middleware.
+    """A response as ``request`` returns it.
 
     A dict whose fields also read as attributes; a known field that is absent reads as None.
     """
 
-    __module__ = 'aioluahttp.tables'  # the public path, and that of pickles
+    __module__ = 'aioluahttp.tables'  # the public path, which pickles contain
     __slots__ = ()
     FIELDS: ClassVar[frozenset[str]] = frozenset(ResponseTable.__annotations__) - {
         'json',
@@ -266,12 +269,12 @@ class Response(Table, Generic[Body]):
         websocket: Any
 
     def cookies(self) -> dict[str, str]:
-        """Give the cookies that the response sets, by name; the headers have their attributes."""
+        """Return the cookies that the response sets, by name, without their attributes."""
         values = self._headers().getall('Set-Cookie', ())
         return parse_cookies(value.partition(';')[0] for value in values)
 
     def links(self) -> dict[str, dict[str, str]]:
-        """Give the Link header as a table from each ``rel`` to its link, ``url`` made absolute."""
+        """Return the links of the Link header by ``rel``, each a table with an absolute ``url``."""
         links = parse_links(', '.join(self._headers().getall('Link', ())))
         base = self.get('url') or ''
         return {
@@ -280,9 +283,9 @@ class Response(Table, Generic[Body]):
 
 
 class SentRequest(Request):
-    """A request as an error carries it: its text and its pickle hide what is secret."""
+    """The request of an error: its ``repr`` and its pickle hide secrets."""
 
-    __module__ = 'aioluahttp.tables'  # the public path, and that of pickles
+    __module__ = 'aioluahttp.tables'  # the public path, which pickles contain
     __slots__ = ()
 
     def _hidden(self) -> dict[str, Any]:
@@ -309,22 +312,22 @@ class SentRequest(Request):
 
 
 def _pickles(value: Any) -> bool:
-    """Tell whether a value may travel: an open file, a function and a TLS context may not."""
+    """Tell whether a value can be pickled: not an open file, a lambda or a TLS context."""
     if isinstance(value, str | int | float | None):
         return True
     try:
         pickle.dumps(value)
-    except Exception:  # any class may have its own
+    except Exception:  # a class can raise any exception in __reduce__
         return False
     return True
 
 
 def described(request: Request) -> str:
-    """Name a request in a message: no query, no login, for they may be secret."""
+    """Name a request in a message, without query and login, which may be secret."""
     return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 
 
-Answer: TypeAlias = ResponseTable | Mapping[str, Any]
-Handler: TypeAlias = Callable[[Request], Awaitable[Answer] | Answer]
-# What a middleware makes of a handler: another, which is async and gives a whole ``Response``.
+ResponseLike: TypeAlias = ResponseTable | Mapping[str, Any]
+Handler: TypeAlias = Callable[[Request], Awaitable[ResponseLike] | ResponseLike]
+# The handler that a middleware returns: always async, with a response in normal form.
 Wrapped: TypeAlias = Callable[[RequestTable | Request], Coroutine[Any, Any, Response[Any]]]

@@ -1,1 +1,1 @@
-"""One request sent: over a pooled connection, by a session, or to a handler in this process."""
+"""Send one request: over a pooled connection, by a session, or to a handler in this process."""

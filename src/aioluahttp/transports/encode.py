@@ -1,4 +1,7 @@
-"""A request in normal form made what goes over the wire, and what comes back a response."""
+"""Convert a request in normal form to aiohttp's arguments, and what was received to a response.
+
+The bytes of a request body come from ``request_body``; ``response_body`` reads a response body.
+"""
 
 from __future__ import annotations
 
@@ -36,46 +39,46 @@ __all__ = [
     'with_bytes_source',
 ]
 
-MAX_BODY = 64 * 1024 * 1024
-READ = 30.0  # seconds for one read of a body that comes as it is read
-LARGE = 1024 * 1024  # bytes from which a body goes out piece by piece, so as not to block
+MAX_BODY = 64 * 1024 * 1024  # bytes of a response body that is read whole, decoded
+READ = 30.0  # seconds for one read of a streamed response body
+LARGE = 1024 * 1024  # bytes from which a body is sent in pieces, so as not to block the loop
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
 
 async def try_with_source(
     attempt: Callable[[Request], Awaitable[Response[Any]]], request: Request
 ) -> Response[Any]:
-    """Make one try, with what its body is drawn from ready for it.
+    """Open the body source of a request, if it has one, and make one attempt to send it.
 
     Raises:
-        Exception: What drawing from it raised, if that is what ended the try.
+        Exception: What reading the body source raised, if that ended the attempt.
     """
-    supply = source_of(request)
-    if supply is None:
+    source = source_of(request)
+    if source is None:
         return await attempt(request)
     try:
-        await supply.open()
+        await source.open()
         return await attempt(request)
     except BaseException as error:
-        await supply.end()
-        if supply.error is None or not isinstance(error, Exception):
+        await source.end()
+        if source.error is None or not isinstance(error, Exception):
             raise
-        mistake: Exception = supply.error
-    raise mistake  # here, or what it was raised from would be another
+        failure: Exception = source.error
+    raise failure  # outside of the except block, which would change its __context__
 
 
-def response_of(answer: ReceivedResponse, body: Any, target: str, method: str) -> Response[Any]:
-    """Make the table of an answer, once what its body is to be is known."""
+def response_of(received: ReceivedResponse, body: Any, target: str, method: str) -> Response[Any]:
+    """Make the response table of what was received, with ``body`` as its body."""
     return Response(
         {
-            'status': answer.status,
-            'reason': answer.reason or '',
-            'headers': answer.headers,
+            'status': received.status,
+            'reason': received.reason or '',
+            'headers': received.headers,
             'body': body,
             'url': target,
             'method': method,
-            'version': '{}.{}'.format(*(answer.version or (1, 1))),
-            'ip': answer.peer,
+            'version': '{}.{}'.format(*(received.version or (1, 1))),
+            'ip': received.peer,
             'history': [],
         }
     )
@@ -83,8 +86,8 @@ def response_of(answer: ReceivedResponse, body: Any, target: str, method: str) -
 
 @lru_cache(256)
 def target_of(scheme: str, host: str, port: int, url: str) -> yarl.URL:
-    """Make the URL that a request goes to, of which ``url`` is the path and query."""
-    # As the path, path and query go out as they are; yarl would drop a lone question mark.
+    """Build the URL of a request from its origin and ``url``, its path and query."""
+    # yarl drops a question mark with nothing behind it, unless it is part of the path.
     path, _, query = (url, '', '') if url.endswith('?') else url.partition('?')
     return yarl.URL.build(
         scheme=scheme,
@@ -98,12 +101,12 @@ def target_of(scheme: str, host: str, port: int, url: str) -> yarl.URL:
 
 @lru_cache(256)
 def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
-    # The total is the client's own, over redirects too.
+    # The client enforces the total timeout itself, because redirects count in it too.
     return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
 
 
 def arguments_of(request: Request, target: yarl.URL) -> dict[str, Any]:
-    """Give what aiohttp has to know of a request: ``headers``, ``timeout``, and ``data`` if any."""
+    """Make aiohttp's arguments for a request: ``headers``, ``timeout``, and ``data`` if any."""
     headers = _headers(request, target)
     arguments: dict[str, Any] = {'headers': headers, **connection_arguments(request)}
     if 'body' in request:
@@ -116,7 +119,7 @@ def arguments_of(request: Request, target: yarl.URL) -> dict[str, Any]:
 
 
 def connection_arguments(request: Request) -> dict[str, Any]:
-    """Give what aiohttp has to know of how an origin is reached."""
+    """Make aiohttp's arguments for the connection: ``timeout``, ``ssl``, ``server_hostname``."""
     timeout = request.get('timeout')
     limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
     arguments: dict[str, Any] = {'timeout': _timeout(limits.get('connect'), limits.get('read'))}
@@ -128,18 +131,19 @@ def connection_arguments(request: Request) -> dict[str, Any]:
 
 
 def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:
-    """Give what goes out as the body; ``headers`` get the Content-Type that it has by default."""
+    """Make aiohttp's ``data``; add the body's default Content-Type to ``headers``."""
     progress = request.get('on_progress')
-    supply = source_of(request)
-    if supply is None:
+    source = source_of(request)
+    if source is None:
         return wire_body(headers, request['body'])
-    headers.setdefault('Content-Type', supply.kind or 'application/octet-stream')
+    headers.setdefault('Content-Type', source.content_type or 'application/octet-stream')
     length = given_length(request['headers'])
-    if supply.length is not None and length not in (None, supply.length):
-        raise TableError.of('headers[Content-Length]', length, f'{supply.length}, as the file has')
-    # What it adds to headers comes too late.
+    if source.length is not None and length not in (None, source.length):
+        right = f'{source.length}, the length of the file'
+        raise TableError.of('headers[Content-Length]', length, right)
+    # A copy, because headers are sent before the first chunk is encoded.
     encode = partial(_encode_header, headers.copy())
-    return BodyDelivery(supply, supply.length if length is None else length, encode, progress)
+    return BodyDelivery(source, source.length if length is None else length, encode, progress)
 
 
 def _encode_header(headers: Headers, chunk: Any) -> bytes:
@@ -147,12 +151,12 @@ def _encode_header(headers: Headers, chunk: Any) -> bytes:
 
 
 def with_bytes_source(request: Request) -> Request:
-    """Give a large body piece by piece, where it is there whole."""
+    """Replace a large ``str`` or ``bytes`` body by a source that gives it in pieces."""
     body = request.get('body')
-    if not isinstance(body, str | bytes) or len(body) < LARGE / 4:  # bytes of a character
+    if not isinstance(body, str | bytes) or len(body) < LARGE / 4:  # at most 4 bytes a character
         return request
     headers = request['headers'].copy()
-    headers.popall('Content-Length', None)  # it may be wrong, as for any other that is whole
+    headers.popall('Content-Length', None)  # it may be wrong, and is ignored as for a small body
     data = wire_body(headers, body)
     if len(data) < LARGE:
         return request
@@ -160,12 +164,12 @@ def with_bytes_source(request: Request) -> Request:
 
 
 def _headers(request: Request, target: yarl.URL) -> Headers:
-    spelling: dict[str, str] = {}  # aiohttp keeps a repeated header only under one spelling
+    spelling: dict[str, str] = {}  # aiohttp loses a repeated header that is spelled in two ways
     kept = Headers(Host=target.host_port_subcomponent or '')
     for name, value in request['headers'].items():
         lower = name.lower()
-        if not text.is_clean(value):  # aiohttp would leave out what it cannot encode
-            right = 'text in UTF-8 to be sent'
+        if not text.is_clean(value):  # aiohttp would drop what it cannot encode
+            right = 'text that UTF-8 can encode'
             raise TableError.of(f'headers[{name}]', value, right, secret=is_secret(name))
         if lower == 'host':
             kept[name] = value
@@ -180,7 +184,7 @@ def _proxy_arguments(request: Request, headers: Headers) -> dict[str, Any]:
     arguments: dict[str, Any] = {'proxy': url.join(parts)}
     if userinfo:
         login = check_userinfo(userinfo)
-        if request['scheme'] == 'https':  # the proxy reads no more than the CONNECT
+        if request['scheme'] == 'https':  # the proxy reads the CONNECT alone
             arguments['proxy_headers'] = {'Proxy-Authorization': login}
         else:
             headers['Proxy-Authorization'] = login
@@ -188,10 +192,11 @@ def _proxy_arguments(request: Request, headers: Headers) -> dict[str, Any]:
 
 
 def read_options_of(request: Request, limit: int | None) -> ReadOptions:
-    """Give the terms on which the answer to a request is read as it comes.
+    """Make the options with which the response body is read as a stream.
 
     Args:
-        limit: For one that is to be whole in the end.
+        request: In normal form.
+        limit: Bytes of a body that is read whole; a streamed body has ``max_body`` as its limit.
     """
     into, timeout = request.get('into', 'text'), request.get('timeout', READ)
     whole = is_whole(into)
@@ -202,17 +207,18 @@ def read_options_of(request: Request, limit: int | None) -> ReadOptions:
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:
-    if supply := source_of(request):
-        if supply.error:
-            raise supply.error
-        request = request | {'body': supply.body}
+    if source := source_of(request):
+        if source.error:
+            raise source.error
+        request = request | {'body': source.body}
     if ours := translate(error, request, sent=True):
         ours.request = SentRequest(request)
     return ours
 
 
-def body_of(request: Request, answer: ReceivedResponse) -> Any:
-    headers, data = answer.headers, answer.data
+def body_of(request: Request, received: ReceivedResponse) -> Any:
+    """Make the body of a response table: a stream, or the whole body as ``into`` says."""
+    headers, data = received.headers, received.data
     if not isinstance(data, bytes):
         return Stream(data, headers.get('Content-Type'), decoded=data.decoded)
-    return body_as(request.get('into', 'text'), answer.status, headers, data)
+    return body_as(request.get('into', 'text'), received.status, headers, data)

@@ -1,4 +1,4 @@
-"""Errors of a connection, and aiohttp's exceptions translated into ours."""
+"""Exceptions of a lost connection, and the translation of aiohttp's exceptions into ours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .request_body import source_of
 __all__ = ['LostConnection', 'StaleConnection', 'reason_of', 'translate']
 
 
-REUSED = 'the peer closed the connection, a reused one, before it answered'
+REUSED = 'the peer closed a reused connection before it responded'
+# By whether the method is idempotent.
 LOSSES = {
     True: REUSED,
     False: f'{REUSED}; {{}} is not idempotent, so it was not sent again, '
@@ -24,14 +25,14 @@ LOSSES = {
 
 
 class StaleConnection(aiohttp.ClientError):
-    """The peer has spoken or left on a pooled connection; nothing was sent on it."""
+    """The peer sent data on a pooled connection, or closed it; nothing was sent on it."""
 
 
 class LostConnection(aiohttp.ClientError):
-    """The connection ended before the answer; none of those that aiohttp sends again for.
+    """The connection ended before the response; aiohttp does not retry on this exception.
 
-    ``repeatable`` tells whether to send again: on a reused connection the peer may have closed
-    it before the request came, which does no harm where the method is idempotent (RFC 9110
+    ``repeatable`` is true if the request may be sent again: the connection was a reused one, which
+    the peer may have closed before the request arrived, and the method is idempotent (RFC 9110
     9.2.2, RFC 9112 9.3.1).
     """
 
@@ -42,14 +43,15 @@ class LostConnection(aiohttp.ClientError):
 
 
 def reason_of(error: BaseException) -> str:
-    """Give the text of an exception, or its kind where it has none."""
-    what = getattr(error, 'message', str(error))  # half a head, where that is what came
+    """Return the text of an exception, or the name of its class where it has none."""
+    # The message of aiohttp's ServerDisconnectedError may be a response head, which is no text.
+    what = getattr(error, 'message', str(error))
     return what if isinstance(what, str) and what else type(error).__name__
 
 
-QUERY = re.compile(r'\?\S*')  # of the URL that some of aiohttp's messages repeat
+QUERY = re.compile(r'\?\S*')  # some of aiohttp's messages repeat the URL, with its query
 
-# aiohttp's exceptions and ours, the first match counts.
+# aiohttp's exceptions and ours; the first match counts.
 TRANSLATIONS: tuple[
     tuple[type[BaseException] | tuple[type[BaseException], ...], type[Error]], ...
 ] = (
@@ -64,14 +66,22 @@ TRANSLATIONS: tuple[
 
 
 def translate(error: BaseException, request: Request, *, sent: bool) -> Error | None:
-    """Give our exception for one of aiohttp's, with the request in its text; None for others.
+    """Translate one of aiohttp's exceptions into ours, with the request in its text.
 
-    A ``ConnectError`` says that nothing was sent, so it is none where something was before. What
-    is the fault of a client whose body is sent on stays as it is, and so does what drawing a
-    body raised.
+    A ``ConnectError`` promises that nothing was sent, so it becomes a ``ProtocolError`` once a
+    request was sent.
+
+    Args:
+        error: What was raised.
+        request: In normal form.
+        sent: Whether this request, or one that was redirected to it, was sent before.
+
+    Returns:
+        Our exception; None where ``error`` is to be raised as it is: it is none of a connection,
+        it was raised by the body source, or the client of a proxy caused it (``Refused``).
     """
-    supply = source_of(request)
-    if isinstance(error.__cause__, Refused) or (supply and error is supply.error):
+    source = source_of(request)
+    if isinstance(error.__cause__, Refused) or (source and error is source.error):
         return None
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):

@@ -1,6 +1,7 @@
-"""Requests given to a handler of this process, by the rules of the wire and without one.
+"""Send requests to a handler in this process: ``Client(via=handler)``.
 
-Bodies handed over within a process: to a handler, and back, each part when it is asked for.
+The handler and the client get what they would get over a connection. Bodies are passed on in parts,
+each when it is read.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from ..tables.models import Handler, Request, Response, described
 from ..websockets.handshake import (
     max_message,
     read_agreement,
+    refusal_status,
     request_fields,
     response_fields,
     to_pairs,
     without_handshake,
 )
-from ..websockets.handshake import refusal_status as declined
 from ..websockets.memory import MemoryPeer, peer_pair
 from ..websockets.socket import Socket, close_callback, run_socket_callback
 from .encode import (
@@ -60,31 +61,35 @@ from .websocket import Dialed
 __all__ = ['InProcess', 'ResponseBody', 'SentBody']
 
 
-BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})  # without a Content-Length of 0, too
+# Methods whose requests have no Content-Length of 0 if they have no body.
+BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
+IP = '127.0.0.1'  # of both sides
+GRACE = 10.0  # seconds for a WebSocket callback to end once its client is closed
+ROUTE = frozenset({'proxy', 'tls', 'unix'})  # keys for a connection, which are ignored
 
 
 class SentBody:
-    """The body of a request, as a handler reads it.
+    """A request body, as the handler reads it: an asynchronous iterator of bytes.
 
     Args:
-        data: What aiohttp would be given to send.
+        data: The ``data`` that aiohttp would get.
     """
 
     def __init__(self, data: bytes | BodyDelivery | None) -> None:
         self._data = data
-        self._chunks = self._begun(data) if isinstance(data, BodyDelivery) else None
+        self._chunks = self._start(data) if isinstance(data, BodyDelivery) else None
         self._sent = 0
 
-    def _begun(self, delivery: BodyDelivery) -> Chunks:
-        """Begin before it is read, from when on it is for this to close."""
+    def _start(self, delivery: BodyDelivery) -> Chunks:
+        """Make the iterator of the body, which ``aclose`` then closes though nobody reads it."""
         try:
             return delivery.chunks()
         except Exception as error:
-            delivery.supply.error = error
+            delivery.source.error = error
             raise
 
     def frame(self, method: str, headers: Headers) -> None:
-        """Add the field that says how long it is (RFC 9112 6)."""
+        """Add Content-Length or Transfer-Encoding to the headers (RFC 9112 6)."""
         data = self._data
         length = data.size if isinstance(data, BodyDelivery) else len(data or b'')
         if length is None:
@@ -94,8 +99,8 @@ class SentBody:
 
     @property
     def error(self) -> Exception | None:
-        """What drawing it raised, which is the client's own mistake."""
-        return self._data.supply.error if isinstance(self._data, BodyDelivery) else None
+        """What reading the source raised, which the client raises as it is."""
+        return self._data.source.error if isinstance(self._data, BodyDelivery) else None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -104,14 +109,14 @@ class SentBody:
         data = self._data
         if isinstance(data, BodyDelivery):
             assert self._chunks is not None
-            data = await self._drawn(data, self._chunks)
+            data = await self._next_chunk(data, self._chunks)
         else:
             self._data = None
         if not data:
             raise StopAsyncIteration
         return data
 
-    async def _drawn(self, delivery: BodyDelivery, chunks: Chunks) -> bytes | None:
+    async def _next_chunk(self, delivery: BodyDelivery, chunks: Chunks) -> bytes | None:
         try:
             while (data := await anext(chunks, None)) == b'':
                 pass
@@ -119,48 +124,48 @@ class SentBody:
                 self._sent += len(data)
                 delivery.tell(self._sent)
         except Exception as error:
-            delivery.supply.error = error  # which is the client's to see
-            raise ProtocolError('the body broke off') from error
+            delivery.source.error = error  # the client raises it
+            raise ProtocolError('the request body was cut off') from error
         return data
 
     async def aclose(self) -> None:
-        """Draw no more."""
+        """Close the body and its source."""
         if self._chunks is not None:
             await self._chunks.aclose()
         if isinstance(self._data, BodyDelivery):
-            await self._data.supply.end()
+            await self._data.source.end()
 
 
 class ResponseBody:
-    """The body of an answer, as its client reads it; a ``Source``.
+    """A response body, as the client reads it; a ``ResponseSource``.
 
-    A task of its own asks for each part when it is wanted, and closes: what an iterator has around
-    its parts, such as a deadline, belongs to the task that asks for them.
+    One task reads all parts of the handler's iterator, each when the client wants it, and closes
+    it: an iterator may hold an ``asyncio.timeout`` around its parts, which belongs to one task.
 
     Args:
-        parts: What the handler gives.
-        sent: The body of the request, which the handler may read as long as it gives.
-        told: Is told of what the handler raises.
+        parts: The body that the handler returned.
+        sent: The request body, which the handler may read until the response body ends.
+        on_error: Called with what the iterator raises after its first part.
     """
 
-    is_empty = is_waited_for = False
+    is_empty = is_pending = False
 
     def __init__(
         self,
         parts: Chunks | FilePieces,
         sent: SentBody,
-        told: Callable[[Exception], Awaitable[None]],
+        on_error: Callable[[Exception], Awaitable[None]],
     ) -> None:
-        self._parts, self._sent, self._told = parts, sent, told
-        # A part, what was raised instead, or None at the end.
-        self._came: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
-        self._taken = False  # a part that another may follow once one is wanted
+        self._parts, self._sent, self._on_error = parts, sent, on_error
+        # A part, an exception that was raised in its place, or None at the end.
+        self._queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        self._taken = False  # a part was taken: the next read lets the task go on
         self._next: bytes | None = b''
         self._reading = self._ended = self._stopped = False
         self._closed: Exception | None = None
-        self._asking = asyncio.create_task(self._ask(), name='body of an answer')
+        self._task = asyncio.create_task(self._produce(), name='response body')
 
-    async def _ask(self) -> None:
+    async def _produce(self) -> None:
         gave = False
         try:
             async with aclosing(self._parts):
@@ -168,49 +173,49 @@ class ResponseBody:
                     if self._closed:
                         break
                     gave = True
-                    self._came.put_nowait(part)
-                    await self._came.join()
+                    self._queue.put_nowait(part)
+                    await self._queue.join()
                 gave = True
-                self._came.put_nowait(None)
+                self._queue.put_nowait(None)
         except Exception as error:
-            self._came.put_nowait(error)
-            if gave and not isinstance(error.__cause__, Refused):  # whose sender is at fault
-                await self._told(error)
+            self._queue.put_nowait(error)
+            if gave and not isinstance(error.__cause__, Refused):  # a Refused is the sender's fault
+                await self._on_error(error)
         finally:
-            self._came.put_nowait(None)
+            self._queue.put_nowait(None)
 
-    async def _part(self) -> bytes | None:
+    async def _next_part(self) -> bytes | None:
         if self._taken:
-            self._came.task_done()
+            self._queue.task_done()
         self._taken = False
-        part = await self._came.get()
+        part = await self._queue.get()
         self._taken = True
         if isinstance(part, Exception):
             raise part
         return part
 
     async def begin(self) -> None:
-        """Wait for the first part, before which a mistake is but another answer."""
+        """Wait for the first part; an exception before it can still become another response."""
         try:
-            self._next = await self._part()
+            self._next = await self._next_part()
         except asyncio.CancelledError:
             await self._end()
             raise
 
     async def read(self, seconds: float | None) -> bytes:
-        """Wait for the next part, for a time; nothing at the end."""
+        """Wait for the next part, for ``seconds`` at most; return empty bytes at the end."""
         self._check()
         if self._reading:
-            raise RuntimeError('another task reads this body')
+            raise RuntimeError('another task is reading this body')
         self._reading, deadline = True, asyncio.timeout(seconds)
         try:
             async with deadline:
                 while self._next == b'':
-                    self._next = await self._part()
+                    self._next = await self._next_part()
         except Exception as error:
             if deadline.expired():
-                raise TimedOut(f'nothing more of the body came within {seconds} s') from error
-            raise ProtocolError('the handler broke off its answer') from error
+                raise TimedOut(f'no more of the body arrived within {seconds} s') from error
+            raise ProtocolError('the handler failed while it sent its response') from error
         finally:
             self._reading = False
         self._check()
@@ -221,23 +226,23 @@ class ResponseBody:
     def _check(self) -> None:
         if self._closed:
             raise self._closed
-        if error := self._sent.error:  # though the handler may make nothing of it
-            raise ProtocolError('the body that was sent broke off') from error
+        if error := self._sent.error:  # even if the handler ignores it
+            raise ProtocolError('the request body was cut off') from error
 
     def finish(self) -> None:
-        """Be content: what ends here has ended well."""
+        """Treat the end as a complete body: an incomplete one raises in ``read``."""
 
     def release(self) -> None:
-        """Be done."""
+        """Do nothing: there is no connection."""
 
     def close(self, error: Exception) -> None:
-        """Interrupt who reads, for good, and who gives."""
+        """Make a waiting read and all later ones raise ``error``, and cancel the handler's task."""
         self._closed = error
-        self._came.put_nowait(None)
-        self._asking.cancel()
+        self._queue.put_nowait(None)
+        self._task.cancel()
 
     async def stop(self) -> None:
-        """Close the iterators of the handler, and of the client."""
+        """Close the iterators of the response body and of the request body."""
         if self._stopped:
             return
         self._stopped = True
@@ -249,25 +254,20 @@ class ResponseBody:
     async def _end(self) -> None:
         if not self._ended:
             self._closed = self._closed or ProtocolError('the body is closed')
-            self._asking.cancel()
-        if self._asking is not asyncio.current_task():
-            await asyncio.wait([self._asking])
-
-
-IP = '127.0.0.1'  # of either side
-GRACE = 10.0  # seconds for the callback of a WebSocket to see that it has ended
-ROUTE = frozenset({'proxy', 'tls', 'unix'})  # what is said of a connection
+            self._task.cancel()
+        if self._task is not asyncio.current_task():
+            await asyncio.wait([self._task])
 
 
 class InProcess(Responder):
-    """Gives requests to a handler, in the place of a ``Transport``.
+    """A transport that calls a handler, with the methods of ``NetworkTransport``.
 
-    The handler runs in the task of its client, so a cancellation and a deadline end it, and its
-    answer flows as the client reads it. What flows, and a WebSocket, has a task of its own.
+    The handler runs in the task of the caller, so that a cancellation or a timeout ends it. A
+    streamed response body, and the callback of a WebSocket, have a task of their own.
 
     Args:
-        handler: Answers; ``into`` and ``max_body`` it may have as attributes.
-        cookies: Where cookies are kept.
+        handler: It may have ``into`` and ``max_body`` as attributes.
+        cookies: The cookie jar.
     """
 
     sockname = None
@@ -278,26 +278,28 @@ class InProcess(Responder):
         )
         self._cookies = cookies
         self._bodies: WeakSet[DecodedBody] = WeakSet()
-        self._talks: set[asyncio.Task[None]] = set()
+        self._websocket_tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def close(self) -> None:
-        """End every body that flows, and let the callbacks of WebSockets end, at most 10 s."""
+        """Close all streamed bodies; cancel WebSocket callbacks that do not end within 10 s."""
         self._closed = True
         for body in list(self._bodies):
             body.close('the client was closed')
             await body.aclose()
-        if talks := self._talks.copy():
-            await asyncio.wait(talks, timeout=GRACE)
-        for task in talks:
+        if tasks := self._websocket_tasks.copy():
+            await asyncio.wait(tasks, timeout=GRACE)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def send(self, request: Request, *, sent: bool = False) -> Response[Any]:
-        """Have a request in normal form answered. Follows no redirect.
+        """Call the handler with a request in normal form; follow no redirect.
+
+        What the handler raises is logged, and becomes a response with status 500.
 
         Raises:
-            Error: As ``Transport.send`` does. What the handler raises is a 500.
+            Error: As ``NetworkTransport.send`` does.
         """
         self._check_open()
         request = with_bytes_source(request)
@@ -313,15 +315,15 @@ class InProcess(Responder):
             raise ConnectError('the client is closed')
 
     async def _exchange(self, request: Request) -> Response[Any]:
-        target, arguments = self._outbound(request)
+        target, arguments = self._to_wire(request)
         sent = SentBody(arguments.get('data'))
         sent.frame(request['method'], arguments['headers'])
         source = None
         try:
-            out, source = await self._answer(request, arguments['headers'], sent)
+            out, source = await self._ask_handler(request, arguments['headers'], sent)
             if sent.error is not None:
                 raise sent.error
-            response = await self._received(request, target, out, source)
+            response = await self._received_response(request, target, out, source)
         except BaseException:
             await (source.stop() if source else sent.aclose())
             raise
@@ -329,8 +331,8 @@ class InProcess(Responder):
             await sent.aclose()
         return response
 
-    def _outbound(self, request: Request) -> tuple[yarl.URL, dict[str, Any]]:
-        """Make of a request what would go over the wire."""
+    def _to_wire(self, request: Request) -> tuple[yarl.URL, dict[str, Any]]:
+        """Make the URL and aiohttp's arguments of a request, as for the network."""
         if not ROUTE.isdisjoint(request):
             request = Request({key: one for key, one in request.items() if key not in ROUTE})
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
@@ -356,7 +358,7 @@ class InProcess(Responder):
     async def take_body(
         self, source: SentBody, request: Request, into: str, limit: int | None
     ) -> None:
-        """Read the body of a request into its table, or open the stream that it is to be."""
+        """Read a request body into its table, or put a stream there."""
         if into in STREAMS:
             open_request_stream(
                 RequestChunks(source, decoder_of(into, request['headers'], limit)), request
@@ -364,40 +366,44 @@ class InProcess(Responder):
         else:
             await take_whole(source, request, into, limit)
 
-    async def _answer(
+    async def _ask_handler(
         self, request: Request, headers: Headers, sent: SentBody
     ) -> tuple[ReadyResponse, ResponseBody | None]:
-        """Ask the handler, and wait for the first part of what it answers."""
+        """Call the handler, and wait for the first part of its response body.
+
+        Returns:
+            The response; the source of its body, None if the body is in memory.
+        """
         method = request['method']
         try:
             table = self._head(request, headers)
         except Refused as refused:
             return await to_ready(method, headers, status_page(refused.status)), None
-        told = partial(self.mistaken, method=method, target=table['url'], request=table)
+        on_error = partial(self.mistaken, method=method, target=table['url'], request=table)
         try:
-            response = await self._plain(
+            response = await self._without_websocket(
                 table, await take_response(await self.returned(sent, table))
             )
             out = await to_ready(method, headers, response)
             if isinstance(out.body, bytes):
                 return out, None
-            source = ResponseBody(out.body, sent, told)
+            source = ResponseBody(out.body, sent, on_error)
             await source.begin()
         except Exception as error:
             response = await self.failed(error, method, table['url'], table)
             return await to_ready(method, headers, response), None
         return out, source
 
-    async def _plain(self, table: Request, response: Response[Any]) -> Response[Any]:
-        """Decline a WebSocket that nobody asked for."""
+    async def _without_websocket(self, table: Request, response: Response[Any]) -> Response[Any]:
+        """Replace a WebSocket that the request did not ask for by a response that declines it."""
         if 'websocket' not in response:
             return response
         options = response['websocket']
         await close_callback(options['callback'])
-        status, fields = declined(options, table, upgrades=False) or (426, ())
+        status, fields = refusal_status(options, table, upgrades=False) or (426, ())
         return to_response({'status': status, 'headers': to_pairs(fields), 'body': PHRASES[status]})
 
-    async def _received(
+    async def _received_response(
         self, request: Request, target: yarl.URL, out: ReadyResponse, source: ResponseBody | None
     ) -> Response[Any]:
         status, reason, headers = out.head()
@@ -427,13 +433,13 @@ class InProcess(Responder):
         """Open a WebSocket.
 
         Raises:
-            Error: As ``Transport.dial`` does.
+            Error: As ``NetworkTransport.dial`` does.
         """
         self._check_open()
-        target, arguments = self._outbound(request)
-        asked, headers = request_fields(options), arguments['headers']
-        headers.update(asked)
-        table: Request = request  # if it is none that a server takes
+        target, arguments = self._to_wire(request)
+        handshake, headers = request_fields(options), arguments['headers']
+        headers.update(handshake)
+        table: Request = request  # for ``failed``, if a server would refuse the head
         try:
             table = self._head(request, headers)
             response = await take_response(await self.returned(SentBody(None), table))
@@ -441,30 +447,32 @@ class InProcess(Responder):
             response = await self.failed(error, 'GET', request['url'], table)
         status, fields = response['status'], response['headers']
         if 'websocket' in response:
-            status, fields = await self._granted(table, response)
+            status, fields = await self._accept(table, response)
         else:
             await close_body(response)
         try:
-            terms = read_agreement(options, asked, status, fields)
+            agreement = read_agreement(options, handshake, status, fields)
         except ProtocolError as error:
             raise ProtocolError(f'{described(request)}: {error}') from error
-        near, far = peer_pair(terms.max_message, max_message(response['websocket']))
-        self._begin(response['websocket']['callback'], far, terms.protocol, table, response)
-        answer = {'status': status, 'reason': PHRASES[status], 'headers': fields, 'body': ''}
-        socket = Socket(near, terms.protocol, request, Response({**answer, 'url': str(target)}))
+        near, far = peer_pair(agreement.max_message, max_message(response['websocket']))
+        self._start_callback(
+            response['websocket']['callback'], far, agreement.protocol, table, response
+        )
+        result = {'status': status, 'reason': PHRASES[status], 'headers': fields, 'body': ''}
+        socket = Socket(near, agreement.protocol, request, Response({**result, 'url': str(target)}))
         return near, socket, lambda: None
 
-    async def _granted(self, table: Request, response: Response[Any]) -> tuple[int, Headers]:
-        """Refuse or open a WebSocket; give status and headers of the answer."""
+    async def _accept(self, table: Request, response: Response[Any]) -> tuple[int, Headers]:
+        """Accept a WebSocket or decline it; return the status and headers of the response."""
         options = response['websocket']
-        if refused := declined(options, table, upgrades=True):
+        if refused := refusal_status(options, table, upgrades=True):
             await close_callback(options['callback'])
             return refused[0], Headers(to_pairs(refused[1]))
         _, fields = response_fields(options, table)
         kept = without_handshake(response['headers'])
         return 101, Headers([*to_pairs(fields), *kept.items()])
 
-    def _begin(
+    def _start_callback(
         self,
         callback: Any,
         end: MemoryPeer,
@@ -484,8 +492,8 @@ class InProcess(Responder):
                 await self.mistaken(error, 'GET', target, table)
 
         task = asyncio.create_task(run(), name='WebSocket')
-        self._talks.add(task)
-        task.add_done_callback(self._talks.discard)
+        self._websocket_tasks.add(task)
+        task.add_done_callback(self._websocket_tasks.discard)
 
 
 async def _decode_whole(data: Any, headers: Headers, limit: int | None) -> bytes:

@@ -1,4 +1,7 @@
-"""What becomes of the body of an answer."""
+"""Turn a response body into what ``into`` asks for: text, bytes, JSON, a stream or events.
+
+Writing a body to a file is in ``client.download``.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,24 @@ from ..tables.models import Request, Response, described
 
 __all__ = ['PAGES', 'apply_into', 'body_as', 'is_whole', 'needs_stream', 'with_accept']
 
-PAGE = 64 * 1024  # bytes of a page of an error or a redirect: what a person would read of it
-PAGES = 300  # from this status on an answer is a page, and not what was asked for
-NOTHING = (204, 205)  # neither has a body, nor a type
+PAGE = 64 * 1024  # bytes that are kept of the page of an error or a redirect, for people to read
+PAGES = 300  # from this status on a body is a page that explains, and not what was requested
+NOTHING = (204, 205)  # these have no body and no Content-Type
 PARTIAL = 206
 
 
 def is_whole(into: Any) -> bool:
-    """Tell whether a body is read whole before its table is given."""
+    """Tell whether the body is read whole before the response is returned."""
     return into in INTO
 
 
 def needs_stream(request: Request) -> bool:
-    """Tell whether the body of the answer is read as it comes, and be it to tell how far it is."""
+    """Tell whether the response body is read in parts, if only to report progress."""
     return 'on_progress' in request or not is_whole(request.get('into', 'text'))
 
 
 def with_accept(request: Request) -> Request:
-    """Give a request the headers that say what ``into`` asks for, where it has none of its own."""
+    """Add the Accept header that ``into`` needs, unless the request has one."""
     if request.get('into') != EVENTS or 'Accept' in request['headers']:
         return request
     return request | {
@@ -42,32 +45,34 @@ def with_accept(request: Request) -> Request:
 
 
 def body_as(into: str, status: int, headers: Headers, data: bytes) -> Any:
-    """Make of a whole body what ``into`` asks for.
+    """Convert a whole body to what ``into`` asks for: text, bytes or JSON.
 
     Raises:
-        ProtocolError: It is to be JSON, and is not.
+        ProtocolError: ``into`` asks for JSON, the status is below 300, and the body is not JSON.
     """
     try:
         return body_into(into, data, headers)
     except ValueError as error:
         if status < PAGES:
-            raise ProtocolError(f'the body is no JSON: {error}') from error
-        # The page of a redirect or an error, as a rule.
+            raise ProtocolError(f'the body is not JSON: {error}') from error
+        # Usually the page of a redirect or an error.
         return body_into('text', data, headers)
 
 
 async def apply_into(response: Response[Any], request: Request, *, last: bool) -> None:
-    """Make of the stream of a response what ``into`` asks for, or the text of a page.
+    """Replace the stream of a response by what ``into`` asks for, or by the text of its page.
 
-    What is to be written to a file stays a stream.
+    The body stays a stream if ``into`` asks for one, or for a file.
 
     Args:
-        response: Of which the body is changed.
-        request: That it answers.
-        last: Whether no other request follows, as after a redirect.
+        response: Its body is replaced.
+        request: The request that it responds to.
+        last: False for a redirect that is followed.
 
     Raises:
-        Error: Of the kinds that say what went wrong.
+        ProtocolError: The body is not what ``into`` asks for, or is cut off.
+        BodyTooLarge: A body that is read whole passes ``max_body``.
+        TimedOut: A read took too long.
     """
     if not isinstance(response['body'], Stream):
         return
@@ -86,9 +91,9 @@ async def apply_into(response: Response[Any], request: Request, *, last: bool) -
 
 
 def _is_page(status: int, request: Request) -> bool:
-    # The rest was asked for in place of the whole.
-    asked = 200 if status == PARTIAL and request.get('resume') else status
-    accepted = is_accepted(asked, request.get('check', False))
+    # ``resume`` requests the rest of a body, so a 206 counts as the 200 of the whole.
+    checked = 200 if status == PARTIAL and request.get('resume') else status
+    accepted = is_accepted(checked, request.get('check', False))
     return not accepted or (status >= PAGES and request.get('into') not in STREAMS)
 
 
@@ -107,10 +112,10 @@ async def _to_events(response: Response[Any]) -> None:
 
 
 async def _to_page(response: Response[Any]) -> None:
-    """Read what comes of it, up to a bound."""
+    """Read the text of a page: its first ``PAGE`` bytes, or what arrives of them."""
     data = bytearray()
     async with response['body'] as stream:
-        with suppress(Error):  # the answer tells more than how its page ends
+        with suppress(Error):  # the status matters, a page that is cut off does not
             async for chunk in stream:
                 data += chunk
                 if len(data) > PAGE:

@@ -1,4 +1,8 @@
-"""One table sent over the network by aiohttp, and the one that came back."""
+"""Send request tables over the network, and choose how: ``wire``, ``session`` or a WebSocket.
+
+A request is sent again here if a pooled connection turns out to be lost. Redirects are followed in
+``client``.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +45,12 @@ Exchange: TypeAlias = Callable[[Request], Awaitable[Response[Any]]]
 
 
 class NetworkTransport:
-    """A pool of connections.
+    """A transport with a connection pool.
 
     Args:
         limit: Connections at once; ``None`` is no limit.
-        limit_per_host: Likewise to one origin.
-        cookies: Where cookies are kept.
+        limit_per_host: Connections to one origin at once; ``None`` is no limit.
+        cookies: The cookie jar.
     """
 
     _owns_connectors = True
@@ -57,13 +61,13 @@ class NetworkTransport:
     ) -> None:
         self._limits: dict[str, Any] = {'limit': limit or 0, 'limit_per_host': limit_per_host or 0}
         self._cookies = cookies
-        # By Unix socket; those of WebSockets apart, which would keep requests from their turn.
+        # By the path of a Unix socket, and whether for WebSockets, which the limits do not count.
         self._sessions: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
-        self._bodies: WeakSet[DecodedBody] = WeakSet()  # those that come as they are read
+        self._bodies: WeakSet[DecodedBody] = WeakSet()  # streamed response bodies
         self._closed = False
 
     async def close(self) -> None:
-        """Close every connection, and make no more."""
+        """Close all connections and streamed bodies; requests raise a ConnectError from now on."""
         self._closed = True
         for body in list(self._bodies):
             body.close('the client was closed')
@@ -76,7 +80,7 @@ class NetworkTransport:
             raise ConnectError('the client is closed')
         unix = request.get('unix')
         if unix and (request['scheme'] == 'https' or 'proxy' in request):
-            raise TableError.of('unix', unix, 'absent for https and beside a proxy')
+            raise TableError.of('unix', unix, 'absent for https and with a proxy')
         if session := self._sessions.get((unix, switches)):
             return session
         session = self._sessions[unix, switches] = aiohttp.ClientSession(
@@ -86,7 +90,7 @@ class NetworkTransport:
             request_class=PooledRequest,
             response_class=SwitchingResponse if switches else FinalResponse,
             middlewares=self._middlewares,
-            auto_decompress=False,  # codings undoes it: within the limit, and up to its end
+            auto_decompress=False,  # ``bodies.codings`` does: with a limit, and a check of the end
             skip_auto_headers=('Content-Type',),
         )
         return session
@@ -100,15 +104,15 @@ class NetworkTransport:
     async def send(
         self, request: Request, *, sent: bool = False, exchange: Exchange | None = None
     ) -> Response[Any]:
-        """Send a request in normal form and read the whole response. Follows no redirect.
+        """Send a request in normal form, and read the response; follow no redirect.
 
         Args:
-            request: What to send.
-            sent: Whether it follows one that was sent, as those of redirects do.
-            exchange: What sends it once; by default ``request``'s own way.
+            request: In normal form.
+            sent: Whether it follows a request that was sent, as after a redirect.
+            exchange: Sends the request once; by default over ``wire`` or ``session``.
 
         Raises:
-            Error: Of the kinds that say what went wrong, each from aiohttp's own.
+            Error: Translated from aiohttp's exception, which is its cause.
         """
         repeated = False
         if exchange is None:
@@ -116,7 +120,7 @@ class NetworkTransport:
         while True:
             try:
                 return await exchange(request)
-            except StaleConnection:  # ends, for each takes a connection out of the pool
+            except StaleConnection:  # no endless loop: each removes a connection from the pool
                 continue
             except Exception as error:
                 supply = source_of(request)
@@ -129,17 +133,17 @@ class NetworkTransport:
                     raise
 
     async def switch(self, request: Request, fields: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """Send a request in normal form that asks for another protocol, on a connection of its own.
+        """Send a request for an upgrade, on a connection that is not from the request pool.
 
         Args:
-            request: What to send.
-            fields: Headers that ask for it.
+            request: In normal form.
+            fields: Headers that ask for the upgrade.
 
         Returns:
-            The answer, whatever it is; who calls has to close it.
+            The response, whatever its status; the caller has to close it.
 
         Raises:
-            Error: Of the kinds that say what went wrong, each from aiohttp's own.
+            Error: Translated from aiohttp's exception, which is its cause.
         """
         try:
             target = target_of(request['scheme'], request['host'], request['port'], request['url'])
@@ -154,51 +158,55 @@ class NetworkTransport:
             raise
 
     async def _try(self, request: Request) -> Response[Any]:
-        """Make one try."""
+        """Make one attempt."""
         method = request['method']
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
         arguments = arguments_of(request, target)
         limit = request.get('max_body', MAX_BODY)
-        terms = read_options_of(request, limit) if needs_stream(request) else None
-        answer = await self._ask(request, target, arguments, limit, terms)
-        if isinstance(answer.data, DecodedBody):
-            self._bodies.add(answer.data)
-            if 'on_progress' in request and answer.status < PAGES:
-                answer.data.watch(request['on_progress'], 0 if 'body' in request else None)
-        return response_of(answer, body_of(request, answer), str(target), method)
+        options = read_options_of(request, limit) if needs_stream(request) else None
+        received = await self._send_request(request, target, arguments, limit, options)
+        if isinstance(received.data, DecodedBody):
+            self._bodies.add(received.data)
+            if 'on_progress' in request and received.status < PAGES:
+                received.data.watch(request['on_progress'], 0 if 'body' in request else None)
+        return response_of(received, body_of(request, received), str(target), method)
 
-    async def _ask(
+    async def _send_request(
         self,
         request: Request,
         target: yarl.URL,
         arguments: dict[str, Any],
         limit: int | None,
-        terms: ReadOptions | None,
+        options: ReadOptions | None,
     ) -> ReceivedResponse:
         session, method = self._session(request), request['method']
         short = wire.is_short(session, method, arguments)
         send = wire.send_short if short else send_by_session
-        return await send(session, method, target, arguments, limit, terms)
+        return await send(session, method, target, arguments, limit, options)
 
     async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
         """Open a WebSocket.
 
+        Args:
+            request: In normal form.
+            options: Of the WebSocket.
+
         Raises:
-            Error: Of the kinds that say what went wrong.
+            Error: As ``websocket.dial`` does.
         """
         from .websocket import dial
 
         return await dial(self.switch, request, options)
 
     async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
-        """Send a request whose headers are whole, as ``passing`` does; nothing is added to it.
+        """Send a request of a reverse proxy with exactly its own headers, by ``wire.send_wire``.
 
         Args:
-            request: What to send.
-            length: Bytes of its body; None for chunks.
+            request: In normal form.
+            length: Bytes of its body; None sends it in chunks.
 
         Returns:
-            The response; its body is a stream as it came, or with the status 101 the ``Line``.
+            The response; its body is a ``Stream``, or with status 101 the ``WireRequest``.
 
         Raises:
             Error: As ``send`` does.
@@ -207,14 +215,16 @@ class NetworkTransport:
         async def exchange(request: Request) -> Response[Any]:
             origin = target_of(request['scheme'], request['host'], request['port'], '/')
             session, arguments = self._session(request), connection_arguments(request)
-            terms = read_options_of(request, None)._replace(early=True)
-            answer, line = await wire.send_wire(session, request, length, origin, arguments, terms)
-            body: Any = line
-            if isinstance(answer.data, DecodedBody):
-                self._bodies.add(answer.data)
-                body = Stream(answer.data, answer.headers.get('Content-Type'))
+            options = read_options_of(request, None)._replace(early=True)
+            received, wire_request = await wire.send_wire(
+                session, request, length, origin, arguments, options
+            )
+            body: Any = wire_request
+            if isinstance(received.data, DecodedBody):
+                self._bodies.add(received.data)
+                body = Stream(received.data, received.headers.get('Content-Type'))
             return response_of(
-                answer, body, str(origin.origin()) + request['url'], request['method']
+                received, body, str(origin.origin()) + request['url'], request['method']
             )
 
         return await self.send(request, exchange=exchange)

@@ -1,6 +1,7 @@
-"""What the body of a request is drawn from while it is sent: a path, a file, an iterable.
+"""Request bodies that are sent in parts: the source of the bytes, and their delivery.
 
-The body of a request on its way to the peer.
+``BodySource`` reads a path, a file or an iterable, in one or more attempts. ``BodyDelivery`` is one
+attempt to send it through aiohttp. ``wire`` sends the body of a proxied request.
 """
 
 from __future__ import annotations
@@ -35,40 +36,41 @@ __all__ = [
 T = TypeVar('T')
 
 COMPRESSED = {'gzip': 'application/gzip', 'bzip2': 'application/x-bzip2', 'xz': 'application/x-xz'}
-PIECE = 512 * 1024  # bytes read at a time: each costs a turn of a thread
+PIECE = 512 * 1024  # bytes that are read at once: each read costs a switch to a thread
+TURN = 256 * 1024  # bytes after which other tasks may run, however fast the peer reads
 
 
 class BodySource:
-    """What the body of one request is drawn from, over all its tries.
+    """The source of a request body, for all attempts to send it: a path, a file or an iterable.
 
-    ``open`` readies it for a try, ``chunks`` begins it, ``end`` ends it. ``close`` is for the end
-    of all of them. A file that was given is left open, an iterator is closed.
+    For each attempt call ``open``, ``chunks`` and ``end``; after the last one, ``close``. A file
+    that was given is left open, an iterator is closed.
     """
 
     length: int | None = None
-    """In bytes, where it is known beforehand."""
-    kind: str | None = None
-    """The Content-Type, where there is a name to guess it by."""
+    """In bytes; None if it is unknown before the end."""
+    content_type: str | None = None
+    """Guessed by the name of the file; None if there is no name, or an unknown one."""
     error: Exception | None = None
-    """What broke off the last try, where that was no fault of the peer's."""
+    """What ended the last attempt, unless the peer did: an error of the source or the callback."""
 
     def __init__(self, body: Any) -> None:
         self.body = body
         self._one_shot = is_one_shot(body)
         self._begun = False
-        self._start: int | None = None  # where a file that was given stood
+        self._start: int | None = None  # position of a file that was given
         self._opened: IO[bytes] | None = None
 
     @property
     def is_spent(self) -> bool:
-        """Whether it has been begun, and cannot be begun again."""
+        """Whether reading has begun and cannot begin again, as with an iterator."""
         return self._begun and self._one_shot
 
     async def open(self) -> None:
-        """Be ready for a try: the length and the kind are known, where they can be.
+        """Open or rewind the file for an attempt, and set ``length`` and ``content_type``.
 
         Raises:
-            TableError: There is no such file, or it cannot be read.
+            TableError: The path is not that of a file that can be read.
         """
         self.error = None
         if isinstance(self.body, os.PathLike):
@@ -79,49 +81,49 @@ class BodySource:
     def _open(self) -> None:
         path = os.fspath(self.body)
         try:
-            if not S_ISREG(os.stat(path).st_mode):  # to open a pipe may take for ever
+            if not S_ISREG(os.stat(path).st_mode):  # opening a pipe may block for ever
                 raise TableError.of('body', self.body, 'the path of a file')
-            self._opened = open(path, 'rb')  # noqa: SIM115 - until the end of the try
+            self._opened = open(path, 'rb')  # noqa: SIM115 - ``end`` closes it
         except OSError as error:
             right = f'the path of a file that can be read ({error.strerror})'
             raise TableError.of('body', self.body, right) from error
         self.length = os.fstat(self._opened.fileno()).st_size
-        self.kind = _kind_of(path)
+        self.content_type = _content_type_of(path)
 
     def _rewind(self) -> None:
         if self._start is None:
             self._start = start = self.body.tell()
             self.length = _length_of(self.body, start)
-            self.kind = _kind_of(getattr(self.body, 'name', None))
+            self.content_type = _content_type_of(getattr(self.body, 'name', None))
         else:
             self.body.seek(self._start)
 
     def chunks(self, encode: Callable[[Any], bytes]) -> Chunks:
-        """Begin to draw: each chunk is made bytes."""
+        """Begin to read the body; ``encode`` converts each chunk of an iterable to bytes."""
         self._begun = True
         if self._opened is not None or is_file(self.body):
             file: Any = self._opened or self.body
-            return Chunks(SourcePieces(file, self.length, stuck=self._one_shot), _check_piece)
+            return Chunks(SourcePieces(file, self.length, may_block=self._one_shot), _check_piece)
         body = self.body
         return Chunks(aiter(body) if isinstance(body, AsyncIterable) else iter(body), encode)
 
     async def end(self) -> None:
-        """Close the file that was opened for a try."""
+        """End an attempt: close the file that ``open`` opened."""
         if self._opened is not None:
             opened, self._opened = self._opened, None
             await run_in_thread(opened.close)
 
     async def close(self) -> None:
-        """Close an iterator that was never begun; one that was has been closed."""
+        """Close an iterator that was never read; its ``Chunks`` close one that was."""
         if not (self._begun or is_file(self.body)) and self._one_shot:
             await close(self.body)
 
 
 class BytesSource(BodySource):
-    """A body that is there, to be sent in pieces.
+    """A body of ``str`` or ``bytes`` that is sent in pieces, because it is large.
 
     Args:
-        body: As it was given.
+        body: The body of the request table.
         data: Its bytes.
     """
 
@@ -131,26 +133,27 @@ class BytesSource(BodySource):
         self.length: int | None = len(data)
 
     def chunks(self, encode: Callable[[Any], bytes]) -> Chunks:
-        """Begin to draw: slices, which are bytes already."""
+        """Begin to read slices of the bytes; ``encode`` is not needed."""
         data = self._data
         starts = range(0, len(data), PIECE)
         return Chunks((data[start : start + PIECE] for start in starts), bytes)
 
 
 def to_source(body: Any) -> BodySource | None:
-    """Give what a body is drawn from while it is sent; None for one that is whole, or absent."""
+    """Make the source of a body that is sent in parts; None for text, bytes or no body."""
     return None if body is None or isinstance(body, str | bytes) else BodySource(body)
 
 
 def check_again(body: Any, response: Response[Any]) -> None:
-    """Refuse to send a body twice that cannot be, where a redirect asks for it.
+    """Refuse a redirect that needs the body again, if the body can be sent only once.
 
     Raises:
-        TableError: Of which ``response`` is that redirect.
+        TableError: ``response`` of the error is the redirect.
     """
     if isinstance(body, BodySource) and body.is_spent:
-        right = 'a path, a seekable file or what gives a new iterator each time to be sent again, '
-        error = TableError.of('body', body.body, right + f'as {response["status"]} asks for')
+        right = 'a path, a seekable file or an iterable that can be read twice, '
+        right += f'because a {response["status"]} sends the body again'
+        error = TableError.of('body', body.body, right)
         error.response = response
         raise error
 
@@ -159,14 +162,14 @@ class SourcePieces:
     """The pieces of a file, read in a thread.
 
     Args:
-        file: Open, binary.
-        length: Of what is read, in bytes: no more is, though there may be; ``None`` is all.
-        stuck: Whether a read may take for ever, so that nobody can wait for it to be over.
+        file: Open, in binary mode.
+        length: Bytes to read at most; ``None`` reads to the end.
+        may_block: Whether a read may block for ever, so that a cancellation must not wait for it.
     """
 
-    def __init__(self, file: Any, length: int | None, *, stuck: bool) -> None:
+    def __init__(self, file: Any, length: int | None, *, may_block: bool) -> None:
         self._file, self._left = file, length
-        self._run = asyncio.to_thread if stuck else run_in_thread
+        self._run = asyncio.to_thread if may_block else run_in_thread
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -183,11 +186,11 @@ class SourcePieces:
 def _check_piece(data: Any) -> bytes:
     if isinstance(data, bytes):
         return data
-    raise TableError.of('body', data, "a file that gives bytes, as one opened with 'rb' does")
+    raise TableError.of('body', data, "a file opened in binary mode ('rb'), which reads bytes")
 
 
 async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Run a function in a thread; a cancellation waits for it, for no thread can be stopped."""
+    """Run a function in a thread; a cancellation waits for its end, as no thread can be stopped."""
     running = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
     try:
         return await asyncio.shield(running)
@@ -197,9 +200,10 @@ async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def _length_of(file: Any, start: int) -> int | None:
-    """Give how much is left of a file; None where only reading it would tell.
+    """Return how many bytes are left of a file; None if only reading it would tell.
 
-    The size that a descriptor tells is not that of what a ``GzipFile`` and its like give.
+    The size of a descriptor is used for plain files alone: that of a ``GzipFile`` is the packed
+    size.
     """
     if isinstance(file, io.BytesIO):
         return max(file.getbuffer().nbytes - start, 0)
@@ -210,7 +214,7 @@ def _length_of(file: Any, start: int) -> int | None:
     return max(status.st_size - start, 0) if S_ISREG(status.st_mode) else None
 
 
-def _kind_of(name: Any) -> str | None:
+def _content_type_of(name: Any) -> str | None:
     if not isinstance(name, str | bytes):
         return None
     kind, coding = guess_type(os.fsdecode(name))
@@ -218,72 +222,69 @@ def _kind_of(name: Any) -> str | None:
 
 
 def source_of(request: Request) -> BodySource | None:
-    """Give what the body of a request is drawn from; None for one that is whole, or absent."""
+    """Return the body source of a request; None if its body is text or bytes, or absent."""
     body = request.get('body')
     return body if isinstance(body, BodySource) else None
 
 
-TURN = 256 * 1024  # bytes after which others have a turn of the loop, however fast the peer reads
-
-
 class BodyBroken(Exception):
-    """The body broke off on our side; carried through aiohttp, which heeds it not."""
+    """The request body failed on our side. aiohttp passes it on, and does not retry."""
 
 
 class BodyDelivery(aiohttp.Payload):
-    """One try to send a body, chunked unless its length is known. Is a payload of aiohttp's.
+    """One attempt to send a body, as an aiohttp payload: chunked unless its length is known.
 
-    ``attempts.Sending`` calls ``deliver`` in a task. A peer that stops reading is no mistake here:
-    its answer, or that there is none, tells why.
+    aiohttp calls ``PooledRequest.write_bytes`` in a task, which calls ``deliver``. A peer that
+    stops reading is no error here: its response, or the lack of one, says why.
 
     Args:
-        supply: Where it comes from, ready for a try.
+        source: Of the bytes; it is open.
         length: In bytes; ``None`` is unknown.
-        encode: Makes bytes of a chunk.
-        progress: Is told how many bytes were sent, and of how many.
+        encode: Converts a chunk of an iterable to bytes.
+        progress: Called with the bytes that were sent so far, and ``length``.
     """
 
     def __init__(
         self,
-        supply: BodySource,
+        source: BodySource,
         length: int | None,
         encode: Callable[[Any], bytes],
         progress: Callable[[int, int | None], object] | None = None,
     ) -> None:
-        super().__init__(supply)
+        super().__init__(source)
         self._length = length
-        self.supply = supply
+        self.source = source
         self._encode = encode
         self._progress = progress
         self._content: aiohttp.StreamReader | None = None
         self._task: asyncio.Task[Any] | None = None
         self._protocol: Any = None
-        self._transport: Any = None  # unless it is TLS, which asyncio ends in time
-        self.read_timeout: float | None = None  # from when all is sent
-        self.is_done: bool = False  # all of it, and not given up
+        self._transport: Any = None  # None for TLS, which asyncio closes in time
+        self.read_timeout: float | None = None  # seconds, from the end of the body
+        self.is_done: bool = False  # the body was sent completely
 
     @property
     def autoclose(self) -> bool:
-        """Whether aiohttp has nothing to close."""
+        """True: aiohttp has nothing to close. An attribute of aiohttp's payloads."""
         return True
 
     @property
     def size(self) -> int | None:
-        """How many bytes there are. aiohttp's word for it."""
+        """The length in bytes; None if it is unknown. An attribute of aiohttp's payloads."""
         return self._length
 
     def decode(self, encoding: str = 'utf-8', errors: str = 'strict') -> Never:
-        """Refuse to be text. aiohttp's word for it."""
-        raise TypeError('a body that is sent as it comes is no text')
+        """Raise a TypeError. A method of aiohttp's payloads."""
+        raise TypeError('a body that is sent in parts cannot be decoded to text')
 
     async def write(self, writer: Any) -> None:
-        """Write the body, without its end; the iterator is closed whatever happens."""
+        """Write the body, without the last chunk, and close the iterator in any case."""
         async with contextlib.aclosing(self.chunks()) as chunks:
             await self._write(chunks, writer)
 
     def chunks(self) -> Chunks:
-        """Begin to draw it."""
-        chunks = self.supply.chunks(self._encode)
+        """Begin to read the source."""
+        chunks = self.source.chunks(self._encode)
         chunks.length = self._length
         return chunks
 
@@ -299,21 +300,21 @@ class BodyDelivery(aiohttp.Payload):
             self.tell(sent)
 
     def tell(self, sent: int) -> None:
-        """Tell who watches how many bytes were sent."""
+        """Call the progress callback with the number of bytes that were sent."""
         if self._progress:
             self._progress(sent, self._length)
 
     def take(self, protocol: Any, transport: Any) -> None:
-        """Take a connection, and lose no answer of a peer that closes it while it is written to."""
+        """Prepare a connection so that an early response is read though the peer closes then."""
         self._protocol = protocol
-        if transport.get_extra_info('sslcontext'):  # what is left of TLS says nothing
+        if transport.get_extra_info('sslcontext'):  # the socket has encrypted bytes alone
             return
         self._transport = transport
         if transport.get_protocol() is protocol:
             transport.set_protocol(LastBytesProtocol(protocol))
 
     async def deliver(self, writer: Any, connection: Any) -> None:
-        """Send the body over a connection of aiohttp's, and wait for no answer."""
+        """Send the body over aiohttp's connection; the read timeout runs from its end."""
         self._task = asyncio.current_task()
         protocol = self._protocol
         self.read_timeout, protocol.read_timeout = protocol.read_timeout, None
@@ -322,7 +323,7 @@ class BodyDelivery(aiohttp.Payload):
             await _write_or_gone(writer.write_eof)
             self.is_done = True
         except PeerGone:
-            _abort(protocol)  # it may wait for its peer to read
+            _abort(protocol)  # closing would wait for the peer to read
         except BaseException as error:
             if isinstance(error, Exception):
                 self._break(protocol, error)
@@ -334,67 +335,67 @@ class BodyDelivery(aiohttp.Payload):
             protocol.read_timeout = self.read_timeout
             protocol.start_timeout()
         finally:
-            await self.supply.end()
+            await self.source.end()
 
     def _break(self, protocol: Any, error: Exception) -> None:
-        """Tell those who wait for the answer."""
-        self.supply.error = error
+        """Raise the failure in whoever waits for the response head or body."""
+        self.source.error = error
         for waiting in (protocol, self._content):
             if waiting is not None:
                 waiting.set_exception(BodyBroken())
 
-    def answered(self, content: aiohttp.StreamReader, *, flows: bool) -> None:
-        """Take note that a head has come.
+    def head_received(self, content: aiohttp.StreamReader, *, streamed: bool) -> None:
+        """Take the body of the response, whose head was received.
 
         Args:
-            content: Of the answer; is told if the body breaks off.
-            flows: Whether who reads it sees to the time that takes.
+            content: The response body; reading it raises if the request body fails.
+            streamed: Whether the reader enforces timeouts itself, as ``DecodedBody`` does.
         """
         self._content = content
-        if self.supply.error:
+        if self.source.error:
             content.set_exception(BodyBroken())
-        if flows:
+        if streamed:
             self.read_timeout = None
 
     async def stop(self) -> None:
-        """Send no more, and wait until that is so."""
+        """Stop sending, and wait until the task has ended."""
         if self._task and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
-        await self.supply.end()
+        await self.source.end()
         transport = self._transport
         if transport and transport.is_closing() and transport.get_write_buffer_size():
-            transport.abort()  # what is left may wait for ever
+            transport.abort()  # else its buffer may wait for the peer for ever
 
 
 class LastBytesProtocol(asyncio.Protocol):
-    """Stands before a protocol of aiohttp's, and reads what the peer said before it was gone.
+    """Wrap aiohttp's protocol to read the last bytes of a peer that reset the connection.
 
-    A peer that answers, and closes with something unread, resets the connection. The event loop
-    learns of that by a write that fails, and then reads no more: not the answer, either.
+    A peer that responds early and closes, with part of the request unread, resets the connection.
+    The event loop notices by a write that fails, and then reads no more: not even the response.
     """
 
     def __init__(self, protocol: Any) -> None:
         self._protocol, self._transport = protocol, protocol.transport
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what came."""
+        """Pass data on."""
         self._protocol.data_received(data)
 
     def eof_received(self) -> Any:
-        """Pass on that nothing more will come."""
+        """Pass the end of input on."""
         return self._protocol.eof_received()
 
     def pause_writing(self) -> None:
-        """Pass on that the peer reads too slowly."""
+        """Pass on that the write buffer is full."""
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass on that it has read."""
+        """Pass on that the write buffer has room again."""
         self._protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Read what is left, before the socket is closed."""
+        """After an error, read the rest from the socket before it is closed."""
         if isinstance(exc, OSError):
             with (
                 contextlib.suppress(OSError),
@@ -406,12 +407,12 @@ class LastBytesProtocol(asyncio.Protocol):
 
 
 def _abort(protocol: Any) -> None:
-    if protocol.transport is not None:  # a second end would be an error of asyncio's
+    if protocol.transport is not None:  # None once the connection is lost
         protocol.transport.abort()
 
 
 class PeerGone(Exception):
-    """The peer does not read any more."""
+    """The peer does not read the request body any more."""
 
 
 async def _write_or_gone(write: Callable[..., Any], *data: Any) -> None:

@@ -1,4 +1,7 @@
-"""The body of an answer: read whole, or as it comes."""
+"""Read response bodies, whole or as a stream, and decode their content codings.
+
+``into`` turns them into what the request asks for; the body of a request is in ``request_body``.
+"""
 
 from __future__ import annotations
 
@@ -30,37 +33,47 @@ Progress: TypeAlias = Callable[[int, int | None], object]
 
 
 class ResponseSource(Protocol):
-    """Where the body of one answer comes from; ``is_empty`` tells whether there is none."""
+    """Where the bytes of a response body come from; ``is_empty`` tells that there is no body."""
 
     is_empty: bool
 
     @property
-    def is_waited_for(self) -> bool:
-        """Whether nothing of it has come, nor its end."""
+    def is_pending(self) -> bool:
+        """Whether neither a byte of the body nor its end has arrived."""
         ...
 
     async def read(self, seconds: float | None) -> bytes:
-        """Read what there is, or wait for it, for a time; nothing at the end."""
+        """Return the bytes that have arrived, else wait for some.
+
+        Args:
+            seconds: To wait at most; ``None`` is no limit.
+
+        Returns:
+            Some bytes; empty at the end of the body.
+
+        Raises:
+            TimedOut: Nothing arrived in time.
+        """
         ...
 
     def finish(self) -> None:
-        """Make sure that the end was one in good order."""
+        """Raise an error if the body ended because the connection was cut off."""
 
     def release(self) -> None:
-        """Take note that all was read."""
+        """Free the connection, because the body was read to its end."""
 
     def close(self, error: Exception) -> None:
-        """Give up what was not read, and raise an exception for who goes on reading."""
+        """Drop the rest of the body; reads raise ``error`` from now on."""
 
     async def stop(self) -> None:
-        """Wait until nothing is sent any more of what this is the answer to."""
+        """Stop sending the request body, and wait until that is done."""
 
 
 class FromConnection:
-    """What comes over a connection of aiohttp's; a ``ResponseSource``.
+    """A response body that is read from a connection of aiohttp's; a ``ResponseSource``.
 
-    ``held`` is what keeps the connection from others until it is released or closed: aiohttp's
-    connection, or its response. ``delivery`` may still be sending what this is the answer to.
+    ``held`` has the ``release`` and ``close`` of the connection: aiohttp's connection, its
+    response, or a ``WireRequest``. ``delivery`` is the request body, which may still be sent.
     """
 
     def __init__(
@@ -73,25 +86,25 @@ class FromConnection:
         delivery: BodyDelivery | None = None,
     ) -> None:
         self.is_empty: bool = content is aiohttp.EMPTY_PAYLOAD
-        self._ends_itself = _ends_itself(headers, content)
+        self._is_self_delimited = _is_self_delimited(headers, content)
         self._content, self._protocol, self._tls = content, protocol, tls
         self._held, self._delivery = held, delivery
-        if not content.is_eof():  # else the connection may be with another request
-            # aiohttp's own timer runs while nobody reads, too.
+        if not content.is_eof():  # else another request may use the connection
+            # Stop aiohttp's own timer, which also runs while nobody reads.
             protocol.read_timeout = None
             protocol.start_timeout()
 
     @property
-    def is_waited_for(self) -> bool:
-        """Whether nothing of it has come, nor its end."""
+    def is_pending(self) -> bool:
+        """Whether neither a byte of the body nor its end has arrived."""
         return not (self._content.total_bytes or self._content.is_eof())
 
     async def read(self, seconds: float | None) -> bytes:
-        """Read what there is, or wait for it, for a time; nothing at the end."""
+        """Return the bytes that have arrived, else wait for some; empty at the end."""
         content, loop = self._content, asyncio.get_running_loop()
-        # Twice, for one that has broken while it was waited for may look as if it ended.
+        # Ask again after a wait, because a body that broke in the meantime may look like an end.
         while not (data := content.read_nowait()) and not content.is_eof():
-            what = TimedOut(f'nothing more of the body came within {seconds} s')
+            what = TimedOut(f'no more of the body arrived within {seconds} s')
             timer = loop.call_later(seconds, content.set_exception, what) if seconds else None
             try:
                 if data := await content.readany():
@@ -102,12 +115,12 @@ class FromConnection:
         return data
 
     def finish(self) -> None:
-        """Make sure that the end was one in good order."""
-        if not self._ends_itself:
+        """Raise an error if a body that ends with its connection was cut off."""
+        if not self._is_self_delimited:
             _check_end(self._protocol, self._tls)
 
     def release(self) -> None:
-        """Give the connection back."""
+        """Give the connection back to the pool."""
         self._held.release()
 
     def close(self, error: Exception) -> None:
@@ -116,15 +129,15 @@ class FromConnection:
         self._held.close()
 
     async def stop(self) -> None:
-        """Send no more, and wait until that is so."""
+        """Stop sending the request body, and wait until that is done."""
         if self._delivery:
             await self._delivery.stop()
 
 
 class InMemory:
-    """The body of an answer that is there; a ``ResponseSource``."""
+    """A response body that is in memory; a ``ResponseSource``."""
 
-    is_waited_for = False
+    is_pending = False
 
     def __init__(self, data: Any, *, is_empty: bool) -> None:
         self.is_empty: bool = is_empty
@@ -132,32 +145,33 @@ class InMemory:
         self._closed: Exception | None = None
 
     async def read(self, seconds: float | None) -> bytes:
-        """Give all of it, and then nothing."""
+        """Return the whole body, and then empty bytes."""
         if self._closed:
             raise self._closed
         data, self._data = self._data, b''
         return data
 
     def finish(self) -> None:
-        """Be content."""
+        """Do nothing: a body in memory is complete."""
 
     def release(self) -> None:
-        """Be done."""
+        """Do nothing: there is no connection."""
 
     def close(self, error: Exception) -> None:
-        """Give nothing more."""
+        """Make reads raise ``error``."""
         self._closed = error
 
     async def stop(self) -> None:
-        """Be done: nobody gives."""
+        """Do nothing: there is nothing to stop."""
 
 
 class ReadOptions(NamedTuple):
-    """How a body is read as it comes.
+    """How a response body is read as a stream.
 
-    ``raw`` leaves its codings as they are. ``limit`` is in bytes, ``seconds`` are for one read;
-    ``None`` is no limit. ``failed`` gives our exception for one of aiohttp's, None for others.
-    ``early`` has it begin with an empty chunk where none is there yet, for who passes the head on.
+    ``raw`` leaves its content codings as they are. ``limit`` is in bytes, after decoding;
+    ``seconds`` are for one read; ``None`` is no limit. ``failed`` translates an exception of
+    aiohttp's into ours, and returns None for others. ``early`` makes the stream begin with an empty
+    chunk if no byte has arrived yet, so that a proxy can send the head on at once.
     """
 
     raw: bool
@@ -176,85 +190,88 @@ async def read_response_body(
     *,
     strict: bool = True,
 ) -> bytes:
-    """Read a whole body and undo its codings; ``headers`` then describe what there is.
+    """Read a whole body and decode it; ``headers`` then describe the decoded body.
 
     Args:
         content: The body.
-        headers: Those of its answer.
-        protocol: That of its connection.
-        tls: Likewise.
+        headers: Of the response.
+        protocol: aiohttp's protocol of the connection.
+        tls: The TLS object of the connection; None without TLS.
         limit: In bytes, decoded; ``None`` is no limit.
-        strict: Whether one that ends with its connection has to do so in good order.
+        strict: Whether a body that ends with its connection must not end in a reset or with TLS
+            that is cut off.
 
     Raises:
         BodyTooLarge: The decoded body passes the limit.
         ProtocolError: The body is broken or was cut off.
-        OSError: The connection was reset in it.
+        OSError: The connection was reset in the body.
     """
-    ends_itself = _ends_itself(headers, content)
+    self_delimited = _is_self_delimited(headers, content)
     if 'Content-Encoding' in headers or not content.is_eof():
         data = await decode_body(content.iter_any(), headers, limit)
     else:
-        data = content.read_nowait()  # all of it came with the head
+        data = content.read_nowait()  # the whole body arrived with the head
         if limit is not None and len(data) > limit:
             raise BodyTooLarge('the body passed max_body')
-    if strict and not ends_itself:
+    if strict and not self_delimited:
         _check_end(protocol, tls)
     return data
 
 
 class DecodedBody:
-    """The decoded bytes of an answer, as they come; ``headers`` then describe them.
+    """Iterate over the decoded chunks of a response body; ``headers`` then describe those.
 
-    Read to its end it releases its source, and left before that it closes it, as do an error and a
-    cancellation.
+    The end of the body releases the source. ``close``, an error and a cancellation before the end
+    close it.
     """
 
-    def __init__(self, headers: Headers, source: ResponseSource, terms: ReadOptions) -> None:
+    def __init__(self, headers: Headers, source: ResponseSource, options: ReadOptions) -> None:
         self._source = source
-        self._terms = terms
+        self._options = options
         self._length = 0 if source.is_empty else _length(headers)
-        self._came = 0  # bytes off the wire
-        self._told: int | None = None  # of them
+        self._received = 0  # bytes, before decoding
+        self._reported: int | None = None  # bytes, at the last call of on_progress
         self._on_progress: Progress | None = None
-        self._decoder = Decoder((), terms.limit) if terms.raw else decoder_for(headers, terms.limit)
+        limit = options.limit
+        self._decoder = Decoder((), limit) if options.raw else decoder_for(headers, limit)
         self.decoded: bool = bool(self._decoder.stages) and not source.is_empty
         if self.decoded:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
-        self._pieces: Iterator[bytes] = iter((b'',) * (terms.early and source.is_waited_for))
+        self._pieces: Iterator[bytes] = iter((b'',) * (options.early and source.is_pending))
         self._loop = asyncio.get_running_loop()
-        self._done = False  # with the source
+        self._done = False  # whether the source is released or closed
         self._ended = False
 
     def __del__(self) -> None:
         if not self._done:
             if not self._loop.is_closed():
-                self.close('nobody is there to read it')
-            # Behind the rest, for it may be an error.
+                self.close('it was garbage-collected')
+            # Last, because a filter may turn the warning into an exception.
             what = 'a body was neither read nor closed'
             warnings.warn(what, ResourceWarning, stacklevel=1, source=self)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
-    def watch(self, on_progress: Progress, told: int | None = None) -> None:
-        """Call a function with the bytes that came off the wire, and those that are to come.
+    def watch(self, on_progress: Progress, reported: int | None = None) -> None:
+        """Call ``on_progress`` with the bytes that were received and the length of the body.
 
-        That is before they are given to who reads, and at the end if it was not before. What it
-        raises goes to who reads.
+        It is called before the bytes are returned to the reader, and once for an empty body. The
+        length is None if it is unknown. What the function raises, the read raises.
 
         Args:
-            told: 0 where it is not to be told of a body that is empty.
+            on_progress: The function.
+            reported: Bytes that were reported before: 0 prevents the call for an empty body.
         """
-        self._on_progress, self._told = on_progress, told
+        self._on_progress, self._reported = on_progress, reported
 
     async def __anext__(self) -> bytes:
-        if self._ended:  # aiohttp's response, once released, lets any other read fail
+        if self._ended:  # a read of aiohttp's response fails once it is released
             raise StopAsyncIteration
         piece = await self._next()
-        if self._on_progress and self._came != self._told:
-            await self._tell(self._on_progress)
+        if self._on_progress and self._received != self._reported:
+            await self._report(self._on_progress)
         if piece is None:
             raise StopAsyncIteration
         return piece
@@ -262,16 +279,16 @@ class DecodedBody:
     async def _next(self) -> bytes | None:
         try:
             while (piece := next(self._pieces, None)) is None:
-                if not (data := await self._source.read(self._terms.seconds)):
+                if not (data := await self._source.read(self._options.seconds)):
                     self._decoder.finish()
                     self._source.finish()
                     break
-                self._came += len(data)
+                self._received += len(data)
                 self._pieces = self._decoder.feed(data)
         except BaseException as error:
-            self.close('reading it failed before')
+            self.close('an earlier read failed')
             await self._source.stop()
-            if ours := self._terms.failed(error):
+            if ours := self._options.failed(error):
                 raise ours from error
             raise
         if piece is None:
@@ -280,30 +297,32 @@ class DecodedBody:
             await self._source.stop()
         return piece
 
-    async def _tell(self, on_progress: Progress) -> None:
-        self._told = self._came
+    async def _report(self, on_progress: Progress) -> None:
+        self._reported = self._received
         try:
-            on_progress(self._came, self._length)
+            on_progress(self._received, self._length)
         except BaseException as error:
-            self.close('on_progress failed before')
+            self.close('on_progress raised an exception')
             await self._source.stop()
-            if isinstance(error, StopAsyncIteration):  # who reads would take it for the end
+            if isinstance(error, StopAsyncIteration):  # it would look like the end of the body
                 raise RuntimeError('on_progress raised StopAsyncIteration') from error
             raise
 
     def close(self, why: str = 'it was closed') -> None:
-        """Close the source, unless the end was read. Who reads on gets a ProtocolError."""
+        """Close the source unless the end was read; later reads raise a ProtocolError."""
         if not self._done:
             self._done = True
             self._pieces = iter(())
-            self._source.close(ProtocolError(f'the body is gone: {why}'))
+            self._source.close(ProtocolError(f'the body cannot be read: {why}'))
 
     async def aclose(self) -> None:
+        """Close the source, and wait until nothing of the request is sent any more."""
         self.close()
         await self._source.stop()
 
 
-def _ends_itself(headers: Headers, content: aiohttp.StreamReader) -> bool:
+def _is_self_delimited(headers: Headers, content: aiohttp.StreamReader) -> bool:
+    """Tell whether a body has a length or chunks, and so does not end with its connection."""
     if 'Content-Length' in headers or content is aiohttp.EMPTY_PAYLOAD:
         return True
     codings = ','.join(headers.getall('Transfer-Encoding', ()))
@@ -316,19 +335,20 @@ def _length(headers: Headers) -> int | None:
 
 
 def _check_end(protocol: Any, tls: ssl.SSLObject | None) -> None:
-    """Refuse a body that ends with its connection where that was not closed in good order.
+    """Raise an error if a body that ends with its connection may be cut off.
 
-    aiohttp takes it after a reset, and after TLS that was cut off (RFC 9112 9.8).
+    aiohttp takes such a body as complete after a reset, and after TLS that ends without
+    close_notify (RFC 9112 9.8).
     """
     error = protocol.exception()
     if isinstance(error, OSError):
         raise error
-    if tls and not _is_closed(tls):
-        raise ProtocolError('the TLS connection was cut off, and the body with it')
+    if tls and not _has_close_notify(tls):
+        raise ProtocolError('the TLS connection was cut off, so the body may be incomplete')
 
 
-def _is_closed(tls: ssl.SSLObject) -> bool:
-    """Tell whether close_notify has come; asyncio and uvloop keep it to themselves."""
+def _has_close_notify(tls: ssl.SSLObject) -> bool:
+    """Tell whether close_notify has arrived, which asyncio and uvloop do not tell."""
     try:
         return tls.read(1) == b''
     except ssl.SSLZeroReturnError:
@@ -338,7 +358,7 @@ def _is_closed(tls: ssl.SSLObject) -> bool:
 
 
 class ReceivedResponse(NamedTuple):
-    """An answer and its body, whole or as it comes."""
+    """The head of a response, and its body: bytes, or a stream."""
 
     status: int
     reason: str | None

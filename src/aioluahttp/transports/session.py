@@ -1,8 +1,8 @@
-"""One try of a request over one connection of aiohttp's, and what counts as its answer.
+"""Send a request by ``ClientSession.request``, once, and accept only a final response.
 
-aiohttp sends an idempotent request again when a connection drops, also a new one, passes over
-interim answers for ever, and takes what nobody asked for as an answer. Here a try ends with an
-answer or with an exception for which aiohttp does nothing; ``transport`` decides on another.
+aiohttp by itself retries an idempotent request when a connection drops, even a new one, skips
+interim responses without a limit, and takes unrequested data for a response. Here an attempt ends
+with a response or an exception on which aiohttp does not retry; ``network`` decides on a retry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ['FinalResponse', 'PooledRequest', 'SwitchingResponse', 'send_by_sessi
 
 
 async def send_once(request: Any, handler: ClientHandlerType) -> Any:
-    """Keep aiohttp from sending a request again. A client middleware of aiohttp's."""
+    """Keep aiohttp from retrying a request. An aiohttp client middleware."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -40,22 +40,24 @@ async def send_once(request: Any, handler: ClientHandlerType) -> Any:
 
 
 class PooledRequest(aiohttp.ClientRequest):
-    """Takes a connection that is fit for it, and notes which it was."""
+    """A request that refuses a stale connection, and notes what is known of its connection."""
 
     reused: bool = False
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        """Send the request; the response gets ``peer``, ``tls`` and ``protocol``."""
         protocol, transport = conn.protocol, conn.transport
         self.reused = take_connection(protocol)
         if isinstance(self.body, BodyDelivery):
             self.body.take(protocol, transport)
-        response: Any = await super().send(conn)  # may lose the connection
+        response: Any = await super().send(conn)  # ``conn`` may have lost its protocol after this
         response.peer = peer_of(transport)
         response.tls = transport.get_extra_info('ssl_object')
         response.protocol = protocol
         return response  # type: ignore[no-any-return]
 
     async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
+        """Write the body; aiohttp calls this in a task."""
         if isinstance(self.body, BodyDelivery):
             await self.body.deliver(writer, conn)
         else:
@@ -63,29 +65,31 @@ class PooledRequest(aiohttp.ClientRequest):
 
 
 class FinalResponse(aiohttp.ClientResponse):
-    """An answer with a status that ends a request."""
+    """A response with a final status, as ``final_head`` defines it."""
 
     peer: str | None
     protocol: Any
     tls: ssl.SSLObject | None
-    switches = False  # whether 101 ends the request
+    switches = False  # whether 101 is final
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Wait for the final head, and put it back where aiohttp reads it."""
         head = await final_head(self.protocol, switches=self.switches)
-        # aiohttp reads it again. It is a queue: what came behind goes behind it again.
+        # The protocol is a queue: move what came behind the head behind it again.
         self.protocol.feed_data(head)
         for _ in range(len(self.protocol) - 1):
             self.protocol.feed_data(await self.protocol.read())
         return await super().start(connection)
 
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if error is not None:  # aiohttp may have it back in the pool: all of a body has come
+        """Close the connection after an exception."""
+        if error is not None:  # aiohttp may have put it back into the pool: the body was complete
             self.protocol.force_close()
         await super().__aexit__(kind, error, traceback)
 
 
 class SwitchingResponse(FinalResponse):
-    """An answer to a request for another protocol, by which that begins or does not."""
+    """A response to a request for an upgrade, for which 101 is a final status."""
 
     switches = True
 
@@ -96,58 +100,58 @@ async def send_by_session(
     target: yarl.URL,
     arguments: dict[str, Any],
     limit: int | None,
-    terms: ReadOptions | None = None,
+    options: ReadOptions | None = None,
 ) -> ReceivedResponse:
-    """Send a request the way of aiohttp's own, and read the answer.
+    """Send a request by ``session.request``, and read the response.
 
     Args:
-        session: Has ``PooledRequest``, ``FinalResponse`` and ``send_once``.
+        session: Uses ``PooledRequest``, ``FinalResponse`` and ``send_once``.
         method: Of the request.
-        target: Its URL.
-        arguments: What else aiohttp takes: ``headers``, ``timeout`` and the like.
+        target: The URL.
+        arguments: Further arguments of aiohttp's: ``headers``, ``timeout`` and the like.
         limit: Bytes of a body that is read whole, decoded; ``None`` is no limit.
-        terms: Those on which the body is read as it comes; ``None`` reads it whole.
+        options: For a body that is read as a stream; ``None`` reads it whole.
     """
     request = session.request(method, target, allow_redirects=False, **arguments)
     delivery = arguments.get('data')
     if not isinstance(delivery, BodyDelivery):
-        return await _send(request, limit, terms, None)
-    flows = False
+        return await _send(request, limit, options, None)
+    streamed = False
     try:
-        received = await _send(request, limit, terms, delivery)
-        flows = isinstance(received.data, DecodedBody)
+        received = await _send(request, limit, options, delivery)
+        streamed = isinstance(received.data, DecodedBody)
     finally:
-        if not flows:  # whose end is that of the delivery, too
+        if not streamed:  # the end of a stream stops the delivery itself
             await delivery.stop()
     return received
 
 
 async def _send(
-    request: Any, limit: int | None, terms: ReadOptions | None, delivery: BodyDelivery | None
+    request: Any, limit: int | None, options: ReadOptions | None, delivery: BodyDelivery | None
 ) -> ReceivedResponse:
-    if terms:
-        answer = await request
-        headers = Headers(answer.headers)
+    if options:
+        response = await request
+        headers = Headers(response.headers)
         source = FromConnection(
-            headers, answer.content, answer.protocol, answer.tls, answer, delivery
+            headers, response.content, response.protocol, response.tls, response, delivery
         )
         if delivery:
-            delivery.answered(answer.content, flows=True)
-        return _received(answer, headers, DecodedBody(headers, source, terms))
-    async with request as answer:
-        headers = Headers(answer.headers)
+            delivery.head_received(response.content, streamed=True)
+        return _received(response, headers, DecodedBody(headers, source, options))
+    async with request as response:
+        headers = Headers(response.headers)
         strict = True
         if delivery:
-            delivery.answered(answer.content, flows=False)
-            # Who has no wish to read it resets the connection, behind a page of an error.
-            strict = delivery.is_done or answer.status < 300
+            delivery.head_received(response.content, streamed=False)
+            # A peer that refuses the body sends an error page and resets the connection.
+            strict = delivery.is_done or response.status < 300
         data = await read_response_body(
-            answer.content, headers, answer.protocol, answer.tls, limit, strict=strict
+            response.content, headers, response.protocol, response.tls, limit, strict=strict
         )
-    return _received(answer, headers, data)
+    return _received(response, headers, data)
 
 
-def _received(answer: Any, headers: Headers, data: bytes | DecodedBody) -> ReceivedResponse:
+def _received(response: Any, headers: Headers, data: bytes | DecodedBody) -> ReceivedResponse:
     return ReceivedResponse(
-        answer.status, answer.reason, answer.version, headers, data, answer.peer
+        response.status, response.reason, response.version, headers, data, response.peer
     )

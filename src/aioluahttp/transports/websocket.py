@@ -1,4 +1,4 @@
-"""A WebSocket from the side of the client (RFC 6455 4.1)."""
+"""Open a WebSocket as a client, and close it (RFC 6455 4.1)."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = ['Dialed', 'as_request', 'dial', 'open_socket', 'split_socket_table']
 Dialed: TypeAlias = tuple[Peer, Socket, Callable[[], object]]
 
 SCHEMES = {'ws': 'http', 'wss': 'https'}
-MISTAKE = 1011
+MISTAKE = 1011  # close code after an exception in the block (RFC 6455 7.4.1)
 KEYS = SocketTable.__annotations__.keys()
 
 
 def split_socket_table(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Take the table of a WebSocket apart: a request table, and the options of the WebSocket.
+    """Split the table of a WebSocket into a request table and the options of the WebSocket.
 
     Raises:
-        TableError: A key is none of such a table, or an option is not what its key takes.
+        TableError: A key is unknown, the method is not GET, or an option has a wrong value.
     """
     for key in given:
         if key not in KEYS:
             raise TableError.unknown(key, KEYS)
     method = given.get('method')
     if method is not None and str(method).upper() != 'GET':
-        raise TableError.of('method', method, "'GET', as it is for every WebSocket")
+        raise TableError.of('method', method, "'GET', the method of every WebSocket")
     request = {key: one for key, one in given.items() if key not in SOCKET_CHECKS}
     url, scheme = request.get('url'), request.get('scheme')
     if isinstance(url, str | yarl.URL):
@@ -50,7 +50,11 @@ def split_socket_table(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
 
 def as_request(request: Request) -> Request:
-    """Leave out of a request in normal form what the defaults of a client may have put there."""
+    """Make a request in normal form a GET without a body and without handshake headers.
+
+    The defaults of a client may have set a method and a body; a server's request that is sent on
+    has the headers of its own handshake.
+    """
     kept = {key: value for key, value in request.items() if key != 'body'}
     headers = without_handshake(request['headers'])
     return Request(kept | {'method': 'GET', 'headers': headers})
@@ -62,48 +66,56 @@ async def dial(
     """Open a WebSocket.
 
     Args:
-        switch: ``Transport.switch``.
+        switch: ``NetworkTransport.switch``.
         request: In normal form.
         options: Of the WebSocket.
 
     Returns:
-        Its inner end, its outer one, and what closes its connection.
+        The peer that sends and receives, the socket for the user, and a function that closes the
+        connection.
 
     Raises:
-        Error: Of the kinds that say what went wrong.
+        ProtocolError: The server declined, or broke the protocol.
+        Error: As ``switch`` raises.
     """
-    asked = request_fields(options)
-    response = await switch(request, asked)
+    fields = request_fields(options)
+    response = await switch(request, fields)
     try:
         headers = Headers(response.headers)
         try:
-            terms = read_agreement(options, asked, response.status, headers)
+            agreement = read_agreement(options, fields, response.status, headers)
             connection = response.connection
             if connection is None or connection.protocol is None or connection.transport is None:
-                raise ProtocolError('the server did not switch, or hung up')
+                raise ProtocolError('the server did not switch protocols, or closed the connection')
         except ProtocolError as error:
             raise ProtocolError(f'{described(request)}: {error}') from error
-        channel = to_peer(connection.protocol, terms)
+        peer = to_peer(connection.protocol, agreement)
     except BaseException:
         response.close()
         raise
     table = {'status': response.status, 'reason': response.reason or '', 'headers': headers}
-    answer: Response[Any] = Response({**table, 'body': '', 'url': str(response.url)})
-    return channel, Socket(channel, terms.protocol, request, answer), response.close
+    result: Response[Any] = Response({**table, 'body': '', 'url': str(response.url)})
+    return peer, Socket(peer, agreement.protocol, request, result), response.close
 
 
 @contextlib.asynccontextmanager
 async def open_socket(
-    channel: Peer, socket: Socket, close: Callable[[], object]
+    peer: Peer, socket: Socket, close: Callable[[], object]
 ) -> AsyncIterator[Socket]:
-    """Give a WebSocket, and close it after that."""
+    """Yield a WebSocket, close it after the block, and free its connection.
+
+    Args:
+        peer: The inner end, as ``dial`` returns it.
+        socket: The WebSocket.
+        close: Closes the connection.
+    """
     try:
         yield socket
     except Exception:
         await socket.close(MISTAKE)
         raise
-    except BaseException:  # a cancellation: no time to wait for the peer
-        channel.abort()
+    except BaseException:  # a cancellation must not wait for the peer
+        peer.abort()
         raise
     else:
         await socket.close()

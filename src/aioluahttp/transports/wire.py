@@ -1,15 +1,12 @@
-"""One request of another's, and its answer, over a connection of the session's pool.
+"""Fast path: send a request on a connection from aiohttp's pool, without ``ClientSession.request``.
 
-The head goes out as it was made, byte for byte: aiohttp would leave out what is no UTF-8, and add
-fields of its own. The body goes out while the answer may come already, and it is up to the answer
-how much of it: where that ends first, the rest is not sent, and the connection closed. Whatever
-breaks a body off breaks the connection off, so that no origin takes a part of it for the whole.
-
-The short way of a request: straight over a connection of the session's pool.
-
-What ``ClientSession.request`` sees to besides is over half of what a short request costs. What
-has need of it, or is looked at on its way, goes that way (``attempts``); tests hold the two to
-the same bytes on the same connections.
+- ``send_short``: a short request without cookies, proxy, traces or patches, of which all else that
+  ``ClientSession.request`` does would be over half of the cost. ``session`` sends other requests;
+  tests hold both to the same bytes on the same connections.
+- ``send_wire``: a request of a reverse proxy. Its head is sent byte for byte, where aiohttp would
+  drop what is not UTF-8, and add headers. Its body is sent while the response may already arrive;
+  if the response ends first, the rest is not sent, and the connection is closed. Whatever
+  interrupts the body closes the connection, so that no origin takes a part of it for the whole.
 """
 
 from __future__ import annotations
@@ -51,27 +48,32 @@ __all__ = [
 ]
 
 
-SHORT = 16 * 1024  # bytes of a body that a socket's buffer takes at once
-ALIKE = frozenset({'headers', 'data', 'ssl', 'server_hostname', 'timeout'})
+SHORT = 16 * 1024  # bytes of a body that fit a socket's send buffer
+FAST_PATH_ARGUMENTS = frozenset({'headers', 'data', 'ssl', 'server_hostname', 'timeout'})
+MAX_INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) takes over five hours for as many
 
-# Tracers, recorders and test doubles put their own in its place.
-_UNTOUCHED = getattr(aiohttp.ClientSession, '_request', None)
+# Tracers, recorders and test doubles replace this method; then the fast path is not taken.
+_ORIGINAL_REQUEST = getattr(aiohttp.ClientSession, '_request', None)
+_used: WeakSet[Any] = WeakSet()  # protocols of connections that had a request
 
 
 def is_short(session: aiohttp.ClientSession, method: str, arguments: dict[str, Any]) -> bool:
-    """Tell whether a request may go this way: nobody else has a part in it, and it is short."""
+    """Tell whether ``send_short`` may send a request: it is short, and needs nothing of a session.
+
+    That is no cookies, proxy, traces or patched ``ClientSession._request``.
+    """
     data = arguments.get('data')
     return (
         (method in BODILESS if data is None else isinstance(data, bytes) and len(data) <= SHORT)
-        and ALIKE.issuperset(arguments)
+        and FAST_PATH_ARGUMENTS.issuperset(arguments)
         and isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
         and not session.trace_configs
-        and getattr(aiohttp.ClientSession, '_request', None) is _UNTOUCHED
+        and getattr(aiohttp.ClientSession, '_request', None) is _ORIGINAL_REQUEST
     )
 
 
 class PoolKey:
-    """What aiohttp's connector asks of a request: where to connect to, and how."""
+    """The attributes of a request that aiohttp's connector reads: where and how to connect."""
 
     proxy = proxy_auth = proxy_headers = None
 
@@ -87,6 +89,7 @@ class PoolKey:
         )
 
     def is_ssl(self) -> bool:
+        """Tell whether the connection uses TLS."""
         return self.connection_key.is_ssl
 
 
@@ -98,7 +101,11 @@ def _pool_key(url: yarl.URL, tls: Any, server_name: str | None) -> PoolKey:
 async def connect(
     session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
 ) -> Any:
-    """Take a connection out of the session's pool, or make one."""
+    """Acquire a connection from the session's pool, or make one.
+
+    Raises:
+        ConnectionTimeoutError: The connect timeout has passed.
+    """
     origin: Any = _pool_key(target, arguments.get('ssl', True), arguments.get('server_hostname'))
     connector: Any = session.connector
     try:
@@ -114,9 +121,9 @@ async def send_short(
     target: yarl.URL,
     arguments: dict[str, Any],
     limit: int | None,
-    terms: ReadOptions | None = None,
+    options: ReadOptions | None = None,
 ) -> ReceivedResponse:
-    """Send a request, and read the answer; the arguments are those of ``attempts.ask``."""
+    """Send a short request, and read the response; arguments as for ``send_by_session``."""
     timeout = arguments['timeout']
     connection = await connect(session, target, arguments)
     try:
@@ -136,9 +143,9 @@ async def send_short(
             raise LostConnection(method, error, reused=reused) from error
         headers = Headers(head.headers)
         peer, tls = peer_of(transport), transport.get_extra_info('ssl_object')
-        if terms:
+        if options:
             body = DecodedBody(
-                headers, FromConnection(headers, content, protocol, tls, connection), terms
+                headers, FromConnection(headers, content, protocol, tls, connection), options
             )
             return ReceivedResponse(head.code, head.reason, head.version, headers, body, peer)
         data = await read_response_body(content, headers, protocol, tls, limit)
@@ -160,56 +167,61 @@ def _encode_request(method: str, target: yarl.URL, arguments: dict[str, Any]) ->
     return '\r\n'.join([*lines, '\r\n']).encode() + (data or b'')
 
 
-INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) comes as often in over five hours
-
-_used: WeakSet[Any] = WeakSet()  # aiohttp's protocols, one for each connection
-
-
 def take_connection(protocol: Any) -> bool:
-    """Take a connection for a request; tell whether it had one before.
+    """Mark a connection as used for a request; return whether it had one before.
 
     Raises:
-        StaleConnection: The peer has spoken on it unasked, or left.
-        ProtocolError: Likewise, on a new one.
+        StaleConnection: The peer sent data on a reused connection, or closed it.
+        ProtocolError: The peer did so on a new connection.
     """
     reused = protocol in _used
     if protocol.should_close and reused:
         raise StaleConnection
     if protocol.should_close:
-        raise ProtocolError('the peer speaks, or hangs up, before it is asked')
+        raise ProtocolError('the peer sent data, or closed the connection, before the request')
     if not reused:
         _used.add(protocol)
     return reused
 
 
 def peer_of(transport: Any) -> str | None:
-    """Give the address of the peer; None for that of a Unix socket."""
+    """Return the IP address of the peer; None for a Unix socket."""
     peer = transport.get_extra_info('peername')
     return peer[0] if isinstance(peer, tuple) else None
 
 
 async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aiohttp.StreamReader]:
-    """Wait for the head that ends a request, with its body; 101 does where it ``switches``.
+    """Wait for the final response head, and skip interim responses (1xx).
+
+    Args:
+        protocol: aiohttp's protocol of the connection.
+        switches: Whether the request asks for an upgrade, for which 101 is final.
+
+    Returns:
+        The head, and the reader of the body.
 
     Raises:
-        ProtocolError: There is none, but a status that nobody asked for or too many interim ones.
+        ProtocolError: The status is below 100 or an unrequested 101, or over ``MAX_INTERIM``
+            interim responses arrived.
     """
-    for _ in range(INTERIM + 1):
+    for _ in range(MAX_INTERIM + 1):
         head: tuple[Any, aiohttp.StreamReader] = await protocol.read()
         status = head[0].code
         if status >= 200 or (switches and status == 101):
             return head
-        if status < 100 or status == 101:  # nobody asked for it
-            raise ProtocolError(f'the peer answered {status}, which ends no request of ours')
-    raise ProtocolError(f'the peer sent over {INTERIM} interim answers')
+        if status < 100 or status == 101:  # the request asked for no upgrade
+            raise ProtocolError(f'the peer sent status {status}, which no request asked for')
+    raise ProtocolError(f'the peer sent over {MAX_INTERIM} interim responses')
 
 
 class WireRequest:
-    """A connection to an origin, and the body that is sent over it.
+    """A connection to an origin, and the request body that is sent on it.
 
     Attributes:
-        error: What broke the body off that was to be sent.
-        content: The body of the answer, once that has begun.
+        connection: aiohttp's connection.
+        protocol: aiohttp's protocol of the connection.
+        error: What interrupted the request body; None if nothing did.
+        content: The reader of the response body; None before the final head.
     """
 
     def __init__(self, connection: Any, seconds: float | None) -> None:
@@ -222,24 +234,24 @@ class WireRequest:
         self._sent = True
 
     def send(self, head: bytes, body: Any, length: int | None, seconds: float | None) -> None:
-        """Send a head, and begin to send its body: bytes, an iterator of them, or None.
+        """Send a head, and start to send the body.
 
         Args:
-            head: As it is.
-            body: What follows it.
-            length: Bytes of the body; None for chunks.
-            seconds: How long to wait for the answer once all of it is sent.
+            head: Bytes of the head.
+            body: Bytes, an asynchronous iterator of bytes, or None.
+            length: Bytes of the body; None sends it in chunks.
+            seconds: To wait for data of the response, once the body is sent; None is no limit.
         """
         self.protocol.transport.write(head + body if isinstance(body, bytes) else head)
         if body is None or isinstance(body, bytes):
-            self._expect(seconds)
+            self._start_timeout(seconds)
         else:
             self._sent = False
             sending = self._send(body, length, seconds)
             self._task = asyncio.get_running_loop().create_task(sending, name='request body')
 
-    def _expect(self, seconds: float | None) -> None:
-        if self.content is None:  # a body that comes has timers of its own
+    def _start_timeout(self, seconds: float | None) -> None:
+        if self.content is None:  # the reader of a response body has its own timeouts
             self.protocol.read_timeout = seconds
             self.protocol.start_timeout()
 
@@ -247,9 +259,9 @@ class WireRequest:
         self, chunks: AsyncIterator[bytes], length: int | None, seconds: float | None
     ) -> None:
         try:
-            self._sent = await self._all(chunks, length)
+            self._sent = await self._send_chunks(chunks, length)
             if self._sent:
-                self._expect(seconds)
+                self._start_timeout(seconds)
         except Exception as error:
             self.error = error
             self.protocol.set_exception(error)
@@ -258,8 +270,8 @@ class WireRequest:
         finally:
             await close(chunks)
 
-    async def _all(self, chunks: AsyncIterator[bytes], length: int | None) -> bool:
-        """Send all chunks; give whether the origin took them, for how it ends tells its answer."""
+    async def _send_chunks(self, chunks: AsyncIterator[bytes], length: int | None) -> bool:
+        """Send all chunks; return False if the origin stopped reading: its response says why."""
         left = length
         async for chunk in chunks:
             if left is not None:
@@ -283,21 +295,21 @@ class WireRequest:
             async with asyncio.timeout(self._seconds):
                 await StreamWriter(self.protocol, asyncio.get_running_loop()).drain()
         except TimeoutError as error:
-            what = f'the origin took nothing more of the body within {self._seconds} s'
+            what = f'the origin read no more of the body within {self._seconds} s'
             raise TimedOut(what) from error
         except (aiohttp.ClientError, OSError):
             return False
         return True
 
     def release(self) -> None:
-        """Give the connection back, unless it is in the middle of a request."""
+        """Give the connection back to the pool; close it if the request body is not sent whole."""
         if self._sent:
             self.connection.release()
         else:
             self.close()
 
     def close(self) -> None:
-        """Close the connection, and send no more."""
+        """Stop sending, and close the connection."""
         if self._task is not None:
             self._task.cancel()
         self.connection.close()
@@ -313,51 +325,57 @@ async def send_wire(
     length: int | None,
     origin: yarl.URL,
     arguments: dict[str, Any],
-    terms: ReadOptions,
+    options: ReadOptions,
 ) -> tuple[ReceivedResponse, WireRequest]:
-    """Send a request whose headers are whole, and read the head of the answer.
+    """Send a request with exactly its own headers, and read the head of the response.
 
     Args:
-        session: Has the pool.
-        request: In normal form. Its body is bytes, an iterator of them, or absent.
-        length: Of the body; None for chunks.
-        origin: Where it goes.
-        arguments: ``timeout``, and ``ssl`` and ``server_hostname`` where there are some.
-        terms: Those on which the body of the answer is read.
+        session: Has the connection pool.
+        request: In normal form; its body is bytes, an asynchronous iterator of bytes, or absent.
+        length: Bytes of the body; None sends it in chunks.
+        origin: The URL of the origin.
+        arguments: ``timeout``, and optionally ``ssl`` and ``server_hostname``.
+        options: How the response body is read.
 
     Returns:
-        The answer, and the line that it came over: it is the answer's, but for one with 101.
+        The response, and the request with its connection, which the response body releases or
+        closes; after a 101 the caller has to.
+
+    Raises:
+        LostConnection: The connection ended before the response.
+        Exception: What the iterator of the body raised.
     """
     method, body, timeout = request['method'], request.get('body'), arguments['timeout']
     switches = 'Upgrade' in request['headers']
     connection = await connect(session, origin, arguments)
-    line = WireRequest(connection, terms.seconds)
-    protocol, transport = line.protocol, connection.transport
+    wire_request = WireRequest(connection, options.seconds)
+    protocol, transport = wire_request.protocol, connection.transport
     try:
         reused = take_connection(protocol)
         protocol.set_response_params(
             skip_payload=method == 'HEAD', read_until_eof=True, auto_decompress=False
         )
         try:
-            line.send(_encode_request_head(request), body, length, timeout.sock_read)
+            wire_request.send(_encode_request_head(request), body, length, timeout.sock_read)
             head, content = await final_head(protocol, switches=switches)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            again = reused and (body is None or isinstance(body, bytes))
-            raise LostConnection(method, error, reused=again) from error
-        if line.error is not None:
-            raise line.error
+            repeatable = reused and (body is None or isinstance(body, bytes))
+            raise LostConnection(method, error, reused=repeatable) from error
+        if wire_request.error is not None:
+            raise wire_request.error
     except BaseException as error:
-        line.close()
-        if line.error is not None and isinstance(error, Exception):
-            raise line.error from line.error.__cause__
+        wire_request.close()
+        if wire_request.error is not None and isinstance(error, Exception):
+            raise wire_request.error from wire_request.error.__cause__
         raise
     headers = Headers(head.headers)
     peer, tls = peer_of(transport), transport.get_extra_info('ssl_object')
     data: Any = b''
     if head.code != 101:
-        line.content = content
-        data = DecodedBody(headers, FromConnection(headers, content, protocol, tls, line), terms)
-    return ReceivedResponse(head.code, head.reason, head.version, headers, data, peer), line
+        wire_request.content = content
+        source = FromConnection(headers, content, protocol, tls, wire_request)
+        data = DecodedBody(headers, source, options)
+    return ReceivedResponse(head.code, head.reason, head.version, headers, data, peer), wire_request
 
 
 def _encode_request_head(request: Request) -> bytes:

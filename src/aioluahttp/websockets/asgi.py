@@ -1,4 +1,4 @@
-"""One end of a WebSocket whose frames are an engine's, of which it gives and takes messages."""
+"""The server end of a WebSocket over ASGI: messages, while the ASGI server does the framing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from aiohttp import WSMsgType
 __all__ = ['AsgiPeer']
 
 NO_CODE, TOO_BIG = 1005, 1009
-LOST = (OSError, RuntimeError)  # what engines raise who are told to send behind the end
+LOST = (OSError, RuntimeError)  # raised by ASGI servers when asked to send after the end
 
 
 class AsgiPeer:
-    """One end of a WebSocket over ASGI; ``sockets.End`` tells what it is for.
+    """A ``socket.Peer`` over the ``receive`` and ``send`` of an ASGI application.
 
-    A task of its own takes what comes, so that who only sends learns of the end too, and who
-    reads may be cancelled.
+    A task of its own receives messages, so that a callback that only sends notices the end, and
+    ``read`` may be cancelled without losing a message.
+
+    Args:
+        limit: Size limit of a received message in bytes; ``None`` is no limit.
     """
 
     def __init__(
@@ -32,72 +35,72 @@ class AsgiPeer:
         self.reason: str = ''
         self.fault: str | None = None
         self.raised: Exception | None = None
-        self._receive, self._say, self._limit = receive, send, limit
+        self._receive, self._send, self._limit = receive, send, limit
         self._closing = False
         self._sending = asyncio.Lock()
-        # One message waits here, beside those that the engine holds; None is the end.
-        self._came: asyncio.Queue[str | bytes | None] = asyncio.Queue(1)
-        self._taker = asyncio.create_task(self._take(), name='WebSocket')
+        # Holds one message; further ones wait in the ASGI server. None is the end.
+        self._received: asyncio.Queue[str | bytes | None] = asyncio.Queue(1)
+        self._receiver = asyncio.create_task(self._receive_messages(), name='WebSocket')
 
-    async def _take(self) -> None:
+    async def _receive_messages(self) -> None:
         while (message := await self._receive())['type'] == 'websocket.receive':
             text = message.get('text')
             data: str | bytes = message['bytes'] if text is None else text
             if self._limit is not None and _message_size(data) > self._limit:
                 self.fault = f'a message is larger than {self._limit} bytes'
                 self.code = TOO_BIG
-                await self._shut(TOO_BIG, '')
+                await self._send_close(TOO_BIG, '')
                 break
-            await self._came.put(data)
+            await self._received.put(data)
         else:
-            # Whether the peer has closed or hung up, engines do not tell: hypercorn has 1006 for
-            # both, and uvicorn 1005 for the latter.
+            # ASGI servers do not tell a close from a lost connection: hypercorn gives 1006 for
+            # both, uvicorn 1005 for a lost connection.
             self._closing = True
             self.code, self.reason = message.get('code') or NO_CODE, message.get('reason') or ''
-        await self._came.put(None)
+        await self._received.put(None)
 
     async def read(self) -> str | bytes | None:
-        """Wait for a message; None where there will be none any more."""
-        message = await self._came.get()
+        """Wait for a message; ``None`` once there are no more."""
+        message = await self._received.get()
         if message is None:
-            self._came.put_nowait(None)  # for who reads next
+            self._received.put_nowait(None)  # for the next call
         return message
 
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
-        """Send a message; give whether that was possible."""
+        """Send a message; return whether that was possible."""
         is_text = kind is WSMsgType.TEXT
         data = {'text': message.decode()} if is_text else {'bytes': message}
         async with self._sending:
             if not self._closing:
                 with suppress(*LOST):
-                    await self._say({'type': 'websocket.send', **data})
+                    await self._send({'type': 'websocket.send', **data})
                     return True
         return False
 
     async def close(self, code: int, reason: str) -> None:
-        """Close; what has come until then is dropped."""
-        open_still, self._closing = not self._closing, True
-        # First: granian sends no close as long as somebody waits for what comes.
-        self._taker.cancel()
-        await asyncio.gather(self._taker, return_exceptions=True)
-        if open_still:
-            await self._shut(code, reason)
+        """Close, and drop messages that nobody has read."""
+        was_open, self._closing = not self._closing, True
+        # Before the close: granian sends none while a task waits in receive.
+        self._receiver.cancel()
+        await asyncio.gather(self._receiver, return_exceptions=True)
+        if was_open:
+            await self._send_close(code, reason)
         if self.code is None:
-            self.code, self.reason = code, reason  # as the peer repeats it
-        while not self._came.empty():
-            self._came.get_nowait()
-        self._came.put_nowait(None)
+            self.code, self.reason = code, reason  # the peer replies with the same
+        while not self._received.empty():
+            self._received.get_nowait()
+        self._received.put_nowait(None)
 
-    async def _shut(self, code: int, reason: str) -> None:
+    async def _send_close(self, code: int, reason: str) -> None:
         async with self._sending:
             self._closing = True
             with suppress(*LOST):
-                await self._say({'type': 'websocket.close', 'code': code, 'reason': reason})
+                await self._send({'type': 'websocket.close', 'code': code, 'reason': reason})
 
     def abort(self) -> None:
-        """End: the engine does, once the application returns."""
+        """Send nothing more: the ASGI server ends the connection once the application returns."""
         self._closing = True
-        self._taker.cancel()
+        self._receiver.cancel()
 
 
 def _message_size(data: str | bytes) -> int:

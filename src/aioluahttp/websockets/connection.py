@@ -1,13 +1,8 @@
-"""One end of a WebSocket connection: its closing handshake, its pings, and who waits for whom.
+"""One end of a WebSocket connection: closing handshake, pings, and waiting for a slow peer.
 
-aiohttp's reader and writer do the framing (RFC 6455 5, RFC 7692). Pings are answered, and a close
-is, as soon as they come, whether or not anybody reads messages: what only sends learns of the end,
-too.
-
-The frames of a WebSocket on their way out, one after the other.
-
-All that is sent goes through one lock, behind which senders wait for a peer that does not read, so
-that no more than one message waits in memory however many senders there are.
+aiohttp's reader and writer do the framing (RFC 6455 5, RFC 7692). Pings and close frames are
+answered as soon as they arrive, even if nobody reads messages. The opening handshake is in
+``handshake``, what a handler or client uses is in ``socket``.
 """
 
 from __future__ import annotations
@@ -20,8 +15,8 @@ from typing import Any
 
 from aiohttp import EofStream
 
-# From where it is used: the module that has it bears an underscore. tests/test_channels.py tells
-# if it changes.
+# Imported from a module that uses it: the one that defines it is private. A test in
+# tests/websockets/test_connection.py fails if aiohttp changes it.
 from aiohttp.client_ws import (  # type: ignore[attr-defined]
     WebSocketDataQueue,  # pyright: ignore[reportPrivateImportUsage]
 )
@@ -31,19 +26,54 @@ from aiohttp.http_writer import StreamWriter
 __all__ = ['GOING_AWAY', 'ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer']
 
 
-class FrameWriter:
-    """Sends messages, and the frames that are none.
+NORMAL, GOING_AWAY, BROKEN, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1001, 1002, 1005, 1006, 1009
+RESERVED = frozenset({1004, NO_CODE, ABNORMAL})  # never in a frame (RFC 6455 7.4.1)
+CLOSING = 10.0  # seconds for the whole closing handshake, until the connection has ended
+MOST = 2**32 - 1  # bytes: the largest message limit that aiohttp's reader takes
+QUEUE = 64 * 1024  # bytes: aiohttp stops reading while twice as many wait in the queue
 
-    Args:
-        protocol: aiohttp's, of the connection.
-        window: Bits of the window of what is sent compressed; 0 for nothing is.
-        resets: Whether each message is compressed by itself.
-        masks: Whether the frames are masked, as those of a client are (RFC 6455 5.3).
-        wrote: Is told of each write the number of its bytes.
-        closed: Is called once a close has been sent.
+
+def may_send(code: int) -> bool:
+    """Tell whether a close frame may carry this code (RFC 6455 7.4; IANA has added up to 1014)."""
+    return (NORMAL <= code <= 1014 and code not in RESERVED) or 3000 <= code <= 4999
+
+
+@dataclass(frozen=True)
+class PeerOptions:
+    """The result of a handshake, and the limits of this end.
 
     Attributes:
-        ends: Whether no message may be sent any more.
+        protocol: The subprotocol; ``None`` without one.
+        window: Window size for compressing sent messages, in bits; 0 sends uncompressed.
+        resets: Whether each message is compressed on its own (no context takeover).
+        max_message: Size limit of a received message, decompressed, in bytes; ``None`` is no limit.
+        heartbeat: Seconds between pings. A peer that sends nothing in that time is gone. ``None``
+            sends no pings.
+    """
+
+    protocol: str | None
+    window: int
+    resets: bool
+    max_message: int | None
+    heartbeat: float | None
+
+
+class FrameWriter:
+    """Send messages and control frames with back-pressure, one at a time.
+
+    All senders wait at one lock while the peer does not read, so at most one message is buffered in
+    memory, however many tasks send.
+
+    Args:
+        protocol: aiohttp's protocol of the connection.
+        window: Window size for compression in bits; 0 sends uncompressed.
+        resets: Whether each message is compressed on its own.
+        masks: Whether frames are masked: those of a client are (RFC 6455 5.3).
+        wrote: Called with the number of bytes of each write.
+        closed: Called once a close frame has been sent.
+
+    Attributes:
+        ends: Whether sending has ended: no message may follow.
     """
 
     def __init__(
@@ -65,141 +95,111 @@ class FrameWriter:
         self._drain = StreamWriter(protocol, self._loop).drain
         self._writer = WebSocketWriter(
             protocol,
-            self,  # type: ignore[arg-type]  # of a transport it wants two functions
+            self,  # type: ignore[arg-type]  # it calls write and is_closing only
             use_mask=masks,
-            limit=sys.maxsize,  # nobody waits within it, but in _drained
+            limit=sys.maxsize,  # it never drains by itself: _drained does
             compress=window,
             notakeover=resets,
         )
-        self._in_turn = asyncio.Lock()
-        self._due: dict[WSMsgType, Any] = {}  # the frames other than messages; the latest of each
-        self._talker: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._controls: dict[WSMsgType, Any] = {}  # unsent control frames, the latest of each kind
+        self._control_task: asyncio.Task[None] | None = None
 
     def write(self, data: bytes) -> None:
-        """Write a frame, or a part of it: aiohttp's writer calls this as it would its transport."""
+        """Write bytes of a frame; aiohttp's writer calls this as it would call a transport."""
         self._wrote(len(data))
         self._transport.write(data)
 
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
-        """Send a message, once the peer has read those before; give whether that was possible."""
-        async with self._in_turn:
+        """Wait for the send buffer to drain, then send a message; return whether it was sent."""
+        async with self._lock:
             try:
                 await self._drained()
                 if not self.ends:
                     await self._writer.send_frame(message, kind)
                     return True
-            except ConnectionError:  # it has just been lost
+            except ConnectionError:  # lost just now
                 pass
             return False
 
     async def _drained(self) -> None:
         if self._protocol.writing_paused:
-            # Who waits for aiohttp's drain and is cancelled cancels it for all that come after.
+            # Without a shield, cancelling one sender would cancel the future that all others await.
             await asyncio.shield(self._loop.create_task(self._drain()))
 
-    def say(self, kind: WSMsgType, data: Any) -> None:
-        """Send a frame that is no message; of pings and pongs the latest counts (5.5.3)."""
-        self._due[kind] = data
-        if self._talker is None:
-            self._talker = self._loop.create_task(self._talk(), name='WebSocket')
+    def send_control(self, kind: WSMsgType, data: Any) -> None:
+        """Queue a control frame; it replaces an unsent one of its kind (RFC 6455 5.5.3)."""
+        self._controls[kind] = data
+        if self._control_task is None:
+            self._control_task = self._loop.create_task(self._send_controls(), name='WebSocket')
 
-    def has(self, kind: WSMsgType) -> bool:
-        """Tell whether such a frame is still to be sent."""
-        return kind in self._due
+    def queued(self, kind: WSMsgType) -> bool:
+        """Tell whether a control frame of this kind is queued and not yet sent."""
+        return kind in self._controls
 
     def clear(self) -> None:
-        """Send nothing more."""
+        """Drop the queued control frames, and send no further message."""
         self.ends = True
-        self._due.clear()
+        self._controls.clear()
 
-    async def emptied(self) -> None:
-        """Wait until nothing is being sent that is no message."""
-        if self._talker is not None:
-            await asyncio.wait([self._talker])
+    async def controls_sent(self) -> None:
+        """Wait until the queued control frames have been sent or dropped."""
+        if self._control_task is not None:
+            await asyncio.wait([self._control_task])
 
-    async def _talk(self) -> None:
+    async def _send_controls(self) -> None:
         try:
-            async with self._in_turn:
-                while self._due:
+            async with self._lock:
+                while self._controls:
                     await self._drained()
-                    for kind, data in list(self._due.items()):
-                        del self._due[kind]
+                    for kind, data in list(self._controls.items()):
+                        del self._controls[kind]
                         if kind is not WSMsgType.CLOSE:
                             await self._writer.send_frame(data, kind)
                             continue
                         await self._writer.close(*data)
-                        self._due.clear()
+                        self._controls.clear()
                         self._closed()
         except ConnectionError:
-            pass  # the end of the connection is told otherwise
+            pass  # ConnectionPeer.feed_eof handles the end of the connection
         finally:
-            self._talker = None
-
-
-NORMAL, GOING_AWAY, BROKEN, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1001, 1002, 1005, 1006, 1009
-RESERVED = frozenset({1004, NO_CODE, ABNORMAL})  # which no frame may have (RFC 6455 7.4.1)
-CLOSING = 10.0  # seconds for a peer to answer a close, and to leave
-MOST = 2**32 - 1  # bytes up to which aiohttp can count a message
-QUEUE = 64 * 1024  # bytes of messages that may wait to be read, twice, before reading stops
-
-
-def may_send(code: int) -> bool:
-    """Tell whether a close frame may have this code (RFC 6455 7.4, and IANA's up to 1014)."""
-    return (NORMAL <= code <= 1014 and code not in RESERVED) or 3000 <= code <= 4999
-
-
-@dataclass(frozen=True)
-class PeerOptions:
-    """What two ends have agreed upon in their handshake, and the limits of this one.
-
-    Attributes:
-        protocol: The subprotocol; None where there is none.
-        window: Bits of the window of what is sent compressed; 0 for nothing is.
-        resets: Whether each message is compressed by itself.
-        max_message: Bytes of a message, after decompression; None is no limit.
-        heartbeat: Seconds between pings; the peer has as long to be heard from. None for none.
-    """
-
-    protocol: str | None
-    window: int
-    resets: bool
-    max_message: int | None
-    heartbeat: float | None
+            self._control_task = None
 
 
 class MessageQueue(WebSocketDataQueue):
-    """aiohttp's queue of what is yet to be read, which gets the messages alone."""
+    """aiohttp's queue of received messages; control frames go to the ``ConnectionPeer`` instead."""
 
     def __init__(self, channel: ConnectionPeer, protocol: Any) -> None:
         super().__init__(protocol, QUEUE, loop=channel.loop)
         self.channel = channel
 
     def feed_data(self, data: Any, size: int) -> None:
-        """Take a message up, or heed a frame that is none."""
-        if self.channel.takes(data, size):
+        """Queue a message, or let the ``ConnectionPeer`` handle a control frame."""
+        if self.channel.accept_frame(data, size):
             super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """End: the peer has broken the protocol."""
+        """Close the connection: the peer broke the protocol."""
         code = exc.code if isinstance(exc, WebSocketError) else BROKEN
         self.channel.fail(code, f'the peer broke the protocol ({code}): {exc}')
 
 
 class ConnectionPeer:
-    """One end of a WebSocket connection.
+    """This end of a WebSocket connection, of a client or of a server.
 
     Attributes:
-        code: Why it ended (RFC 6455 7.1.5), as the peer said; None as long as it has not.
-        reason: Likewise, in words.
-        fault: What broke it; None where it ended in good order.
-        raised: The error that told of it last.
-        gone: Set once there is no connection any more.
+        code: Close code (RFC 6455 7.1.5): the peer's, 1006 for an end without a close frame, or the
+            code sent to a peer that broke the protocol. ``None`` while the connection is open.
+        reason: Close reason of the peer; ``''`` without one.
+        fault: What went wrong, in words; ``None`` after a proper close.
+        raised: The last error that the ``Socket`` raised for this connection.
+        gone: Set once the connection has ended.
     """
 
     def __init__(
         self,
         protocol: Any,
-        terms: PeerOptions,
+        options: PeerOptions,
         *,
         is_client: bool,
         wrote: Callable[[int], None] = lambda size: None,
@@ -211,46 +211,47 @@ class ConnectionPeer:
         self.raised: Exception | None = None
         self.gone: asyncio.Event = asyncio.Event()
         self._is_client = is_client
-        self._deaf = False  # nobody wants the messages that still come
+        self._drops_messages = False  # set by close: nobody reads what still arrives
         self._heard = True
-        self._heartbeat = terms.heartbeat
-        self._limit = terms.max_message
+        self._heartbeat = options.heartbeat
+        self._limit = options.max_message
         self._transport: asyncio.Transport = protocol.transport
         self.queue: MessageQueue = MessageQueue(self, protocol)
-        # aiohttp takes a message up to its limit if it was compressed, else below it.
+        # aiohttp's limit is inclusive for compressed messages and exclusive for others, so it gets
+        # one more, and accept_frame checks the exact size.
         limit = 0 if self._limit is None else min(self._limit + 1, MOST)
-        compressed = terms.window > 0
+        compressed = options.window > 0
         self._reader = WebSocketReader(self.queue, limit, compress=compressed, decode_text=True)
         self._reading = asyncio.Lock()
-        self._outbox = FrameWriter(
+        self._writer = FrameWriter(
             protocol,
-            terms.window,
-            terms.resets,
+            options.window,
+            options.resets,
             masks=is_client,
             wrote=wrote,
-            closed=self._leave,
+            closed=self._end_connection,
         )
         self._timer: asyncio.TimerHandle | None = None
         if self._heartbeat is not None:
-            self._timer = self.loop.call_later(self._heartbeat, self._beat, self._heartbeat)
+            self._timer = self.loop.call_later(self._heartbeat, self._ping, self._heartbeat)
 
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
-        """Send a message, as ``Outbox.send`` does; give whether it was sent."""
-        return await self._outbox.send(message, kind)
+        """Send a message with ``FrameWriter.send``; return whether it was sent."""
+        return await self._writer.send(message, kind)
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Read what came; aiohttp's client calls this as it would its reader's."""
+        """Parse received bytes; aiohttp's client protocol calls this as it would its own parser."""
         self._heard = True
         self._reader.feed_data(data)
-        return False, b''  # it would hear no more of the connection, else, that is to end
+        return False, b''  # True would detach this parser, and feed_eof would not be called
 
     def feed_eof(self) -> None:
-        """End, for the connection has: with a handshake before that, or without."""
+        """Handle the end of the connection, with or without a closing handshake before it."""
         if self.code is None:
             self.code = ABNORMAL
-            if not (self._outbox.ends or self.fault):
+            if not (self._writer.ends or self.fault):
                 self.fault = 'the peer hung up without a closing handshake'
-        self._outbox.clear()
+        self._writer.clear()
         if self._timer is not None:
             self._timer.cancel()
         self.queue.feed_eof()
@@ -258,72 +259,72 @@ class ConnectionPeer:
 
     @property
     def answers(self) -> bool:
-        """Whether the close of the peer is yet to be answered."""
-        return self._outbox.has(WSMsgType.CLOSE) and self.code is not None and self.fault is None
+        """Whether a close frame in reply to the peer's is queued and not yet sent."""
+        return self._writer.queued(WSMsgType.CLOSE) and self.code is not None and self.fault is None
 
-    def takes(self, frame: Any, size: int) -> bool:
-        """Heed a frame; give whether it is a message for who reads."""
+    def accept_frame(self, frame: Any, size: int) -> bool:
+        """Handle a received frame; return whether it is a message to queue."""
         if self.code not in (None, ABNORMAL):
-            return False  # what follows the end means nothing (RFC 6455 5.5.1)
+            return False  # frames after a close are ignored (RFC 6455 5.5.1)
         match frame.type:
             case WSMsgType.TEXT | WSMsgType.BINARY:
                 if self._limit is not None and size > self._limit:
                     self.fail(TOO_BIG, f'a message is larger than {self._limit} bytes')
                     return False
-                return not self._deaf
+                return not self._drops_messages
             case WSMsgType.PING:
-                self._outbox.say(WSMsgType.PONG, frame.data)
+                self._writer.send_control(WSMsgType.PONG, frame.data)
             case WSMsgType.CLOSE:
-                self._ended(frame.data or NO_CODE, frame.extra)
+                self._on_close_frame(frame.data or NO_CODE, frame.extra)
         return False
 
-    def _ended(self, code: int, reason: str) -> None:
-        """Answer the close of the peer (RFC 6455 5.5.1)."""
+    def _on_close_frame(self, code: int, reason: str) -> None:
+        """Reply to the peer's close frame, or end if ours was sent before (RFC 6455 5.5.1)."""
         if code != NO_CODE and not may_send(code):
             self.fail(BROKEN, f'the peer broke the protocol (1002): it closed with {code}')
             return
-        said = self._outbox.ends and not self._outbox.has(WSMsgType.CLOSE)
+        close_sent = self._writer.ends and not self._writer.queued(WSMsgType.CLOSE)
         self.code, self.reason, self.fault = code, reason, None
         self.queue.feed_eof()
-        if said:
-            self._leave()
+        if close_sent:
+            self._end_connection()
         else:
             self.shut(NORMAL if code == NO_CODE else code, reason)
 
     def fail(self, code: int, fault: str) -> None:
-        """Close because of what the peer does (RFC 6455 7.1.7)."""
+        """Fail the connection because the peer broke the protocol (RFC 6455 7.1.7)."""
         if self.code is None:
             self.code, self.fault = code, fault
             self.queue.feed_eof()
-            if self._outbox.ends:
+            if self._writer.ends:
                 self._transport.abort()
             self.shut(code)
 
     def shut(self, code: int, reason: str = '') -> None:
-        """Begin the closing handshake, unless it has begun; the peer has so long for its part."""
-        if not self._outbox.ends:
-            self._outbox.ends = True
+        """Begin the closing handshake if it has not begun; ``CLOSING`` seconds later, abort."""
+        if not self._writer.ends:
+            self._writer.ends = True
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self.loop.call_later(CLOSING, self._transport.abort)
-            self._outbox.say(WSMsgType.CLOSE, (code, reason))
+            self._writer.send_control(WSMsgType.CLOSE, (code, reason))
 
     async def close(self, code: int, reason: str) -> None:
-        """Close, and wait until the connection has ended; what comes until then is dropped."""
-        self._deaf = True
+        """Close, and wait until the connection has ended; drop messages that arrive meanwhile."""
+        self._drops_messages = True
         self.shut(code, reason)
         while await self.read() is not None:
             pass
         await self.gone.wait()
-        await self._outbox.emptied()
+        await self._writer.controls_sent()
 
     def abort(self) -> None:
         """End at once, without a handshake."""
-        self._outbox.ends = True
+        self._writer.ends = True
         self._transport.abort()
 
     async def read(self) -> str | bytes | None:
-        """Wait for a message; None where there will be none any more."""
+        """Wait for a message; ``None`` once there are no more."""
         async with self._reading:
             try:
                 message: str | bytes = (await self.queue.read()).data
@@ -331,28 +332,32 @@ class ConnectionPeer:
                 return None
             return message
 
-    def _leave(self) -> None:
-        """End the connection once both have closed: the server does (RFC 6455 7.1.1)."""
-        # A peer that breaks the protocol may be sending; a close would reset what it is told.
-        if self.fault is not None and self._transport.can_write_eof():  # in TLS it cannot
+    def _end_connection(self) -> None:
+        """End the connection after the close frames: the server does (RFC 6455 7.1.1)."""
+        # A peer that broke the protocol may still be sending: closing the socket would then reset
+        # the connection, and the peer would lose our close frame. Half-close instead; TLS cannot.
+        if self.fault is not None and self._transport.can_write_eof():
             self._transport.write_eof()
         elif self.fault is not None or (self.code is not None and not self._is_client):
             self._transport.close()
 
-    def _beat(self, seconds: float) -> None:
-        """Look whether the peer is there, and ask it again. Who is not read cannot be heard."""
+    def _ping(self, seconds: float) -> None:
+        """Abort if no byte arrived since the last ping, else ping again.
+
+        While reading is paused no byte can arrive, so the peer is not judged then.
+        """
         if not self._heard and self._transport.is_reading():
             self.fault = f'the peer was not heard from for {seconds} s, nor did it answer a ping'
             self._transport.abort()
             return
         self._heard = False
-        self._outbox.say(WSMsgType.PING, b'')
-        self._timer = self.loop.call_later(seconds, self._beat, seconds)
+        self._writer.send_control(WSMsgType.PING, b'')
+        self._timer = self.loop.call_later(seconds, self._ping, seconds)
 
 
-def to_peer(protocol: Any, terms: PeerOptions) -> ConnectionPeer:
-    """Make a connection of aiohttp's client that has switched a WebSocket."""
-    channel = ConnectionPeer(protocol, terms, is_client=True)
+def to_peer(protocol: Any, options: PeerOptions) -> ConnectionPeer:
+    """Turn a connection of aiohttp's client, after its 101 response, into a ``ConnectionPeer``."""
+    channel = ConnectionPeer(protocol, options, is_client=True)
     protocol.read_timeout = None  # the heartbeat takes over
     protocol.set_parser(channel, channel.queue)
     return channel

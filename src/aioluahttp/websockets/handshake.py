@@ -1,4 +1,7 @@
-"""What two ends agree upon before a WebSocket opens, on either side (RFC 6455 4)."""
+"""The opening handshake of a WebSocket, for clients and servers (RFC 6455 4).
+
+Subprotocol, compression, key and origin are negotiated here; ``connection`` does the rest.
+"""
 
 from __future__ import annotations
 
@@ -29,26 +32,26 @@ __all__ = [
     'without_handshake',
 ]
 
-MAX_MESSAGE = 4 * 1024 * 1024
-HEARTBEAT = 20.0  # below the idle minute of common proxies
+MAX_MESSAGE = 4 * 1024 * 1024  # bytes
+HEARTBEAT = 20.0  # seconds: common proxies drop connections after an idle minute
 VERSION = '13'
-WINDOW = 15  # bits: the largest that there is (RFC 7692 7.1.2)
+WINDOW = 15  # bits: the largest compression window (RFC 7692 7.1.2)
 
 UPGRADE = 'Upgrade: websocket'
-REFUSALS = {  # the fields that a status needs, beside those of every answer
+REFUSALS = {  # header lines that a response with this status must have
     426: ('Connection: Upgrade', UPGRADE, f'Sec-WebSocket-Version: {VERSION}'),
 }
 
 
 def accept_of(key: str) -> str:
-    """Give what proves that a key was read as one of a WebSocket (RFC 6455 4.2.2)."""
+    """Compute Sec-WebSocket-Accept from Sec-WebSocket-Key (RFC 6455 4.2.2)."""
     return b64encode(sha1(key.encode('utf-8', 'surrogateescape') + WS_KEY).digest()).decode()
 
 
 def without_handshake(headers: Headers) -> Headers:
-    """Copy headers without what belongs to a handshake, which is made anew for each."""
-    own = 'sec-websocket-'
-    return Headers([pair for pair in headers.items() if not pair[0].lower().startswith(own)])
+    """Copy headers without the Sec-WebSocket fields: each handshake makes its own."""
+    prefix = 'sec-websocket-'
+    return Headers([pair for pair in headers.items() if not pair[0].lower().startswith(prefix)])
 
 
 def to_peer_options(
@@ -59,16 +62,16 @@ def to_peer_options(
 
 
 def max_message(options: Mapping[str, Any]) -> int | None:
-    """Give the limit of a message in bytes; None where there is none."""
+    """Return the size limit of a received message in bytes; ``None`` is no limit."""
     limit: int | None = options.get('max_message', MAX_MESSAGE)
     return limit
 
 
-# The client.
+# Client side.
 
 
 def request_fields(options: Mapping[str, Any]) -> dict[str, str]:
-    """Make the fields with which a client asks for a WebSocket."""
+    """Make the header fields of a client's handshake request."""
     fields = {
         'Connection': 'Upgrade',
         'Upgrade': 'websocket',
@@ -85,14 +88,14 @@ def request_fields(options: Mapping[str, Any]) -> dict[str, str]:
 def read_agreement(
     options: Mapping[str, Any], asked: Mapping[str, str], status: int, headers: Headers
 ) -> PeerOptions:
-    """Read what a server has agreed to.
+    """Check a server's handshake response, and return what was negotiated.
 
     Args:
-        options: What the client wants.
-        asked: The fields with which it asked.
+        options: The client's options.
+        asked: The header fields of the handshake request.
 
     Raises:
-        ProtocolError: The server declined, or agreed to what it was not asked.
+        ProtocolError: The server declined, or chose something that was not offered.
     """
     if status != 101:
         raise ProtocolError(f'the server declined a WebSocket: {status}')
@@ -101,11 +104,11 @@ def read_agreement(
     chosen = listed(headers, 'Sec-WebSocket-Protocol')
     if len(chosen) > 1 or not set(chosen) <= set(options.get('protocols', ())):
         raise ProtocolError(f'the server chose a subprotocol that was not offered: {chosen}')
-    window, resets = _window(asked, ', '.join(headers.getall('Sec-WebSocket-Extensions', ())))
+    window, resets = _compression(asked, ', '.join(headers.getall('Sec-WebSocket-Extensions', ())))
     return to_peer_options(options, chosen[0] if chosen else None, window, resets)
 
 
-def _window(asked: Mapping[str, str], extensions: str) -> tuple[int, bool]:
+def _compression(asked: Mapping[str, str], extensions: str) -> tuple[int, bool]:
     window, resets = 0, False
     try:
         if 'Sec-WebSocket-Extensions' in asked:
@@ -117,22 +120,22 @@ def _window(asked: Mapping[str, str], extensions: str) -> tuple[int, bool]:
     return window, resets
 
 
-# The server.
+# Server side.
 
 
 def refusal_status(
     options: Mapping[str, Any], request: Request, *, upgrades: bool
 ) -> tuple[int, Sequence[str]] | None:
-    """Find why a request opens no WebSocket; None where it does.
+    """Check a handshake request; return why it is refused, or ``None`` if it is acceptable.
 
     Args:
-        options: Of the answer that would open it.
-        upgrades: Whether the connection is ready for it.
+        options: The ``websocket`` options of the response that would open it.
+        upgrades: Whether the connection can be upgraded after this request.
 
     Returns:
-        The status, and the fields that it needs: 426 for a request that asks for none (RFC 9110
-        15.5.22) or for another version (RFC 6455 4.4), 400 for a bad key, 403 for a page of
-        another origin (RFC 6455 10.2).
+        The status and its header lines: 426 if the request does not ask for a WebSocket (RFC 9110
+        15.5.22) or asks for another version (RFC 6455 4.4), 400 for a bad key, 403 for a page of
+        a forbidden origin (RFC 6455 10.2).
     """
     headers = request['headers']
     version = headers.getall('Sec-WebSocket-Version', ())
@@ -151,13 +154,17 @@ def _is_key(keys: Sequence[str]) -> bool:
 
 
 def is_allowed(origins: Sequence[str] | str | None, request: Request) -> bool:
-    """Tell whether a page may connect; what is no browser names no origin, and may."""
+    """Tell whether the Origin of a request is allowed; one without Origin (not a browser) is.
+
+    Args:
+        origins: Allowed origins; ``'*'`` allows all, ``None`` only the host of the request.
+    """
     given = [one.lower() for one in request['headers'].getall('Origin', ())]
     if not given or origins == '*':
         return True
     if len(given) > 1 or origins is not None:
         return len(given) == 1 and given[0] in (origins or ())
-    # The scheme is not compared: a proxy may have ended the TLS.
+    # The scheme is not compared: a proxy in front may have terminated TLS.
     host, port = request['host'], request['port']
     host = f'[{host}]' if ':' in host else host
     own = {request['headers'].get('Host', '').lower(), f'{host}:{port}'}
@@ -167,21 +174,21 @@ def is_allowed(origins: Sequence[str] | str | None, request: Request) -> bool:
 
 
 def protocol_of(options: Mapping[str, Any], offered: Sequence[str]) -> str | None:
-    """Choose a subprotocol: the first that the client offers, of those that are known."""
+    """Choose the first subprotocol of the client's that ``options`` list; ``None`` if none is."""
     known = options.get('protocols', ())
     return next((one for one in offered if one in known), None)
 
 
 def to_pairs(fields: Sequence[str]) -> list[tuple[str, str]]:
-    """Take fields apart that were made here."""
+    """Split header lines made by this module into names and values."""
     return [(name, value) for name, _, value in (field.partition(': ') for field in fields)]
 
 
 def response_fields(options: Mapping[str, Any], request: Request) -> tuple[PeerOptions, list[str]]:
-    """Agree to a request that was not refused.
+    """Accept a handshake request that ``refusal_status`` did not refuse.
 
     Returns:
-        What was agreed upon, and the fields that say so.
+        What was negotiated, and the header lines of the 101 response.
     """
     headers = request['headers']
     fields = [
@@ -206,6 +213,6 @@ def response_fields(options: Mapping[str, Any], request: Request) -> tuple[PeerO
 def _choose_deflate(offered: str, window: int, *, resets: bool) -> str:
     chosen = ws_ext_gen(window, isserver=True, server_notakeover=resets)
     if window == WINDOW and 'server_max_window_bits' in offered:
-        # aiohttp leaves out the largest, which declines it (RFC 7692 7.1.2.1).
+        # aiohttp omits the largest value, but omitting it declines the offer (RFC 7692 7.1.2.1).
         chosen += f'; server_max_window_bits={WINDOW}'
     return chosen

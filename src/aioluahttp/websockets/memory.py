@@ -1,4 +1,4 @@
-"""The two ends of a WebSocket within one process, of which each reads what the other sends."""
+"""Both ends of a WebSocket in one process: each reads what the other sends."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from aiohttp import WSMsgType
 
 __all__ = ['MemoryPeer', 'peer_pair']
 
-ROOM = 64  # messages that wait to be read before who sends them waits, as on a connection
+ROOM = 64  # unread messages before ``send`` waits, as it does on a connection
 TOO_BIG = 1009
 LOST = 1006
 
 
 class MemoryPeer:
-    """One end; ``sockets.End`` tells what it is for. ``limit`` is in bytes of a message."""
+    """One end of the pair, a ``socket.Peer``.
+
+    Args:
+        limit: Size limit of a received message in bytes; ``None`` is no limit.
+    """
 
     peer: MemoryPeer
 
@@ -26,44 +30,44 @@ class MemoryPeer:
         self.raised: Exception | None = None
         self._limit = limit
         self._is_over = False
-        self._came: deque[str | bytes] = deque()
-        self._changed = asyncio.Event()  # what has come, or whether it is over
-        self._sending = asyncio.Lock()  # who waits first sends first
+        self._received: deque[str | bytes] = deque()
+        self._changed = asyncio.Event()  # set when _received or _is_over changes
+        self._sending = asyncio.Lock()  # senders wait in order
 
     async def read(self) -> str | bytes | None:
-        """Wait for a message; None where there will be none any more."""
-        while not self._came:
+        """Wait for a message; ``None`` once there are no more."""
+        while not self._received:
             if self._is_over:
                 return None
-            await self._change()
-        message = self._came.popleft()
+            await self._wait_change()
+        message = self._received.popleft()
         self._changed.set()
         return message
 
-    async def _change(self) -> None:
+    async def _wait_change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
 
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
-        """Send a message; give whether that was possible."""
+        """Send a message; return whether that was possible."""
         peer = self.peer
         async with self._sending:
-            while len(peer._came) >= ROOM and not self._is_over:
-                await peer._change()
+            while len(peer._received) >= ROOM and not self._is_over:
+                await peer._wait_change()
         if self._is_over:
             return False
         if peer._limit is not None and len(message) > peer._limit:
             peer.fault = f'a message is larger than {peer._limit} bytes'
             self._end(TOO_BIG, '')
-            return True  # as on a connection, on which the close comes behind it
-        peer._came.append(message.decode() if kind is WSMsgType.TEXT else message)
+            return True  # as on a connection: the peer's close arrives after the send
+        peer._received.append(message.decode() if kind is WSMsgType.TEXT else message)
         peer._changed.set()
         return True
 
     async def close(self, code: int, reason: str) -> None:
-        """Close; what has come until then is dropped."""
+        """Close, and drop messages that this end has not read."""
         self._end(code, reason)
-        self._came.clear()
+        self._received.clear()
 
     def abort(self) -> None:
         """End at once, without a handshake."""
@@ -79,7 +83,7 @@ class MemoryPeer:
 
 
 def peer_pair(limit: int | None, limit_of_peer: int | None) -> tuple[MemoryPeer, MemoryPeer]:
-    """Make the two ends, each with its limit of a message in bytes."""
+    """Make two connected ends; each limit is in bytes of a received message, ``None`` is none."""
     one, other = MemoryPeer(limit), MemoryPeer(limit_of_peer)
     one.peer, other.peer = other, one
     return one, other

@@ -1,4 +1,4 @@
-"""WebSocket as one small object for both sides (RFC 6455)."""
+"""``Socket``, the WebSocket object of handlers and clients (RFC 6455), and ``Peer`` below it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ['Peer', 'Socket', 'close_callback', 'run_socket_callback']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
-LONGEST = 123  # bytes: what a close frame has room for (RFC 6455 5.5)
-MISTAKE = 1011  # the close code for what a 500 is elsewhere
+LONGEST = 123  # bytes of a close reason: 125 of a control frame less its code (RFC 6455 5.5)
+MISTAKE = 1011  # close code for an exception in the callback, as 500 is for a handler's
 
 
 class Peer(Protocol):
-    """One end of a connection, as a ``Socket`` needs it; ``Channel`` tells what each name means."""
+    """What a ``Socket`` needs of a connection; ``ConnectionPeer`` describes the attributes."""
 
     code: int | None
     reason: str
@@ -30,10 +30,10 @@ class Peer(Protocol):
     raised: Exception | None
 
     async def read(self) -> str | bytes | None:
-        """Wait for a message; None where there will be none any more."""
+        """Wait for a message; ``None`` once there are no more."""
 
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
-        """Send a message; give whether that was possible."""
+        """Send a message; return whether that was possible."""
         ...
 
     async def close(self, code: int, reason: str) -> None:
@@ -46,15 +46,16 @@ class Peer(Protocol):
 class Socket:
     """A WebSocket, the same on both sides. Iterate over it for the messages, ``str`` or ``bytes``.
 
-    The iteration ends when either side closes; ``code`` and ``reason`` then tell why. As a status
-    is, a close code is no error. A ``ProtocolError`` is raised where there was no close: the peer
-    hung up, was not heard from any more, or broke the protocol. ``await anext(socket)`` waits for
-    one message, and may be cancelled. Pings are answered, and a close is, without anybody reading.
+    The iteration ends when either side closes; ``code`` and ``reason`` then say why. A close code
+    is not an error, just as a status is not. A ``ProtocolError`` is raised if the connection ended
+    without a close: the peer hung up, stopped sending, or broke the protocol. ``await
+    anext(socket)`` waits for one message, and may be cancelled. Pings and close frames are answered
+    even while nobody reads.
 
     Attributes:
-        protocol: The subprotocol that was agreed upon; None where there is none.
-        request: The table that asked for it; on a server as the callback was given it.
-        response: The table that granted it; on a client as the server sent it.
+        protocol: The negotiated subprotocol; ``None`` without one.
+        request: The request of the handshake; on a server the table that the handler was given.
+        response: The response of the handshake; on a client the table that the server sent.
     """
 
     def __init__(
@@ -67,17 +68,17 @@ class Socket:
 
     @property
     def code(self) -> int | None:
-        """The close code of the peer (RFC 6455 7.1.5); None as long as there is none.
+        """The close code of the peer (RFC 6455 7.1.5); ``None`` while the WebSocket is open.
 
-        1005 is a close without a code, 1006 an end without a close. Where the peer broke the
-        protocol it is the one that it was told: 1002, 1007 (text that is no UTF-8) or 1009 (a
-        message above ``max_message``).
+        1005 is a close without a code, 1006 an end without a close. If the peer broke the protocol,
+        it is the code that was sent to it: 1002, 1007 (text is not UTF-8) or 1009 (a message
+        exceeds ``max_message``).
         """
         return self._channel.code
 
     @property
     def reason(self) -> str:
-        """What the peer said besides its code; ``''`` where it said nothing."""
+        """The close reason of the peer; ``''`` without one."""
         return self._channel.reason
 
     def __aiter__(self) -> Self:
@@ -94,44 +95,44 @@ class Socket:
     async def send(self, message: str | bytes | bytearray | memoryview) -> None:
         """Send a message: a ``str`` as text, bytes as binary.
 
-        Waits while the peer does not read what was sent before. Many tasks may send; what one
-        sends before another goes out before it. Cancelled, it sent the message whole or not at
-        all.
+        Wait while the peer does not read what was sent before. Several tasks may send at once;
+        messages go out in the order of the calls. A cancelled call has sent the whole message or
+        nothing.
 
         Raises:
-            TableError: It is neither, or text that UTF-8 cannot encode.
-            ProtocolError: The connection has ended, or is about to.
+            TableError: The message is neither text nor bytes, or is text that UTF-8 cannot encode.
+            ProtocolError: The connection is closed or closing.
         """
         kind, data = _encode_message(message)
         if not await self._channel.send(data, kind):
-            what = 'it is closed' if self.code is None else f'it has ended ({self.code})'
-            raise self._error(self._channel.fault or what)
+            ended = 'it is closed' if self.code is None else f'it has ended ({self.code})'
+            raise self._error(self._channel.fault or ended)
 
     async def close(self, code: int = 1000, reason: str = '') -> None:
-        """Close, and wait until the peer has agreed, at most 10 s. Messages until then are lost.
+        """Close, and wait at most 10 s for the connection to end. Unread messages are dropped.
 
-        Called again, or where the peer has closed, it waits for the end alone.
+        If either side has already closed, only wait for the end.
 
         Args:
-            code: 1000 (done), 1001 (going away), 1008 (a policy forbids it), 1011 (a mistake of
-                ours), 3000 to 4999 (yours to define), or another that RFC 6455 7.4 lets be sent.
-            reason: For people to read; 123 bytes in UTF-8 at most.
+            code: 1000 (done), 1001 (going away), 1008 (policy violation), 1011 (internal error),
+                3000 to 4999 (defined by you), or another that RFC 6455 7.4 allows.
+            reason: Text for people; at most 123 bytes in UTF-8.
 
         Raises:
-            TableError: No frame may have this code, or this reason.
+            TableError: A close frame cannot carry this code or this reason.
         """
         await self._channel.close(_checked_code(code), _checked_reason(reason))
 
-    def _error(self, what: str) -> ProtocolError:
+    def _error(self, fault: str) -> ProtocolError:
         request = self.request
-        error = ProtocolError(f'WebSocket {request["host"]}:{request["port"]}: {what}')
+        error = ProtocolError(f'WebSocket {request["host"]}:{request["port"]}: {fault}')
         error.request = SentRequest(request)
         self._channel.raised = error
         return error
 
 
 async def run_socket_callback(callback: Any, channel: Peer, socket: Socket) -> None:
-    """Run the callback, and close: by what it came to, where it did not by itself."""
+    """Run the callback of a WebSocket, then close: 1000 after a return, 1011 after an exception."""
     try:
         await call(callback, socket)
     except asyncio.CancelledError:
@@ -141,13 +142,13 @@ async def run_socket_callback(callback: Any, channel: Peer, socket: Socket) -> N
         await socket.close(MISTAKE)
         if error is not channel.raised:
             raise
-        logger.info('%s', error)  # the client has left, which is no mistake
+        logger.info('%s', error)  # the connection ended: not a mistake of the callback
     else:
         await socket.close()
 
 
 async def close_callback(callback: Any) -> None:
-    """Close a callback that holds something, as a bridge does, once it is not called any more."""
+    """Close a callback that has ``aclose``, such as a bridge of the reverse proxy."""
     if hasattr(callback, 'aclose'):
         await close(callback)
 
@@ -165,7 +166,7 @@ def _encode_message(message: Any) -> tuple[WSMsgType, bytes]:
 
 def _checked_code(code: Any) -> int:
     if isinstance(code, bool) or not isinstance(code, int) or not may_send(code):
-        right = 'a code that may be sent: 1000, 1001 …, or 3000 to 4999 (RFC 6455 7.4)'
+        right = 'a code that a close frame may carry: 1000, 1001 …, or 3000 to 4999 (RFC 6455 7.4)'
         raise TableError.of('code', code, right)
     return code
 
@@ -176,4 +177,4 @@ def _checked_reason(reason: Any) -> str:
             return reason
     except UnicodeEncodeError:
         pass
-    raise TableError.of('reason', reason, f'text of {LONGEST} bytes in UTF-8 at most')
+    raise TableError.of('reason', reason, f'text of at most {LONGEST} bytes in UTF-8')
