@@ -1,4 +1,4 @@
-"""What CI runs, and what a contributor runs: ``pip install nox && nox``."""
+"""Sessions for CI and for contributors: ``pip install nox && nox``."""
 
 import os
 import shutil
@@ -16,9 +16,9 @@ nox.options.sessions = ['tests', 'lint', 'types', 'docs']
 
 PROJECT = nox.project.load_toml('pyproject.toml')
 PYTHONS = nox.project.python_versions(PROJECT)
-# The Python that runs nox is always there, so a run never passes with every session skipped.
+# The Python that runs nox is always found, so a run never passes with every session skipped.
 HERE = f'{sys.version_info.major}.{sys.version_info.minor}'
-# Tests of every module's import, and of what else is packed.
+# Tests that import every module, or that need another packaged file.
 WHOLE = [
     f'tests/{name}.py'
     for name in (
@@ -34,12 +34,12 @@ WHOLE = [
 
 
 def group(*names: str) -> tuple[str, ...]:
-    """Read dependency groups here: pip has had ``--group`` only since 25.1."""
+    """Return the requirements of dependency groups: pip has had ``--group`` only since 25.1."""
     return nox.project.dependency_groups(PROJECT, *names)
 
 
 def floors() -> list[str]:
-    """Turn each ``>=`` of the dependencies into a ``==``."""
+    """Return the dependencies with each ``>=`` replaced by ``==``."""
     pins = []
     for requirement in map(Requirement, PROJECT['project']['dependencies']):
         (floor,) = (s.version for s in requirement.specifier if s.operator == '>=')
@@ -50,44 +50,44 @@ def floors() -> list[str]:
 
 @nox.session(python=sorted({*PYTHONS, HERE}, key=lambda v: int(v.partition('.')[2])))
 def tests(session: nox.Session) -> None:
-    """Test on every Python that is here; every branch must have been taken."""
+    """Run the tests on every installed Python; coverage must be 100 % of branches."""
     session.install('-e', '.', *group('test'))
     session.env['COVERAGE_FILE'] = str(Path(session.virtualenv.location, 'coverage').resolve())
     session.run('coverage', 'erase')
     session.run('coverage', 'run', '-m', 'pytest', *session.posargs)
     session.run('coverage', 'combine', '--quiet')
-    if not session.posargs:  # a part of the tests takes a part of the branches
+    if not session.posargs:  # some of the tests cover only some of the branches
         session.run('coverage', 'report')
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """Test with the lowest dependencies that pyproject.toml admits."""
+    """Run the tests with the oldest dependencies that pyproject.toml allows."""
     session.install('-e', '.', *floors(), *group('test'))
     session.run('pytest', *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Put mixed load on client and server; ``nox -s soak -- --minutes N``. tests/soak has more."""
+    """Run mixed load on client and server: ``nox -s soak -- --minutes N``. tests/soak has more."""
     session.install('-e', '.', *group('test'))
     session.run('python', 'tests/soak/soak.py', *session.posargs)
 
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Show pages of the server to Chromium, where that is; ``.ci/run`` does without it."""
+    """Test the server with Chromium, if it is installed; not a part of ``.ci/run``."""
     session.install('-e', '.', *group('test'))
     session.run('pytest', '-rs', 'tests/browser/browsing.py', *session.posargs)
 
 
 @nox.session(python=[PYTHONS[0], PYTHONS[-1]])
 def bench(session: nox.Session) -> None:
-    """Measure against peers; ``nox -s bench -- --quick`` measures less. benchmarks/ has more."""
+    """Run the benchmarks: ``nox -s bench -- --quick`` measures less. benchmarks/ has more."""
     session.install('-e', '.')
     try:
         session.install(*group('bench'))
-    except nox.command.CommandFailed:  # rows of a peer that this Python cannot have say so
+    except nox.command.CommandFailed:  # a package without a wheel is reported in its rows
         for requirement in group('bench'):
             session.install(requirement, success_codes=(0, 1))
     session.run('python', '-m', 'benchmarks', *session.posargs)
@@ -95,7 +95,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the style; ``nox -s lint -- --fix`` mends what can be mended."""
+    """Run ruff: ``nox -s lint -- --fix`` fixes what it can."""
     session.install(*group('lint'))
     fix = '--fix' in session.posargs
     session.run('ruff', 'check', *(['--fix'] if fix else []))
@@ -104,7 +104,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the files that pyproject.toml names, and what must not pass."""
+    """Check types with mypy and basedpyright, and that wrong code is rejected."""
     session.install('-e', '.', *group('types'))
     session.run('mypy')
     session.run('basedpyright')
@@ -114,7 +114,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation, without the network; a broken reference is an error."""
+    """Build the documentation without the network; a broken reference is an error."""
     session.install('-e', '.', *group('docs'))
     flags = ['--fresh-env', '--fail-on-warning', '--keep-going', '--nitpicky']
     session.run('sphinx-build', *flags, 'docs', 'docs/_build/html')
@@ -122,7 +122,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build what users install, and test that, away from the source tree."""
+    """Build the wheel and the sdist, and test the wheel outside the source tree."""
     session.install(*group('build'))
     with TemporaryDirectory() as folder:
         tmp = Path(folder).resolve()
@@ -130,7 +130,7 @@ def wheel(session: nox.Session) -> None:
         (sdist,), (built,) = tmp.glob('*.tar.gz'), tmp.glob('*.whl')
         session.run('twine', 'check', '--strict', str(sdist), str(built))
 
-        # Tests of the sdist against the wheel, those that would miss a file: both must be whole.
+        # Tests from the sdist run against the wheel, so that a file missing in either shows.
         with tarfile.open(sdist) as archive:
             archive.extractall(tmp, filter='data')
         tree = tmp / sdist.name.removesuffix('.tar.gz')

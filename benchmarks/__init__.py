@@ -1,1 +1,1 @@
-"""Measure the library against its peers, in one run; README.md says how."""
+"""Benchmarks of aioluahttp against other libraries, in one run; README.md says how they work."""

@@ -1,4 +1,4 @@
-"""Measure everything on this Python: ``python -m benchmarks [--quick]``."""
+"""Run all benchmarks on this Python: ``python -m benchmarks [--quick]``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK = Sizes(runs=1, rounds=5, requests=2000, fetches=300, held=1000)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog='python -m benchmarks')
-    parser.add_argument('--quick', action='store_true', help='less of everything, and less sure')
+    parser.add_argument('--quick', action='store_true', help='measure less, less precisely')
     quick = parser.parse_args().quick
     if not shutil.which('h2load'):
         sys.exit('h2load is needed: apt install nghttp2-client')

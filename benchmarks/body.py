@@ -1,4 +1,4 @@
-"""A body of 1 GiB: how to write it, and how to know it again."""
+"""The body of 1 GiB that is transferred: write it, read it, and check its digest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 
-from .check import WrongAnswer
+from .check import WrongResponse
 
 __all__ = ['PIECE', 'PIECES', 'SIZE', 'check_file', 'check_moved', 'digest', 'read', 'write']
 
@@ -19,7 +19,7 @@ SIZE = len(PIECE) * PIECES
 
 @cache
 def digest() -> str:
-    """Give the SHA-256 of the body."""
+    """Return the SHA-256 of the body."""
     made = hashlib.sha256()
     for _ in range(PIECES):
         made.update(PIECE)
@@ -34,40 +34,40 @@ def write(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Make sure that a file has the body.
+    """Check that a file holds the body.
 
     Raises:
-        WrongAnswer: It has another.
+        WrongResponse: It holds something else.
     """
     with path.open('rb') as file:
         if hashlib.file_digest(file, 'sha256').hexdigest() != digest():
-            raise WrongAnswer('the file differs from what was sent')
+            raise WrongResponse('the file differs from what was sent')
 
 
 def check_moved(gave: str) -> None:
-    """Make sure that what a move gave is the number of bytes, or their digest.
+    """Check that the result of a transfer is the number of bytes, or their digest.
 
     Raises:
-        WrongAnswer: It is neither.
+        WrongResponse: It is neither.
     """
     if gave not in (str(SIZE), digest()):
-        raise WrongAnswer(f'the move gave {gave!r}')
+        raise WrongResponse(f'the transfer returned {gave!r}')
 
 
 def read(port: int) -> None:
-    """Read the body from a server.
+    """Read the body from a server, and check it.
 
     Raises:
-        WrongAnswer: Another one came, or none.
+        WrongResponse: The server sent another body, or none.
     """
     connection = HTTPConnection('127.0.0.1', port, timeout=30)
     try:
         connection.request('GET', '/body')
-        answer = connection.getresponse()
+        response = connection.getresponse()
         made = hashlib.sha256()
-        while chunk := answer.read1(len(PIECE)):
+        while chunk := response.read1(len(PIECE)):
             made.update(chunk)
         if made.hexdigest() != digest():
-            raise WrongAnswer(f'answered {answer.status} and another body')
+            raise WrongResponse(f'the response has status {response.status} and another body')
     finally:
         connection.close()

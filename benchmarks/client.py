@@ -1,7 +1,7 @@
-"""Be one client that is measured: ``python -m benchmarks.client NAME URL LOOP``.
+"""Run one client under test: ``python -m benchmarks.client NAME URL LOOP``.
 
-Each line of its input is a number of requests; it makes them, some at once, and says when it is
-done. An answer with another body than it must have ends it.
+Each line of its input is a number of requests. It sends them, 16 at a time, and prints ``done``.
+A wrong response body ends the program.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BODY = 'Hello world'
 
 
 async def fetch_all(fetch: Fetch, number: int) -> None:
-    """Make a number of requests, 16 at a time."""
+    """Send a number of requests, 16 at a time."""
 
     async def worker(left: Iterator[int]) -> None:
         for _ in left:
@@ -34,7 +34,7 @@ async def main(name: str, url: str) -> None:
     async with import_module(f'benchmarks.clients.{name}').opened(url) as fetch:
         await fetch_all(fetch, AT_ONCE)
         print('ready', flush=True)
-        for line in sys.stdin:  # between two measurements nothing has to run
+        for line in sys.stdin:  # blocks the loop: nothing needs to run between measurements
             await fetch_all(fetch, int(line))
             print('done', flush=True)
 

@@ -1,4 +1,4 @@
-"""The load: h2load, every answer to which must be a 2xx, and idle connections beside it."""
+"""Load on a server: h2load, which must get a 2xx to every request, and idle connections."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .check import Asked, WrongAnswer
+from .check import Sample, WrongResponse
 from .process import LOAD, Started
 
 __all__ = ['h2load', 'idle']
 
 
-def h2load(port: int, requests: int, connections: int, asked: Asked) -> None:
-    """Ask the same many times.
+def h2load(port: int, requests: int, connections: int, sample: Sample) -> None:
+    """Send the same request many times.
 
     Raises:
-        WrongAnswer: An answer was missing, or no 2xx.
+        WrongResponse: A response was missing, or not a 2xx.
     """
     command = ['h2load', '--h1', '-t', '1', '-c', str(connections), '-n', str(requests)]
     with TemporaryDirectory() as folder:
-        if asked.body is not None:
+        if sample.body is not None:
             body = Path(folder, 'body')
-            body.write_bytes(asked.body)
-            command += [f'--data={body}', f'--header=content-type: {asked.kind}']
+            body.write_bytes(sample.body)
+            command += [f'--data={body}', f'--header=content-type: {sample.kind}']
         command.append(f'http://127.0.0.1:{port}/')
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for line in (f' {requests} succeeded, 0 failed, 0 errored', f'status codes: {requests} 2xx'):
         if line not in said:
-            raise WrongAnswer(f'h2load: {" ".join(re.findall("(?m)^(?:req|stat).*$", said))}')
+            raise WrongResponse(f'h2load: {" ".join(re.findall("(?m)^(?:req|stat).*$", said))}')
 
 
 @contextmanager
 def idle(port: int, number: int) -> Iterator[Callable[[], None]]:
-    """Hold idle connections, and give what raises ``WrongAnswer`` where one was closed."""
+    """Hold idle connections; yield a function that raises ``WrongResponse`` if one was closed."""
     with Started('idle', port, number, cores=LOAD) as holder:
-        holder.answer()
+        holder.read_line()
 
         def check_open() -> None:
             if (left := holder.ask('how many?')) != str(number):
-                raise WrongAnswer(f'of {number} idle connections only {left} were left open')
+                raise WrongResponse(f'only {left} of {number} idle connections are still open')
 
         yield check_open

@@ -1,4 +1,4 @@
-"""The event loops by name."""
+"""Run a coroutine on an event loop chosen by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure the subjects of a group in turn, round by round."""
+"""Measure the subjects of a group in turn, in rounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import psutil
 
-from .check import WrongAnswer
+from .check import WrongResponse
 from .meters import Reading, Sizes
 from .process import Unavailable
 from .rows import Group
@@ -18,13 +18,13 @@ __all__ = ['measure']
 Figures = dict[str, list[float]]
 Missing = dict[str, str]
 
-FAULTS = (Unavailable, WrongAnswer, OSError, psutil.Error, subprocess.SubprocessError)
+FAULTS = (Unavailable, WrongResponse, OSError, psutil.Error, subprocess.SubprocessError)
 
 
 def measure(group: Group, loop: str, sizes: Sizes) -> tuple[Figures, Missing]:
-    """Give the figures of each subject, one for each round, and why others have none.
+    """Return the figures of each subject, one per round, and the reasons of missing ones.
 
-    A subject that fails once, by not starting or by a wrong answer, does not count at all.
+    A subject that fails once, because it does not start or sends a wrong response, is left out.
     """
     figures: Figures = {name: [] for name in group.subjects}
     missing: Missing = {}

@@ -1,4 +1,4 @@
-"""What is measured: a meter is opened with ``with``, and gives a figure each time it is read."""
+"""Meters: open one with ``with``, and each call of what it yields returns one figure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from . import body
-from .check import HELLO, Asked, check
+from .check import HELLO, Sample, check
 from .load import h2load, idle
 from .process import LOAD, UNDER_TEST, Started, Unavailable, allow_files
 
 __all__ = ['Client', 'Import', 'Memory', 'Meter', 'Moving', 'Reading', 'Relay', 'Server', 'Sizes']
 
-START = 30.0  # seconds that a server has to start
-WARM = 10  # before as many requests that count, one is made that does not
+START = 30.0  # seconds that a server may take to start
+WARM = 10  # one uncounted request is sent first for this many counted ones
 
 Reading = Callable[[], float]
 
@@ -32,11 +32,11 @@ class Sizes:
     """How much is measured.
 
     Attributes:
-        runs: How often each subject is started anew.
-        rounds: How often it is measured, in turn with the others, while it runs.
-        requests: Of h2load, each time.
-        fetches: Of a client, each time.
-        held: Idle connections whose memory is measured.
+        runs: How often each subject is started.
+        rounds: How often it is measured, in turn with the others, in each run.
+        requests: Requests of h2load in each round.
+        fetches: Requests of a client in each round.
+        held: Number of idle connections whose memory is measured.
     """
 
     runs: int
@@ -47,24 +47,24 @@ class Sizes:
 
 
 class Meter(Protocol):
-    """A subject and how to measure it."""
+    """A subject, and how to measure it."""
 
     def opened(self, loop: str, sizes: Sizes) -> AbstractContextManager[Reading]: ...
 
 
 @dataclass(frozen=True)
 class Server:
-    """CPU of a server under h2load, in microseconds per request.
+    """CPU time of a server under h2load, in microseconds per request.
 
     Attributes:
-        module: In ``servers``.
-        connections: Of h2load.
-        idle: Connections beside those.
-        origin: Another module in ``servers``, which this one asks.
+        module: Name of a module in ``servers``.
+        connections: Number of connections of h2load.
+        idle: Number of idle connections in addition.
+        origin: Another module in ``servers``, to which this one forwards.
     """
 
     module: str
-    asked: Asked = HELLO
+    sample: Sample = HELLO
     connections: int = 32
     idle: int = 0
     origin: str | None = None
@@ -74,29 +74,29 @@ class Server:
         allow_files(self.idle)
         with (
             behind(self.origin) as origin,
-            started(self.module, loop, self.asked, UNDER_TEST, *origin) as (port, process),
+            started(self.module, loop, self.sample, UNDER_TEST, *origin) as (port, process),
         ):
             holding = idle(port, self.idle) if self.idle else nullcontext(lambda: None)
             with holding as check_open:
 
                 def read() -> float:
-                    check(port, self.asked)
+                    check(port, self.sample)
                     figure = per_request(process, sizes.requests, work)
                     check_open()
                     return figure
 
                 def work(requests: int) -> None:
-                    h2load(port, requests, self.connections, self.asked)
+                    h2load(port, requests, self.connections, self.sample)
 
                 yield read
 
 
 @dataclass(frozen=True)
 class Client:
-    """CPU of a client of the bare protocol, in microseconds per request.
+    """CPU time of a client, in microseconds per request. Its server is the floor.
 
     Attributes:
-        module: In ``clients``.
+        module: Name of a module in ``clients``.
     """
 
     module: str
@@ -107,16 +107,16 @@ class Client:
             started('floor', 'asyncio', HELLO, LOAD) as (port, _),
             Started('client', self.module, f'http://127.0.0.1:{port}/', loop) as process,
         ):
-            process.answer()
+            process.read_line()
             yield lambda: per_request(process, sizes.fetches, process.ask)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of a server for each idle connection, in KiB.
+    """Memory of a server per idle connection, in KiB.
 
     Attributes:
-        module: In ``servers``.
+        module: Name of a module in ``servers``.
     """
 
     module: str
@@ -138,12 +138,12 @@ class Memory:
 
 @dataclass(frozen=True)
 class Moving:
-    """What it costs a program to move 1 GiB: milliseconds of CPU, or MiB of memory at its peak.
+    """Cost of transferring 1 GiB: milliseconds of CPU time, or MiB of memory at its peak.
 
     Attributes:
-        module: In ``transfers``.
-        sends: Whether it sends a file; else what it may have written to one is checked.
-        memory: Whether that is the figure.
+        module: Name of a module in ``transfers``.
+        sends: Whether it sends a file; otherwise the file that it may have written is checked.
+        memory: Whether the figure is memory, not CPU time.
     """
 
     module: str
@@ -159,7 +159,7 @@ class Moving:
                 'transfer', self.module, f'{origin}/body', path := Path(folder, 'body'), loop
             ) as process,
         ):
-            process.answer()
+            process.read_line()
 
             def move() -> None:
                 body.check_moved(process.ask('move'))
@@ -179,11 +179,11 @@ class Moving:
 
 @dataclass(frozen=True)
 class Relay:
-    """What it costs a server to send 1 GiB on from an origin; the figures of ``Moving``.
+    """Cost for a proxy to forward 1 GiB from an origin; the same figures as ``Moving``.
 
     Attributes:
-        module: In ``servers``.
-        memory: Whether that is the figure.
+        module: Name of a module in ``servers``.
+        memory: Whether the figure is memory, not CPU time.
     """
 
     module: str
@@ -205,11 +205,11 @@ class Relay:
 
 @dataclass(frozen=True)
 class Import:
-    """CPU of importing a package after another one, in milliseconds.
+    """CPU time of importing a package after another one, in milliseconds.
 
-    Both in a fresh process, and the clock runs for the second import alone: as the difference of
-    two whole processes it would drown in the noise of both. The bytecode is there, as it is
-    where pip has installed a package.
+    Both imports run in a fresh process, and only the second is timed: the difference of two
+    whole processes would be lost in the noise of both. The bytecode is compiled before, as after
+    an installation by pip.
     """
 
     package: str
@@ -221,19 +221,19 @@ class Import:
         code = f'import time, {self.after}; t = {clock}; import {self.package}; print({clock} - t)'
 
         with TemporaryDirectory() as cache:
-            # Its own, for an environment that forbids to write any would time the compiler.
+            # Its own cache: if the environment forbids to write one, the compiler would be timed.
             bytecode = {'PYTHONDONTWRITEBYTECODE': '', 'PYTHONPYCACHEPREFIX': cache}
 
             def read() -> float:
                 command = [sys.executable, '-c', code]
                 return int(subprocess.check_output(command, env=os.environ | bytecode)) / 1e6
 
-            read()  # writes it
+            read()  # writes the cache
             yield read
 
 
 def per_move(process: Started, move: Callable[[], None], *, memory: bool) -> float:
-    """Give the milliseconds of CPU that a process takes for a move, or the MiB it grows by."""
+    """Return the milliseconds of CPU time of a transfer, or the MiB of memory at its peak."""
     if memory:
         before = process.memory()
         process.forget_peak()
@@ -243,31 +243,31 @@ def per_move(process: Started, move: Callable[[], None], *, memory: bool) -> flo
 
 
 def per_request(process: Started, requests: int, work: Callable[[int], object]) -> float:
-    """Give the microseconds of CPU that a process takes for each request of some work."""
+    """Return the microseconds of CPU time of a process per request."""
     work(max(requests // WARM, 32))
     return cpu(process, lambda: work(requests)) / requests / 1000
 
 
 def cpu(process: Started, work: Callable[[], object]) -> int:
-    """Give the nanoseconds of CPU that a process takes for some work."""
+    """Return the nanoseconds of CPU time that a process uses while some work runs."""
     before = process.cpu()
     work()
-    # A thread that has ended takes what it used with it, and so counts as nothing.
+    # A thread that has ended is gone from the second reading, so it counts as nothing.
     return sum(used - before.get(thread, 0) for thread, used in process.cpu().items())
 
 
 @contextmanager
 def started(
-    module: str, loop: str, asked: Asked, cores: list[int] = UNDER_TEST, *origin: str
+    module: str, loop: str, sample: Sample, cores: list[int] = UNDER_TEST, *origin: str
 ) -> Iterator[tuple[int, Started]]:
-    """Start a server, wait until it gives the right answer, and give its port too.
+    """Start a server, wait until its response is right, and yield its port and its process.
 
     Args:
-        module: In ``servers``.
+        module: Name of a module in ``servers``.
         loop: Its event loop.
-        asked: What it has to answer.
-        cores: Those that it may run on.
-        origin: The URL of another server, where it needs one.
+        sample: The request that it gets, and the response that it must send.
+        cores: The cores that it may run on.
+        origin: The URL of the server to which it forwards, if any.
     """
     port = free_port()
     deadline = time.monotonic() + START
@@ -275,7 +275,7 @@ def started(
         while True:
             process.check_running()
             try:
-                check(port, asked)
+                check(port, sample)
                 break
             except ConnectionRefusedError:
                 if time.monotonic() > deadline:
@@ -286,7 +286,7 @@ def started(
 
 @contextmanager
 def behind(module: str | None) -> Iterator[list[str]]:
-    """Start the server that another one asks, if any, and give its URL."""
+    """Start the origin of a proxy or a client, if there is one, and yield its URL."""
     if module is None:
         yield []
         return
@@ -295,6 +295,6 @@ def behind(module: str | None) -> Iterator[list[str]]:
 
 
 def free_port() -> int:
-    """Find a port that nothing listens on."""
+    """Return a port that nothing listens on."""
     with socket.create_server(('127.0.0.1', 0)) as listener:
         return int(listener.getsockname()[1])

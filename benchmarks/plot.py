@@ -1,4 +1,4 @@
-"""Draw the CPU per request of all subjects."""
+"""Plot the CPU time per request of all subjects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BAR = 0.38
 
 
 def plot(every: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw the results of some Pythons, a line of panels for each, into a file of SVG."""
+    """Draw results into an SVG file, one row of panels for each Python."""
     # The same figures give the same bytes.
     matplotlib.rcParams.update({'svg.hashsalt': 'benchmarks', 'svg.fonttype': 'none'})
     figure = Figure(figsize=(11, 3.8 * len(every)), layout='constrained')

@@ -1,4 +1,4 @@
-"""Processes that are measured: their start, their end, their CPU time and memory."""
+"""Processes under test: start and stop them, and read their CPU time and memory."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import psutil
 __all__ = ['LOAD', 'UNDER_TEST', 'Started', 'Unavailable', 'allow_files', 'pin']
 
 ROOT = Path(__file__).parent.parent
-END = 5.0  # seconds that a process has to end when it is told to
-SPARE = 200  # file descriptors beside those of connections
+END = 5.0  # seconds that a process has to end after it was terminated
+SPARE = 200  # file descriptors for other uses than connections
 
-# The process under test has a core for itself, where there are two, and the load another one.
+# If there are two cores, the process under test has one, and the load generator another.
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else []
 UNDER_TEST, LOAD = CORES[:1], CORES[-1:]
 
@@ -30,11 +30,11 @@ class Unavailable(Exception):
 
 
 class Started:
-    """A process that runs a module of these benchmarks, until the end of the ``with``.
+    """A process that runs a module of these benchmarks, until the ``with`` block ends.
 
     Args:
-        arguments: The module, and what it is given.
-        cores: Those that it may run on.
+        arguments: The module, and its command line arguments.
+        cores: The cores that it may run on.
     """
 
     def __init__(self, *arguments: object, cores: list[int] = UNDER_TEST) -> None:
@@ -48,7 +48,7 @@ class Started:
             stderr=self._stderr,
             text=True,
         )
-        pin(self._process.pid, cores)  # before it has threads and children: they inherit it
+        pin(self._process.pid, cores)  # before it has threads and children, which inherit it
         self._tree = psutil.Process(self._process.pid)
 
     def __enter__(self) -> Self:
@@ -64,26 +64,26 @@ class Started:
         self._stderr.close()
 
     def ask(self, line: object) -> str:
-        """Write a line to its input, and wait for its answer."""
+        """Write a line to its input, and return the next line of its output."""
         assert self._process.stdin
         try:
             print(line, file=self._process.stdin, flush=True)
         except BrokenPipeError:
             raise self._ended() from None
-        return self.answer()
+        return self.read_line()
 
-    def answer(self) -> str:
-        """Wait for a line of its output."""
+    def read_line(self) -> str:
+        """Wait for the next line of its output."""
         assert self._process.stdout
         if not (line := self._process.stdout.readline()):
             raise self._ended()
         return line.strip()
 
     def check_running(self) -> None:
-        """Raise where it has ended.
+        """Check that the process has not ended.
 
         Raises:
-            Unavailable: With the last line that it wrote to its standard error.
+            Unavailable: It has; the text is the last line of its standard error.
         """
         if self._process.poll() is not None:
             raise self._ended()
@@ -101,13 +101,13 @@ class Started:
             return []
 
     def cpu(self) -> dict[object, int]:
-        """Give the nanoseconds of CPU of each thread, those of child processes included."""
+        """Return the nanoseconds of CPU time of each thread, including child processes."""
         used: dict[object, int] = {}
         for process in self._processes():
             if sys.platform == 'linux':
                 for thread in Path(f'/proc/{process.pid}/task').iterdir():
                     with suppress(FileNotFoundError):  # it has just ended
-                        # The time on a CPU, the time of waiting for one, the number of turns.
+                        # Nanoseconds on a CPU, nanoseconds waiting for one, number of slices.
                         used[thread.name] = int((thread / 'schedstat').read_text().split()[0])
             else:
                 times = process.cpu_times()
@@ -115,38 +115,38 @@ class Started:
         return used
 
     def memory(self) -> int:
-        """Give the bytes in physical memory, those of child processes included."""
+        """Return the resident memory in bytes, including child processes."""
         return sum(process.memory_info().rss for process in self._processes())
 
     def forget_peak(self) -> None:
-        """Have ``peak`` count from now on.
+        """Reset the peak of memory, so that ``peak`` counts from now on.
 
         Raises:
-            Unavailable: The system cannot.
+            Unavailable: The system does not support it.
         """
         try:
             Path(f'/proc/{self._process.pid}/clear_refs').write_text('5')  # proc(5)
         except OSError as error:
-            raise Unavailable(f'the system does not count the peak of memory: {error}') from error
+            raise Unavailable(f'the system cannot reset the peak of memory: {error}') from error
 
     def peak(self) -> int:
-        """Give the most bytes in physical memory that it had, child processes left out."""
+        """Return the peak of the resident memory in bytes, without child processes."""
         status = Path(f'/proc/{self._process.pid}/status').read_text()
         (kibibytes,) = re.findall(r'VmHWM:\s+(\d+) kB', status)
         return int(kibibytes) * 1024
 
 
 def pin(pid: int, cores: list[int]) -> None:
-    """Keep a process, and what it starts from then on, on some cores."""
+    """Pin a process, and what it starts from now on, to some cores."""
     if cores:
         psutil.Process(pid).cpu_affinity(cores)
 
 
 def allow_files(number: int) -> None:
-    """Let this process, and those it starts from then on, open many connections.
+    """Let this process, and those it starts from now on, open a number of connections.
 
     Raises:
-        Unavailable: The system's hard limit is below that.
+        Unavailable: The system's hard limit is too low.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = number + SPARE

@@ -1,6 +1,6 @@
-"""Write down what was measured: a file of JSON for each Python, and RESULTS.md from all of them.
+"""Save results: a JSON file for each Python, and RESULTS.md and the plot from all of them.
 
-``python -m benchmarks.report`` writes RESULTS.md and the plot anew, and measures nothing.
+``python -m benchmarks.report`` rewrites RESULTS.md and the plot without measuring.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HEAD = """# Results
 
 
 def surroundings() -> dict[str, Any]:
-    """Say on what, with what and when it is measured."""
+    """Return the versions, the machine, the date and the commit of a run."""
     versions = {}
     for name in ('aioluahttp', *PEERS):
         try:
@@ -64,7 +64,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Name the last commit that changed the library, and say whether it has changed since."""
+    """Return the last commit that changed the library, and whether there are changes since."""
 
     def git(*arguments: str) -> str:
         command = ['git', *arguments, '--', '../src']
@@ -76,7 +76,7 @@ def _commit() -> str:
 
 
 def save(results: Results) -> None:
-    """Keep the results of this Python, in the place of what there was of it."""
+    """Save the results of this Python; they replace earlier ones."""
     DATA.mkdir(exist_ok=True)
     minor = '.'.join(platform.python_version_tuple()[:2])
     text = json.dumps(results, indent=1, ensure_ascii=False)
@@ -92,19 +92,19 @@ def write() -> None:
 
 
 def section(results: Results) -> str:
-    """Give the results of one Python as Markdown."""
+    """Return the results of one Python as Markdown."""
     return '\n'.join(_lines(results))
 
 
 def _lines(results: Results) -> Iterator[str]:
     yield f'## Python {results["python"]}\n'
     sizes, versions = results['sizes'], results['versions']
-    kind = 'A quick run, less sure than a whole one. ' if results['quick'] else ''
+    kind = 'A quick run, less precise than a full one. ' if results['quick'] else ''
     yield f'{kind}{results["date"]}, library at commit {results["commit"]}. {results["machine"]}.\n'
     yield ', '.join(f'{name} {number}' for name, number in versions.items()) + '.\n'
     yield ', '.join(f'{number} {name}' for name, number in sizes.items()) + '.\n'
-    yield '### Where it must stand\n'
-    yield 'The median of the ratios of all rounds, with the least and the greatest.\n'
+    yield '### Ratios and targets\n'
+    yield 'The median of the ratios of all rounds, with the lowest and the highest.\n'
     yield f'| subject | against | {" | ".join(LOOPS)} | target |'
     yield '| --- | --- |' + ' --- |' * (len(LOOPS) + 1)
     for row in ROWS:
@@ -143,7 +143,7 @@ def _figure(results: Results, group: str, subject: str, loop: str) -> str:
 
 
 def _spread(figures: list[float]) -> str:
-    """Write median, least and greatest, with three digits that say something."""
+    """Format median, lowest and highest, with three significant digits."""
     low, middle, high = (
         f'{n:.2f}' if n < 10 else f'{n:.1f}' if n < 100 else f'{n:.0f}'
         for n in (min(figures), median(figures), max(figures))

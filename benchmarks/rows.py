@@ -1,4 +1,4 @@
-"""What is measured and where it must stand, as data."""
+"""The subjects that are measured, and the targets of their ratios, as data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ['GROUPS', 'LOOPS', 'PEERS', 'ROWS', 'Group', 'Row']
 
 LOOPS = ('asyncio', 'uvloop')
 
-# Distributions of which the report gives the version, beside that of the library.
+# Distributions whose versions the report names, with that of the library.
 PEERS = """
     aiohttp multidict yarl uvloop uvicorn httptools starlette granian sanic blacksheep
     httpx2 niquests pyreqwest
@@ -21,11 +21,11 @@ PEERS = """
 
 @dataclass(frozen=True)
 class Group:
-    """Subjects that are measured in turn, round by round.
+    """Subjects that are measured in turn, in rounds.
 
     Attributes:
-        rounds: Where it is not that of the sizes.
-        loops: On which it is measured.
+        rounds: Number of rounds; ``None`` takes that of ``Sizes``.
+        loops: The event loops on which it is measured.
     """
 
     subjects: Mapping[str, Meter]
@@ -36,11 +36,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Row:
-    """Where a subject must stand against another one of its group.
+    """The target of a subject, compared to another one of its group.
 
     Attributes:
-        against: ``None`` where it is the figure itself that is held to the target.
-        target: The highest ratio, or figure.
+        against: The other subject; ``None`` compares the figure itself to the target.
+        target: The highest ratio, or figure, that meets it.
     """
 
     title: str
@@ -110,7 +110,7 @@ GROUPS: dict[str, Group] = {
             '1': Server('ours', connections=1),
             '1 000': Server('ours', idle=1000 - 32),
             '10 000': Server('ours', idle=10_000 - 32),
-            # What is asyncio's own: with one request at a time it has a turn of the loop to itself.
+            # The share of asyncio: a request at a time needs its own iteration of the loop.
             'the floor, 32': Server('floor'),
             'the floor, 1': Server('floor', connections=1),
         }

@@ -1,4 +1,4 @@
-"""Be one server that is measured: ``python -m benchmarks.server NAME PORT LOOP [ORIGIN]``."""
+"""Run one server under test: ``python -m benchmarks.server NAME PORT LOOP [ORIGIN]``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Be one program that moves 1 GiB: ``python -m benchmarks.transfer NAME URL PATH LOOP``.
+"""Run one program that transfers 1 GiB: ``python -m benchmarks.transfer NAME URL PATH LOOP``.
 
-Each line of its input has it move the body once; it says what the move gave.
+For each line of its input it transfers the body once, and prints the result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .loops import run
 async def main(name: str, url: str, path: Path) -> None:
     async with import_module(f'benchmarks.transfers.{name}').opened(url, path) as move:
         print('ready', flush=True)
-        for _ in sys.stdin:  # between two measurements nothing has to run
+        for _ in sys.stdin:  # blocks the loop: nothing needs to run between measurements
             print(await move(), flush=True)
 
 

@@ -1,6 +1,6 @@
-"""Write what ``--help`` says: ``python docs/command_line.py``, on Python 3.13 or later.
+"""Write the reference page of the command line: ``python docs/command_line.py``.
 
-Before that argparse worded options otherwise.
+Needs Python 3.13 or later: earlier versions of argparse format options differently.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ WIDTH = '100'
 
 HEAD = """# Command line
 
-`aioluahttp` and `python -m aioluahttp` are the same. With `pip install 'aioluahttp[cli]'` tables
-have colours on a terminal, downloads have a bar, and `--reload` works; with `[speedups]` servers
-run on uvloop.
+`aioluahttp` and `python -m aioluahttp` are the same command. With `pip install 'aioluahttp[cli]'`
+it prints tables in colour on a terminal, shows a progress bar for downloads, and supports
+`--reload`; with `[speedups]` servers run on uvloop. For examples see
+[Use the command line](../how-to/command-line.md).
 
 """
 
 
 def page() -> str:
-    """Give the page: the help of the whole, and of each command."""
+    """Return the page: the ``--help`` of the command and of each subcommand."""
     os.environ['COLUMNS'] = WIDTH
     parser = make_parser()
     commands = parser._subparsers._group_actions[0].choices

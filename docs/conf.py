@@ -1,4 +1,4 @@
-"""Sphinx, Furo and MyST; builds without the network."""
+"""Configuration of Sphinx, with Furo and MyST. The docs build without a network."""
 
 import os
 from importlib import metadata
@@ -32,7 +32,7 @@ if os.environ.get('INTERSPHINX'):
         'multidict': ('https://multidict.aio-libs.org/en/stable', None),
         'yarl': ('https://yarl.aio-libs.org/en/stable', None),
     }
-# Names of our own must resolve; others' cannot without the network, nor can a type variable.
+# Our own names must resolve. Type variables cannot, nor other packages' names without a network.
 nitpick_ignore_regex = [
     ('py:class', r'(?!aioluahttp\.\w+$).*'),
     ('py:(?!class).*', r'(?!aioluahttp\b).*'),
@@ -40,12 +40,12 @@ nitpick_ignore_regex = [
 
 
 def resolve_at_root(app, env, node, contnode):
-    """Find a name where it is documented: signatures tell the module that it is from."""
+    """Link a name to ``aioluahttp.<name>``: signatures have the inner module that defines it."""
     name = project + '.' + node.get('reftarget', '').rpartition('.')[2]
     domain = env.get_domain('py')
     return domain.resolve_xref(env, node['refdoc'], app.builder, 'obj', name, node, contnode)
 
 
 def setup(app):
-    """Called by Sphinx."""
+    """Connect ``resolve_at_root``. Sphinx calls this."""
     app.connect('missing-reference', resolve_at_root)

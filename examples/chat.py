@@ -1,4 +1,4 @@
-"""A chat room: ``python examples/chat.py`` in one terminal, ``… chat.py Ada`` in others."""
+"""A chat room over WebSocket: ``python examples/chat.py``, and ``… chat.py Ada`` to join it."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ room = set()
 
 
 async def chat(socket):
-    """Tell everybody in the room what one of them says."""
+    """Send each message of one client to everybody in the room."""
     room.add(socket)
     try:
         async for message in socket:
@@ -19,7 +19,7 @@ async def chat(socket):
 
 
 async def talk(name, lines, url='ws://127.0.0.1:8080/'):
-    """Say lines as somebody, and give what is said, until there is no line more."""
+    """Join with a name, send lines, and print one message for each."""
     async with http.websocket(url=url) as socket:
         async for line in lines:
             await socket.send(f'{name}: {line}')
@@ -27,7 +27,7 @@ async def talk(name, lines, url='ws://127.0.0.1:8080/'):
 
 
 async def typed():
-    """Give the lines that are typed."""
+    """Yield the lines typed on standard input."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         yield line.rstrip()
 

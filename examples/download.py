@@ -1,4 +1,4 @@
-"""Download a file, and go on if it broke off: ``python examples/download.py URL FILE``."""
+"""Download a file, or resume a download: ``python examples/download.py URL FILE``."""
 
 import asyncio
 import sys
@@ -8,17 +8,17 @@ import aioluahttp as http
 
 try:
     from rich.progress import Progress
-except ImportError:  # a line of text will do
+except ImportError:  # show progress as a line of text
     Progress = None
 
 
 async def download(url, path, on_progress):
-    """Write what is at a URL to a file."""
+    """Download a URL to a file."""
     await http.request(url=url, into=path, resume=True, check=True, on_progress=on_progress)
 
 
 async def with_text(url, path):
-    """Tell in a line how far it is."""
+    """Show progress as a line of text."""
 
     def show(done, total):
         print(f'\r{done:,} of {total or 0:,} bytes', end='', flush=True)
@@ -27,7 +27,7 @@ async def with_text(url, path):
 
 
 async def with_bar(url, path):
-    """Show a bar."""
+    """Show a progress bar."""
     with Progress() as bars:
         bar = bars.add_task(path.name, total=None)
         await download(url, path, lambda done, total: bars.update(bar, completed=done, total=total))

@@ -1,4 +1,4 @@
-"""A count in the browser: ``python examples/event_stream.py``, and open http://127.0.0.1:8080/."""
+"""Server-sent events: ``python examples/event_stream.py``, and open http://127.0.0.1:8080/."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ PAGE = """<!doctype html>
 
 
 async def count(start, seconds=1.0):
-    """Count for as long as somebody is there to hear it."""
+    """Yield numbered events until the client leaves."""
     try:
         for number in itertools.count(start):
             yield {'data': f'{number} …', 'id': str(number)}
@@ -28,7 +28,7 @@ async def count(start, seconds=1.0):
 
 
 def callback(request):
-    """Give the page, or what it counts: on from the last number, if it comes again."""
+    """Return the page, or the events; a client that reconnects continues after its last number."""
     if request.path == '/count':
         last = request.headers.get('Last-Event-ID', '')
         return {'status': 200, 'events': count(int(last) + 1 if last.isdecimal() else 1)}

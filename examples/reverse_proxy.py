@@ -1,4 +1,4 @@
-"""A reverse proxy by path: ``python examples/reverse_proxy.py``."""
+"""A reverse proxy that routes by path: ``python examples/reverse_proxy.py``."""
 
 import aioluahttp as http
 
@@ -9,14 +9,14 @@ ROUTES = {
 
 
 async def callback(request):
-    """Send a request on by the first part of its path, without that."""
+    """Forward a request to the origin that the first part of its path names."""
     first, slash, rest = request.url.removeprefix('/').partition('/')
     if first not in ROUTES or not slash:
         return {'status': 404, 'body': 'nothing here'}
     return await ROUTES[first](request | {'url': '/' + rest})
 
 
-callback.into, callback.max_body = 'raw', None  # bodies flow, whatever their size
+callback.into, callback.max_body = 'raw', None  # stream bodies of any size
 
 if __name__ == '__main__':
     http.run('127.0.0.1', 8080, callback)

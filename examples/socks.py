@@ -1,4 +1,4 @@
-"""Ask by way of a SOCKS proxy: ``python socks.py socks5://127.0.0.1:1080 https://example.org``.
+"""Use a SOCKS proxy: ``python socks.py socks5://127.0.0.1:1080 https://example.org``.
 
 Needs ``pip install aiohttp-socks``.
 """
@@ -13,7 +13,7 @@ import aioluahttp as http
 
 
 async def ask(proxy, url):
-    """Send a request over a session whose connector goes by way of the proxy."""
+    """Send a request with a session whose connector uses the proxy."""
     connector = ProxyConnector.from_url(proxy)
     async with (
         aiohttp.ClientSession(connector=connector) as session,

@@ -1,4 +1,4 @@
-"""A folder as a site: ``python examples/static_site.py docs``, and open http://127.0.0.1:8080/."""
+"""Serve a folder: ``python examples/static_site.py docs``, and open http://127.0.0.1:8080/."""
 
 import sys
 from html import escape
@@ -8,20 +8,20 @@ import aioluahttp as http
 
 
 def page(status, title, content):
-    """Make an answer of a title and HTML."""
+    """Return an HTML response."""
     body = f'<!doctype html><title>{title}</title><h1>{title}</h1>{content}'
     return {'status': status, 'headers': {'Content-Type': 'text/html'}, 'body': body}
 
 
 def index(folder):
-    """List the files of a folder that has no page for that."""
+    """Return a page that lists the files of a folder."""
     names = sorted(path.name for path in folder.glob('[!.]*') if path.is_file())
     links = (f'<li><a href="{http.url.encode(name)}">{escape(name)}</a>' for name in names)
     return page(200, 'Files', f'<ul>{"".join(links)}</ul>')
 
 
 def site(folder):
-    """Make a handler of a folder: its files, or a page that says what is there."""
+    """Return a handler that serves a folder: its files, a list of them, or a 404 page."""
     files = http.files(folder)
 
     async def handler(request):

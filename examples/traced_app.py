@@ -1,4 +1,4 @@
-"""An application of aiohttp.web with a handler of tables, traced by OpenTelemetry.
+"""An aiohttp.web application with a handler at a route, traced by OpenTelemetry.
 
 Needs ``pip install opentelemetry-instrumentation-aiohttp-server opentelemetry-sdk``.
 """
@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 from aioluahttp.web import to_web
 
 with warnings.catch_warnings():
-    warnings.simplefilter('ignore', DeprecationWarning)  # aiohttp's, of how it is done
+    warnings.simplefilter('ignore', DeprecationWarning)  # of aiohttp, caused by the instrumentation
     from opentelemetry.instrumentation.aiohttp_server import AioHttpServerInstrumentor
 
     provider = TracerProvider()
@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 
 
 async def user(request):
-    """Answer with the number that the path ends in."""
+    """Respond with the last part of the path."""
     return {'status': 200, 'body': request.path.rpartition('/')[2]}
 
 

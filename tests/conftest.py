@@ -1,4 +1,4 @@
-"""What every test has: coroutines run as tests, in a loop that leaves nothing behind."""
+"""Fixtures for all tests; coroutine tests, each in an event loop that must leave no tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aioluahttp.tables.conversion import to_response
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
-    """Run a test that is a coroutine function in a loop of its own, and look for leaked tasks."""
+    """Run a coroutine test in an event loop of its own, and fail if tasks are left."""
     function = pyfuncitem.obj
     if not inspect.iscoroutinefunction(function):
         return
@@ -46,19 +46,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
 
 
 class Wire:
-    """A raw client: writes bytes, and reads answers or whatever else comes."""
+    """A raw client: writes bytes, and reads responses or any other bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self.send = writer.write
 
     def ask(self, line: str, *fields: str, body: bytes = b'') -> None:
-        """Send a request of HTTP/1.1, given its method and target and the fields after Host."""
+        """Send an HTTP/1.1 request; ``line`` is its method and target, ``fields`` follow Host."""
         head = '\r\n'.join((f'{line} HTTP/1.1', 'Host: h', *fields, '\r\n'))
         self.send(head.encode('utf-8', 'surrogateescape') + body)
 
     async def answer(self, *, silent: bool = False) -> tuple[int, CIMultiDict[str], bytes]:
-        """Read one answer; a silent one has no body, whatever its head says."""
+        """Read one response; with ``silent`` it has no body, whatever its head says."""
         head = await self.reader.readuntil(b'\r\n\r\n')
         first, *lines = head.decode('utf-8', 'surrogateescape').split('\r\n')[:-2]
         fields = CIMultiDict(tuple(line.split(': ', 1)) for line in lines)
@@ -66,7 +66,7 @@ class Wire:
         return int(first.split()[1]), fields, await self.reader.readexactly(length)
 
     async def rest(self) -> bytes:
-        """Read all up to the end of the connection."""
+        """Read everything up to the end of the connection."""
         return await self.reader.read()
 
 
@@ -90,7 +90,7 @@ def wire() -> Any:
     return opened
 
 
-ASKING = (  # the fields of RFC 6455 1.3, and the answer to their key
+ASKING = (  # the handshake fields of RFC 6455 1.3; GRANTED is the Sec-WebSocket-Accept for them
     'Upgrade: websocket',
     'Connection: Upgrade',
     'Sec-WebSocket-Version: 13',
@@ -102,7 +102,7 @@ GRANTED = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
 def write_frame(
     opcode: int, data: bytes = b'', *, first: int = 0x80, masked: bool = False
 ) -> bytes:
-    """Write a frame (RFC 6455 5.2), with a mask that changes nothing; ``first`` has its bits."""
+    """Encode a frame (RFC 6455 5.2). Its mask is zero; ``first`` has the FIN and RSV bits."""
     size, bit = len(data), 0x80 if masked else 0
     if size < 126:
         head = struct.pack('!BB', first | opcode, bit | size)
@@ -114,7 +114,7 @@ def write_frame(
 
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Read a frame, and give its opcode and its data."""
+    """Read a frame; return its opcode and its data."""
     first, size = await reader.readexactly(2)
     masked, size = size & 0x80, size & 0x7F
     if size > 125:
@@ -127,7 +127,7 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 @pytest.fixture(scope='session')
 def frames() -> SimpleNamespace:
-    """Give what a raw peer needs to speak WebSocket: frames, and the fields of a handshake."""
+    """Functions to write and read WebSocket frames, and the fields of a handshake."""
     return SimpleNamespace(write=write_frame, read=read_frame, asking=ASKING, granted=GRANTED)
 
 
@@ -145,9 +145,9 @@ SCOPE = {
 
 @pytest.fixture(scope='session')
 def by_messages() -> Callable[..., Awaitable[list[dict[str, Any]]]]:
-    """Run an ASGI application with a scope and messages; gives what it sent.
+    """Run an ASGI application with a scope and messages; return the messages that it sent.
 
-    Behind the last message nothing comes any more.
+    After the last message ``receive`` waits for ever.
     """
 
     async def ask(application: Any, *messages: Any, **scope: Any) -> list[dict[str, Any]]:
@@ -167,7 +167,7 @@ def by_messages() -> Callable[..., Awaitable[list[dict[str, Any]]]]:
 
 @pytest.fixture(scope='session')
 def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
-    """Let the loop turn until something holds that no event tells of."""
+    """Run the event loop until a condition holds for which there is no event to wait for."""
 
     async def turned(holds: Callable[[], object]) -> None:
         while True:
@@ -180,9 +180,9 @@ def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
 
 @pytest.fixture(scope='session')
 def parameters() -> Callable[[Callable[..., Any]], list[str]]:
-    """Give the names of the parameters that a function of aiohttp's takes by position.
+    """Return the names of the positional parameters of a function.
 
-    For the tests that tell if aiohttp changes what the library overrides or calls.
+    For contract tests, which fail if aiohttp changes what the library overrides or calls.
     """
 
     def names(function: Callable[..., Any]) -> list[str]:
@@ -194,7 +194,7 @@ def parameters() -> Callable[[Callable[..., Any]], list[str]]:
 
 @pytest.fixture(params=['lean', 'plain'])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test twice: with answers made the short way where that is open, and never so."""
+    """Run a test twice: with the fast path for responses (``encode_fast``), and without it."""
     if request.param == 'plain':
         monkeypatch.setattr(
             'aioluahttp.server.exchange.encode_fast', lambda *table, **options: None
@@ -203,19 +203,19 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(params=['direct', 'session'])
 def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test twice: with requests sent the short way where that is open, and never so."""
+    """Run a test twice: with the fast path for requests (over the wire), and without it."""
     if request.param == 'session':
         monkeypatch.setattr('aioluahttp.transports.wire.is_short', lambda *request: False)
 
 
 @pytest.fixture
 def self_sent() -> Any:
-    """Serve what answers each request by writing itself: ``async with self_sent(answer)``."""
+    """Serve an object that writes each response itself: ``async with self_sent(response)``."""
 
-    def opened(answer: Any, **settings: Any) -> Any:
+    def opened(sending: Any, **settings: Any) -> Any:
         class Sends(SocketResponder):
             def to_sending(self, connection: Any, request: Any, response: Any) -> Any:
-                return answer
+                return sending
 
         table = to_response({'status': 200})
         exchange = Sends(lambda request: table, Settings(**settings))
@@ -225,20 +225,20 @@ def self_sent() -> Any:
 
 
 class Asked(NamedTuple):
-    """A request as it came over the wire."""
+    """A request as it was received, with its body."""
 
     line: str
     headers: list[tuple[str, str]]
     body: bytes
 
     def values(self, name: str) -> list[str]:
-        """Give the values of a header, none where it did not come."""
+        """Return the values of a header; an empty list if it was not sent."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
 @dataclass
 class Peer:
-    """A raw server: where it is, and what was asked of it."""
+    """A raw server: its address, and the requests that it has received."""
 
     port: int | None
     url: str
@@ -247,28 +247,28 @@ class Peer:
 
 
 class Line:
-    """One connection of a raw server: whole requests in, any bytes out."""
+    """One connection of a raw server: reads whole requests, and writes any bytes."""
 
     def __init__(self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self.peer, self.reader, self.writer = peer, reader, writer
 
     async def request(self) -> Asked:
-        """Read a request and its body, and note it; ends with IncompleteReadError."""
+        """Read a request with its body, and record it; IncompleteReadError if the client closes."""
         head = (await self.reader.readuntil(b'\r\n\r\n')).decode('utf-8', 'surrogateescape')
         line, *fields = head.removesuffix('\r\n\r\n').split('\r\n')
         headers = [(name, value) for name, _, value in (one.partition(': ') for one in fields)]
         length = {name.lower(): value for name, value in headers}.get('content-length', 0)
-        asked = Asked(line, headers, await self.reader.readexactly(int(length)))
-        self.peer.asked.append(asked)
-        return asked
+        request = Asked(line, headers, await self.reader.readexactly(int(length)))
+        self.peer.asked.append(request)
+        return request
 
     async def send(self, data: bytes) -> None:
-        """Write bytes, whatever they are."""
+        """Write any bytes, with back-pressure."""
         self.writer.write(data)
         await self.writer.drain()
 
     def reset(self) -> None:
-        """Close by a reset, as a process that dies does."""
+        """Reset the connection, as the system does when a process dies."""
         on_socket = self.writer.get_extra_info('socket')
         on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         self.writer.transport.abort()
@@ -277,19 +277,19 @@ class Line:
 Handler = Callable[[Line], Awaitable[None]]
 
 
-def always(answer: bytes) -> Handler:
-    """Make a raw handler that answers each request with the same bytes."""
+def always(response: bytes) -> Handler:
+    """Make a raw handler that sends the same bytes for each request."""
 
     async def handler(line: Line) -> None:
         while True:
             await line.request()
-            await line.send(answer)
+            await line.send(response)
 
     return handler
 
 
 def handshakes() -> list[asyncio.Task[None]]:
-    """Give asyncio's tasks for clients that are connected but not yet through with TLS."""
+    """Return asyncio's tasks for connections whose TLS handshake is not complete."""
     return [task for task in asyncio.all_tasks() if '_accept_connection2' in repr(task)]
 
 
@@ -301,17 +301,17 @@ async def serve_raw(
     unix: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Peer]:
-    """Serve each connection by a raw handler, or each request by the same bytes.
+    """Serve each connection with a raw handler, or send the same bytes for each request.
 
-    At the end every connection is closed and every handler over; one that fails, but by the
-    client's leaving, fails the test.
+    At the end every connection is closed and every handler has ended. A handler that raises fails
+    the test, unless the reason is that the client has left.
     """
     tasks: list[asyncio.Task[None]] = []
-    answer = always(handler) if isinstance(handler, bytes) else handler
+    handle = always(handler) if isinstance(handler, bytes) else handler
 
     async def serve(line: Line) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await answer(line)
+            await handle(line)
         line.writer.close()
         with contextlib.suppress(OSError):
             await line.writer.wait_closed()
@@ -345,12 +345,12 @@ async def serve_raw(
 
 @pytest.fixture(scope='session')
 def raw_server() -> Callable[..., contextlib.AbstractAsyncContextManager[Peer]]:
-    """Give ``serve_raw``, the maker of small servers that write any bytes."""
+    """Return ``serve_raw``, which runs small servers that write any bytes."""
     return serve_raw
 
 
 async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Write all that is read, and the end."""
+    """Copy all data from a reader to a writer, and then close the writer."""
     while data := await reader.read(65536):
         writer.write(data)
     writer.close()
@@ -358,15 +358,15 @@ async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @pytest.fixture(scope='session')
 def socks_proxy() -> Any:
-    """Be a SOCKS5 proxy (RFC 1928) to this machine, whatever the name it is asked for.
+    """Run a SOCKS5 proxy (RFC 1928) that connects to this machine, whatever host is requested.
 
-    Its peer's ``asked`` are names and ports. It reaches none that ends in ``.invalid``.
+    ``asked`` of its peer has the host names and ports. Hosts in ``.invalid`` are unreachable.
     """
 
     async def handler(line: Line) -> None:
         read = line.reader.readexactly
         await read((await read(2))[1])
-        await line.send(b'\5\0')  # nobody has to log in
+        await line.send(b'\5\0')  # no authentication
         *_, kind = await read(4)
         name = (await read((await read(1))[0])).decode() if kind == 3 else (await read(4)).hex()
         line.peer.asked.append((name, port := int.from_bytes(await read(2))))
@@ -384,7 +384,7 @@ def socks_proxy() -> Any:
 
 @pytest.fixture(scope='session')
 def curl() -> Callable[..., Awaitable[tuple[int | None, bytes]]]:
-    """Run curl, with what it is to read; give its exit code and what it printed."""
+    """Run curl with data for its standard input; return its exit code and its output."""
     if shutil.which('curl') is None:
         pytest.skip('there is no curl here')
 
@@ -400,9 +400,9 @@ def curl() -> Callable[..., Awaitable[tuple[int | None, bytes]]]:
 
 @pytest.fixture(scope='session')
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Give the paths of an authority and of a client's certificate, and contexts of servers.
+    """Paths of a CA and of a client certificate with its key, and TLS contexts of servers.
 
-    Each is for localhost and 127.0.0.1; ``strict`` asks clients for certificates.
+    The contexts are for localhost and 127.0.0.1; ``strict`` requires client certificates.
     """
     folder = tmp_path_factory.mktemp('certificates')
     authority = trustme.CA()

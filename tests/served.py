@@ -1,35 +1,35 @@
-"""The handler that tests/test_serving.py asks under every engine."""
+"""The handler that tests/test_serving.py runs under every engine."""
 
 import asyncio
 from collections import Counter
 from pathlib import Path
 
-SEEN = Counter()  # what happened that no answer tells: iterators closed, errors told
+SEEN = Counter()  # events that no response shows: closed iterators, calls of on_error
 FILE = Path(__file__).with_name('served.py')
 
 
-def told(error, request):
-    """Count what ``on_error`` is told."""
+def on_error(error, request):
+    """Count the errors passed to ``on_error``."""
     SEEN[f'{type(error).__name__}:{request.path}'] += 1
 
 
 def into(request):
-    """Take each path's body as its query says."""
+    """Read the body as the query says."""
     return request.query if request.query in ('bytes', 'json', 'stream', 'raw') else 'text'
 
 
 async def seen(what):
-    """Wait until something has happened, tell how often, and forget it."""
-    while not SEEN[what]:  # noqa: ASYNC110  # no event tells, nor is there one loop
+    """Wait until an event has happened; return how often, and reset its count."""
+    while not SEEN[what]:  # noqa: ASYNC110  # handlers may run in other loops and processes
         await asyncio.sleep(0.001)
     return SEEN.pop(what)
 
 
-OPTIONS = {'into': into, 'max_body': 1000, 'on_error': told}
+OPTIONS = {'into': into, 'max_body': 1000, 'on_error': on_error}
 
 
 async def chat(socket):
-    """Send back what comes; close when told to."""
+    """Send each message back; close at the message ``close``."""
     async for message in socket:
         if message == 'close':
             await socket.close(4001, 'as-you-said')
@@ -39,14 +39,14 @@ async def chat(socket):
 
 
 async def chunks():
-    """Give a chunk, and the next once somebody has asked for /go."""
+    """Yield a chunk, and the next one after a request to /go."""
     yield 'one'
     await seen('go')
     yield b'two'
 
 
 async def forever(key):
-    """Give a chunk and no more; tell when closed."""
+    """Yield one chunk and then wait for ever; count when it is closed."""
     try:
         yield b'x'
         await asyncio.Event().wait()
@@ -55,49 +55,49 @@ async def forever(key):
 
 
 async def broken():
-    """Fail midway."""
+    """Raise after the first chunk."""
     yield b'x' * 10
     await asyncio.sleep(0.01)
     raise ValueError('midway')
 
 
 async def ticks():
-    """Give two events."""
+    """Yield an event and a comment."""
     yield {'event': 'tick', 'data': 'a\nb', 'id': '1'}
     yield {}
 
 
 async def digest(request):
-    """Give back what is read piece by piece."""
+    """Return the length of a body that is read as a stream."""
     return {'status': 200, 'body': str(len(await request.body.read()))}
 
 
 async def form(request):
-    """Tell the fields of a form and the size of its file."""
+    """Return a field of a form and the size of its file."""
     fields = await request.form()
     return {'status': 200, 'json': [fields['name'], len(fields['photo']['body'])]}
 
 
 def tell(request):
-    """Tell what was given."""
+    """Return the request table as JSON, with header names in lower case."""
     table = request.plain()
     table['headers'] = [[name.lower(), value] for name, value in table['headers']]
     return {'status': 200, 'json': table}
 
 
 async def count(request):
-    """Tell how often something happened, once it has."""
+    """Return how often the event in the query has happened, once it has."""
     return {'status': 200, 'body': str(await seen(request.query))}
 
 
 def go(request):
-    """Let ``chunks`` go on."""
+    """Let ``chunks`` continue."""
     SEEN['go'] += 1
     return {'status': 204}
 
 
 def echo(request):
-    """Give the body back as it came, under its type."""
+    """Return the body unchanged, with its Content-Type."""
     body = request.bytes() if request.query == 'bytes' else request.body
     return {
         'status': 200,
@@ -107,7 +107,7 @@ def echo(request):
 
 
 def fail(request):
-    """Be a mistake."""
+    """Raise an exception."""
     raise LookupError(request.path)
 
 
@@ -151,15 +151,15 @@ ROUTES = {
 
 
 async def handler(request):
-    """Answer by the path."""
+    """Route by path."""
     if request.path not in ROUTES:
         return {'status': 404, 'headers': {'X-Url': request.url}}
-    answer = ROUTES[request.path](request)
-    return await answer if asyncio.iscoroutine(answer) else answer
+    response = ROUTES[request.path](request)
+    return await response if asyncio.iscoroutine(response) else response
 
 
 def __getattr__(name):
-    """Make the application for engines that import it."""
+    """Make the ASGI application for engines that import it as ``served:app``."""
     if name == 'app':
         from aioluahttp.asgi import to_asgi
 

@@ -1,6 +1,6 @@
-"""What is made and not yet read, counted: no more than a socket holds and a few pieces.
+"""Back-pressure: bytes sent and not yet read never exceed a socket's buffers and a few pieces.
 
-Over Unix sockets, for those of TCP hold more the longer they are not read.
+Over Unix sockets, because the buffers of TCP sockets grow while nobody reads.
 """
 
 import asyncio
@@ -13,24 +13,24 @@ import aioluahttp as http
 PIECE = bytes(64 * 1024)
 PIECES = 500
 SIZE = PIECES * len(PIECE)
-AHEAD = 4 * 1024 * 1024  # bytes: a Unix socket holds 0.2 MiB, and each end some pieces
-TURNS = 200  # of the loop: time to make 12 MiB, if nothing held it back
+AHEAD = 4 * 1024 * 1024  # bytes: a Unix socket buffers 0.2 MiB, and each end a few pieces
+TURNS = 200  # loop iterations: enough to produce 12 MiB without back-pressure
 
 
 class Gap:
-    """How far who makes bytes is ahead of who reads them."""
+    """Count how many bytes the producer is ahead of the reader."""
 
     def __init__(self):
         self.made = self.read = self.most = 0
 
     def made_one(self):
-        """Count a piece, and give it."""
+        """Count a produced piece, and return it."""
         self.made += len(PIECE)
         self.most = max(self.most, self.made - self.read)
         return PIECE
 
     async def reads(self, data):
-        """Count what was read, now and then with a rest before the next."""
+        """Count bytes that were read; pause after the first, and after each megabyte."""
         before = self.read
         self.read += len(data)
         if not before or before // 10**6 < self.read // 10**6:
@@ -38,14 +38,14 @@ class Gap:
 
 
 async def rest():
-    """Let who makes bytes make as many as are taken from it."""
+    """Let the producer run for as long as it is not held back."""
     for _ in range(TURNS):
         await asyncio.sleep(0)
 
 
 @pytest.fixture
 def gap():
-    """Count what waits; in the end all has come, and never did too much of it wait."""
+    """A counter; after the test everything was read, and the producer was never too far ahead."""
     gap = Gap()
     yield gap
     assert SIZE == gap.made == gap.read
@@ -53,24 +53,24 @@ def gap():
 
 
 async def flow(gap):
-    """Give pieces as fast as they are asked for."""
+    """Yield pieces as fast as they are taken."""
     for _ in range(PIECES):
         yield gap.made_one()
 
 
 def plain(gap) -> Iterator[bytes]:
-    """Give them without being waited for."""
+    """Yield the same pieces from a plain iterator."""
     return (gap.made_one() for _ in range(PIECES))
 
 
 @pytest.mark.parametrize('make', [flow, plain])
 @pytest.mark.parametrize('length', [True, False], ids=['length', 'chunked'])
-async def test_an_answer_is_made_as_it_is_read(wire, tmp_path, gap, make, length):
-    """An iterator is asked for no more than its client reads."""
+async def test_a_response_is_produced_as_fast_as_it_is_read(wire, tmp_path, gap, make, length):
+    """No more is taken from an iterator than the client reads."""
     headers = {'Content-Length': SIZE} if length else {'Connection': 'close'}
-    answer = lambda request: {'status': 200, 'headers': headers, 'body': make(gap)}  # noqa: E731
+    handler = lambda request: {'status': 200, 'headers': headers, 'body': make(gap)}  # noqa: E731
     path = str(tmp_path / 'socket')
-    async with http.listen(None, None, answer, unix=path), wire(path=path) as client:
+    async with http.listen(None, None, handler, unix=path), wire(path=path) as client:
         client.ask('GET /')
         await rest()
         head = await client.reader.readuntil(b'\r\n\r\n')
@@ -84,10 +84,10 @@ async def test_an_answer_is_made_as_it_is_read(wire, tmp_path, gap, make, length
 
 
 @pytest.mark.parametrize('into', ['stream', 'raw'])
-async def test_a_request_is_read_as_the_callback_does(wire, tmp_path, gap, into):
-    """A client can send no more than the callback reads."""
+async def test_a_request_is_read_as_fast_as_the_handler_reads(wire, tmp_path, gap, into):
+    """A client can send no more than the handler reads."""
 
-    async def callback(request):
+    async def handler(request):
         await rest()
         async for chunk in request.body:
             await gap.reads(chunk)
@@ -95,7 +95,7 @@ async def test_a_request_is_read_as_the_callback_does(wire, tmp_path, gap, into)
 
     path = str(tmp_path / 'socket')
     async with (
-        http.listen(None, None, callback, unix=path, into=into) as server,
+        http.listen(None, None, handler, unix=path, into=into) as server,
         wire(path=path) as client,
     ):
         client.ask('POST /', f'Content-Length: {SIZE}')
@@ -106,8 +106,8 @@ async def test_a_request_is_read_as_the_callback_does(wire, tmp_path, gap, into)
         assert 200 == (await client.answer())[0]
 
 
-async def test_what_is_sent_back_is_read_as_it_is_taken(wire, tmp_path, gap):
-    """Of a client that does not read its own bytes again, no more are read."""
+async def test_an_echoed_request_is_read_as_fast_as_its_response(wire, tmp_path, gap):
+    """If a client does not read the response, no more of its request is read."""
     echo = lambda request: {'status': 200, 'body': request.body}  # noqa: E731
     path = str(tmp_path / 'socket')
     async with (
@@ -131,8 +131,8 @@ async def test_what_is_sent_back_is_read_as_it_is_taken(wire, tmp_path, gap):
 
 
 @pytest.mark.parametrize('into', ['stream', 'raw'])
-async def test_a_response_is_read_as_its_caller_does(raw_server, tmp_path, gap, into):
-    """A server can write no more than is read of it."""
+async def test_a_response_is_received_as_fast_as_its_caller_reads(raw_server, tmp_path, gap, into):
+    """A server can write no more than the caller reads."""
 
     async def flood(line):
         await line.request()
@@ -149,7 +149,7 @@ async def test_a_response_is_read_as_its_caller_does(raw_server, tmp_path, gap, 
 
 
 async def speak(gap, socket):
-    """Send messages as fast as they are taken."""
+    """Send messages as fast as the peer takes them."""
     for _ in range(PIECES):
         await socket.send(gap.made_one())
 
@@ -162,7 +162,7 @@ async def hear(gap, socket):
 
 
 @pytest.mark.parametrize(('server', 'client'), [(speak, hear), (hear, speak)])
-async def test_messages_are_sent_as_they_are_read(tmp_path, gap, server, client):
+async def test_messages_are_sent_as_fast_as_they_are_read(tmp_path, gap, server, client):
     """Over a WebSocket, in either direction."""
     options = {'callback': lambda socket: server(gap, socket), 'compress': False}
     path = str(tmp_path / 'socket')

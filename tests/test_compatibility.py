@@ -1,4 +1,4 @@
-"""Files that version 0.1.0 has written: pickles of tables and errors, and a recording."""
+"""Files written by version 0.1.0 can be read: pickles of tables and errors, and a recording."""
 
 import pickle
 from pathlib import Path
@@ -24,7 +24,7 @@ RESPONSE = {
 
 @pytest.fixture(scope='module')
 def pickled():
-    """Load what 0.1.0 has pickled, by name."""
+    """Load the objects that 0.1.0 has pickled, by name."""
     return pickle.loads((DATA / 'tables-0.1.0.pickle').read_bytes())
 
 
@@ -70,7 +70,7 @@ def test_a_class_of_tables_pickles_by_its_public_path(name):
 
 
 async def test_a_recording_of_0_1_0_is_replayed():
-    """Requests get the responses that 0.1.0 has recorded, with the secrets left out."""
+    """Requests get the responses that 0.1.0 has recorded, without their secrets."""
     handler = middleware.replay(DATA / 'recording-0.1.0.jsonl')
     for page in '12':
         response = await handler({'url': f'http://shop/items?page={page}&token=secret'})

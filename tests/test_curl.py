@@ -1,4 +1,4 @@
-"""curl before a server: parts of files, conditions, and uploads of all kinds."""
+"""curl as the client: ranges of files, conditional requests, and uploads of all kinds."""
 
 import hashlib
 import os
@@ -7,13 +7,13 @@ import pytest
 
 import aioluahttp as http
 
-DATA = os.urandom(3_000_000)  # above 1 MiB curl waits to be told that it may send
+DATA = os.urandom(3_000_000)  # above 1 MiB curl sends Expect: 100-continue
 LATER, EARLIER = 'Sun, 09 Sep 2001 01:46:41 GMT', 'Sun, 09 Sep 2001 01:46:39 GMT'
 
 
 @pytest.fixture
 def file(tmp_path):
-    """Give a file of some pieces, which is as old as the century."""
+    """Make a file of several pieces, last modified at Unix time 1,000,000,000."""
     path = tmp_path / 'file.bin'
     path.write_bytes(DATA)
     os.utime(path, (1_000_000_000, 1_000_000_000))
@@ -22,7 +22,7 @@ def file(tmp_path):
 
 @pytest.fixture(params=['a folder', 'a path'])
 def files(request, file):
-    """Listen with a handler that answers with a file, found in a folder or given by its path."""
+    """A server whose response is a file, from ``files`` or as a path in ``body``."""
     handler = http.files(file.parent)
     if request.param == 'a path':
         handler = lambda request: {'status': 200, 'body': file}  # noqa: E731
@@ -34,7 +34,7 @@ VERSIONS = pytest.mark.parametrize('version', ['--http1.0', '--http1.1'])
 
 @VERSIONS
 @pytest.mark.parametrize(
-    ('asked', 'status', 'body'),
+    ('range_', 'status', 'body'),
     [
         ('0-0', 206, DATA[:1]),
         ('500000-1500000', 206, DATA[500_000:1_500_001]),
@@ -46,19 +46,19 @@ VERSIONS = pytest.mark.parametrize('version', ['--http1.0', '--http1.1'])
         ('0-4,10-14', 200, DATA),
     ],
 )
-async def test_it_gets_a_range(curl, files, tmp_path, asked, status, body, version):
-    """One range as it is asked for; of many the whole."""
+async def test_curl_gets_a_range(curl, files, tmp_path, range_, status, body, version):
+    """One range is sent; for several ranges the whole file is."""
     got = tmp_path / 'got'
     async with files as server:
-        arguments = '-r', asked, '-o', got, '-w', '%{http_code}', f'{server.url}/file.bin'
+        arguments = '-r', range_, '-o', got, '-w', '%{http_code}', f'{server.url}/file.bin'
         assert (0, str(status).encode()) == await curl(version, *arguments)
     assert body == (got.read_bytes() if body else b'')
 
 
 @VERSIONS
 @pytest.mark.parametrize('there', [0, 1, 1_000_000, 2_999_999, 3_000_000])
-async def test_it_goes_on_with_a_download(curl, files, tmp_path, there, version):
-    """From any byte on; a file that is all there stays what it is."""
+async def test_curl_resumes_a_download(curl, files, tmp_path, there, version):
+    """From any byte; a complete file is not changed."""
     got = tmp_path / 'got'
     got.write_bytes(DATA[:there])
     async with files as server:
@@ -66,8 +66,8 @@ async def test_it_goes_on_with_a_download(curl, files, tmp_path, there, version)
     assert DATA == got.read_bytes()
 
 
-async def test_it_asks_for_the_head(curl, files):
-    """``-I`` is answered with all that a GET would say, and the connection goes on."""
+async def test_curl_requests_the_head(curl, files):
+    """``-I`` gets the headers of a GET, and the connection is reused."""
     async with files as server:
         url = f'{server.url}/file.bin'
         code, printed = await curl('-I', '-w', '%{num_connects}\n', url, url)
@@ -92,16 +92,16 @@ async def test_it_asks_for_the_head(curl, files):
         (['-H', f'If-Range: {LATER}', '-r', '0-0'], 206),
     ],
 )
-async def test_it_asks_on_a_condition(curl, files, tmp_path, arguments, status):
-    """By a date (``-z``), by a tag, or by both, of which the tag counts."""
+async def test_curl_sends_conditional_requests(curl, files, tmp_path, arguments, status):
+    """With a date (``-z``), an ETag, or both, of which the ETag takes precedence."""
     async with files as server:
         code = '-o', tmp_path / 'got', '-w', '%{http_code}'
-        answer = await curl(*arguments, *code, f'{server.url}/file.bin')
-    assert (0, str(status).encode()) == answer
+        result = await curl(*arguments, *code, f'{server.url}/file.bin')
+    assert (0, str(status).encode()) == result
 
 
-async def test_it_asks_again_by_what_it_has(curl, files, file, tmp_path):
-    """By the tag that it kept, or by the time of its file; what has changed comes whole."""
+async def test_curl_revalidates_a_file(curl, files, file, tmp_path):
+    """By its stored ETag, or by the time of its file; a changed file is sent whole."""
     tag, got = tmp_path / 'tag', tmp_path / 'got'
     async with files as server:
         url = f'{server.url}/file.bin'
@@ -116,7 +116,7 @@ async def test_it_asks_again_by_what_it_has(curl, files, file, tmp_path):
 
 
 async def digest(request):
-    """Say how a body came, and what it was."""
+    """Return the framing headers of a request, and a digest of its body."""
     body = request.body
     data = body if isinstance(body, bytes) else await body.read()
     framing = {'Expect', 'Content-Length', 'Transfer-Encoding'} & set(request.headers)
@@ -138,31 +138,31 @@ UPLOADS = [
 
 @pytest.mark.parametrize('into', ['bytes', 'stream', 'raw'])
 @pytest.mark.parametrize(('arguments', 'framing'), UPLOADS)
-async def test_it_sends_a_body(curl, file, arguments, framing, into):
-    """With a length or in chunks, told to send or not."""
+async def test_curl_sends_a_body(curl, file, arguments, framing, into):
+    """With a length or chunked, with or without Expect: 100-continue."""
     arguments = [argument.replace('FILE', str(file)) for argument in arguments]
-    said = f'{framing} {hashlib.sha256(DATA).hexdigest()}\n'
+    expected = f'{framing} {hashlib.sha256(DATA).hexdigest()}\n'
     async with http.listen('127.0.0.1', 0, digest, into=into) as server:
-        assert (0, said.encode()) == await curl(*arguments, f'{server.url}/', given=DATA)
+        assert (0, expected.encode()) == await curl(*arguments, f'{server.url}/', given=DATA)
 
 
 @pytest.mark.parametrize('into', ['bytes', 'stream'])
 @pytest.mark.parametrize('arguments', [[], ['-H', 'Expect:'], ['-H', 'Transfer-Encoding: chunked']])
-async def test_it_sends_one_body_after_the_other(curl, file, arguments, into):
-    """On one connection."""
-    said = f'{hashlib.sha256(DATA).hexdigest()}\n'
+async def test_curl_sends_several_bodies_on_one_connection(curl, file, arguments, into):
+    """Three uploads use one connection."""
+    expected = f'{hashlib.sha256(DATA).hexdigest()}\n'
     async with http.listen('127.0.0.1', 0, digest, into=into) as server:
         url = f'{server.url}/[1-3]'
         code, printed = await curl('-T', file, *arguments, '-w', '%{num_connects}\n', url)
     assert 0 == code
     assert ['1', '0', '0'] == printed.decode().splitlines()[1::2]
-    assert 3 == printed.decode().count(said)
+    assert 3 == printed.decode().count(expected)
 
 
 @pytest.mark.parametrize('into', ['bytes', 'stream'])
 @pytest.mark.parametrize(('arguments', 'framing'), UPLOADS)
-async def test_it_is_told_that_a_body_is_too_large(curl, file, arguments, framing, into):
-    """It gets the 413 in any case; where it waits to be told to send, it has sent nothing."""
+async def test_curl_gets_a_413_for_a_body_that_is_too_large(curl, file, arguments, framing, into):
+    """In all cases; with Expect: 100-continue and a length it has sent nothing of the body."""
     arguments = [argument.replace('FILE', str(file)) for argument in arguments]
     arguments += '-w', ' %{http_code} %{size_upload}'
     limited = {'into': into, 'max_body': 1_000_000}
@@ -175,8 +175,8 @@ async def test_it_is_told_that_a_body_is_too_large(curl, file, arguments, framin
 
 
 @pytest.mark.parametrize('arguments', [['-T', 'FILE'], ['-T', '-'], ['-T', '.']])
-async def test_it_is_refused_before_it_sends(curl, file, arguments):
-    """By a callback that does not want the body, and does not read it."""
+async def test_curl_is_refused_before_it_sends(curl, file, arguments):
+    """By a handler that does not read the body."""
     arguments = [argument.replace('FILE', str(file)) for argument in arguments]
     refuse = lambda request: {'status': 401, 'body': 'who are you?'}  # noqa: E731
     async with http.listen('127.0.0.1', 0, refuse, into='stream') as server:

@@ -1,4 +1,4 @@
-"""Every Python example in the README and the docs runs, and every command line is one."""
+"""Every Python example in the README and the docs runs, and every command line parses."""
 
 import ast
 import asyncio
@@ -18,12 +18,12 @@ from aioluahttp.testing import serve_in_thread
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-FILE = re.compile(r'# (\w+\.py)\n')  # begins a block that is a file beside others
+FILE = re.compile(r'# (\w+\.py)\n')  # the first line of a block that is one of several files
 COMMAND = re.compile(r'^ {4}aioluahttp (.+?)(?: +#.*)?$', re.MULTILINE)
 
 
 def blocks():
-    """Give each block, moved down to its line in the page, so that a traceback tells that."""
+    """Yield each block, padded so that its lines have the same numbers as in the page."""
     for page in PAGES:
         text = page.read_text(encoding='utf-8')
         for found in FENCE.finditer(text):
@@ -36,7 +36,7 @@ def blocks():
 
 @pytest.mark.parametrize(('page', 'source'), list(blocks()))
 def test_an_example_runs(page, source):
-    """A block runs on its own; ``await`` may stand at its top level."""
+    """A block runs by itself; it may use ``await`` at its top level."""
     code = compile(source, page, 'exec', flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     result = eval(code, {'__name__': '__main__'})
     if inspect.iscoroutine(result):
@@ -44,13 +44,13 @@ def test_an_example_runs(page, source):
 
 
 def test_the_readme_is_short():
-    """It says what there is, and where more is."""
+    """It has at most 100 lines."""
     assert len(PAGES[0].read_text(encoding='utf-8').splitlines()) <= 100
 
 
 @pytest.fixture
 def application(tmp_path, monkeypatch):
-    """The files of the tutorial, in a folder from which Python imports."""
+    """Write the files of the tutorial to a folder in Python's import path."""
     text = (ROOT / 'docs/tutorial.md').read_text(encoding='utf-8')
     for source in FENCE.findall(text):
         if name := FILE.match(source):
@@ -63,7 +63,7 @@ def application(tmp_path, monkeypatch):
 
 
 def python(*arguments):
-    """Run Python, and give what it wrote."""
+    """Run Python; return its standard output."""
     done = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60
     )
@@ -72,7 +72,7 @@ def python(*arguments):
 
 
 def test_the_application_of_the_tutorial_works(application):
-    """Its test passes, its client reads what it wrote, and an engine would find it."""
+    """Its tests pass, its client prints the notes, and an ASGI server can import it."""
     assert '2 passed' in python(
         '-m', 'pytest', '-p', 'no:cacheprovider', application / 'test_notes.py'
     )
@@ -87,6 +87,6 @@ def test_the_application_of_the_tutorial_works(application):
     'line',
     sorted({line for page in PAGES for line in COMMAND.findall(page.read_text(encoding='utf-8'))}),
 )
-def test_a_command_line_is_one(line):
-    """The parser takes each that a page tells to type."""
+def test_a_command_line_parses(line):
+    """The parser accepts each command line in the pages."""
     make_parser().parse_args(shlex.split(line))

@@ -1,4 +1,4 @@
-"""The examples run."""
+"""Every example in examples/ runs and does what it should."""
 
 import importlib.util
 import sys
@@ -23,13 +23,13 @@ def load(name):
 
 @pytest.mark.parametrize('path', sorted(FOLDER.glob('*.py')), ids=lambda path: path.name)
 def test_an_example_is_short(path):
-    """It has under 40 lines, and a test of its own here."""
+    """An example has under 40 lines, and a test in this file."""
     assert len(path.read_text(encoding='utf-8').splitlines()) < 40
     assert f'test_{path.stem}_' in Path(__file__).read_text(encoding='utf-8')
 
 
-async def test_chat_tells_all_what_one_says(capsys):
-    """What is said comes back to who said it, and to the others."""
+async def test_chat_sends_each_message_to_everybody(capsys):
+    """A message is sent to its sender and to all others in the room."""
     chat = load('chat')
 
     async def lines():
@@ -50,8 +50,8 @@ async def test_chat_tells_all_what_one_says(capsys):
 
 
 @pytest.mark.parametrize('rich', [True, False])
-async def test_download_shows_how_far_it_is(capsys, tmp_path, monkeypatch, rich):
-    """By a bar where rich is installed, else by a line of text."""
+async def test_download_shows_progress(capsys, tmp_path, monkeypatch, rich):
+    """With a progress bar if rich is installed, otherwise with a line of text."""
     if rich:
         pytest.importorskip('rich')
     else:
@@ -65,8 +65,8 @@ async def test_download_shows_how_far_it_is(capsys, tmp_path, monkeypatch, rich)
     assert ('100%' if rich else '1,000,000 of 1,000,000') in capsys.readouterr().out
 
 
-async def test_reverse_proxy_sends_on_by_path(monkeypatch):
-    """The rest of the path to its origin, with what that is to get."""
+async def test_reverse_proxy_routes_by_path(monkeypatch):
+    """The first segment chooses the origin and the headers, and is removed from the path."""
     relay = load('reverse_proxy')
 
     def handler(request):
@@ -80,16 +80,16 @@ async def test_reverse_proxy_sends_on_by_path(monkeypatch):
         monkeypatch.setitem(
             relay.ROUTES, 'static', http.proxy(origin.url + '/files', headers={'Cookie': None})
         )
-        asked = {'method': 'POST', 'body': 'x', 'headers': {'Cookie': 'a=b'}}
+        table = {'method': 'POST', 'body': 'x', 'headers': {'Cookie': 'a=b'}}
         for path, expected in ('/api/x?y', '/x?y'), ('/static/z', '/files/z'):
-            response = await http.request(url=server.url + path, **asked)
+            response = await http.request(url=server.url + path, **table)
             assert [expected, path.startswith('/api'), 'x'] == response.json()
         for path in '/', '/api', '/other/x':
             assert 404 == (await http.request(url=server.url + path)).status
 
 
-async def test_event_stream_counts_on_until_it_is_left(capsys):
-    """The page, then numbers from the one behind that which was heard last."""
+async def test_event_stream_counts_from_the_last_event_until_the_client_leaves(capsys):
+    """The page is served; events start after Last-Event-ID, and end when the client leaves."""
     example = load('event_stream')
     async with http.listen('127.0.0.1', 0, example.callback) as server:
         assert 'new EventSource("/count")' in (await http.request(url=server.url)).body
@@ -101,8 +101,8 @@ async def test_event_stream_counts_on_until_it_is_left(capsys):
     assert 'left at 1\nleft at 42\nleft at 1\n' == capsys.readouterr().out
 
 
-async def test_static_site_shows_what_is_there(tmp_path):
-    """Its files, its index or one that is made, and a page for what is not there."""
+async def test_static_site_serves_files_and_listings(tmp_path):
+    """It serves files, an index file or a generated listing, and a page for a 404."""
     (tmp_path / 'a & b.txt').write_text('x')
     (tmp_path / '.hidden').write_text('x')
     handler = load('static_site').site(tmp_path)
@@ -117,8 +117,8 @@ async def test_static_site_shows_what_is_there(tmp_path):
         assert '<h1>Mine</h1>' == (await http.request(url=server.url)).body
 
 
-async def test_socks_goes_by_way_of_the_proxy(socks_proxy):
-    """The proxy is asked for the host, by its name."""
+async def test_socks_sends_through_the_proxy(socks_proxy):
+    """The proxy gets the name of the host."""
     ask = load('socks').ask
     async with socks_proxy() as proxy, http.listen('127.0.0.1', 0, lambda _: {'status': 200}) as to:
         response = await ask(f'socks5://127.0.0.1:{proxy.port}', f'http://name.test:{to.port}/')
@@ -127,7 +127,7 @@ async def test_socks_goes_by_way_of_the_proxy(socks_proxy):
 
 
 async def test_traced_app_names_spans_by_routes(monkeypatch):
-    """Each request to a handler at a route is a span; the instrumentation ends with the test."""
+    """A request to a route has a span with the name of the route."""
     spans = []
     console = 'opentelemetry.sdk.trace.export.ConsoleSpanExporter.export'
     monkeypatch.setattr(console, lambda exporter, batch: spans.extend(batch))
@@ -145,5 +145,5 @@ async def test_traced_app_names_spans_by_routes(monkeypatch):
         traced.AioHttpServerInstrumentor().uninstrument()
         traced.provider.shutdown()
     if not spans and TRACED < 0.6:
-        pytest.skip(f'the instrumentation {TRACED} heeds no provider that is given')
+        pytest.skip(f'the instrumentation {TRACED} ignores the tracer provider')
     assert ['GET /users/{id}'] == [span.name for span in spans]

@@ -1,4 +1,4 @@
-"""Any table, and any bytes, over a real socket: what arrives is what was sent, or a refusal."""
+"""Property tests over real sockets: any table arrives as it was sent or is refused; any bytes."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from aioluahttp.tables.conversion import to_request, to_response, wire_body
 
 MANY = settings(max_examples=250, deadline=None)
 
-# Parts of tables: mostly what may be, and now and then what may not.
+# Parts of tables: mostly valid, sometimes invalid.
 OWN = ['Content-Length', 'Transfer-Encoding', 'Connection', 'Keep-Alive', 'Trailer', 'TE']
 TOKENS = st.text('!#$%&*+-.^_`|~09AZaz', min_size=1, max_size=8).map('X'.__add__)
 NAMES = st.one_of(TOKENS, TOKENS, st.sampled_from([*OWN, 'Date']), st.text(max_size=5))
@@ -46,7 +46,7 @@ RESPONSES = st.fixed_dictionaries(
     optional={'headers': TYPED, 'body': BODIES, 'reason': st.one_of(WORDS, ANY)},
 )
 
-# Parts of what may be a request, and of what breaks one.
+# Parts of requests, valid and invalid.
 PARTS = st.sampled_from(
     [
         *(method.encode() for method in METHODS),
@@ -69,7 +69,7 @@ GOOD = st.sampled_from(
 
 @st.composite
 def mutated(draw):
-    """Give good requests of which some bytes are other ones."""
+    """Draw valid requests in which some bytes are replaced."""
     data = b''.join(draw(st.lists(GOOD, min_size=1, max_size=3)))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(data)))
@@ -82,10 +82,10 @@ BYTES = st.one_of(st.binary(max_size=200), st.lists(PARTS, max_size=20).map(b''.
 
 
 @contextlib.contextmanager
-def listening(callback, **options):
-    """Listen in a loop that runs only when it is told to; give what runs it, and the server."""
+def listening(handler, **options):
+    """Listen in an event loop that runs only on call; yield its ``run`` and the server."""
     with asyncio.Runner() as runner:
-        server = runner.run(http.listen('127.0.0.1', 0, callback, **options).__aenter__())
+        server = runner.run(http.listen('127.0.0.1', 0, handler, **options).__aenter__())
         try:
             yield runner.run, server
         finally:
@@ -93,7 +93,7 @@ def listening(callback, **options):
 
 
 def normal(headers):
-    """Give the fields that are not the library's, with their values as they are on the wire."""
+    """Return the fields that the library does not set, with their values as on the wire."""
     own = ONE_HOP | {'date', 'host', 'accept', 'accept-encoding', 'user-agent', 'content-type'}
     return http.Headers(
         (name, value.encode('utf-8', 'surrogateescape').decode('utf-8', 'surrogateescape'))
@@ -103,14 +103,14 @@ def normal(headers):
 
 
 def test_any_request_arrives_as_it_was_sent():
-    """By the normal form that ``to_request`` gives; or it is a TableError, and nothing arrives."""
+    """In the normal form of ``to_request``; or it raises TableError, and nothing is sent."""
     seen = []
 
-    def callback(request):
+    def handler(request):
         seen.append(request)
         return {'status': 200}
 
-    with listening(callback, into='bytes') as (run, server):
+    with listening(handler, into='bytes') as (run, server):
 
         @MANY
         @given(REQUESTS)
@@ -121,8 +121,8 @@ def test_any_request_arrives_as_it_was_sent():
                 expected = to_request(table)
                 headers = expected.headers.copy()
                 body = wire_body(headers, expected.get('body', ''))
-                if not all(map(is_clean, headers.values())):  # aiohttp would leave such out
-                    raise TableError('a header that is no UTF-8')
+                if not all(map(is_clean, headers.values())):  # aiohttp would omit it
+                    raise TableError('a header that is not UTF-8')
             except TableError:
                 with pytest.raises(TableError):
                     run(http.request(table))
@@ -140,7 +140,7 @@ def test_any_request_arrives_as_it_was_sent():
 
 
 def parsed(data):
-    """Read a raw answer with the parser of the standard library."""
+    """Parse a raw response with the parser of the standard library."""
 
     class Socket:
         def makefile(self, mode):
@@ -155,11 +155,11 @@ def parsed(data):
 
 
 async def raw(server, data):
-    """Send bytes, and give all that is answered up to the end of the connection."""
+    """Send bytes; return everything received up to the end of the connection."""
     reader, writer = await asyncio.open_connection('127.0.0.1', server.port)
     writer.write(data)
     found = b''
-    with contextlib.suppress(OSError):  # a reset: not all was read before the server closed
+    with contextlib.suppress(OSError):  # a reset: the server closed before it had read everything
         writer.write_eof()
         while more := await reader.read(65536):
             found += more
@@ -169,16 +169,16 @@ async def raw(server, data):
     return found
 
 
-def test_any_response_is_read_alike_by_two_parsers():
-    """It is what the callback returned, by the normal form of ``to_response``; or it is a 500."""
-    answer = {}
-    with listening(lambda request: answer) as (run, server):
+def test_two_parsers_read_any_response_alike():
+    """It is what the handler returned, in the normal form of ``to_response``; or it is a 500."""
+    response_table = {}
+    with listening(lambda request: response_table) as (run, server):
 
         @MANY
         @given(RESPONSES)
         def each(table):
-            answer.clear()
-            answer.update(table)
+            response_table.clear()
+            response_table.update(table)
             try:
                 expected = to_response(table)
                 headers = expected.headers.copy()
@@ -186,7 +186,7 @@ def test_any_response_is_read_alike_by_two_parsers():
                 f'{expected.get("reason")}'.encode('utf-8', 'surrogateescape')
                 length = headers.get('Content-Length', '0')
                 if expected.status == 304 and not (length.isascii() and length.isdigit()):
-                    raise TableError("the one length that is a callback's")
+                    raise TableError('only a 304 has the Content-Length of the handler')
             except (TableError, UnicodeEncodeError):
                 expected = to_response({'status': 500, 'body': PHRASES[500]})
                 headers = expected.headers.copy()
@@ -213,7 +213,7 @@ def test_any_response_is_read_alike_by_two_parsers():
 
 
 def statuses(data):
-    """Give the status of each answer; all are whole."""
+    """Return the status of each response; all have to be complete."""
     found = []
     while data:
         head, blank, data = data.partition(b'\r\n\r\n')
@@ -226,13 +226,13 @@ def statuses(data):
 
 
 def test_no_bytes_break_a_server(caplog):
-    """They are answered or not, the connection ends, no error is logged; the next is served."""
+    """The connection ends, with or without responses; nothing is logged; the next one works."""
 
-    def callback(request):
+    def handler(request):
         return {'status': 204, 'headers': {'X': str(len(request.body or ''))}}
 
     options = {'head_timeout': 2, 'body_timeout': 2, 'keepalive_timeout': 2}
-    with listening(callback, **options) as (run, server):
+    with listening(handler, **options) as (run, server):
 
         @settings(MANY, max_examples=1000)
         @given(BYTES)

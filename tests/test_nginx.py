@@ -1,4 +1,4 @@
-"""Middlewares before nginx, which knows nothing of them; skipped where there is none."""
+"""Middlewares of the client against nginx; skipped if nginx is not installed."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ NGINX = shutil.which('nginx') or shutil.which('nginx', path='/usr/sbin:/usr/loca
 TEXT = 'é' * 40_000
 DATA = bytes(range(256)) * 1000
 
-# One process in the foreground, which stays the user who starts it.
+# One process in the foreground, which keeps the user that starts it.
 CONFIG = """
 daemon off;
 master_process off;
@@ -61,7 +61,7 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason='nginx is not installed')
 
 @contextlib.asynccontextmanager
 async def serving():
-    """Run nginx; give what a request to it needs to have."""
+    """Run nginx; yield the keys with which requests reach it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / 'files').mkdir()
@@ -79,7 +79,7 @@ async def serving():
 
 
 async def listening(path, process):
-    """Wait until somebody does."""
+    """Wait until nginx listens on the path."""
     while process.returncode is None:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_unix_connection(path)
@@ -102,13 +102,13 @@ TABLES = {
 
 
 async def whole(response):
-    """Give a response with its stream read, as a table to compare."""
+    """Return a response with its stream read, as a table to compare."""
     body = response.body
     return {**response, 'body': await body.read() if isinstance(body, Stream) else body}
 
 
-async def test_what_was_recorded_of_nginx_is_replayed_without_it(tmp_path):
-    """Equal tables come back, streams included: of files, parts, redirects and errors."""
+async def test_responses_recorded_from_nginx_are_replayed_without_it(tmp_path):
+    """Replayed responses are equal, also streams: of files, ranges, redirects and errors."""
     file, given = tmp_path / 'nginx.jsonl', {}
     async with serving() as address:
         handler = lint(record(lint(http.request), file, secrets=True))
@@ -126,8 +126,8 @@ async def test_what_was_recorded_of_nginx_is_replayed_without_it(tmp_path):
         await handler({'url': '/none?check', 'check': True, **address})
 
 
-async def test_nginx_that_has_no_time_is_asked_again():
-    """It lets a request pass every two seconds, and says of others when to come again."""
+async def test_a_request_that_nginx_rejects_is_retried():
+    """It accepts a request every two seconds, and sends Retry-After with the 503 of others."""
     async with serving() as address:
         table = {'url': '/busy', **address}
         assert [200, 503] == [(await http.request(table)).status for _ in range(2)]
@@ -136,8 +136,8 @@ async def test_nginx_that_has_no_time_is_asked_again():
         assert 503 == (await retry(http.request)({**table, 'timeout': 1})).status
 
 
-async def test_nginx_refuses_none_of_those_that_are_limited():
-    """Of 20 a second it lets pass no more than a few at once."""
+async def test_nginx_rejects_no_request_within_a_rate_limit():
+    """It accepts 20 per second, and a small burst."""
     async with serving() as address:
         tables = [{'url': '/even', **address}] * 20
         responses = await http.parallel.map(limit(http.request, rate=18), tables)
@@ -146,8 +146,8 @@ async def test_nginx_refuses_none_of_those_that_are_limited():
         assert 503 in [response.status for response in responses]
 
 
-async def test_nginx_gets_the_trace():
-    """The header is that of the span."""
+async def test_nginx_receives_the_trace_context():
+    """The traceparent header has the ids of the span."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     async with serving() as address:

@@ -1,4 +1,4 @@
-"""The promises of the library, each by a test that names it, over real sockets."""
+"""The promises of the library, each with a test named after it, over real sockets."""
 
 import asyncio
 import copy
@@ -16,13 +16,13 @@ EVERY_BYTE = bytes(range(256))
 
 
 async def echo(request):
-    """Answer with the body that came, under the Content-Type that it had."""
+    """Return the body of the request, with its Content-Type."""
     kind = request.headers.get('Content-Type')
     return {'status': 200, 'headers': {'Content-Type': kind}, 'body': request.body or ''}
 
 
-def test_the_first_example_holds():
-    """The example of the README: both forms of ``request``, and ``listen``."""
+def test_the_first_example_of_the_readme_works():
+    """Both forms of ``request``, and ``listen``."""
     seen = []
 
     async def hello(request):
@@ -42,14 +42,14 @@ def test_the_first_example_holds():
 
 
 async def test_promise_1_a_table_passed_in_is_never_changed():
-    """Neither the request passed to ``request`` nor the response of a callback is changed."""
-    answer = {'status': 200, 'headers': {'X': ['1', '2']}, 'json': [1]}
-    before_answer = copy.deepcopy(answer)
-    async with http.listen('127.0.0.1', 0, lambda request: answer) as server:
+    """Neither a table passed to ``request`` nor one returned by a handler is changed."""
+    returned = {'status': 200, 'headers': {'X': ['1', '2']}, 'json': [1]}
+    returned_before = copy.deepcopy(returned)
+    async with http.listen('127.0.0.1', 0, lambda request: returned) as server:
         table = {'url': server.url + '/?', 'headers': {'A': ['b', 'c']}, 'json': {'x': [1]}}
         before = copy.deepcopy(table)
         response = await http.request(table)
-    assert (before, before_answer) == (table, answer)
+    assert (before, returned_before) == (table, returned)
     assert isinstance(response, dict)
 
 
@@ -70,7 +70,7 @@ async def test_promise_2_headers_have_no_case_and_keep_repeats_in_order():
 @settings(max_examples=30, deadline=None)
 @given(st.text(max_size=8), st.text(max_size=8))
 def test_promise_3_no_control_character_of_a_table_reaches_the_wire(name, value):
-    """Whatever a header's name and value are: they arrive as they were, or none of them is sent."""
+    """Any name and value of a header arrive unchanged, or raise before anything is sent."""
 
     async def main():
         seen = []
@@ -85,7 +85,7 @@ def test_promise_3_no_control_character_of_a_table_reaches_the_wire(name, value)
             except http.TableError:
                 return
         assert not CONTROL.search(name + value.strip(' \t'))
-        if name.lower() in seen[0]:  # what belongs to one hop is not passed on
+        if name.lower() in seen[0]:  # hop-by-hop headers are not sent
             assert value.strip(' \t') in seen[0].getall(name)
         assert 200 == response.status
 
@@ -94,7 +94,7 @@ def test_promise_3_no_control_character_of_a_table_reaches_the_wire(name, value)
 
 @pytest.mark.parametrize('status', [200, 204, 301, 404, 418, 500, 599])
 async def test_promise_4_a_status_is_never_an_error(status):
-    """Every status comes back as a table."""
+    """Every status results in a response table."""
     async with http.listen('127.0.0.1', 0, lambda request: {'status': status}) as server:
         assert status == (await http.request(url=server.url, redirects=0)).status
 
@@ -111,14 +111,14 @@ async def test_promise_4_a_status_is_never_an_error(status):
     ids=str,
 )
 async def test_promise_5_what_is_raised_on_purpose_is_an_error(table):
-    """Each is an ``Error`` that carries the table."""
+    """Every exception of the library is an ``Error`` that has the request table."""
     with pytest.raises(http.Error) as caught:
         await http.request(table)
     assert table == caught.value.request
 
 
 def test_promise_6_what_is_opened_is_closed():
-    """A server, its connections and the client's pool leave no task, socket or warning behind."""
+    """A server, its connections and the connection pool leave no task, socket or warning."""
 
     async def main():
         async with http.listen('127.0.0.1', 0, echo) as server:
@@ -138,7 +138,7 @@ def test_promise_6_what_is_opened_is_closed():
     'kind', [None, 'text/plain', 'text/plain; charset=shift_jis', 'a/b; charset=punycode']
 )
 async def test_promise_7_no_byte_of_a_body_is_lost(kind):
-    """All 256 byte values go there and back by way of the default text bodies."""
+    """All 256 byte values are unchanged after a round trip as default text bodies."""
     async with http.listen('127.0.0.1', 0, echo) as server:
         response = await http.request(
             method='POST', url=server.url, body=EVERY_BYTE, headers={'Content-Type': kind}
@@ -154,7 +154,7 @@ async def test_promise_7_no_byte_of_a_body_is_lost(kind):
 @settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(['utf-8', 'latin-1', 'gbk', 'utf-16', 'euc-jp']))
 def test_promise_7_holds_for_any_bytes_and_charset(data, charset):
-    """A body that is relayed as text is what was read."""
+    """A body that is forwarded as text has the bytes that were read."""
 
     async def main():
         headers = {'Content-Type': f'text/plain; charset={charset}'}
@@ -166,7 +166,7 @@ def test_promise_7_holds_for_any_bytes_and_charset(data, charset):
 
 
 async def test_promise_8_limits_have_one_name_and_count_decoded_bytes():
-    """``max_body`` holds on either side: a 413 of the server, ``BodyTooLarge`` of the client."""
+    """``max_body`` works on either side: a 413 from a server, ``BodyTooLarge`` in a client."""
     async with http.listen('127.0.0.1', 0, echo, max_body=10) as server:
         table = {'method': 'POST', 'url': server.url}
         assert 200 == (await http.request(table, body='x' * 10)).status
@@ -177,7 +177,7 @@ async def test_promise_8_limits_have_one_name_and_count_decoded_bytes():
 
 
 async def test_promise_9_parallel_map_keeps_order_and_cancels_the_rest():
-    """The results stand in the order of the inputs; one failure ends the others."""
+    """The results are in the order of the inputs; one exception cancels the other calls."""
     ended = []
 
     async def handler(request):
@@ -198,36 +198,36 @@ async def test_promise_9_parallel_map_keeps_order_and_cancels_the_rest():
     assert ['a', 'b', 'c', '#', 'wait'] == [*sorted(ended[:3]), *ended[3:]]
 
 
-# Promise 10 is tests/test_exports.py's, promise 11 tests/test_layers.py's.
+# Promise 10 is tested in tests/test_exports.py, promise 11 in tests/test_layers.py.
 
 
 @pytest.mark.parametrize('target', ['http://127.0.0.1:1/x', '//127.0.0.1:1/x', '/x'])
-async def test_no_client_chooses_where_its_request_is_sent_on_to(target):
-    """A relay reaches the backend that it names, whatever the request line says."""
+async def test_a_client_cannot_choose_the_backend_of_a_forwarded_request(target):
+    """A proxy sends to the backend that it names, whatever the request line says."""
 
     async def backend(request):
         return {'status': 200, 'body': request.url}
 
     async with http.listen('127.0.0.1', 0, backend) as origin:
 
-        async def relay(request):
+        async def proxy(request):
             return await http.request(
                 {**request, 'scheme': 'http', 'host': '127.0.0.1', 'port': origin.port}
             )
 
-        async with http.listen('127.0.0.1', 0, relay) as server:
+        async with http.listen('127.0.0.1', 0, proxy) as server:
             reader, writer = await asyncio.open_connection('127.0.0.1', server.port)
             writer.write(f'GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'.encode())
-            answer = await reader.read()
+            response = await reader.read()
             writer.close()
             await writer.wait_closed()
     body = '/x' if target.startswith('http') else target
-    assert answer.startswith(b'HTTP/1.1 200 ')
-    assert answer.endswith(f'\r\n\r\n{body}'.encode())
+    assert response.startswith(b'HTTP/1.1 200 ')
+    assert response.endswith(f'\r\n\r\n{body}'.encode())
 
 
-async def test_a_table_with_its_headers_matches():
-    """``match`` takes apart a request given and a response given, headers in any case."""
+async def test_match_works_on_tables_and_their_headers():
+    """Patterns match a received request and response, and header names in any case."""
 
     async def handler(request):
         match request:
@@ -245,8 +245,8 @@ async def test_a_table_with_its_headers_matches():
             pytest.fail(f'no match: {response}')
 
 
-async def test_an_empty_answer_is_one_key():
-    """``{'status': 204}`` is a whole response."""
+async def test_a_status_alone_is_a_response():
+    """A handler may return ``{'status': 204}``."""
     async with http.listen('127.0.0.1', 0, lambda request: {'status': 204}) as server:
         response = await http.request(url=server.url)
     assert (204, '', None) == (

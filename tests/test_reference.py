@@ -1,4 +1,4 @@
-"""The reference names each key, option, error and command, and nothing else."""
+"""The reference pages document each key, option, error and command, and no others."""
 
 import inspect
 import re
@@ -21,22 +21,22 @@ from aioluahttp.web import to_application, to_web
 DOCS = Path(__file__).parent.parent / 'docs/reference'
 PAGE = (DOCS / 'tables.md').read_text()
 
-# What incoming.read_head and read_body fill in; test_incoming looks at each.
-GIVEN = set('method url scheme host port path query headers body version ip'.split())
+# What exchange.head.to_head sets, and the body; tests/exchange checks each.
+RECEIVED = set('method url scheme host port path query headers body version ip'.split())
 
 
 def section_of(title: str, page: str = PAGE) -> str:
-    """Give what stands below a heading."""
+    """Return the text below a heading."""
     return page.split(f'\n## {title}\n')[1].partition('\n## ')[0]
 
 
 def rows(title: str) -> list[str]:
-    """Give the first column of the table below a heading."""
+    """Return the first column of the table below a heading."""
     return re.findall(r'^\| `(\w+)`', section_of(title), re.MULTILINE)
 
 
 def named(function: object) -> list[str]:
-    """Give the parameters that have a name and a default."""
+    """Return the names of the parameters that have a default."""
     parameters = inspect.signature(function).parameters.values()
     return [one.name for one in parameters if one.default is not one.empty]
 
@@ -46,10 +46,10 @@ def named(function: object) -> list[str]:
     [
         ('Request, as you write it', RequestTable.__annotations__),
         ('Request, as you write it', REQUEST_CHECKS),
-        ('Response, as you are given it', set(ResponseTable.__annotations__) - {'json', 'events'}),
-        ('Request, as a callback is given it', GIVEN),
-        ('Response, as a callback returns it', ResponseTable.__annotations__),
-        ('Response, as a callback returns it', RESPONSE_CHECKS),
+        ('Response, as you receive it', set(ResponseTable.__annotations__) - {'json', 'events'}),
+        ('Request, as a handler receives it', RECEIVED),
+        ('Response, as a handler returns it', ResponseTable.__annotations__),
+        ('Response, as a handler returns it', RESPONSE_CHECKS),
         ('WebSocket', UpgradeTable.__annotations__),
         ('WebSocket', UPGRADE_CHECKS),
         ('Errors', errors.__all__),
@@ -58,19 +58,19 @@ def named(function: object) -> list[str]:
     ],
     ids=lambda value: value if isinstance(value, str) else 'names',
 )
-def test_the_page_names_what_there_is(title, names):
-    """A table of the page has a row for each name of the code."""
+def test_a_table_of_the_page_has_the_names_of_the_code(title, names):
+    """A table of the page has a row for each name in the code, and no other row."""
     assert sorted(names) == sorted(rows(title))
 
 
 @pytest.mark.parametrize('function', [to_asgi, to_web, to_application])
-def test_the_page_names_what_an_adapter_takes(function):
-    """Rows say whether they are of all, or of which."""
-    section = section_of('Options under other engines')
-    told = re.findall(
+def test_the_page_lists_the_options_of_each_adapter(function):
+    """The second column says which adapters take the option."""
+    section = section_of('Options of `to_asgi`, `to_web` and `to_application`')
+    documented = re.findall(
         rf'^\| `(\w+)` \| (?:all|.*`{function.__name__}`.*?) \|', section, re.MULTILINE
     )
-    assert sorted({*EXCHANGE_OPTIONS, *named(function)}) == sorted(told)
+    assert sorted({*EXCHANGE_OPTIONS, *named(function)}) == sorted(documented)
 
 
 @pytest.mark.parametrize(
@@ -81,39 +81,39 @@ def test_the_page_names_what_an_adapter_takes(function):
         ('part of `multipart`', types.Part.__annotations__),
         ('file of `.form()`', types.FormFile.__annotations__),
         ('event, as you write it', types.EventTable.__annotations__),
-        ('event, as you are given it', types.Event.__annotations__),
+        ('event, as you receive it', types.Event.__annotations__),
         ('`Server.stats`', types.StatsTable.__annotations__),
     ],
 )
-def test_the_page_names_the_keys_of_a_table_in_a_table(table, names):
-    """A row has those of the code, and no other."""
-    row = section_of('Tables in tables').split(f'\n| {table} | ')[1].partition(' |\n')[0]
+def test_the_page_lists_the_keys_of_a_nested_table(table, names):
+    """A row has the keys in the code, and no others."""
+    row = section_of('Nested tables').split(f'\n| {table} | ')[1].partition(' |\n')[0]
     assert sorted(names) == sorted({*re.findall(r'`(\w+)`', row)} - {'None'})
 
 
-def test_the_fields_of_a_table_given_are_the_keys_of_one_written():
-    """``json`` and ``form`` are methods of what is given, and events its body: never fields."""
+def test_a_received_table_has_the_keys_of_a_written_one():
+    """Except ``json`` and ``form``, which are methods there, and ``events``, which is its body."""
     assert {*RequestTable.__annotations__} - {'json', 'form'} == Request.FIELDS
     assert {*ResponseTable.__annotations__} - {'json', 'events'} == Response.FIELDS
 
 
 @pytest.mark.parametrize('name', sorted(aioluahttp.__all__))
 def test_the_functions_page_names_every_public_name(name):
-    """Each name of the root is documented."""
+    """Each public name of ``aioluahttp`` is documented."""
     page = (DOCS / 'functions.md').read_text()
     assert f':: aioluahttp.{name}\n' in page
 
 
 @pytest.mark.parametrize('name', middleware.__all__)
 def test_the_middleware_page_names_every_middleware(name):
-    """Each has its docstring there; ``compress`` is of the root."""
+    """Each is documented there; ``compress`` is on the functions page."""
     page = 'functions' if name in aioluahttp.__all__ else 'middleware'
     assert re.search(rf':: aioluahttp\.(middleware\.)?{name}\n', (DOCS / f'{page}.md').read_text())
 
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_the_command_line_page_names_every_option(name):
-    """What ``test_cli`` compares word by word on one Python, names apart."""
+    """On every Python; ``test_cli`` compares the whole help text, on one Python."""
     section = section_of(f'`{name}`', (DOCS / 'command-line.md').read_text())
     listed = section.partition('usage:')[2].partition('\n\n')[2]
     for names, options in COMMANDS[name].arguments:
@@ -126,7 +126,7 @@ SECURITY = (DOCS.parent / 'explanation/security.md').read_text(encoding='utf-8')
 
 @pytest.mark.parametrize('name', sorted(set(re.findall(r'`(test_\w+)`', SECURITY))))
 def test_a_defence_is_shown_by_a_test(name):
-    """Each test that the page on security names is there."""
+    """Each test that the security page names exists."""
     sources = (
         path.read_text(encoding='utf-8') for path in Path(__file__).parent.rglob('test_*.py')
     )
@@ -134,6 +134,6 @@ def test_a_defence_is_shown_by_a_test(name):
 
 
 def test_every_threat_has_a_test():
-    """So many rows, so many that end with one."""
+    """Each row of the table of threats ends with the name of a test."""
     rows = re.findall(r'^\| (?!threat |---).*', SECURITY, re.MULTILINE)
     assert rows == [row for row in rows if re.search(r'`test_\w+` \|$', row)]

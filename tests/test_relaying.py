@@ -1,4 +1,4 @@
-"""curl asks nginx, with a relay in between and without: the answers are the same."""
+"""curl requests from nginx get the same responses through ``http.proxy`` as directly."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ HOP = re.compile(rb'(?i)(connection|date|keep-alive|transfer-encoding):')
 
 
 def free_port():
-    """Find a port that nobody has."""
+    """Find a free port."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return probe.getsockname()[1]
@@ -46,7 +46,7 @@ def free_port():
 
 @pytest.fixture
 def peers(tmp_path):
-    """Give what runs nginx, and a relay before it: ``async with peers() as found``."""
+    """Run nginx, and a reverse proxy for it: ``async with peers() as found``."""
 
     @contextlib.asynccontextmanager
     async def running():
@@ -71,7 +71,7 @@ def peers(tmp_path):
 
 
 async def listens(port):
-    """Wait until somebody does."""
+    """Wait until nginx listens on the port."""
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection('127.0.0.1', port)
@@ -82,7 +82,7 @@ async def listens(port):
 
 
 async def curl(url, *arguments):
-    """Give what curl reads: its exit code, and heads without hops, with the body."""
+    """Run curl; return its exit code, heads without hop-by-hop headers, and the body."""
     done = await asyncio.create_subprocess_exec(
         'curl', '-sSi', '--path-as-is', '--max-time', '20', *arguments, url, stdout=-1, stderr=-2
     )
@@ -96,7 +96,7 @@ async def curl(url, *arguments):
 
 
 def without_boundary(found):
-    """Leave out the boundary of ranges, which nginx makes anew for each answer."""
+    """Remove the boundary of multipart ranges, which is new in each response of nginx."""
     code, heads, data = found
     return (
         code,
@@ -105,7 +105,7 @@ def without_boundary(found):
     )
 
 
-ASKED = [
+REQUESTS = [
     ('/a.txt',),
     ('/a.txt', '-I'),
     ('/a.txt', '-H', 'Accept-Encoding: gzip'),
@@ -131,13 +131,13 @@ ASKED = [
 ]
 
 
-async def test_what_is_read_is_what_nginx_says(peers):
-    """Byte for byte, but for what belongs to one hop."""
+async def test_responses_are_those_of_nginx(peers):
+    """Byte for byte, except for hop-by-hop headers."""
     async with peers() as found:
-        for path, *arguments in ASKED:
+        for path, *arguments in REQUESTS:
             expected = await curl(found.origin + path, *arguments)
-            given = await curl(found.relay + path, *arguments)
-            assert without_boundary(expected) == without_boundary(given), (path, arguments)
+            received = await curl(found.relay + path, *arguments)
+            assert without_boundary(expected) == without_boundary(received), (path, arguments)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ async def test_what_is_read_is_what_nginx_says(peers):
     ],
     ids=str,
 )
-async def test_what_is_sent_is_what_nginx_gets(peers, arguments):
-    """An upload, however it is framed; one that is too large is told so."""
+async def test_uploads_reach_nginx(peers, arguments):
+    """With any framing; one that is too large gets the 413 of nginx."""
     async with peers() as found:
         (found.folder / 'www/up').mkdir(mode=0o777)
         (found.folder / 'www').chmod(0o777)

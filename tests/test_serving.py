@@ -1,4 +1,4 @@
-"""One handler under every engine: the tables are the same, whatever serves it."""
+"""One handler under every engine: requests and responses are the same everywhere."""
 
 import asyncio
 import contextlib
@@ -38,34 +38,34 @@ ENGINES = (
     'via',
 )
 OURS = {'lean', 'plain', 'route', 'application', 'via'}
-# What an engine does not tell an application, or does in a way of its own.
-NO_LONE_QUESTION_MARK = set(ENGINES) - OURS  # ASGI has path and query apart
-NO_LENGTH_OF_304 = set(ENGINES) - {'lean', 'plain'}  # of which most could send none
+# Engines that do not pass something to an application, or do it differently.
+NO_LONE_QUESTION_MARK = set(ENGINES) - OURS  # ASGI separates path and query
+NO_LENGTH_OF_304 = set(ENGINES) - {'lean', 'plain'}  # most of them cannot send it
 NO_HEADERS_OF_101 = {'granian'}
 CLOSED_WITH = dict.fromkeys(ENGINES, '4002:bye') | {'hypercorn': '1006:', 'granian': '4002:'}
 
 
 @contextlib.contextmanager
 def listening():
-    """Give a socket that listens."""
+    """Open a listening socket."""
     with socket.create_server(('127.0.0.1', 0)) as sock:
         yield sock
 
 
 @contextlib.asynccontextmanager
 async def with_listen(engine):
-    """Serve by ``listen``."""
+    """Serve with ``listen``."""
     async with http.listen('127.0.0.1', 0, served.handler, **served.OPTIONS) as server:
         yield server.port
 
 
 @contextlib.asynccontextmanager
 async def with_web(engine):
-    """Serve by aiohttp.web."""
+    """Serve with aiohttp.web."""
     if engine == 'application':
         application = to_application(served.handler, **served.OPTIONS)
     else:
-        application = web.Application(client_max_size=1)  # which is not heeded
+        application = web.Application(client_max_size=1)  # has no effect
         application.router.add_route('*', '/{tail:.*}', to_web(served.handler, **served.OPTIONS))
     runner = web.AppRunner(application, shutdown_timeout=1, lingering_time=0.1)
     await runner.setup()
@@ -77,7 +77,7 @@ async def with_web(engine):
 
 @contextlib.asynccontextmanager
 async def with_uvicorn(engine):
-    """Serve by uvicorn, with the one parser or the other."""
+    """Serve with uvicorn, with the parser that the engine names."""
     config = uvicorn.Config(
         to_asgi(served.handler, **served.OPTIONS),
         http=engine.partition('-')[2],
@@ -88,7 +88,7 @@ async def with_uvicorn(engine):
     with listening() as sock:
         task = asyncio.create_task(server.serve([sock]))
         yield sock.getsockname()[1]
-        while not server.started:  # noqa: ASYNC110  # no event tells
+        while not server.started:  # noqa: ASYNC110  # there is no event
             await asyncio.sleep(0)
         server.should_exit = True
         await task
@@ -96,7 +96,7 @@ async def with_uvicorn(engine):
 
 @contextlib.asynccontextmanager
 async def with_hypercorn(engine):
-    """Serve by hypercorn."""
+    """Serve with hypercorn."""
     config = hypercorn.config.Config()
     config.graceful_timeout = 0.1
     config.errorlog = None
@@ -115,7 +115,7 @@ async def with_hypercorn(engine):
 
 @pytest.fixture(scope='session')
 def granian():
-    """Serve by granian, in a process of its own, once for all tests."""
+    """Serve with granian, in another process, once for all tests."""
     with listening() as sock:
         port = sock.getsockname()[1]
     command = ['granian', '--interface', 'asgi', '--port', str(port), 'served:app']
@@ -137,22 +137,23 @@ def granian():
 
 
 def pytest_generate_tests(metafunc):
-    """Ask every engine; what is asked byte for byte needs one that has a wire."""
+    """Run a test on every engine; raw bytes (``wire``) on every engine with sockets."""
     if 'engine' in metafunc.fixturenames:
         wire = 'wire' in metafunc.fixturenames
         metafunc.parametrize('engine', [one for one in ENGINES if not (wire and one == 'via')])
 
 
-def carrying(request):
-    """Answer as the handler does, with its options as attributes, which is where ``via`` looks."""
+def handler_with_options(request):
+    """Call the handler; has its options as attributes, where ``via`` looks for them."""
     return served.handler(request)
 
 
-carrying.into, carrying.max_body = served.OPTIONS['into'], served.OPTIONS['max_body']
+handler_with_options.into = served.OPTIONS['into']
+handler_with_options.max_body = served.OPTIONS['max_body']
 
 
-async def check_told(server, engine, caplog, error, path):
-    """Check that a mistake was told of once: to ``on_error``, for which ``via`` has the log."""
+async def check_reported(server, engine, caplog, error, path):
+    """Check that an error was passed to ``on_error`` once, or with ``via`` logged once."""
     if engine == 'via':
         assert [error] == [record.exc_info[0].__name__ for record in caplog.records]
     else:
@@ -161,7 +162,7 @@ async def check_told(server, engine, caplog, error, path):
 
 @pytest.fixture
 def serve(engine, request, monkeypatch):
-    """Serve under an engine: ``async with serve() as server``."""
+    """Serve the handler under an engine: ``async with serve() as server``."""
     served.SEEN.clear()
     if engine == 'plain':
         monkeypatch.setattr(
@@ -172,7 +173,7 @@ def serve(engine, request, monkeypatch):
         @contextlib.asynccontextmanager
         async def directly():
             url = 'http://127.0.0.1:80'
-            async with http.Client(via=carrying, base_url=url) as client:
+            async with http.Client(via=handler_with_options, base_url=url) as client:
                 yield SimpleNamespace(port=80, url=url, ask=client.request, client=client)
 
         return directly
@@ -198,8 +199,8 @@ def serve(engine, request, monkeypatch):
     return serving
 
 
-async def test_a_request_is_the_same_table(serve, engine):
-    """All that came is in the table, the target byte for byte."""
+async def test_a_handler_receives_the_same_table(serve, engine):
+    """The table has everything that was sent, the target byte for byte."""
     target = '/tell?a=%20b&c=%27'
     async with serve() as server:
         response = await server.ask(
@@ -223,8 +224,8 @@ async def test_a_request_is_the_same_table(serve, engine):
 
 
 @pytest.mark.parametrize('target', ['/a%2Fb%20c/%41;d', '//elsewhere/x', '/x?', "/!$&'()*+,;=:@"])
-async def test_a_target_is_left_as_it_is(serve, engine, wire, target):
-    """Nothing of it is decoded, and no slash is taken for a host."""
+async def test_a_target_is_unchanged(serve, engine, wire, target):
+    """It is not decoded, and a leading ``//`` is not taken for a host."""
     async with serve() as server, wire(server) as client:
         client.ask(f'GET {target}')
         _, headers, _ = await client.answer()
@@ -232,16 +233,16 @@ async def test_a_target_is_left_as_it_is(serve, engine, wire, target):
     assert expected == headers['X-Url']
 
 
-async def test_the_authority_is_what_host_says(serve, engine, wire):
-    """Not where the connection goes to."""
+async def test_host_and_port_are_those_of_the_host_header(serve, engine, wire):
+    """Not those of the address that the client connected to."""
     async with serve() as server, wire(server) as client:
         client.send(b'GET /tell HTTP/1.1\r\nHost: Example.org:81\r\n\r\n')
         _, _, body = await client.answer()
     assert b'"host":"example.org","port":81,' in body
 
 
-async def test_without_a_body_there_is_none(serve, engine):
-    """A GET has no body, a POST has, if only an empty one."""
+async def test_a_get_without_a_body_has_no_body_key(serve, engine):
+    """A POST has the key ``body`` even if the body is empty."""
     async with serve() as server:
         assert 'body' not in (await server.ask(url='/tell', into='json')).body
         response = await server.ask(url='/tell', method='POST', into='json')
@@ -251,7 +252,7 @@ async def test_without_a_body_there_is_none(serve, engine):
 @pytest.mark.parametrize('kind', [None, 'text/plain', 'a/b; charset=punycode', 'a/b; charset=gbk'])
 @pytest.mark.parametrize('query', ['', 'bytes'])
 async def test_no_byte_of_a_body_is_lost(serve, engine, kind, query):
-    """All 256 values go there and back as text, and as bytes."""
+    """All 256 byte values are unchanged after a round trip, as text and as bytes."""
     async with serve() as server:
         post = {'method': 'POST', 'url': '/echo', 'headers': {'Content-Type': kind}}
         response = await server.ask(post, query=query, body=bytes(range(256)), into='bytes')
@@ -259,7 +260,7 @@ async def test_no_byte_of_a_body_is_lost(serve, engine, kind, query):
 
 
 async def test_a_body_may_be_json(serve, engine):
-    """Both ways; what is none is a 400."""
+    """In both directions; a request body that is not JSON gets a 400."""
     async with serve() as server:
         post = {'method': 'POST', 'url': '/json', 'query': 'json', 'into': 'json'}
         assert [1, {'a': None}] == (await server.ask(post, json=[1, {'a': None}])).body
@@ -275,15 +276,15 @@ async def test_a_body_may_be_json(serve, engine):
         ('/length', 'application/octet-stream', b'abc'),
     ],
 )
-async def test_an_answer_has_its_type_and_bytes(serve, engine, path, kind, body):
-    """Whether it is at hand or comes in chunks."""
+async def test_a_response_has_its_type_and_bytes(serve, engine, path, kind, body):
+    """Whether its body is in memory or an iterator."""
     async with serve() as server:
         response = await server.ask(url=path, into='bytes')
     assert (200, kind, body) == (response.status, response.headers['Content-Type'], response.body)
 
 
-async def test_a_repeated_header_of_an_answer_keeps_its_values(serve, engine):
-    """In their order."""
+async def test_a_repeated_header_of_a_response_keeps_its_values(serve, engine):
+    """In the same order."""
     async with serve() as server:
         response = await server.ask(url='/many')
     assert ['b', 'a', 'b'] == response.headers.getall('x-many')
@@ -304,8 +305,8 @@ async def test_a_repeated_header_of_an_answer_keeps_its_values(serve, engine):
         ('GET', '/socket', 426, '16'),
     ],
 )
-async def test_an_answer_has_its_length(serve, engine, wire, method, path, status, length):
-    """Those without a body, too, and the connection goes on behind them."""
+async def test_a_response_has_its_length(serve, engine, wire, method, path, status, length):
+    """Also one without a body, and the connection can be used again after it."""
     if status == 304 and engine in NO_LENGTH_OF_304:
         length = None
     async with serve() as server, wire(server) as client:
@@ -317,25 +318,25 @@ async def test_an_answer_has_its_length(serve, engine, wire, method, path, statu
 
 
 @pytest.mark.parametrize(('path', 'error'), [('/fail', 'LookupError'), ('/control', 'TableError')])
-async def test_a_mistake_is_a_500(serve, engine, caplog, path, error):
-    """It is told to ``on_error``, and nothing of the table is sent."""
+async def test_an_error_in_a_handler_is_a_500(serve, engine, caplog, path, error):
+    """It is passed to ``on_error``, and nothing of the response table is sent."""
     async with serve() as server:
         response = await server.ask(url=path)
         assert (500, 'Internal Server Error') == (response.status, response.body)
         assert 'b' not in response.headers
-        await check_told(server, engine, caplog, error, path)
+        await check_reported(server, engine, caplog, error, path)
 
 
-async def test_a_mistake_midway_breaks_the_answer_off(serve, engine, caplog):
-    """Its client can tell."""
+async def test_an_error_midway_breaks_the_response_off(serve, engine, caplog):
+    """The client gets an error, and ``on_error`` is called."""
     async with serve() as server:
         with pytest.raises(http.ProtocolError):
             await server.ask(url='/broken')
-        await check_told(server, engine, caplog, 'ValueError', '/broken')
+        await check_reported(server, engine, caplog, 'ValueError', '/broken')
 
 
 async def test_a_chunk_is_sent_before_the_next_is_made(serve, engine):
-    """The client has the first, and then lets the second come."""
+    """The client receives the first chunk before the second one exists."""
     async with serve() as server:
         response = await server.ask(url='/chunks', into='stream')
         async with response.body as stream:
@@ -344,8 +345,8 @@ async def test_a_chunk_is_sent_before_the_next_is_made(serve, engine):
             assert b'two' == await stream.read()
 
 
-async def test_a_client_that_leaves_ends_an_answer(serve, engine, wire):
-    """Its iterator is closed, though it gives nothing more."""
+async def test_a_client_that_leaves_ends_a_streamed_response(serve, engine, wire):
+    """The iterator is closed while it waits."""
     async with serve() as server:
         async with wire(server) as client:
             client.ask(f'GET /forever?{engine}')
@@ -355,7 +356,7 @@ async def test_a_client_that_leaves_ends_an_answer(serve, engine, wire):
 
 @pytest.mark.parametrize('framing', ['length', 'chunked'])
 async def test_a_body_over_the_limit_is_a_413(serve, engine, wire, framing):
-    """By what it says, and by what it is."""
+    """By its Content-Length, and by its actual size."""
     async with serve() as server, wire(server) as client:
         if framing == 'length':
             client.ask('POST /echo', 'Content-Length: 1001', body=b'x' * 1001)
@@ -367,7 +368,7 @@ async def test_a_body_over_the_limit_is_a_413(serve, engine, wire, framing):
 
 @pytest.mark.parametrize('query', ['', 'stream', 'raw'])
 async def test_a_body_is_decompressed_within_the_limit(serve, engine, query):
-    """Its headers then say so; a bomb is a 413, and what is raw is as it came."""
+    """A decompression bomb is a 413; a raw body is not decompressed."""
     headers = {'Content-Encoding': 'gzip'}
     post = {'method': 'POST', 'url': '/digest' if query else '/echo', 'query': query}
     small, bomb = gzip.compress(b'x' * 1000, mtime=0), gzip.compress(b'x' * 1001, mtime=0)
@@ -380,8 +381,8 @@ async def test_a_body_is_decompressed_within_the_limit(serve, engine, query):
         assert (200 if raw else 413) == response.status
 
 
-async def test_a_body_is_read_as_it_comes(serve, engine, wire):
-    """The callback is called when the head is there."""
+async def test_a_handler_with_a_stream_is_called_before_the_body_is_complete(serve, engine, wire):
+    """It is called when the head has been read."""
     async with serve() as server, wire(server) as client:
         client.ask('POST /digest?stream', 'Transfer-Encoding: chunked', body=b'3\r\nabc\r\n')
         await client.writer.drain()
@@ -390,7 +391,7 @@ async def test_a_body_is_read_as_it_comes(serve, engine, wire):
 
 
 async def test_a_form_is_read(serve, engine):
-    """Its fields and files."""
+    """Its fields and files are read; a body that is not a form is a 400."""
     parts = [{'name': 'name', 'body': 'Ada'}, {'name': 'photo', 'filename': 'a', 'body': b'x' * 9}]
     async with serve() as server:
         post = {'method': 'POST', 'url': '/form', 'into': 'json'}
@@ -399,7 +400,7 @@ async def test_a_form_is_read(serve, engine):
 
 
 @pytest.mark.parametrize(
-    ('asked', 'status', 'part'),
+    ('headers', 'status', 'part'),
     [
         ({}, 200, slice(None)),
         ({'Range': 'bytes=3-9'}, 206, slice(3, 10)),
@@ -410,15 +411,15 @@ async def test_a_form_is_read(serve, engine):
         ({'If-Match': '"none"'}, 412, slice(0)),
     ],
 )
-async def test_a_file_is_sent_as_it_is_asked_for(serve, engine, asked, status, part):
-    """Whole, in part, or not at all."""
+async def test_a_file_supports_ranges_and_conditions(serve, engine, headers, status, part):
+    """It is sent whole, in part, or not at all."""
     async with serve() as server:
-        response = await server.ask(url='/file', headers=asked, into='bytes')
+        response = await server.ask(url='/file', headers=headers, into='bytes')
     assert (status, served.FILE.read_bytes()[part]) == (response.status, response.body)
 
 
-async def test_a_websocket_is_the_same(serve, engine):
-    """Text and bytes go both ways; the subprotocol, the headers and the close code are agreed."""
+async def test_a_websocket_works(serve, engine):
+    """Text, bytes, the subprotocol, response headers and the close code are the same."""
     async with serve() as server:
         async with server.client.websocket(url='/socket', protocols=['v1', 'v2']) as ws:
             room = None if engine in NO_HEADERS_OF_101 else 'a'
@@ -433,8 +434,8 @@ async def test_a_websocket_is_the_same(serve, engine):
         assert '1' == (await server.ask(url='/count', query='socket:4001:as-you-said')).body
 
 
-async def test_the_close_of_a_client_ends_a_websocket(serve, engine):
-    """The callback is told the code, as far as the engine knows it."""
+async def test_a_close_by_the_client_ends_a_websocket(serve, engine):
+    """The socket has the close code and the reason, as far as the engine passes them."""
     async with serve() as server:
         async with server.client.websocket(url='/socket') as ws:
             await ws.close(4002, 'bye')
@@ -443,7 +444,7 @@ async def test_the_close_of_a_client_ends_a_websocket(serve, engine):
 
 
 async def test_a_message_over_the_limit_ends_a_websocket(serve, engine):
-    """The client is told why; the one up to the limit passes."""
+    """With close code 1009; a message as large as the limit is accepted."""
     async with serve() as server, server.client.websocket(url='/socket') as ws:
         await ws.send('x' * 100)
         assert 100 == len(await anext(ws))
@@ -457,7 +458,7 @@ async def test_a_message_over_the_limit_ends_a_websocket(serve, engine):
     [('/denied', {}, 401), ('/fail', {}, 500), ('/socket', {'Origin': 'http://evil'}, 403)],
 )
 async def test_a_websocket_may_be_declined(serve, engine, caplog, path, headers, status):
-    """With the status that the callback gives; one of another origin's page is."""
+    """With the status that the handler returns; one from another origin with a 403."""
     async with serve() as server:
         with pytest.raises(http.ProtocolError, match=str(status)):
             async with server.client.websocket(url=path, headers=headers):

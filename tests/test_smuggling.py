@@ -1,4 +1,4 @@
-"""Requests that two parsers might read differently: each has one reading here, or is refused."""
+"""Request smuggling: what two parsers might read differently is read strictly or refused."""
 
 import asyncio
 import contextlib
@@ -13,28 +13,28 @@ from aioluahttp.server.exchange import Settings, SocketResponder
 
 
 def ask(*fields, line='GET /1 HTTP/1.1', body=b''):
-    """Write a request, and another behind it that a bad reading of the first would hide."""
+    """Encode a request and a second one, which a wrong reading of the first would hide."""
     head = b'\r\n'.join((line.encode(), b'Host: h', *fields, b'\r\n'))
     return head + body + b'GET /2 HTTP/1.1\r\nHost: h\r\n\r\n'
 
 
 def post(*fields, body=b'hello', line='POST /1 HTTP/1.1'):
-    """Write a request with a body."""
+    """Encode a request with a body."""
     return ask(*fields, line=line, body=body)
 
 
 def chunked(body, *fields):
-    """Write a request with a body in chunks."""
+    """Encode a request with a chunked body."""
     return post(CHUNKED, *fields, body=body)
 
 
 CHUNKED = b'Transfer-Encoding: chunked'
-EMPTY = b'0\r\n\r\n'  # the whole of a body of no chunks
+EMPTY = b'0\r\n\r\n'  # a complete chunked body without data
 BOTH = ['POST /1 hello', 'GET /2']
 NONE = ['POST /1 ', 'GET /2']
 GETS = ['GET /1', 'GET /2']
 
-# What comes, and what is answered: for a request that the handler saw what it saw, else a status.
+# The bytes sent, and for each request what the handler saw, or the status if it is refused.
 LENGTHS = {
     'one': (post(b'Content-Length: 5'), BOTH),
     'zeros': (post(b'Content-Length: 005'), BOTH),
@@ -132,7 +132,7 @@ CHUNKS = {
     'more data than said': (chunked(b'5\r\nhelloXX0\r\n\r\n'), [400]),
     'no end': (chunked(b'5\r\nhello\r\n'), [400]),
 }
-# aiohttp takes a trailer for a header of the next request, so that none is read behind one.
+# aiohttp takes a trailer for a header of the next request, so nothing is read after a trailer.
 TRAILERS = {
     'one': (chunked(b'5\r\nhello\r\n0\r\nX-Admin: yes\r\n\r\n'), BOTH[:1]),
     'of no chunks': (chunked(b'0\r\nX-Admin: yes\r\n\r\n'), NONE[:1]),
@@ -221,8 +221,8 @@ CASES = [
 ]
 
 
-class Noted(Connections):
-    """Connections that are given as they are made, with their transports."""
+class RecordedConnections(Connections):
+    """Connections that put each new connection and its transport into the queue ``made``."""
 
     def __init__(self, exchange):
         super().__init__(exchange)
@@ -235,7 +235,7 @@ class Noted(Connections):
 
 @contextlib.asynccontextmanager
 async def serving():
-    """Serve with a handler that says what it sees; give the connections and what was seen."""
+    """Serve a handler that returns what it sees; yield the connections, and a list of the same."""
     seen = []
 
     def handler(request):
@@ -243,7 +243,8 @@ async def serving():
         seen.append(' '.join(part for part in parts if part is not None))
         return {'status': 200, 'body': seen[-1]}
 
-    connections = Noted(SocketResponder(handler, Settings(head_timeout=9, body_timeout=9)))
+    settings = Settings(head_timeout=9, body_timeout=9)
+    connections = RecordedConnections(SocketResponder(handler, settings))
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
     try:
         yield connections, seen, server.sockets[0].getsockname()
@@ -253,8 +254,8 @@ async def serving():
         await server.wait_closed()
 
 
-def answers(data):
-    """Take answers apart: the body of a 200, the status of any other."""
+def parse_responses(data):
+    """Parse responses: the body of a 200, the status of any other."""
     found = []
     while data:
         head, _, data = data.partition(b'\r\n\r\n')
@@ -266,8 +267,8 @@ def answers(data):
     return found
 
 
-async def told(connections, address, pieces, turns):
-    """Give a new connection pieces, some turns of the loop apart; tell what is answered."""
+async def feed(connections, address, pieces, turns):
+    """Feed pieces to a new connection, some loop iterations apart; return the responses."""
     reader, writer = await asyncio.open_connection(*address)
     connection, transport = await connections.made.get()
     for piece in pieces:
@@ -278,26 +279,26 @@ async def told(connections, address, pieces, turns):
             await asyncio.sleep(0)
     with contextlib.suppress(OSError):
         writer.write_eof()
-    found = answers(await reader.read())
+    found = parse_responses(await reader.read())
     writer.close()
     await writer.wait_closed()
     return found
 
 
 async def outcome(server, pieces, turns):
-    """Likewise of a server whose handler tells what it sees."""
+    """Feed pieces to ``serving``; return the responses, after a check against what was seen."""
     connections, seen, address = server
     seen.clear()
-    found = await told(connections, address, pieces, turns)
+    found = await feed(connections, address, pieces, turns)
     assert [one for one in found if isinstance(one, str)] == seen
     return found
 
 
 @pytest.mark.parametrize(('data', 'expected'), CASES)
 async def test_there_is_one_reading(caplog, data, expected):
-    """The right one, or a refusal; one that is refused costs one line of the log, or none.
+    """A request is read as the standard says, or refused with one log record or none.
 
-    What is refused closes the connection: the client does not.
+    The server closes the connection after a refusal, without waiting for the client.
     """
     caplog.set_level(logging.DEBUG, 'aioluahttp')
     async with serving() as (_, seen, address):
@@ -305,7 +306,7 @@ async def test_there_is_one_reading(caplog, data, expected):
         writer.write(data)
         if expected[-1] == 'GET /2':
             writer.write_eof()
-        found = answers(await reader.read())
+        found = parse_responses(await reader.read())
         writer.close()
         await writer.wait_closed()
     assert (expected, [one for one in expected if isinstance(one, str)]) == (found, seen)
@@ -314,7 +315,7 @@ async def test_there_is_one_reading(caplog, data, expected):
 
 
 def cuts(data, expected):
-    """Give every place to cut at, but those where others are cut that begin or end alike."""
+    """Return the places to cut at, without those that other cases with the same bytes cover."""
     usual = ask(), chunked(b''), post(b'Content-Length: 5')
     start = max(
         next((at for at, two in enumerate(zip(data, one, strict=False)) if two[0] != two[1]), 1)
@@ -325,7 +326,7 @@ def cuts(data, expected):
 
 @pytest.mark.parametrize(('data', 'expected'), CASES)
 async def test_the_reading_is_the_same_however_the_bytes_are_cut(data, expected):
-    """In two at any place, or byte by byte; all read at once, or answered in between."""
+    """In two pieces at any place, or byte by byte; with or without time for responses between."""
     async with serving() as server:
         for cut in cuts(data, expected) if len(data) < 200 else ():
             found = await outcome(server, [data[:cut], data[cut:]], turns=8 * (cut % 2))
@@ -335,7 +336,7 @@ async def test_the_reading_is_the_same_however_the_bytes_are_cut(data, expected)
             assert expected == await outcome(server, pieces, turns)
 
 
-# A head as a relay may write it: nothing that two parsers might take for two things.
+# A head as a proxy may write it: nothing that two parsers might read differently.
 HEAD = re.compile(
     rb'([A-Z]+) (/[!-~]*|\*) HTTP/1\.1\r\n'
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*\r\n)+)\r\n"
@@ -344,7 +345,7 @@ CHUNK = re.compile(rb'([1-9a-f][0-9a-f]*)\r\n')
 
 
 def strictly(data):
-    """Read all requests of a connection as strictly as can be; the last may be broken off."""
+    """Parse all requests of a connection as strictly as possible; the last may be incomplete."""
     found = []
     while data:
         head = HEAD.match(data)
@@ -391,25 +392,25 @@ def _strict_body(name, value, data):
 
 @contextlib.asynccontextmanager
 async def relaying(raw_server):
-    """Serve by sending all on; give what the origin read, a list for each connection."""
+    """Serve a reverse proxy; yield the bytes that its origin read on each connection."""
     read = []
 
     async def origin(line):
         mine = bytearray()
         read.append(mine)
-        answered = 0
+        responses = 0
         while data := await line.reader.read(65536):
             mine += data
             found = strictly(bytes(mine))
-            for one in found[answered:]:
+            for one in found[responses:]:
                 await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % len(one))
                 await line.send(one.encode())
-            answered = len(found)
+            responses = len(found)
 
     async with raw_server(origin) as peer:
         handler = http.proxy(peer.url)
         settings = Settings(into=handler.into, head_timeout=9, body_timeout=9)
-        connections = Noted(SocketResponder(handler, settings))
+        connections = RecordedConnections(SocketResponder(handler, settings))
         server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
         try:
             yield connections, read, server.sockets[0].getsockname()
@@ -421,10 +422,10 @@ async def relaying(raw_server):
 
 @pytest.mark.parametrize(('data', 'expected'), CASES)
 async def test_what_is_sent_on_has_one_reading(raw_server, data, expected):
-    """The origin gets each request that is one, as who reads most strictly would have it."""
+    """A strict parser at the origin of a reverse proxy reads each accepted request as expected."""
     for size in len(data), 1:
         pieces = [data[at : at + size] for at in range(0, len(data), size)]
         async with relaying(raw_server) as (connections, read, address):
-            found = await told(connections, address, pieces, turns=1)
+            found = await feed(connections, address, pieces, turns=1)
         whole = [one for mine in read for one in strictly(bytes(mine))]
         assert (expected, [one for one in expected if isinstance(one, str)]) == (found, whole)

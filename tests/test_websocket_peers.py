@@ -1,4 +1,4 @@
-"""The websockets package as the peer, on either side."""
+"""WebSockets with the package ``websockets`` as the peer, on either side."""
 
 import asyncio
 import contextlib
@@ -22,27 +22,27 @@ PART = 0  # the first bits of a frame that is not the last
 
 
 async def echo(end):
-    """Send back what comes, at either end."""
+    """Send each message back, at either end."""
     with contextlib.suppress(websockets.ConnectionClosed):
         async for message in end:
             await end.send(message)
 
 
 def to_us(ours, theirs, **options):
-    """Let a client of the package talk to a server of ours."""
+    """Connect a client of the package to a server of this library."""
     return between(ours, theirs, options, ours_is_server=True)
 
 
 def to_them(ours, theirs, **options):
-    """Let a client of ours talk to a server of the package."""
+    """Connect a client of this library to a server of the package."""
     return between(ours, theirs, options, ours_is_server=False)
 
 
 async def between(ours, theirs, options, *, ours_is_server):
-    """Open a WebSocket with a function at each end; give both ends once both are over.
+    """Open a WebSocket with a function at each end; return both ends when both are done.
 
     Args:
-        options: Of the package.
+        options: Options of the package's end.
     """
     ends = []
 
@@ -52,9 +52,9 @@ async def between(ours, theirs, options, *, ours_is_server):
 
     if ours_is_server:
         callback = lambda socket: talk(ours, socket)  # noqa: E731
-        answer = {'websocket': {'callback': callback, 'max_message': LIMIT}}
+        response = {'websocket': {'callback': callback, 'max_message': LIMIT}}
         async with (
-            http.listen('127.0.0.1', 0, lambda request: answer) as server,
+            http.listen('127.0.0.1', 0, lambda request: response) as server,
             websockets.connect(f'ws://127.0.0.1:{server.port}', **options) as peer,
         ):
             await talk(theirs, peer)
@@ -72,12 +72,12 @@ SIDES = pytest.mark.parametrize('talks', [to_us, to_them])
 
 
 def hear(end):
-    """Wait for a message at either end."""
+    """Receive a message at either end."""
     return anext(end) if isinstance(end, http.Socket) else end.recv()
 
 
 def says(*messages):
-    """Make an end that says these and hears each again, and closes."""
+    """Make a function that sends each message, expects it back, and then closes."""
 
     async def talk(end):
         for message in messages:
@@ -88,7 +88,7 @@ def says(*messages):
     return talk
 
 
-# Compression: what no context is kept of from message to message, and windows.
+# Compression: no context takeover of server and client, and their window bits.
 BITS = None, 9, 15
 AGREED = list(itertools.product([False, True], [False, True], BITS, BITS))
 
@@ -98,8 +98,8 @@ AGREED = list(itertools.product([False, True], [False, True], BITS, BITS))
     ('talks', 'factory'),
     [(to_us, ClientPerMessageDeflateFactory), (to_them, ServerPerMessageDeflateFactory)],
 )
-async def test_any_compression_may_be_agreed_upon(talks, factory, agreed):
-    """With windows of all sizes, kept from message to message or not, at each end."""
+async def test_any_compression_parameters_can_be_negotiated(talks, factory, agreed):
+    """Window sizes, with and without context takeover, at each end."""
     options = {'compression': None, 'extensions': [factory(*agreed)], 'max_size': None}
     _, peer = await talks(echo, says(*MESSAGES, *MESSAGES), **options)
     assert ['permessage-deflate'] == [one.name for one in peer.protocol.extensions]
@@ -107,8 +107,8 @@ async def test_any_compression_may_be_agreed_upon(talks, factory, agreed):
 
 @SIDES
 @pytest.mark.parametrize('compression', ['deflate', None])
-async def test_a_message_comes_in_parts(talks, compression):
-    """Of text or bytes, with pings between them, that are answered before the message is whole."""
+async def test_a_fragmented_message_is_received(talks, compression):
+    """Text or bytes, with pings between fragments that get their pong before the last fragment."""
 
     async def parts(peer, *parts):
         for part in parts:
@@ -126,8 +126,8 @@ async def test_a_message_comes_in_parts(talks, compression):
 
 
 @SIDES
-async def test_both_talk_at_once(talks):
-    """Thousands of messages and pings in each direction, of which none is lost or overtakes."""
+async def test_both_ends_send_at_once(talks):
+    """Thousands of messages and pings in each direction; none is lost or reordered."""
     said = [f'{number} ' * (number % 300) for number in range(2000)]
     heard = []
 
@@ -148,28 +148,28 @@ async def test_both_talk_at_once(talks):
     assert [said, said] == heard
 
 
-# The end
+# Closing
 
 
 @SIDES
 @pytest.mark.parametrize(('code', 'reason'), [(1000, ''), (1011, 'größer'), (4999, 'x' * 123)])
-async def test_it_hears_why_we_close(talks, code, reason):
-    """The package tells an error from an end in good order by the code."""
+async def test_the_package_receives_our_close_code(talks, code, reason):
+    """It receives code and reason."""
     ours, peer = await talks(lambda socket: socket.close(code, reason), echo)
     assert (code, reason) == (peer.close_code, peer.close_reason) == (ours.code, ours.reason)
 
 
 @SIDES
 @pytest.mark.parametrize(('code', 'reason'), [(1000, ''), (1001, 'bye'), (1011, 'x'), (4000, '')])
-async def test_we_hear_why_it_closes(talks, code, reason):
-    """No code is an error."""
+async def test_we_receive_the_close_code_of_the_package(talks, code, reason):
+    """Code and reason are those that were sent; no code raises."""
     ours, peer = await talks(echo, lambda peer: peer.close(code, reason))
     assert (code, reason) == (peer.close_code, peer.close_reason) == (ours.code, ours.reason)
 
 
 @SIDES
-async def test_we_close_when_a_function_or_a_block_is_over(talks):
-    """With 1000; what is under way still comes."""
+async def test_we_close_when_a_function_or_a_block_ends(talks):
+    """With 1000; messages that were sent before are still received."""
     heard = []
 
     async def ours(socket):
@@ -184,8 +184,8 @@ async def test_we_close_when_a_function_or_a_block_is_over(talks):
 
 
 @SIDES
-async def test_both_may_close_at_once(talks):
-    """Each hears what the other said."""
+async def test_both_ends_may_close_at_once(talks):
+    """Each end has one of the two close codes."""
     both = asyncio.Barrier(2)
 
     def closing(code):
@@ -200,8 +200,8 @@ async def test_both_may_close_at_once(talks):
 
 
 @SIDES
-async def test_it_may_hang_up(talks):
-    """That is an error, and 1006."""
+async def test_a_peer_that_hangs_up_raises(talks):
+    """The read raises ProtocolError, and the code is 1006."""
 
     async def ours(socket):
         with pytest.raises(http.ProtocolError, match='hung up'):
@@ -214,8 +214,8 @@ async def test_it_may_hang_up(talks):
     assert 1006 == ours.code
 
 
-async def test_a_server_that_closes_is_going_away():
-    """The client is told 1001, which it takes for an end in good order."""
+async def test_a_server_that_shuts_down_closes_with_1001():
+    """The client takes it for a normal end."""
     async with (
         http.listen('127.0.0.1', 0, lambda request: {'websocket': echo}) as server,
         websockets.connect(f'ws://127.0.0.1:{server.port}') as peer,
@@ -228,26 +228,26 @@ async def test_a_server_that_closes_is_going_away():
     assert 1001 == peer.close_code
 
 
-# What is not allowed
+# Protocol violations
 
 BROKEN = {
     'a reserved bit': ([(TEXT, b'x', 0xA0)], 1002),
-    'a reserved kind of message': ([(3, b'x', 0x80)], 1002),
-    'a reserved kind of control': ([(11, b'', 0x80)], 1002),
-    'a ping in parts': ([(PING, b'', PART)], 1002),
-    'a part of no message': ([(MORE, b'x', 0x80)], 1002),
+    'a reserved data opcode': ([(3, b'x', 0x80)], 1002),
+    'a reserved control opcode': ([(11, b'', 0x80)], 1002),
+    'a fragmented ping': ([(PING, b'', PART)], 1002),
+    'a continuation without a message': ([(MORE, b'x', 0x80)], 1002),
     'a close of one byte': ([(CLOSE, b'x', 0x80)], 1002),
-    'text that is no UTF-8': ([(TEXT, b'\xff', 0x80)], 1007),
-    'parts that are no UTF-8': ([(TEXT, b'\xc3', PART), (MORE, b'x', 0x80)], 1007),
+    'text that is not UTF-8': ([(TEXT, b'\xff', 0x80)], 1007),
+    'fragments that are not UTF-8': ([(TEXT, b'\xc3', PART), (MORE, b'x', 0x80)], 1007),
     'a message that is too large': ([(BINARY, bytes(LIMIT + 1), 0x80)], 1009),
-    'parts that are too large': ([(BINARY, bytes(LIMIT), PART), (MORE, b'x', 0x80)], 1009),
+    'fragments that are too large': ([(BINARY, bytes(LIMIT), PART), (MORE, b'x', 0x80)], 1009),
 }
 
 
 @SIDES
 @pytest.mark.parametrize(('bad', 'code'), BROKEN.values(), ids=BROKEN)
-async def test_what_breaks_the_protocol_is_named_to_it(talks, frames, bad, code):
-    """The package hears the code; what came before is read, and what comes behind is not."""
+async def test_a_protocol_violation_gets_its_close_code(talks, frames, bad, code):
+    """The peer receives the code; earlier messages are read, later ones are not."""
     heard = []
 
     async def ours(socket):
@@ -269,8 +269,8 @@ async def test_what_breaks_the_protocol_is_named_to_it(talks, frames, bad, code)
 
 
 @SIDES
-async def test_it_tells_us_of_what_is_too_large_for_it(talks):
-    """Its code ends our iteration, and nothing may be sent after that."""
+async def test_a_message_too_large_for_the_package_ends_the_socket(talks):
+    """The iteration ends with code 1009, and sending raises after that."""
 
     async def ours(socket):
         await socket.send(bytes(2000))
@@ -285,20 +285,20 @@ async def test_it_tells_us_of_what_is_too_large_for_it(talks):
 # TLS
 
 
-async def test_it_talks_to_us_over_tls(certificates):
-    """All messages, and an end in good order."""
-    answer = lambda request: {'websocket': echo}  # noqa: E731
+async def test_the_package_connects_to_us_over_tls(certificates):
+    """All messages are received, and both ends close normally."""
+    handler = lambda request: {'websocket': echo}  # noqa: E731
     trust = ssl.create_default_context(cafile=certificates.ca)
     async with (
-        http.listen('127.0.0.1', 0, answer, tls=certificates.server) as server,
+        http.listen('127.0.0.1', 0, handler, tls=certificates.server) as server,
         websockets.connect(f'wss://localhost:{server.port}', ssl=trust) as peer,
     ):
         await says(*MESSAGES)(peer)
     assert 1000 == peer.close_code
 
 
-async def test_we_talk_to_it_over_tls(certificates):
-    """All messages, and an end in good order."""
+async def test_we_connect_to_the_package_over_tls(certificates):
+    """All messages are received, and both ends close normally."""
     async with websockets.serve(echo, '127.0.0.1', 0, ssl=certificates.server) as server:
         url = f'wss://localhost:{server.sockets[0].getsockname()[1]}/'
         async with http.websocket(url=url, tls={'ca': certificates.ca}) as socket:

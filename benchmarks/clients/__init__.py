@@ -1,4 +1,4 @@
-"""Clients that are measured: each module has ``opened(url)``, which gives what fetches the text."""
+"""Clients under test: each module has ``opened(url)``, which yields a fetch function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetch by ``aiohttp.request``, which has a session and a connection for each request."""
+"""Fetch with ``aiohttp.request``, which opens a session and a connection for each request."""
 
 from __future__ import annotations
 

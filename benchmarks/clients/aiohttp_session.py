@@ -1,4 +1,4 @@
-"""Fetch by a session of aiohttp's that all requests share."""
+"""Fetch with an aiohttp session that all requests share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetch by a client of httpx2's that all requests share."""
+"""Fetch with an httpx2 client that all requests share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask an ASGI application in process by httpx2's transport."""
+"""Fetch from an ASGI application in process, with httpx2's ``ASGITransport``."""
 
 from __future__ import annotations
 

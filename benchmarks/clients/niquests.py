@@ -1,4 +1,4 @@
-"""Fetch by a session of niquests' that all requests share."""
+"""Fetch with a niquests session that all requests share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import Fetch
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Fetch]:
-    # Its pool of 10 would close and open connections all the time.
+    # Its default pool of 10 would open and close connections all the time.
     async with niquests.AsyncSession(pool_maxsize=AT_ONCE) as session:
 
         async def fetch() -> str:

@@ -1,4 +1,4 @@
-"""Fetch by ``request``, as the module has it."""
+"""Fetch with the module-level ``request``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask a handler in process by a client of ours."""
+"""Fetch from a handler in process, with ``Client(via=handler)``."""
 
 from __future__ import annotations
 

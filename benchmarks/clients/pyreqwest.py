@@ -1,4 +1,4 @@
-"""Fetch by a client of pyreqwest's that all requests share."""
+"""Fetch with a pyreqwest client that all requests share."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Servers that are measured: each module has ``serve(port, loop)``, which blocks."""
+"""Servers under test: each module has ``serve(port, loop)``, which blocks."""

@@ -1,4 +1,4 @@
-"""Answer by aiohttp's ``web.Application`` with one route, without an access log."""
+"""Serve with aiohttp's ``web.Application``: one route, no access log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the JSON that came, and answer it written anew."""
+"""Parse the JSON of a request and serialize it again, with aiohttp's ``web.Server``."""
 
 from __future__ import annotations
 

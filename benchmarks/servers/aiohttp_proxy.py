@@ -1,4 +1,4 @@
-"""Send everything on to an origin by aiohttp's session, chunk by chunk: no field is looked at."""
+"""Forward requests to an origin with aiohttp's session, in chunks; no header is checked."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def serve(port: int, loop: str, origin: str) -> None:
         data = request.content if request.body_exists else None
         url = origin + request.raw_path
         headers = kept(request.headers)
-        async with sessions[0].request(request.method, url, headers=headers, data=data) as answer:
-            response = web.StreamResponse(status=answer.status, headers=kept(answer.headers))
+        async with sessions[0].request(request.method, url, headers=headers, data=data) as found:
+            response = web.StreamResponse(status=found.status, headers=kept(found.headers))
             await response.prepare(request)
-            async for chunk in answer.content.iter_chunked(CHUNK):
+            async for chunk in found.content.iter_chunked(CHUNK):
                 await response.write(chunk)
             await response.write_eof()
         return response

@@ -1,4 +1,4 @@
-"""Answer by blacksheep, one route, on uvicorn."""
+"""Serve with blacksheep on uvicorn: one route."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Give a body of 1 GiB to a GET, and to a PUT the digest of what came: by blocking sockets.
+"""Origin of transfers, with blocking sockets; it is not measured.
 
-It is the origin of transfers, and is not measured.
+It responds to a GET with a body of 1 GiB, and to a PUT with the digest of the request body.
 """
 
 from __future__ import annotations

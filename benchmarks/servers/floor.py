@@ -1,6 +1,6 @@
-"""Answer fixed bytes to whatever comes: what asyncio and the sockets cost alone.
+"""The floor: send fixed bytes for each read, which shows the cost of asyncio and sockets alone.
 
-A read is taken for one request, which holds for the loads of these benchmarks and for nothing else.
+Each read counts as one request, which is true only for the loads of these benchmarks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HEAD = b'HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-L
 
 class Floor(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No isinstance: uvloop's transport is none of asyncio's.
+        # No isinstance: uvloop's transport is not a subclass of asyncio's.
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Answer by a bare ASGI function on granian, one worker."""
+"""Serve a bare ASGI function with granian, one worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bare ASGI function, for the servers that take one."""
+"""A bare ASGI function, for servers that run ASGI applications."""
 
 from __future__ import annotations
 

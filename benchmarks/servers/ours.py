@@ -1,4 +1,4 @@
-"""Answer a table to a table, with every default of ``listen``."""
+"""Serve a handler with ``listen``, with all its defaults."""
 
 from __future__ import annotations
 

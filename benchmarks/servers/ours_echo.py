@@ -1,4 +1,4 @@
-"""Answer the text that came."""
+"""Echo the text of a request, with ``listen``."""
 
 from __future__ import annotations
 

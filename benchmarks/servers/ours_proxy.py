@@ -1,4 +1,4 @@
-"""Send everything on to an origin by ``proxy``."""
+"""Forward requests to an origin with ``proxy``."""
 
 from __future__ import annotations
 

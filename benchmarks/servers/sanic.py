@@ -1,4 +1,4 @@
-"""Answer by sanic, one route, in one process."""
+"""Serve with sanic: one route, one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer by starlette, one route, on uvicorn."""
+"""Serve with starlette on uvicorn: one route."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer by a bare ASGI function on uvicorn, with httptools; or by another ASGI application."""
+"""Serve a bare ASGI function, or another ASGI application, with uvicorn and httptools."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def serve(port: int, loop: str, application: Any = hello) -> None:
         port=port,
         loop=cast(Literal['asyncio', 'uvloop'], loop),
         http='httptools',
-        # A bare function has no life of its own; frameworks set themselves up in it.
+        # A bare function does not support lifespan; frameworks set themselves up in it.
         lifespan='off' if application is hello else 'on',
         access_log=False,
         log_level='warning',

@@ -1,6 +1,6 @@
-"""Programs that move 1 GiB: each module has ``opened(url, path)``, which gives what moves it.
+"""Programs that transfer 1 GiB: each module has ``opened(url, path)``, which yields a function.
 
-That returns the number of bytes that came, or the digest that the origin made of what it got.
+That function returns the number of bytes received, or the digest that the origin computed.
 """
 
 from __future__ import annotations
@@ -11,4 +11,4 @@ __all__ = ['CHUNK', 'Move']
 
 Move = Callable[[], Awaitable[int | str]]
 
-CHUNK = 64 * 1024  # bytes at a time where a program has to name it
+CHUNK = 64 * 1024  # bytes at a time, for programs that must choose

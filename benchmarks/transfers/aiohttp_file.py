@@ -1,4 +1,4 @@
-"""Write a body to a file by aiohttp's ``iter_chunked``, in the loop, as its documentation does."""
+"""Download to a file with aiohttp's ``iter_chunked``, in the loop, as in its documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a body by aiohttp's ``iter_chunked``."""
+"""Read a response body with aiohttp's ``iter_chunked``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send a file by aiohttp, which reads it in threads."""
+"""Upload a file with aiohttp, which reads it in threads."""
 
 from __future__ import annotations
 

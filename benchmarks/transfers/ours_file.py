@@ -1,4 +1,4 @@
-"""Write a body to a file by ``into`` a path."""
+"""Download to a file with a path as ``into``."""
 
 from __future__ import annotations
 

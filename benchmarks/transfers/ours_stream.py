@@ -1,4 +1,4 @@
-"""Read a body by ``into='stream'``."""
+"""Read a response body with ``into='stream'``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send a file as the ``body`` of a request."""
+"""Upload a file as the ``body`` of a request."""
 
 from __future__ import annotations
 

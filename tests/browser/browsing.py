@@ -1,7 +1,7 @@
-"""Chromium in front of the server: ``nox -s browser``. Other runs do not collect it.
+"""Tests of the server with Chromium: ``nox -s browser``. Other test runs do not collect them.
 
-Each test opens ``page/index.html``, which runs one of the modules beside it and posts what it
-found. ``page`` and its modules come by ``files``.
+Each test opens ``page/index.html``, which runs one of the modules beside it and posts its
+results. ``files`` serves the folder ``page``.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ FLAGS = (
     *('--disable-background-networking', '--disable-component-update', '--disable-sync'),
 )
 TONE = '/tone.wav'
-PATIENCE = 45  # seconds for a page; it takes one or two
+PATIENCE = 45  # seconds for a page, which takes one or two
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f'none of {", ".join(NAMES)} is here')
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f'none of {", ".join(NAMES)} is installed')
 
 
 @contextlib.asynccontextmanager
 async def browser(url):
-    """Show a page for as long as the block lasts."""
+    """Show a page in the browser until the block ends."""
     quiet = asyncio.subprocess.DEVNULL
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         flags = (*FLAGS, f'--user-data-dir={profile}')
@@ -45,16 +45,16 @@ async def browser(url):
 
 
 class Site:
-    """The pages, and one handler besides for what is tested; notes what was asked and found."""
+    """Serves the pages and the handler under test, and records requests and results."""
 
     def __init__(self, handler):
         self.handler, self.static = handler, http.files(PAGE)
-        self.log = []  # the path of each request, its headers, and the status of the answer
+        self.log = []  # path, headers, and status of the response, for each request
         self.mistakes = []
         self.found = asyncio.Future()
 
     async def __call__(self, request):
-        """Take what the page found, and answer else by the handler or with a file."""
+        """Take the results of the page; otherwise call the handler, or serve a file."""
         if request.path == '/found':
             self.found.set_result(request.json())
             return {'status': 204}
@@ -67,7 +67,7 @@ class Site:
         self.mistakes.append(error)
 
     async def check(self, name, **options):
-        """Open the page with one of its modules, and give what that found."""
+        """Open the page with one of its modules, and return the results."""
         options |= {'on_error': self.told, 'access_log': self.note}
         async with (
             http.listen('127.0.0.1', 0, self, **options) as server,
@@ -77,8 +77,8 @@ class Site:
             return await self.found
 
 
-async def test_files_are_shown_played_and_kept(tmp_path):
-    """Modules and styles have types it takes; it seeks by ranges, and asks again on a condition."""
+async def test_files_are_shown_played_and_cached(tmp_path):
+    """The media types of files are right; the browser uses ranges and conditional requests."""
     tone = tmp_path / 'tone.wav'
     with wave.open(str(tone), 'wb') as sound:
         sound.setparams((1, 2, 44_100, 0, 'NONE', ''))
@@ -104,8 +104,8 @@ async def test_files_are_shown_played_and_kept(tmp_path):
     assert [] == site.mistakes
 
 
-async def test_events_go_on_where_they_ended():
-    """It comes again after ``retry`` with the last id, until there is a 204."""
+async def test_events_continue_after_the_last_id():
+    """The browser reconnects after ``retry`` with the last id, until it gets a 204."""
     tick = {'event': 'tick', 'data': 'one\ntwo\n', 'id': 'é1'}
     parts = {
         None: [{'retry': 10}, tick, {}, {'data': ''}],
@@ -132,8 +132,8 @@ async def test_events_go_on_where_they_ended():
     assert [] == site.mistakes
 
 
-async def test_websockets_talk_and_close():
-    """Text and bytes, compressed; each side hears the close of the other; strangers do not."""
+async def test_websockets_exchange_messages_and_close():
+    """Compressed text and bytes; each side gets the close of the other; other origins get a 403."""
     ended = []
 
     async def echo(socket):
@@ -169,15 +169,15 @@ async def test_websockets_talk_and_close():
 
 
 def shown(value):
-    """Show a field as it is, and a file by its name, type and length."""
+    """Return a field as it is, and name, type and length of a file."""
     if isinstance(value, str):
         return value
     return [value['filename'], value['content_type'], len(value['body'])]
 
 
 @pytest.mark.parametrize('into', ['text', 'stream'])
-async def test_forms_are_read_as_they_were_filled_in(into):
-    """Fields and files, by ``fetch``, and by a page that submits one."""
+async def test_forms_keep_their_fields_and_files(into):
+    """Fields and files of forms sent by ``fetch``, and of a form that the page submits."""
 
     async def handler(request):
         if request.path == '/form':
@@ -199,8 +199,8 @@ async def test_forms_are_read_as_they_were_filled_in(into):
     assert [] == site.mistakes
 
 
-async def test_chunks_are_read_as_they_are_made():
-    """None waits for the next; a body that the page leaves is closed."""
+async def test_chunks_arrive_when_they_are_sent():
+    """A chunk does not wait for the next; a body that the page cancels is closed."""
     read, left = asyncio.Event(), asyncio.Event()
 
     async def chunks():

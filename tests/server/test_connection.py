@@ -1,4 +1,4 @@
-"""aiohttp's connections: their deadlines and their ends, and what of aiohttp's they rely on."""
+"""Server connections: timeouts, back-pressure, closing, and the parts of aiohttp that they use."""
 
 import asyncio
 import contextlib
@@ -32,17 +32,17 @@ with contextlib.suppress(ImportError):  # there is none on Windows
 
 
 def echo(request):
-    """Say what was asked."""
+    """Respond with method, URL and body length."""
     return {'status': 200, 'body': f'{request.method} {request.url} {len(request.body or "")}'}
 
 
 def big(request):
-    """Give more than fits into the buffers."""
+    """Respond with more than the buffers hold."""
     return {'status': 200, 'body': BIG}
 
 
 class Held:
-    """A handler that answers when it is told to."""
+    """A handler that waits until it is released."""
 
     def __init__(self):
         self.called, self.release, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -56,8 +56,8 @@ class Held:
         return echo(request)
 
 
-class Noted(Connections):
-    """Connections that are given as they are made, with their transports."""
+class RecordingConnections(Connections):
+    """Connections that put each new connection and its transport into a queue."""
 
     def __init__(self, exchange):
         super().__init__(exchange)
@@ -70,8 +70,10 @@ class Noted(Connections):
 
 @contextlib.asynccontextmanager
 async def serving(handler=echo, connections=None, **settings):
-    """Serve without ``listen``; give connections, and what ``wire`` takes for a server."""
-    connections = connections or Noted(SocketResponder(handler, Settings(**settings)))
+    """Serve without ``listen``; give the connections, and what ``wire`` takes as a server."""
+    connections = connections or RecordingConnections(
+        SocketResponder(handler, Settings(**settings))
+    )
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
     try:
         yield connections, SimpleNamespace(port=server.sockets[0].getsockname()[1])
@@ -83,11 +85,11 @@ async def serving(handler=echo, connections=None, **settings):
 
 @pytest.fixture
 def trusting(certificates):
-    """Give what a client trusts."""
+    """Return the TLS context of a client that trusts the test authority."""
     return ssl.create_default_context(cafile=certificates.ca)
 
 
-# What aiohttp must go on to do
+# What this library needs of aiohttp
 
 
 @pytest.mark.parametrize(
@@ -100,13 +102,13 @@ def trusting(certificates):
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
 def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
-    """What is overridden or called has the parameters that it had."""
+    """The methods of aiohttp that we override or call still have these parameters."""
     name = function.__qualname__
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
 async def test_aiohttp_has_the_same_inner_parts(wire):
-    """The things of which no page tells."""
+    """The undocumented attributes that we use still exist."""
     async with serving() as (connections, server), wire(server) as client:
         connection, transport = await connections.made.get()
         assert connection.transport is transport, 'RequestHandler.transport is another thing now'
@@ -120,11 +122,11 @@ async def test_aiohttp_has_the_same_inner_parts(wire):
     assert issubclass(RequestHandler, BaseProtocol), 'RequestHandler has no flow control any more'
 
 
-# Mistakes
+# Errors
 
 
-class Broken(SocketResponder):
-    """An exchange with a fault of its own, for which no handler is to blame."""
+class FailingResponder(SocketResponder):
+    """A responder with a bug of its own, which is no error of a handler."""
 
     async def __call__(self, raw):
         raise ValueError('a fault of the library')
@@ -141,23 +143,23 @@ class Broken(SocketResponder):
     ],
     ids=['ours', 'theirs', 'a long line', 'a long field', 'many fields'],
 )
-async def test_a_fault_of_ours_is_told_with_its_traceback(
+async def test_a_bug_of_the_library_is_logged_with_its_traceback(
     wire, caplog, request_bytes, status, level
 ):
-    """A bad request is a line below WARNING; what is not the peer's fault is an error."""
+    """A bad request is logged below WARNING; what is not the peer's fault is an ERROR."""
     caplog.set_level(logging.INFO)
-    connections = Connections(Broken(echo, Settings()))
+    connections = Connections(FailingResponder(echo, Settings()))
     async with serving(connections=connections) as (_, server), wire(server) as client:
         client.send(request_bytes)
-        answer = await client.rest()
-    assert answer.startswith(f'HTTP/1.1 {status} '.encode())
-    assert b'Connection: close\r\n' in answer
+        response = await client.rest()
+    assert response.startswith(f'HTTP/1.1 {status} '.encode())
+    assert b'Connection: close\r\n' in response
     (record,) = caplog.records
     assert (level, level == logging.ERROR) == (record.levelno, bool(record.exc_info))
 
 
-async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, caplog):
-    """There is nobody to answer then, and that is no second fault."""
+async def test_a_bug_of_the_library_is_logged_once_if_the_client_has_left(wire, until, caplog):
+    """That no response can be sent is not a second error."""
     called, left = asyncio.Event(), asyncio.Event()
 
     class Late(SocketResponder):
@@ -179,8 +181,8 @@ async def test_a_fault_of_ours_is_told_though_the_client_has_left(wire, until, c
 
 @pytest.mark.parametrize('loop', LOOPS)
 @pytest.mark.parametrize('kind', [KeyboardInterrupt, SystemExit])
-def test_a_handler_may_end_the_program(wire, caplog, loop, kind):
-    """On every loop, and nothing but the exception tells of it."""
+def test_keyboard_interrupt_and_system_exit_of_a_handler_end_the_program(wire, caplog, loop, kind):
+    """On every loop, and without a log record."""
 
     def handler(request):
         raise kind
@@ -199,8 +201,8 @@ def test_a_handler_may_end_the_program(wire, caplog, loop, kind):
 # Contexts
 
 
-async def test_a_request_begins_in_the_context_of_the_server(wire):
-    """Never in that of another: one it came along with, or whose connection made room for it."""
+async def test_a_request_starts_in_the_context_of_the_server(wire):
+    """Never in that of a request before it, on the same connection or another."""
     seen = []
 
     def handler(request):
@@ -219,8 +221,8 @@ async def test_a_request_begins_in_the_context_of_the_server(wire):
     assert ['the server'] * 9 == seen
 
 
-async def test_an_idle_connection_keeps_nothing_of_the_context_of_its_last_request(wire):
-    """Though that took so long that the deadline of an idle one had to be set anew."""
+async def test_an_idle_connection_does_not_keep_the_context_of_its_last_request(wire):
+    """Also if that request took so long that the timer was started anew."""
 
     class Value:
         """Something that may be large."""
@@ -247,12 +249,12 @@ async def test_an_idle_connection_keeps_nothing_of_the_context_of_its_last_reque
         assert [None] == [value() for value in values]
 
 
-# Ends
+# Closing
 
 
 @pytest.mark.parametrize('tls', [False, True])
 async def test_who_is_refused_may_send_on_and_reads_the_answer(wire, certificates, trusting, tls):
-    """A connection that is reset as it is closed would take the answer with it."""
+    """A client that is still sending gets the response, for the connection is not reset."""
     options = {'tls': certificates.server} if tls else {}
     async with (
         http.listen('127.0.0.1', 0, echo, max_body=1, **options) as server,
@@ -270,7 +272,7 @@ async def test_who_is_refused_may_send_on_and_reads_the_answer(wire, certificate
 
 
 async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch):
-    """Then the connection is closed."""
+    """The connection is closed ``LINGER`` seconds after a refusal."""
     monkeypatch.setattr('aioluahttp.server.connection.LINGER', 0.05)
     async with http.listen('127.0.0.1', 0, echo, max_body=1) as server, wire(server) as client:
         client.ask('POST /', 'Content-Length: 9', body=b'x')
@@ -278,10 +280,8 @@ async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch)
         await until(lambda: not server.stats['connections'])
 
 
-async def test_who_leaves_once_it_has_its_last_answer_is_waited_for_no_more(
-    wire, until, monkeypatch
-):
-    """Though it had asked for more, which it does not get."""
+async def test_lingering_ends_when_the_client_leaves(wire, until, monkeypatch):
+    """Also if the client had sent another request, which gets no response."""
     monkeypatch.setattr('aioluahttp.server.connection.LINGER', 3600)
     async with serving() as (connections, server):
         async with wire(server) as client:
@@ -292,8 +292,8 @@ async def test_who_leaves_once_it_has_its_last_answer_is_waited_for_no_more(
         await until(lambda: not connections.open)
 
 
-async def test_a_bad_head_in_parts_is_refused_once_and_only_so_long(wire, until, monkeypatch):
-    """It is late for nothing once it is answered, be it as it may that its end never came."""
+async def test_a_bad_head_in_parts_gets_one_400_and_no_408(wire, until, monkeypatch):
+    """The connection lingers for ``LINGER`` seconds, and ``head_timeout`` no longer counts."""
     monkeypatch.setattr('aioluahttp.server.connection.LINGER', 0.05)
     async with serving() as (connections, server), wire(server) as client:
         connection, _ = await connections.made.get()
@@ -304,8 +304,8 @@ async def test_a_bad_head_in_parts_is_refused_once_and_only_so_long(wire, until,
         await until(lambda: not connections.open)
 
 
-async def test_what_is_sent_of_a_body_that_nobody_reads_is_dropped(wire):
-    """Also where reading had stopped, for more of it had come than is wanted at a time."""
+async def test_an_unread_body_is_dropped_while_the_connection_lingers(wire):
+    """Also if reading had stopped because the buffer of the body was full."""
     chunks = b'1\r\nx\r\n' * 4_000_000
     async with serving(max_concurrent=0) as (_, server), wire(server) as client:
         client.ask('POST /', 'Transfer-Encoding: chunked', body=chunks)
@@ -316,14 +316,14 @@ async def test_what_is_sent_of_a_body_that_nobody_reads_is_dropped(wire):
 @pytest.mark.parametrize(
     'sent', [b'no HTTP', b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n']
 )
-async def test_who_has_left_when_it_is_refused_is_not_told_of(until, caplog, sent):
-    """The answer resets the connection then, and what follows finds it so."""
+async def test_a_refused_client_that_has_left_is_not_logged(until, caplog, sent):
+    """The response makes the peer reset the connection, and closing it finds that."""
     async with serving(max_body=1) as (connections, server):
         with socket.create_connection(('127.0.0.1', server.port)) as client:
             client.sendall(sent + b'\r\nx')
         await connections.made.get()
         await until(lambda: not connections.open)
-        gc.collect()  # a task tells of an exception that nobody asked for as it goes
+        gc.collect()  # a task reports an exception that was never retrieved when it is collected
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
@@ -332,8 +332,8 @@ async def test_who_has_left_when_it_is_refused_is_not_told_of(until, caplog, sen
 
 @pytest.mark.parametrize('before', [b'', b'GET / HTTP/1.1\r\nHost: h\r\n\r\n'])
 @pytest.mark.parametrize('part', [b'G', b'\r', b'GET / HTTP/1.1\r\nHost: h\r\n'])
-async def test_a_head_that_does_not_end_is_a_408(wire, caplog, before, part):
-    """After head_timeout, the first of a connection as well as the next; it costs no log."""
+async def test_an_incomplete_head_is_a_408_after_head_timeout(wire, caplog, before, part):
+    """The first head of a connection and later ones; it is not logged."""
     caplog.set_level(logging.INFO, 'aioluahttp')
     listening = http.listen('127.0.0.1', 0, echo, head_timeout=0.05, keepalive_timeout=60)
     async with listening as server, wire(server) as client:
@@ -347,8 +347,8 @@ async def test_a_head_that_does_not_end_is_a_408(wire, caplog, before, part):
     assert [] == caplog.records
 
 
-async def test_a_head_begun_behind_a_request_must_end_too(wire):
-    """Also where it came in the same packet, and nothing after it."""
+async def test_head_timeout_counts_for_a_head_begun_behind_a_request(wire):
+    """Also if its first part came in the same packet, and nothing after it."""
     listening = http.listen('127.0.0.1', 0, echo, head_timeout=0.05, keepalive_timeout=60)
     async with listening as server, wire(server) as client:
         client.send(b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2')
@@ -366,7 +366,7 @@ async def test_a_head_begun_behind_a_request_must_end_too(wire):
     ],
 )
 async def test_a_connection_that_says_nothing_is_closed(wire, options):
-    """Without a word: at first after head_timeout, after an answer after keepalive_timeout."""
+    """Without a response: first after ``head_timeout``, later after ``keepalive_timeout``."""
     async with http.listen('127.0.0.1', 0, echo, **options) as server, wire(server) as client:
         if 'keepalive_timeout' in options:
             client.ask('GET /')
@@ -374,8 +374,8 @@ async def test_a_connection_that_says_nothing_is_closed(wire, options):
         assert b'' == await client.rest()
 
 
-async def test_a_body_has_a_deadline_of_its_own(wire):
-    """Though that of the head, and of an idle connection, may be far."""
+async def test_body_timeout_counts_apart_from_the_other_timeouts(wire):
+    """Also if the deadlines of the head and of an idle connection are far away."""
     async with (
         http.listen('127.0.0.1', 0, echo, body_timeout=0.05) as server,
         wire(server) as client,
@@ -388,7 +388,7 @@ async def test_a_body_has_a_deadline_of_its_own(wire):
 
 @pytest.mark.parametrize('step', [b'G', b'\r\n', b'GET / HTTP/1.1\r\nHost: h\r\nX: '])
 async def test_trickled_bytes_win_no_time(wire, step):
-    """The deadline of a head stands from its first byte, whatever follows."""
+    """The deadline of a head is set at its first byte, whatever follows."""
     async with (
         http.listen('127.0.0.1', 0, echo, head_timeout=0.1) as server,
         wire(server) as client,
@@ -397,13 +397,13 @@ async def test_trickled_bytes_win_no_time(wire, step):
         end = asyncio.create_task(client.rest())
         while not end.done():
             client.send(b'x' if b':' in step else step[-2:])
-            await asyncio.wait([end], timeout=0.01)  # the pace
-        with contextlib.suppress(ConnectionError):  # it went on sending
+            await asyncio.wait([end], timeout=0.01)  # the pace of the client
+        with contextlib.suppress(ConnectionError):  # it was still sending
             assert (await end)[:12] in (b'', b'HTTP/1.1 408', b'HTTP/1.1 400')
 
 
-async def test_a_head_may_take_longer_than_a_connection_may_be_idle(wire):
-    """From its first byte on keepalive_timeout is no matter."""
+async def test_keepalive_timeout_ends_with_the_first_byte_of_a_head(wire):
+    """From then on ``head_timeout`` counts."""
     async with (
         http.listen('127.0.0.1', 0, echo, keepalive_timeout=0.05) as server,
         wire(server) as client,
@@ -419,8 +419,8 @@ async def test_a_head_may_take_longer_than_a_connection_may_be_idle(wire):
         assert 200 == (await client.answer())[0]
 
 
-async def test_a_head_begun_beside_an_answer_may_take_longer_too(wire):
-    """Also where the answer before it starts the time that a connection may be idle."""
+async def test_keepalive_timeout_does_not_cut_a_head_begun_during_a_response(wire):
+    """Also if the end of that response starts ``keepalive_timeout``."""
     held = Held()
     async with (
         serving(held, keepalive_timeout=0.05) as (connections, server),
@@ -441,8 +441,8 @@ async def test_a_head_begun_beside_an_answer_may_take_longer_too(wire):
         assert 200 == (await client.answer())[0]
 
 
-async def test_a_late_head_waits_for_the_answers_before_it(wire):
-    """They go out first, then comes the 408."""
+async def test_the_408_of_a_late_head_comes_after_the_responses_before_it(wire):
+    """The responses to earlier requests are sent first."""
     held = Held()
     async with (
         http.listen('127.0.0.1', 0, held, head_timeout=0.05) as server,
@@ -461,8 +461,8 @@ async def test_a_late_head_waits_for_the_answers_before_it(wire):
 
 
 @pytest.mark.parametrize('loop', LOOPS)
-def test_a_callback_that_holds_up_the_loop_costs_nobody_an_answer(wire, loop):
-    """However late it is then, who has asked more is not idle."""
+def test_a_callback_that_blocks_the_loop_does_not_time_out_the_next_request(wire, loop):
+    """However late it is then, a request that was sent in time gets its response."""
 
     def handler(request):
         time.sleep(0.25)
@@ -485,7 +485,7 @@ def test_a_callback_that_holds_up_the_loop_costs_nobody_an_answer(wire, loop):
 
 
 async def test_reading_stops_where_answers_are_not_read(wire, until):
-    """Requests without end cost no more than those that may wait."""
+    """Reading stops while responses are not read, so endless requests cost bounded memory."""
     async with serving(big, body_timeout=60) as (connections, server), wire(server) as client:
         _, transport = await connections.made.get()
         client.send(b'GET / HTTP/1.1\r\nHost: h\r\n\r\n' * 100_000)
@@ -495,7 +495,7 @@ async def test_reading_stops_where_answers_are_not_read(wire, until):
         client.writer.transport.abort()
 
 
-# Peers that end
+# Peers that half-close or leave
 
 
 @pytest.mark.parametrize(
@@ -516,8 +516,8 @@ async def test_reading_stops_where_answers_are_not_read(wire, until):
         (b'GET /1 HTTP/1.0\r\n\r\n', [b'GET /1 0']),
     ],
 )
-async def test_who_has_said_all_gets_its_answers(wire, caplog, sent, expected):
-    """A client that closes its own side, as ``nc -N`` does, is answered what it asked in full."""
+async def test_a_client_that_half_closes_gets_its_responses(wire, caplog, sent, expected):
+    """After a half-close, as by ``nc -N``, each complete request gets its response."""
     async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
         client.send(sent)
         client.writer.write_eof()
@@ -526,8 +526,8 @@ async def test_who_has_said_all_gets_its_answers(wire, caplog, sent, expected):
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-async def test_who_has_said_all_may_wait_for_the_answer(wire, until):
-    """Also if it was still being made when the end came."""
+async def test_a_client_that_half_closes_gets_a_response_that_is_not_ready_yet(wire, until):
+    """The handler may still run when the end of input comes."""
     held = Held()
     async with serving(held) as (connections, server), wire(server) as client:
         client.ask('GET /')
@@ -541,8 +541,10 @@ async def test_who_has_said_all_may_wait_for_the_answer(wire, until):
 
 
 @pytest.mark.parametrize('tls', [False, True])
-async def test_who_leaves_ends_its_callback_where_that_is_wanted(wire, certificates, trusting, tls):
-    """With cancel_on_disconnect, and no client can only half leave then."""
+async def test_cancel_on_disconnect_cancels_the_callback_of_a_client_that_leaves(
+    wire, certificates, trusting, tls
+):
+    """A half-close counts as leaving then."""
     held = Held()
     options = {'tls': certificates.server} if tls else {}
     listening = http.listen('127.0.0.1', 0, held, cancel_on_disconnect=True, **options)
@@ -556,8 +558,8 @@ async def test_who_leaves_ends_its_callback_where_that_is_wanted(wire, certifica
         await held.ended.wait()
 
 
-async def test_who_leaves_does_not_end_its_callback(wire, until):
-    """Unless told, it runs to its end, though the connection is no more."""
+async def test_a_client_that_leaves_does_not_cancel_its_callback_by_default(wire, until):
+    """The callback runs to its end, though the connection is lost."""
     held = Held()
     async with serving(held) as (connections, server):
         async with wire(server) as client:
@@ -572,8 +574,8 @@ async def test_who_leaves_does_not_end_its_callback(wire, until):
         await held.ended.wait()
 
 
-async def test_no_request_is_taken_up_behind_the_last_answer_of_a_server(wire, until):
-    """Also where that answer was begun before the server was closed, and does not say so."""
+async def test_no_request_is_started_after_the_last_response_of_a_closing_server(wire, until):
+    """Also if that response began before, and does not say ``Connection: close``."""
     asked = []
 
     def handler(request):
@@ -592,7 +594,7 @@ async def test_no_request_is_taken_up_behind_the_last_answer_of_a_server(wire, u
     assert ['/1'] == asked
 
 
-async def test_who_comes_as_the_server_closes_is_sent_away(wire):
+async def test_a_connection_accepted_as_the_server_closes_is_aborted(wire):
     """A connection that was being accepted is closed at once."""
     exchange = SocketResponder(echo, Settings())
     async with serving(connections=Connections(exchange)) as (_, server):
@@ -602,8 +604,8 @@ async def test_who_comes_as_the_server_closes_is_sent_away(wire):
                 assert b'' == await client.rest()
 
 
-async def test_who_does_not_leave_as_all_is_closed_is_cut_off(wire):
-    """It has so long to read what waits for it."""
+async def test_close_all_aborts_connections_that_stay_open(wire):
+    """After the given seconds to read what is unsent."""
     async with serving(big) as (connections, server), wire(server) as client:
         client.ask('GET /', 'Connection: close')
         await client.reader.readuntil(b'\r\n\r\n')
@@ -611,8 +613,8 @@ async def test_who_does_not_leave_as_all_is_closed_is_cut_off(wire):
         assert {} == connections.open
 
 
-async def test_the_idle_are_closed_and_the_busy_are_not(wire):
-    """A connection that has a request to answer does so, then closes."""
+async def test_close_idle_leaves_connections_with_a_request_open(wire):
+    """They send their response first."""
     held = Held()
     async with (
         serving(held) as (connections, server),
@@ -634,37 +636,37 @@ async def test_the_idle_are_closed_and_the_busy_are_not(wire):
 CLOSE = 8
 
 
-async def reads(socket):
-    """Read what comes, and let nobody know."""
+async def read_all(socket):
+    """Read all messages, and ignore errors."""
     with contextlib.suppress(http.ProtocolError):
         async for _ in socket:
             pass
 
 
-def opens(held):
-    """Serve WebSockets that open when it is told so."""
+def opening(held):
+    """Serve WebSockets that open when the handler is released."""
 
     async def callback(request):
         await held(request)
-        return {'websocket': reads}
+        return {'websocket': read_all}
 
     return http.listen('127.0.0.1', 0, callback)
 
 
-@pytest.mark.parametrize('answers', [True, False])
-async def test_a_server_that_closes_tells_its_websockets(wire, frames, until, answers):
-    """They are told 1001 (RFC 6455 7.4.1); those that open as it closes are told at once."""
+@pytest.mark.parametrize('opened', [True, False])
+async def test_a_closing_server_closes_its_websockets_with_1001(wire, frames, until, opened):
+    """Also those that open while it is closing (RFC 6455 7.4.1)."""
     held = Held()
-    async with opens(held) as server, wire(server) as client:
+    async with opening(held) as server, wire(server) as client:
         client.ask('GET /', *frames.asking)
         await held.called.wait()
-        if answers:
+        if opened:
             held.release.set()
             assert 101 == (await client.answer(silent=True))[0]
         closing = asyncio.create_task(server.close())
         await until(lambda: server._exchange.closing)
         held.release.set()
-        if not answers:
+        if not opened:
             assert 101 == (await client.answer(silent=True))[0]
         assert (CLOSE, b'\x03\xe9') == await frames.read(client.reader)
         client.send(frames.write(CLOSE, b'\x03\xe9', masked=True))
@@ -673,10 +675,10 @@ async def test_a_server_that_closes_tells_its_websockets(wire, frames, until, an
 
 
 @pytest.mark.parametrize('late', [True, False])
-async def test_a_websocket_of_a_client_that_ends_its_side_ends(wire, frames, until, late):
-    """Also where it had done so before the handshake was answered."""
+async def test_a_websocket_ends_when_its_client_half_closes(wire, frames, until, late):
+    """Also if the client did so before the response to the handshake."""
     held = Held()
-    async with opens(held) as server, wire(server) as client:
+    async with opening(held) as server, wire(server) as client:
         client.ask('GET /', *frames.asking)
         if late:
             held.release.set()
@@ -701,32 +703,32 @@ async def test_a_websocket_of_a_client_that_ends_its_side_ends(wire, frames, unt
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
 def test_aiohttp_takes_the_same_arguments_for_pauses(parameters, function, expected):
-    """What is overridden or called has the parameters that it had."""
+    """The methods of aiohttp that we override or call still have these parameters."""
     name = function.__qualname__
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
-async def test_who_has_left_is_told_nothing():
+async def test_nothing_is_written_or_counted_without_a_transport():
     """Nor is that counted."""
     connections = Connections(SocketResponder(echo, Settings()))
-    connections().say(encode_status_page(400))
+    connections().write_now(encode_status_page(400))
     assert 0 == connections.bytes_out
 
 
 @pytest.mark.parametrize('sent', [b'x\r\n\r\n', b'GET / HTTP/1.0\r\n\r\n'])
-async def test_every_byte_of_an_answer_is_counted(wire, sent):
-    """Also of one to what is no request."""
+async def test_every_byte_of_a_response_is_counted(wire, sent):
+    """Also of a response to an invalid request."""
     async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
         client.send(sent)
-        answer = await client.rest()
-        assert len(answer) == server.stats['bytes_out'] > 0
+        response = await client.rest()
+        assert len(response) == server.stats['bytes_out'] > 0
 
 
 @pytest.mark.parametrize('fields', [[], ['Connection: close']])
 @pytest.mark.parametrize('times', [1, 5])
 @pytest.mark.parametrize('tls', [False, True])
 async def test_who_does_not_read_is_cut_off(wire, certificates, trusting, fields, times, tls):
-    """After body_timeout; the connection that waits for its place is served then."""
+    """After ``body_timeout``; then a connection that waits for its place is served."""
     options = {'tls': certificates.server} if tls else {}
     listening = http.listen(
         '127.0.0.1',
@@ -750,14 +752,16 @@ async def test_who_does_not_read_is_cut_off(wire, certificates, trusting, fields
 
 @pytest.mark.parametrize('fields', [[], ['Connection: close']])
 @pytest.mark.parametrize('tls', [False, True])
-async def test_who_reads_slowly_gets_all(wire, certificates, trusting, fields, tls):
-    """However long it takes, if something is read within each body_timeout."""
+async def test_a_client_that_reads_slowly_gets_the_whole_response(
+    wire, certificates, trusting, fields, tls
+):
+    """However long it takes, if it reads something within each ``body_timeout``."""
     looked = asyncio.Event()
 
     class Looking(Connection):
-        def expect_reading(self, transport):
+        def start_write_timer(self, transport):
             looked.set()
-            super().expect_reading(transport)
+            super().start_write_timer(transport)
 
     class Looked(Connections):
         def __call__(self):
@@ -771,7 +775,7 @@ async def test_who_reads_slowly_gets_all(wire, certificates, trusting, fields, t
         client.ask('GET /', *fields)
         await client.reader.readuntil(b'\r\n\r\n')
         left = len(BIG)
-        for _ in range(3):  # as many deadlines
+        for _ in range(3):  # three times body_timeout
             looked.clear()
             left -= len(await client.reader.readexactly(2_000_000))
             await looked.wait()
@@ -782,10 +786,8 @@ async def test_who_reads_slowly_gets_all(wire, certificates, trusting, fields, t
 
 
 @pytest.mark.parametrize('keeps', [True, False])
-async def test_a_tls_client_that_does_not_take_its_leave_is_cut_off(
-    wire, certificates, trusting, keeps
-):
-    """After body_timeout, whether it was idle or got its last answer."""
+async def test_a_tls_client_without_close_notify_is_cut_off(wire, certificates, trusting, keeps):
+    """After ``body_timeout``, after an idle connection or a last response."""
     listening = http.listen(
         '127.0.0.1',
         0,
@@ -799,14 +801,14 @@ async def test_a_tls_client_that_does_not_take_its_leave_is_cut_off(
         with socket.socket() as mute:
             mute.setblocking(False)
             await asyncio.get_running_loop().sock_connect(mute, ('127.0.0.1', server.port))
-            await whisper(mute, trusting, b'' if keeps else b'Connection: close\r\n')
+            await handshake_and_request(mute, trusting, b'' if keeps else b'Connection: close\r\n')
             async with wire(server, ssl=trusting) as client:
                 client.ask('GET /')
                 assert 200 == (await client.answer())[0]
 
 
-async def whisper(client, context, field):
-    """Shake hands and ask by hand, so that nothing answers what comes later."""
+async def handshake_and_request(client, context, field):
+    """Do the TLS handshake and a request by hand, so that nothing reacts to what comes later."""
     loop = asyncio.get_running_loop()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = context.wrap_bio(incoming, outgoing, server_hostname='127.0.0.1')
@@ -826,8 +828,8 @@ async def whisper(client, context, field):
 
 
 @pytest.mark.parametrize('tls', [False, True])
-async def test_who_does_not_read_holds_up_no_close(wire, certificates, trusting, tls):
-    """It is cut off in the end, whatever is still to be written."""
+async def test_a_client_that_does_not_read_does_not_delay_close(wire, certificates, trusting, tls):
+    """It is cut off in the end, whatever is still unsent."""
     options = {'tls': certificates.server} if tls else {}
     async with (
         http.listen('127.0.0.1', 0, big, **options) as server,
@@ -840,8 +842,10 @@ async def test_who_does_not_read_holds_up_no_close(wire, certificates, trusting,
             await client.reader.readexactly(len(BIG))
 
 
-async def test_a_tls_client_that_leaves_is_written_no_more(wire, certificates, trusting, caplog):
-    """Nor is the rest of its answer encrypted; asyncio would warn of every piece."""
+async def test_nothing_is_written_to_a_tls_client_that_has_left(
+    wire, certificates, trusting, caplog
+):
+    """The rest is not encrypted either; asyncio would log a warning for each piece."""
 
     def handler(request):
         client.writer.get_extra_info('socket').shutdown(socket.SHUT_RDWR)
@@ -857,8 +861,8 @@ async def test_a_tls_client_that_leaves_is_written_no_more(wire, certificates, t
     assert [] == caplog.records
 
 
-async def test_what_an_answer_writes_by_other_means_is_waited_for_and_counted(wire, tmp_path):
-    """A file, which aiohttp writes."""
+async def test_a_response_written_by_aiohttp_is_waited_for_and_counted(wire, tmp_path):
+    """A file is such a response."""
     (tmp_path / 'small').write_bytes(b'x')
     (tmp_path / 'big').write_bytes(BIG)
 
@@ -872,16 +876,16 @@ async def test_what_an_answer_writes_by_other_means_is_waited_for_and_counted(wi
     assert server.stats['bytes_out'] > len(BIG)
 
 
-async def floods(socket):
-    """Send what nobody reads."""
+async def flood(socket):
+    """Send messages without end."""
     while True:
         await socket.send(b'x' * 1_000_000)
 
 
 async def test_a_websocket_whose_client_does_not_read_is_cut_off(wire, frames, until):
-    """After ``body_timeout`` without a byte read; one that reads has all the time."""
+    """After ``body_timeout`` without a byte read; a client that reads is not cut off."""
     async with http.listen(
-        '127.0.0.1', 0, lambda request: {'websocket': floods}, body_timeout=0.1
+        '127.0.0.1', 0, lambda request: {'websocket': flood}, body_timeout=0.1
     ) as server:
         async with wire(server) as client:
             client.ask('GET /', *frames.asking)

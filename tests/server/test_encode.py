@@ -1,4 +1,4 @@
-"""A response table as the bytes of an answer."""
+"""Encode a response table as bytes, on the slow path and on the fast path."""
 
 import enum
 import re
@@ -21,8 +21,8 @@ both_ways = pytest.mark.usefixtures('both_ways')
 
 
 @pytest.fixture
-def answered(wire):
-    """Let a callback return a table; give the answer's bytes but for its Date, and that too."""
+def respond(wire):
+    """Let a callback return a table; give the response's bytes without Date, and its Dates."""
 
     async def ask(table, method='GET', target='/', **options):
         async with (
@@ -38,7 +38,7 @@ def answered(wire):
 
 
 def head(status, *fields):
-    """Write the head of an answer that closes its connection."""
+    """Return the head of a response that closes its connection."""
     return '\r\n'.join((f'HTTP/1.1 {status}', *fields, 'Connection: close', '\r\n')).encode()
 
 
@@ -87,11 +87,11 @@ def head(status, *fields):
         ),
     ],
 )
-async def test_a_table_goes_out_as_it_is(answered, table, fields, body):
-    """Headers in order with their repeats; a Content-Type where the callback gave none."""
+async def test_a_table_is_sent_as_it_is(respond, table, fields, body):
+    """Headers keep their order and repeats; Content-Type is added if the callback gave none."""
     fields = [f'Content-Length: {len(body)}' if field is None else field for field in fields]
     lines = '\r\n'.join(('HTTP/1.1 200 OK', *fields, 'Connection: close', '\r\n'))
-    data, _ = await answered({'status': 200, **table})
+    data, _ = await respond({'status': 200, **table})
     assert lines.encode('utf-8', 'surrogateescape') + body == data
 
 
@@ -108,9 +108,9 @@ async def test_a_table_goes_out_as_it_is(answered, table, fields, body):
         {'TE': 'x', 'Trailer': 'y', 'Upgrade': 'z', 'Expect': 'e', 'Proxy-Authenticate': 'p'},
     ],
 )
-async def test_the_framing_is_never_a_lie(answered, headers):
-    """What a callback says of framing and of the connection does not go out."""
-    data, _ = await answered({'status': 200, 'headers': headers, 'body': b'abc'})
+async def test_the_framing_is_never_a_lie(respond, headers):
+    """Framing and connection headers of the callback are not sent."""
+    data, _ = await respond({'status': 200, 'headers': headers, 'body': b'abc'})
     expected = head('200 OK', 'Content-Type: application/octet-stream', 'Content-Length: 3')
     assert expected + b'abc' == data
 
@@ -133,19 +133,19 @@ async def test_the_framing_is_never_a_lie(answered, headers):
         ('GET', 404, '12', b'', '0'),
     ],
 )
-async def test_some_answers_have_no_body(answered, method, status, given, body, length):
+async def test_some_responses_have_no_body(respond, method, status, given, body, length):
     """HEAD, 204, 205 and 304 send none; the length given for HEAD or 304 is kept."""
     headers = {'Content-Length': given, 'Content-Type': 'a/b'}
-    data, _ = await answered({'status': status, 'headers': headers, 'body': body}, method)
+    data, _ = await respond({'status': status, 'headers': headers, 'body': body}, method)
     fields = ['Content-Type: a/b'] + ([f'Content-Length: {length}'] if length else [])
     assert head(f'{status} {PHRASES[status]}', *fields) == data
 
 
 @both_ways
 @pytest.mark.parametrize('length', ['-1', '1.0', '٣', '', 'x'])
-async def test_a_length_that_is_none_is_a_mistake(answered, length):
-    """A Content-Length for HEAD is a number of bytes, or the answer is a 500."""
-    data, _ = await answered({'status': 200, 'headers': {'Content-Length': length}}, 'HEAD')
+async def test_an_invalid_content_length_is_a_500(respond, length):
+    """A Content-Length given for HEAD must be a number of bytes."""
+    data, _ = await respond({'status': 200, 'headers': {'Content-Length': length}}, 'HEAD')
     assert data.startswith(b'HTTP/1.1 500 Internal Server Error\r\n')
     assert data.endswith(b'\r\n\r\n')
 
@@ -162,19 +162,19 @@ async def test_a_length_that_is_none_is_a_mistake(answered, length):
         ({'status': 200, 'version': '9.9', 'url': 'x', 'history': [1]}, 'HTTP/1.1 200 OK'),
     ],
 )
-async def test_the_status_line(answered, table, line):
-    """The phrase is the standard's, or the callback's; the version is ours."""
-    data, _ = await answered(table)
+async def test_the_status_line_has_the_standard_phrase_or_the_callback_s(respond, table, line):
+    """The version is always HTTP/1.1."""
+    data, _ = await respond(table)
     assert line.encode() == data.partition(b'\r\n')[0]
 
 
 @both_ways
-async def test_date_is_now_or_what_the_callback_says(answered):
-    """Every answer has one Date."""
-    _, dates = await answered({'status': 200, 'headers': {'Date': http.format_date(7)}})
+async def test_date_is_now_or_the_callback_s(respond):
+    """Every response has one Date."""
+    _, dates = await respond({'status': 200, 'headers': {'Date': http.format_date(7)}})
     assert [7] == dates
     before = parse_date(http.format_date())
-    _, [found] = await answered({'status': 200})
+    _, [found] = await respond({'status': 200})
     assert before <= found <= parse_date(http.format_date())
 
 
@@ -188,9 +188,9 @@ async def test_date_is_now_or_what_the_callback_says(answered):
         ({'server_header': None}, {}, []),
     ],
 )
-async def test_the_server_names_itself_only_if_told(answered, option, headers, expected):
-    """``server_header`` is sent where the callback gave no Server."""
-    data, _ = await answered({'status': 200, 'headers': headers}, **option)
+async def test_a_server_header_is_sent_only_if_configured(respond, option, headers, expected):
+    """``server_header`` is sent if the callback gave no Server."""
+    data, _ = await respond({'status': 200, 'headers': headers}, **option)
     assert expected == re.findall(rb'server: [^\r]*', data, re.IGNORECASE)
 
 
@@ -207,8 +207,10 @@ async def test_the_server_names_itself_only_if_told(answered, option, headers, e
         ('1.0', 'Connection: keep-alive', 'close', 'close'),
     ],
 )
-async def test_connection_says_what_happens_next(wire, version, field, given, expected):
-    """What closes says so and does so; a kept connection answers again."""
+async def test_connection_says_whether_the_connection_is_kept(
+    wire, version, field, given, expected
+):
+    """``Connection: close`` closes; a kept connection serves another request."""
     table = {'status': 200, 'headers': {'Connection': given}, 'body': 'x'}
     request = '\r\n'.join([f'GET / HTTP/{version}', 'Host: h', *filter(None, [field]), '\r\n'])
     async with (
@@ -224,26 +226,26 @@ async def test_connection_says_what_happens_next(wire, version, field, given, ex
 
 
 @both_ways
-async def test_a_long_answer_is_whole(answered):
-    """What is more than the buffers hold arrives to its last byte."""
+async def test_a_long_response_is_sent_whole(respond):
+    """A response larger than the buffers arrives to its last byte."""
     body = bytes(range(256)) * 40_000
-    data, _ = await answered({'status': 200, 'body': body})
+    data, _ = await respond({'status': 200, 'body': body})
     assert body == data.partition(b'\r\n\r\n')[2]
 
 
 @both_ways
 @pytest.mark.parametrize(('method', 'body'), [('GET', b'Bad Request'), ('HEAD', b'')])
-async def test_an_answer_that_no_callback_gives_closes(answered, method, body):
-    """It says its status and nothing else; HEAD has no body."""
-    data, dates = await answered({}, method, '/#')
+async def test_a_status_page_closes_the_connection(respond, method, body):
+    """Its body is the phrase of its status; HEAD has no body."""
+    data, dates = await respond({}, method, '/#')
     fields = ['Content-Type: text/plain; charset=utf-8', 'Content-Length: 11']
     assert (head('400 Bad Request', *fields) + body, 1) == (data, len(dates))
 
 
 @both_ways
 @pytest.mark.parametrize('fields', [[], ['Connection: close']])
-async def test_a_long_answer_is_whole_over_tls(wire, certificates, fields):
-    """It goes out in pieces there, of which none is lost, nor comes twice."""
+async def test_a_long_response_is_sent_whole_over_tls(wire, certificates, fields):
+    """It is written in pieces there; none is lost or repeated."""
     body = bytes(range(256)) * 40_000
     listening = http.listen(
         '127.0.0.1', 0, lambda request: {'status': 200, 'body': body}, tls=certificates.server
@@ -256,8 +258,8 @@ async def test_a_long_answer_is_whole_over_tls(wire, certificates, fields):
 
 
 @both_ways
-async def test_a_client_that_leaves_in_its_answer_disturbs_nothing(wire, caplog):
-    """What is still to be written is dropped; nothing is logged."""
+async def test_a_client_that_leaves_during_its_response_is_not_logged(wire, caplog):
+    """Unsent bytes are dropped, and other clients are served."""
     body = b'x' * 20_000_000
     async with http.listen('127.0.0.1', 0, lambda request: {'status': 200, 'body': body}) as server:
         async with wire(server) as client:
@@ -268,8 +270,8 @@ async def test_a_client_that_leaves_in_its_answer_disturbs_nothing(wire, caplog)
     assert [] == caplog.records
 
 
-class Kind(str, enum.Enum):  # noqa: UP042  # the str of a StrEnum would be no trap
-    """A text whose ``str`` and ``format`` are other ones."""
+class Kind(str, enum.Enum):  # noqa: UP042  # a StrEnum has the str of its value
+    """A str subclass whose ``str()`` and ``format()`` differ from its value."""
 
     HTML = 'text/html'
 
@@ -290,17 +292,17 @@ class Kind(str, enum.Enum):  # noqa: UP042  # the str of a StrEnum would be no t
         {'status': 200, 'body': Kind.HTML},
     ],
 )
-async def test_no_text_is_another_when_it_is_written(answered, table):
-    """What was checked is what goes out, also for a subclass of str."""
-    data, _ = await answered(table)
+async def test_a_str_subclass_is_sent_as_it_was_checked(respond, table):
+    """Its own ``__str__`` and ``__format__`` cannot add a header."""
+    data, _ = await respond(table)
     assert b'\r\nX: b' not in data
 
 
 @both_ways
 @pytest.mark.parametrize('reason', ['\ud800', 'a\udc0a', 'a\x7f', '\0', 'a\nb'])
-async def test_a_reason_that_cannot_be_written_is_a_mistake(answered, reason):
-    """It is a 500, whole and in order."""
-    data, _ = await answered({'status': 200, 'reason': reason})
+async def test_a_reason_that_cannot_be_encoded_is_a_500(respond, reason):
+    """The 500 is complete and well-formed."""
+    data, _ = await respond({'status': 200, 'reason': reason})
     assert data.startswith(b'HTTP/1.1 500 Internal Server Error\r\n')
     assert data.endswith(b'\r\n\r\nInternal Server Error')
 
@@ -309,7 +311,7 @@ DATE = re.compile(rb'Date: [^\r]*')
 
 
 class Text(str):
-    """A text that is written as another."""
+    """A str subclass that is formatted as other text."""
 
     def __str__(self):
         return 'a\r\nb'
@@ -318,7 +320,7 @@ class Text(str):
 
 
 def plain_bytes(table, server=None, *, keep_alive=True):
-    """Make the answer the long way; None where the table is a mistake."""
+    """Encode the response on the slow path; None if the table is invalid."""
     try:
         response = to_response(table)
         headers = response['headers']
@@ -332,13 +334,13 @@ def plain_bytes(table, server=None, *, keep_alive=True):
 
 
 def lines(data):
-    """Give an answer as its first line, its other lines in any order, and its body."""
+    """Split a response into its first line, its other lines sorted, and its body."""
     head, _, body = DATE.sub(b'Date', data).partition(b'\r\n\r\n')
     first, *rest = head.split(b'\r\n')
     return first, sorted(rest), body
 
 
-LEAN = [
+PLAIN = [
     {'status': 200},
     {'status': 404, 'body': None},
     {'status': 200, 'headers': None, 'body': ''},
@@ -358,9 +360,9 @@ LEAN = [
 
 @pytest.mark.parametrize('keep_alive', [True, False])
 @pytest.mark.parametrize('server', [None, 'we'])
-@pytest.mark.parametrize('table', LEAN, ids=str)
-def test_a_plain_table_is_answered_alike(table, server, keep_alive):
-    """The first time, when its head is made, and the second, when it is remembered."""
+@pytest.mark.parametrize('table', PLAIN, ids=str)
+def test_both_paths_encode_a_plain_table_alike(table, server, keep_alive):
+    """The first time, when its head is encoded, and the second, when it comes from the cache."""
     expected = plain_bytes(table, server, keep_alive=keep_alive)
     for _ in range(2):
         found = encode_fast(table, server, keep_alive=keep_alive)
@@ -412,8 +414,8 @@ def test_a_plain_table_is_answered_alike(table, server, keep_alive):
     ],
     ids=repr,
 )
-def test_any_other_table_is_left_to_the_long_way(table):
-    """Also after one that equals it and is of the plain kind: 200 == 200.0, and '1' is no 1."""
+def test_every_other_table_takes_the_slow_path(table):
+    """Also after an equal plain one: 200 == 200.0, and '1' is not 1."""
     for like in (
         {'status': 200},
         {'status': 200, 'headers': {'A': 'b'}},
@@ -439,8 +441,8 @@ def test_any_other_table_is_left_to_the_long_way(table):
         },
     )
 )
-def test_any_table_is_answered_alike_or_the_long_way(table):
-    """What the short way makes of a table, the long one makes of it too."""
+def test_both_paths_encode_any_table_alike(table):
+    """Whatever the fast path encodes, the slow path encodes to the same bytes."""
     found = encode_fast(table, None, keep_alive=True)
     if found is not None:
         assert lines(plain_bytes(table)) == lines(found)

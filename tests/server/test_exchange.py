@@ -1,4 +1,4 @@
-"""One exchange: a table to the handler, its table out, its mistakes told."""
+"""One request and its response on a server connection, from the head to WebSockets."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ both_ways = pytest.mark.usefixtures('both_ways')
 VARIABLE = ContextVar('VARIABLE', default='unset')
 
 
-class Liar(Mapping):
+class FailingMapping(Mapping):
     """A mapping that fails when it is read."""
 
     def __getitem__(self, key):
@@ -48,7 +48,7 @@ class Liar(Mapping):
 
 
 def raising(error):
-    """Make a callback that raises."""
+    """Return a callback that raises an exception."""
 
     async def callback(request):
         raise error
@@ -56,26 +56,26 @@ def raising(error):
     return callback
 
 
-def plainly_raising(request):
-    """Fail as a plain function."""
+def raising_plainly(request):
+    """Raise StopIteration from a plain function."""
     raise StopIteration(3)
 
 
 async def cancelled(request):
-    """Let a cancellation escape that nobody asked for."""
+    """Await a future that is cancelled, so that CancelledError escapes."""
     future = asyncio.get_running_loop().create_future()
     future.cancel()
     await future
 
 
-def cleared(request):
-    """Fail, and leave nothing of the request."""
+def clearing(request):
+    """Clear the request, and fail."""
     request.clear()
     raise KeyError('x')
 
 
-def spoilt(request):
-    """Return what was checked, and changed after that."""
+def spoiling(request):
+    """Return a response that was made invalid after it was checked."""
     response = http.to_response({'status': 200})
     response.headers['X'] = 'a\r\nY: b'
     return response
@@ -90,10 +90,10 @@ MISTAKES = [
     (raising(web.HTTPNotFound()), web.HTTPNotFound),
     (raising(ExceptionGroup('many', [OSError()])), ExceptionGroup),
     (raising(http.ConnectError('x')), http.ConnectError),
-    (plainly_raising, RuntimeError),
+    (raising_plainly, RuntimeError),
     (cancelled, RuntimeError),
-    (cleared, KeyError),
-    (spoilt, TableError),
+    (clearing, KeyError),
+    (spoiling, TableError),
     *[
         (lambda request, table=table: table, TableError)
         for table in [
@@ -134,14 +134,14 @@ MISTAKES = [
             {'status': 200, 'body': '€', 'headers': {'Content-Type': 'a/b; charset=latin1'}},
         ]
     ],
-    (lambda request: Liar(), OSError),
+    (lambda request: FailingMapping(), OSError),
 ]
 
 
 @both_ways
 @pytest.mark.parametrize(('callback', 'kind'), MISTAKES)
 async def test_a_mistake_is_a_500_and_is_told(wire, caplog, callback, kind):
-    """Logged once, with its traceback; given to on_error; the connection answers again."""
+    """It is logged once with its traceback and passed to ``on_error``; the connection is kept."""
     told = []
 
     def handler(request):
@@ -157,20 +157,20 @@ async def test_a_mistake_is_a_500_and_is_told(wire, caplog, callback, kind):
         client.ask('GET /well')
         assert 204 == (await client.answer())[0]
     [(error, path)] = told
-    assert (kind, None if callback is cleared else '/ill') == (type(error), path)
+    assert (kind, None if callback is clearing else '/ill') == (type(error), path)
     [record] = caplog.records
     assert ('ERROR', 'GET /ill failed') == (record.levelname, record.getMessage())
     assert (error, error.__traceback__) == record.exc_info[1:]
 
 
 async def async_on_error(error, request):
-    """Wait a turn, then fail."""
+    """Fail after one turn of the loop."""
     await asyncio.sleep(0)
     raise OSError('in on_error')
 
 
 class Chunks:
-    """An iterator that knows whether it was closed."""
+    """An iterator that records whether it was closed."""
 
     closed = False
 
@@ -187,8 +187,8 @@ class Chunks:
 @both_ways
 @pytest.mark.parametrize('wrong', [{'status': 99}, {}, {'status': 200, 'headers': {'a': '\n'}}])
 @pytest.mark.parametrize('key', ['body', 'events'])
-async def test_the_iterator_of_a_table_that_is_refused_is_closed(wire, key, wrong):
-    """Nobody else would, once the answer is a 500."""
+async def test_the_iterator_of_an_invalid_table_is_closed(wire, key, wrong):
+    """The response is a 500, so nothing else would close it."""
     chunks = Chunks()
 
     def callback(request):
@@ -210,8 +210,8 @@ def plain_on_error(error, request):
     'on_error',
     [async_on_error, plain_on_error, raising, cancelled, lambda error, request: cancelled(request)],
 )
-async def test_an_on_error_that_fails_changes_nothing(wire, caplog, on_error):
-    """It is logged after the mistake itself; the answer is a 500 all the same."""
+async def test_an_on_error_that_fails_is_logged(wire, caplog, on_error):
+    """After the error itself; the response is still a 500."""
     callback = raising(ValueError('oops'))
     async with http.listen('127.0.0.1', 0, callback, on_error) as server, wire(server) as client:
         for _ in range(2):
@@ -223,7 +223,7 @@ async def test_an_on_error_that_fails_changes_nothing(wire, caplog, on_error):
 
 @both_ways
 async def test_an_async_on_error_is_awaited(wire):
-    """It has run to its end before the answer goes out."""
+    """It has ended before the response is sent."""
     told = []
 
     async def on_error(error, request):
@@ -239,7 +239,7 @@ async def test_an_async_on_error_is_awaited(wire):
 
 @both_ways
 @pytest.mark.parametrize(
-    'answer',
+    'response',
     [
         {'status': 200, 'body': 'x'},
         http.Response(status=200, body='x'),
@@ -247,19 +247,19 @@ async def test_an_async_on_error_is_awaited(wire):
     ],
 )
 @pytest.mark.parametrize('kind', ['plain', 'async', 'future', 'object'])
-async def test_every_kind_of_callback_will_do(wire, answer, kind):
-    """A plain function, a coroutine function, one that gives an awaitable, and an object."""
+async def test_every_kind_of_callable_can_be_a_callback(wire, response, kind):
+    """A plain function, a coroutine function, one that returns a future, and an object."""
 
     async def asynchronous(request):
         await asyncio.sleep(0)
-        return answer
+        return response
 
     class Callable:
         async def __call__(self, request):
-            return answer
+            return response
 
     callback = {
-        'plain': lambda request: answer,
+        'plain': lambda request: response,
         'async': asynchronous,
         'future': lambda request: asyncio.ensure_future(asynchronous(request)),
         'object': Callable(),
@@ -271,7 +271,7 @@ async def test_every_kind_of_callback_will_do(wire, answer, kind):
 
 @both_ways
 async def test_a_table_of_the_callback_is_not_changed(wire):
-    """Neither a plain table nor a Response gets headers that the answer has."""
+    """Headers added to the response appear neither in a returned dict nor in a Response."""
     tables = [{'status': 200, 'headers': {'X': '1'}, 'body': 'x'}]
     tables.append(http.to_response(tables[0]))
     before = [dict(table) for table in tables]
@@ -288,7 +288,7 @@ async def test_a_table_of_the_callback_is_not_changed(wire):
 
 @both_ways
 async def test_a_callback_that_takes_too_long_is_a_504(wire, caplog):
-    """It is cancelled; nothing is logged, and the connection answers again."""
+    """It is cancelled after ``handler_timeout``; nothing is logged, and the connection is kept."""
     ended = []
 
     async def callback(request):
@@ -307,8 +307,8 @@ async def test_a_callback_that_takes_too_long_is_a_504(wire, caplog):
 
 
 @both_ways
-async def test_a_timeout_of_the_callbacks_own_is_its_mistake(wire, caplog):
-    """Also where there is a handler_timeout, a TimeoutError is a 500."""
+async def test_a_timeout_error_of_the_callback_is_a_500(wire, caplog):
+    """Also if there is a ``handler_timeout``."""
     callback = raising(TimeoutError('mine'))
     async with (
         http.listen('127.0.0.1', 0, callback, handler_timeout=60) as server,
@@ -321,7 +321,7 @@ async def test_a_timeout_of_the_callbacks_own_is_its_mistake(wire, caplog):
 
 @both_ways
 async def test_each_request_has_a_task_and_a_context_of_its_own(wire):
-    """What one sets in a ContextVar the next on the same connection does not see."""
+    """A ContextVar that one request sets is unset for the next on the same connection."""
     seen, tasks = [], []
 
     async def callback(request):
@@ -340,8 +340,8 @@ async def test_each_request_has_a_task_and_a_context_of_its_own(wire):
 
 @both_ways
 @pytest.mark.parametrize('line', ['GET nowhere', 'POST /'])
-async def test_a_request_that_is_no_table_is_refused(wire, line):
-    """The callback is not called, nor on_error; the connection closes."""
+async def test_an_invalid_request_does_not_reach_the_callback(wire, line):
+    """Neither callback nor ``on_error`` is called; the connection closes."""
     calls = []
     listening = http.listen('127.0.0.1', 0, calls.append, calls.append, into='json')
     async with listening as server, wire(server) as client:
@@ -351,8 +351,8 @@ async def test_a_request_that_is_no_table_is_refused(wire, line):
 
 
 @both_ways
-async def test_the_server_can_have_a_name(wire):
-    """``server_header`` goes out with every answer of the callback."""
+async def test_server_header_is_sent_with_every_response(wire):
+    """Also with a response to an error of the callback."""
     listening = http.listen('127.0.0.1', 0, lambda request: None, server_header='we')
     async with listening as server, wire(server) as client:
         client.ask('GET /')
@@ -360,7 +360,7 @@ async def test_the_server_can_have_a_name(wire):
 
 
 @both_ways
-async def test_pipelined_requests_are_answered_in_order(wire):
+async def test_pipelined_requests_get_responses_in_order(wire):
     """One after the other, each with its own body."""
     running = []
 
@@ -375,14 +375,14 @@ async def test_pipelined_requests_are_answered_in_order(wire):
         client.ask('GET /1')
         client.ask('POST /2', 'Content-Length: 1', body=b'b')
         client.ask('GET /3', 'Connection: close')
-        answers = [await client.answer() for _ in range(3)]
-        assert [b'/1', b'/2b', b'/3'] == [body for _, _, body in answers]
+        responses = [await client.answer() for _ in range(3)]
+        assert [b'/1', b'/2b', b'/3'] == [body for _, _, body in responses]
         assert b'' == await client.rest()
 
 
 @both_ways
-async def test_requests_run_beside_each_other(wire):
-    """A callback that waits does not hold up another connection."""
+async def test_requests_on_different_connections_run_concurrently(wire):
+    """A waiting callback does not delay another connection."""
     barrier = asyncio.Barrier(2)
 
     async def callback(request):
@@ -400,7 +400,7 @@ async def test_requests_run_beside_each_other(wire):
 
 
 @both_ways
-async def test_a_client_that_leaves_disturbs_nothing(wire, caplog):
+async def test_a_client_that_leaves_does_not_end_its_callback(wire, caplog):
     """The callback runs to its end, and nothing is logged as an error."""
     called, left, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -415,7 +415,7 @@ async def test_a_client_that_leaves_disturbs_nothing(wire, caplog):
         async with wire(server) as client:
             client.ask('GET /held')
             await called.wait()
-        async with wire(server) as other:  # by its answer the server knows that the first has left
+        async with wire(server) as other:  # its response shows that the server noticed it
             other.ask('GET /')
             await other.answer()
         left.set()
@@ -425,8 +425,8 @@ async def test_a_client_that_leaves_disturbs_nothing(wire, caplog):
 
 @both_ways
 @pytest.mark.parametrize('unix', [False, True])
-async def test_a_logger_gets_a_line_for_each_answer(wire, caplog, tmp_path, unix):
-    """Address, request line and status; what the callback does to its table does not show."""
+async def test_an_access_logger_gets_a_line_for_each_response(wire, caplog, tmp_path, unix):
+    """Address, request line and status; changes of the callback to its table do not show."""
     caplog.set_level(logging.INFO, 'access')
     log = logging.getLogger('access')
     options = {'unix': tmp_path / 's'} if unix else {}
@@ -447,8 +447,8 @@ async def test_a_logger_gets_a_line_for_each_answer(wire, caplog, tmp_path, unix
 
 
 @both_ways
-async def test_a_callable_gets_both_tables(wire):
-    """Request and response, also of a mistake."""
+async def test_a_callable_access_log_gets_request_and_response(wire):
+    """Also after an error of the callback."""
     seen = []
 
     def callback(request):
@@ -468,8 +468,8 @@ async def test_a_callable_gets_both_tables(wire):
 
 
 @both_ways
-async def test_an_access_log_that_fails_changes_nothing(wire, caplog):
-    """It is logged, and the answer goes out."""
+async def test_an_access_log_that_fails_is_logged(wire, caplog):
+    """The response is sent."""
     listening = http.listen(
         '127.0.0.1', 0, lambda request: {'status': 200}, access_log=lambda request: None
     )
@@ -481,7 +481,7 @@ async def test_an_access_log_that_fails_changes_nothing(wire, caplog):
 
 @both_ways
 async def test_an_access_log_may_be_a_coroutine_function(wire):
-    """What it returns is awaited where it can be, as of ``on_error``."""
+    """It is awaited, as ``on_error`` is."""
     seen = []
 
     async def log(request, response):
@@ -499,8 +499,8 @@ async def test_an_access_log_may_be_a_coroutine_function(wire):
 
 @both_ways
 @pytest.mark.parametrize('kind', [type('Odd', (BaseException,), {}), pytest.fail.Exception])
-async def test_what_is_no_exception_is_a_500_too(wire, caplog, kind):
-    """What is raised and is no ``Exception``, as of a failing test, is told all the same."""
+async def test_a_base_exception_is_a_500_too(wire, caplog, kind):
+    """Such as that of a failing test: it is logged and passed to ``on_error``."""
     told = []
 
     def callback(request):
@@ -517,7 +517,7 @@ async def test_what_is_no_exception_is_a_500_too(wire, caplog, kind):
 
 
 class Gate:
-    """A callback that answers when its gate is opened, and counts how many wait there."""
+    """A callback that responds once its gate is opened, and counts how many calls wait."""
 
     def __init__(self):
         self.opened, self.waiting, self.most = asyncio.Event(), 0, 0
@@ -534,7 +534,7 @@ class Gate:
 
 @both_ways
 async def test_too_many_at_once_are_sent_away(wire):
-    """A 503 with Retry-After, at once; the connection goes on, and later there is room."""
+    """Above ``max_concurrent``: a 503 with Retry-After at once; the connection is kept."""
     gate, calls = Gate(), []
     listening = http.listen(
         '127.0.0.1', 0, gate, lambda *both: calls.append(both), max_concurrent=1
@@ -556,8 +556,8 @@ async def test_too_many_at_once_are_sent_away(wire):
 
 
 @both_ways
-async def test_who_is_sent_away_need_not_send_its_body(wire):
-    """Nothing of it is asked for or read; the connection closes, as its end is not known."""
+async def test_a_503_does_not_ask_for_the_body(wire):
+    """There is no 100 (Continue); the connection closes, since the body may still come."""
     gate = Gate()
     listening = http.listen('127.0.0.1', 0, gate, max_concurrent=1)
     async with listening as server, wire(server) as first, wire(server) as second:
@@ -570,8 +570,8 @@ async def test_who_is_sent_away_need_not_send_its_body(wire):
 
 
 @both_ways
-async def test_room_that_others_took_while_a_body_came_is_taken(wire):
-    """The callbacks are counted when they are called."""
+async def test_max_concurrent_counts_when_the_body_has_come(wire):
+    """Another request may have started while the body was read."""
     gate = Gate()
     listening = http.listen('127.0.0.1', 0, gate, max_concurrent=1)
     async with listening as server, wire(server) as first, wire(server) as second:
@@ -589,8 +589,8 @@ async def test_room_that_others_took_while_a_body_came_is_taken(wire):
 
 @both_ways
 @pytest.mark.parametrize('callback', [raising(ValueError()), raising(TimeoutError()), cancelled])
-async def test_a_callback_that_fails_makes_room(wire, callback):
-    """However it ends, and also where it is late."""
+async def test_a_callback_that_fails_no_longer_counts_as_concurrent(wire, callback):
+    """However it ends, also by ``handler_timeout``."""
     options = {'max_concurrent': 1, 'handler_timeout': 0.05}
 
     async def handler(request):
@@ -606,7 +606,7 @@ async def test_a_callback_that_fails_makes_room(wire, callback):
 
 @both_ways
 async def test_a_cancelled_callback_leaves_nothing_in_flight(wire):
-    """With ``cancel_on_disconnect`` nobody is told, and there is room for the next."""
+    """With ``cancel_on_disconnect`` ``on_error`` is not called, and the next request can start."""
     called = asyncio.Event()
     told, options = [], {'cancel_on_disconnect': True, 'max_concurrent': 1}
 
@@ -623,15 +623,15 @@ async def test_a_cancelled_callback_leaves_nothing_in_flight(wire):
             await called.wait()
         async with wire(server) as client:
             status = 503
-            while status == 503:  # until the server knows that the first has left
+            while status == 503:  # until the server notices that the first has left
                 client.ask('GET /next')
                 status, *_ = await client.answer()
         assert (204, [], 0) == (status, told, server.stats['errors'])
 
 
 @both_ways
-async def test_what_is_refused_reaches_the_access_log_too(wire, caplog):
-    """As far as it is a request; it costs one line, and is no mistake of the callback."""
+async def test_refused_requests_are_in_the_access_log(wire, caplog):
+    """If their head is valid. One line each, and no error of the callback is counted."""
     caplog.set_level(logging.INFO)
     log = logging.getLogger('access')
     gate, options = Gate(), {'max_body': 2, 'max_concurrent': 1, 'access_log': log}
@@ -660,7 +660,7 @@ async def test_what_is_refused_reaches_the_access_log_too(wire, caplog):
 
 @both_ways
 async def test_the_access_log_names_the_client_and_not_its_proxy(wire, caplog):
-    """Where the proxy is trusted."""
+    """If the proxy is trusted."""
     caplog.set_level(logging.INFO, 'access')
     options = {'access_log': logging.getLogger('access'), 'trusted_proxies': ['127.0.0.1']}
     callback = raising(ValueError())
@@ -673,7 +673,7 @@ async def test_the_access_log_names_the_client_and_not_its_proxy(wire, caplog):
 
 @both_ways
 async def test_a_body_that_comes_too_slowly_is_a_408(wire, caplog):
-    """``body_timeout`` is from one part to the next; the callback does not see the request."""
+    """``body_timeout`` counts from one part to the next; the callback does not see the request."""
     calls = []
     options = {'body_timeout': 0.05}
     listening = http.listen('127.0.0.1', 0, calls.append, **options)
@@ -685,7 +685,7 @@ async def test_a_body_that_comes_too_slowly_is_a_408(wire, caplog):
 
 
 class Parts:
-    """Answers in parts, each when it is told to."""
+    """A response that writes each part when it is told to."""
 
     status = 200
 
@@ -699,38 +699,40 @@ class Parts:
                     raise part
                 connection.begun = True
                 await connection.write(part)
-            return connection.keeps
+            return connection.can_keep_alive
         finally:
             self.ended.set()
 
 
 @both_ways
-async def test_an_answer_may_take_its_time_and_the_connection_goes_on(self_sent, wire):
-    """Each part goes out when it is written; the next request waits for the last of them."""
-    answer = Parts()
-    async with self_sent(answer) as server, wire(server) as client:
+async def test_a_response_may_be_written_in_parts(self_sent, wire):
+    """Each part is sent when it is written; the next request waits for the last one."""
+    response = Parts()
+    async with self_sent(response) as server, wire(server) as client:
         for _ in range(2):
             client.ask('GET /')
             for part in (b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n', b'a', b'b'):
-                answer.parts.put_nowait(part)
+                response.parts.put_nowait(part)
                 assert part == await client.reader.readexactly(len(part))
-            answer.parts.put_nowait(None)
+            response.parts.put_nowait(None)
 
 
 @both_ways
 @pytest.mark.parametrize('begun', [False, True])
-async def test_a_mistake_is_a_500_or_breaks_off(self_sent, wire, caplog, begun):
-    """It is logged and told in any case."""
-    told, answer = [], Parts()
+async def test_an_error_while_writing_is_a_500_or_cuts_the_response_off(
+    self_sent, wire, caplog, begun
+):
+    """It is logged and passed to ``on_error`` in both cases."""
+    told, response = [], Parts()
     head = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n'
     async with (
-        self_sent(answer, on_error=lambda error, request: told.append(str(error))) as server,
+        self_sent(response, on_error=lambda error, request: told.append(str(error))) as server,
         wire(server) as client,
     ):
         client.ask('GET /')
         if begun:
-            answer.parts.put_nowait(head)
-        answer.parts.put_nowait(ConnectionError('oops'))
+            response.parts.put_nowait(head)
+        response.parts.put_nowait(ConnectionError('oops'))
         if begun:
             assert head == await client.rest()
         else:
@@ -740,33 +742,33 @@ async def test_a_mistake_is_a_500_or_breaks_off(self_sent, wire, caplog, begun):
 
 
 @both_ways
-async def test_who_leaves_ends_its_answer(self_sent, wire, caplog):
-    """It is cancelled where it waits, and no mistake; the access log has it all the same."""
-    answer, logged = Parts(), asyncio.Queue()
+async def test_a_client_that_leaves_cancels_its_response(self_sent, wire, caplog):
+    """This is not an error, and the access log has the response."""
+    response, logged = Parts(), asyncio.Queue()
     log = lambda request, response: logged.put_nowait(response.status)  # noqa: E731
-    async with self_sent(answer, access_log=log) as server:
+    async with self_sent(response, access_log=log) as server:
         async with wire(server) as client:
             client.ask('GET /')
-            answer.parts.put_nowait(b'HTTP/1.1 200 OK\r\n')
+            response.parts.put_nowait(b'HTTP/1.1 200 OK\r\n')
             await client.reader.readline()
-        await answer.ended.wait()
+        await response.ended.wait()
         assert 200 == await logged.get()
     assert [] == caplog.records
 
 
 @both_ways
-async def test_a_server_that_closes_ends_its_answers(self_sent, wire, until):
-    """They have the same time as callbacks."""
-    answer = Parts()
-    async with self_sent(answer) as server, wire(server) as client:
+async def test_a_closing_server_cancels_responses_after_its_grace(self_sent, wire, until):
+    """They have the same grace as callbacks."""
+    response = Parts()
+    async with self_sent(response) as server, wire(server) as client:
         client.ask('GET /')
         await until(lambda: server.stats['in_flight'])
         await server.close(grace=0)
-        assert answer.ended.is_set()
+        assert response.ended.is_set()
         assert b'' == await client.rest()
 
 
-class Lost:
+class LostResponse:
     """Writes to a connection that has just been lost."""
 
     status = 200
@@ -777,9 +779,9 @@ class Lost:
 
 
 @both_ways
-async def test_a_write_to_who_has_left_is_no_mistake(self_sent, wire, caplog):
-    """Nobody is told, whether anything was sent or not."""
-    async with self_sent(Lost()) as server, wire(server) as client:
+async def test_a_write_to_a_client_that_has_left_is_not_an_error(self_sent, wire, caplog):
+    """Whether anything was sent or not."""
+    async with self_sent(LostResponse()) as server, wire(server) as client:
         client.ask('GET /')
         assert b'' == await client.rest()
         assert 0 == server.stats['errors']
@@ -787,8 +789,8 @@ async def test_a_write_to_who_has_left_is_no_mistake(self_sent, wire, caplog):
 
 
 @both_ways
-async def test_a_body_may_flow(wire):
-    """tests/test_streaming.py has the rest."""
+async def test_a_body_may_be_an_iterator(wire):
+    """The tests of streamed bodies are further down."""
     callback = lambda request: {'status': 200, 'body': iter(['a', 'b'])}  # noqa: E731
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
         client.ask('GET /', 'Connection: close')
@@ -797,7 +799,7 @@ async def test_a_body_may_flow(wire):
 
 @both_ways
 async def test_a_body_may_be_a_file(wire, tmp_path):
-    """tests/test_paths.py has the rest."""
+    """test_sendfile.py has the other tests of files."""
     (tmp_path / 'a').write_bytes(b'ab')
     callback = lambda request: {'status': 200, 'body': tmp_path / 'a'}  # noqa: E731
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
@@ -806,8 +808,8 @@ async def test_a_body_may_be_a_file(wire, tmp_path):
 
 
 @both_ways
-async def test_an_answer_may_be_a_websocket():
-    """Its mistakes are those of a callback; a client that asks for none is told so."""
+async def test_a_response_may_be_a_websocket():
+    """Its errors are those of a callback; a client without a handshake gets a 426."""
     told = []
 
     async def chat(socket):
@@ -828,8 +830,8 @@ async def test_an_answer_may_be_a_websocket():
 
 
 @both_ways
-async def test_a_body_may_be_a_stream_and_what_is_wrong_with_it_is_no_mistake(wire, caplog):
-    """tests/test_flowing.py has the rest."""
+async def test_an_error_of_a_streamed_request_body_is_not_one_of_the_callback(wire, caplog):
+    """It is the client's, and a 413 here."""
 
     async def callback(request):
         return {'status': 200, 'body': await request.body.read()}
@@ -847,7 +849,7 @@ async def test_a_body_may_be_a_stream_and_what_is_wrong_with_it_is_no_mistake(wi
 @both_ways
 @pytest.mark.parametrize('into', ['text', 'bytes', 'stream'])
 async def test_a_form_is_read_or_refused(wire, caplog, into):
-    """By the callback, from any body; what is no form is a 400, and too large a one a 413."""
+    """By the callback, from any body; another type is a 400, and too many fields are a 413."""
 
     async def callback(request):
         return {'status': 200, 'json': dict(await request.form(max_fields=1))}
@@ -868,8 +870,8 @@ MANY = b'0' * 100_000
 
 
 @asynccontextmanager
-async def keeping(**options):
-    """Listen with a callback that keeps its tables; give the server and the tables."""
+async def recording(**options):
+    """Listen with a callback that records its requests; give the server and the requests."""
     seen = []
 
     def callback(request):
@@ -881,16 +883,16 @@ async def keeping(**options):
 
 
 def post(body, *fields):
-    """Make the arguments of a POST with a Content-Length."""
+    """Return the arguments of a POST with a Content-Length."""
     return ('POST /', f'Content-Length: {len(body)}', *fields), body
 
 
 @pytest.fixture
-def given(wire):
-    """Send bytes, and give the table that the callback got."""
+def received(wire):
+    """Send bytes, and return the table that the callback got."""
 
     async def send(data, **options):
-        async with keeping(**options) as (server, seen), wire(server) as client:
+        async with recording(**options) as (server, seen), wire(server) as client:
             client.send(data)
             assert 200 == (await client.answer())[0]
         return seen[0]
@@ -910,14 +912,14 @@ def given(wire):
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
 def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
-    """What is called has the parameters that it had."""
+    """The methods of aiohttp that we override or call still have these parameters."""
     name = function.__qualname__
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
-async def test_the_table_has_every_key(wire):
-    """Each key of the contract is there, and no other; without a body there is none."""
-    async with keeping() as (server, seen), wire(server) as client:
+async def test_a_request_has_every_key(wire):
+    """Each documented key and no other; a GET without a body has no body."""
+    async with recording() as (server, seen), wire(server) as client:
         client.ask('GET /a%2Fb?x=1&y', 'X: 1', 'x: 2')
         await client.answer()
     expected = {
@@ -950,11 +952,11 @@ async def test_the_table_has_every_key(wire):
     ],
 )
 async def test_the_target_stays_byte_for_byte(wire, target, path, query):
-    """The url is what came; path and query are its parts, not decoded, not normalised."""
-    async with keeping() as (server, seen), wire(server) as client:
+    """``url`` is the target as sent; path and query are its parts, not decoded or normalised."""
+    async with recording() as (server, seen), wire(server) as client:
         client.ask('GET ' + target)
         status, _, _ = await client.answer()
-    if path is None:  # the C parser refuses what is not ASCII, the one in Python takes it
+    if path is None:  # the C parser refuses non-ASCII, the Python parser accepts it
         assert status == 400 or [target] == [table.url for table in seen]
     else:
         assert [(target, path, query, 'h')] == [(t.url, t.path, t.query, t.host) for t in seen]
@@ -970,9 +972,9 @@ async def test_the_target_stays_byte_for_byte(wire, target, path, query):
         ('http://[::1]:82//y', '//y', '[::1]:82', '::1', 82),
     ],
 )
-async def test_an_absolute_target_is_reduced(wire, target, url, name, host, port):
+async def test_an_absolute_target_is_reduced_to_origin_form(wire, target, url, name, host, port):
     """Path and query are left; the authority replaces Host (RFC 9112 3.2.2)."""
-    async with keeping() as (server, seen), wire(server) as client:
+    async with recording() as (server, seen), wire(server) as client:
         client.ask('GET ' + target)
         await client.answer()
     [table] = seen
@@ -980,9 +982,9 @@ async def test_an_absolute_target_is_reduced(wire, target, url, name, host, port
     assert ('http', host, port) == (table.scheme, table.host, table.port)
 
 
-async def test_the_asterisk_is_for_options(given):
-    """The url of ``OPTIONS *`` is ``*``."""
-    table = await given(b'OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n')
+async def test_options_may_have_the_target_asterisk(received):
+    """``url`` and ``path`` are ``*``."""
+    table = await received(b'OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n')
     assert ('*', '*', '') == (table.url, table.path, table.query)
 
 
@@ -997,26 +999,26 @@ async def test_the_asterisk_is_for_options(given):
         ('é.example', 'xn--9ca.example', 80),
     ],
 )
-async def test_host_and_port_are_those_of_the_host_header(given, value, host, port):
-    """A name in lower case, an address without brackets, a port that is an int."""
-    table = await given(f'GET / HTTP/1.1\r\nHost: {value}\r\n\r\n'.encode())
+async def test_host_and_port_are_those_of_the_host_header(received, value, host, port):
+    """The name in lower case, an address without brackets, and the port as an int."""
+    table = await received(f'GET / HTTP/1.1\r\nHost: {value}\r\n\r\n'.encode())
     assert (host, port, value) == (table.host, table.port, table.headers['host'])
 
 
 @pytest.mark.parametrize('head', ['GET / HTTP/1.0', 'GET / HTTP/1.1\r\nHost:'])
-async def test_without_a_host_it_is_the_socket_that_was_reached(wire, head):
-    """HTTP/1.0 needs no Host, and an empty one is allowed: address and port are the socket's."""
-    async with keeping() as (server, seen), wire(server) as client:
+async def test_without_host_the_table_has_the_address_of_the_socket(wire, head):
+    """HTTP/1.0 needs no Host, and HTTP/1.1 allows an empty one."""
+    async with recording() as (server, seen), wire(server) as client:
         client.send(f'{head}\r\n\r\n'.encode())
         await client.answer()
     assert [('127.0.0.1', server.port)] == [(table.host, table.port) for table in seen]
     assert head[11:14] == seen[0].version
 
 
-async def test_a_unix_socket_has_no_address(wire, tmp_path):
-    """Without a Host the host is localhost; there is no ip."""
+async def test_a_request_on_a_unix_socket_has_no_ip(wire, tmp_path):
+    """Without Host, the host is localhost."""
     path = str(tmp_path / 's')
-    async with keeping(at=(None, None), unix=path) as (_, seen), wire(path=path) as client:
+    async with recording(at=(None, None), unix=path) as (_, seen), wire(path=path) as client:
         client.send(b'GET / HTTP/1.0\r\n\r\n')
         await client.answer()
     assert [('localhost', 80, None)] == [(table.host, table.port, table.ip) for table in seen]
@@ -1048,9 +1050,9 @@ async def test_a_unix_socket_has_no_address(wire, tmp_path):
         (501, 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked'),
     ],
 )
-async def test_what_no_table_can_say_is_refused(wire, status, head):
-    """The callback does not see it; the answer repeats nothing and closes."""
-    async with keeping() as (server, seen), wire(server) as client:
+async def test_an_invalid_head_is_refused(wire, status, head):
+    """The callback does not see it; the response repeats nothing and closes the connection."""
+    async with recording() as (server, seen), wire(server) as client:
         client.send(f'{head}\r\n\r\n'.encode())
         found, headers, body = await client.answer()
     assert (status, 'close', []) == (found, headers['Connection'], seen)
@@ -1073,9 +1075,9 @@ async def test_what_no_table_can_say_is_refused(wire, status, head):
         ),
     ],
 )
-async def test_a_body_is_there_where_it_was_announced(wire, request_line, fields, body, expected):
-    """And for POST in any case; else the key is absent."""
-    async with keeping() as (server, seen), wire(server) as client:
+async def test_body_is_in_the_table_if_it_was_announced(wire, request_line, fields, body, expected):
+    """And always for POST; otherwise the key is absent."""
+    async with recording() as (server, seen), wire(server) as client:
         client.ask(f'{request_line} /', *fields, body=body)
         await client.answer()
     assert (expected, expected is not None) == (seen[0].body, 'body' in seen[0])
@@ -1094,9 +1096,9 @@ async def test_a_body_is_there_where_it_was_announced(wire, request_line, fields
     ],
 )
 async def test_the_body_becomes_what_into_says(wire, into, kind, body, expected):
-    """Text by the text rule, bytes as they are, or what the JSON says."""
+    """Text by its charset, bytes as they are, or parsed JSON."""
     line, data = post(body, f'Content-Type: {kind}')
-    async with keeping(into=into) as (server, seen), wire(server) as client:
+    async with recording(into=into) as (server, seen), wire(server) as client:
         client.ask(*line, body=data)
         await client.answer()
     assert expected == seen[0].body
@@ -1113,18 +1115,18 @@ async def test_the_body_becomes_what_into_says(wire, into, kind, body, expected)
     ],
 )
 async def test_a_compressed_body_is_decompressed(wire, coding, data):
-    """The headers that no longer describe it are gone; the others stay."""
+    """The headers that no longer describe it are removed; the others stay."""
     line, data = post(data, f'Content-Encoding: {coding}', 'Content-Type: text/plain')
-    async with keeping() as (server, seen), wire(server) as client:
+    async with recording() as (server, seen), wire(server) as client:
         client.ask(*line, body=data)
         await client.answer()
     assert ('text', ['Host', 'Content-Type']) == (seen[0].body, list(seen[0].headers))
 
 
-async def test_an_unknown_coding_stays_as_it_came(wire):
+async def test_an_unknown_content_coding_is_left_alone(wire):
     """Bytes and headers are those of the client."""
     line, data = post(b'\x0b\x00', 'Content-Encoding: br')
-    async with keeping(into='bytes') as (server, seen), wire(server) as client:
+    async with recording(into='bytes') as (server, seen), wire(server) as client:
         client.ask(*line, body=data)
         await client.answer()
     assert (data, 'br', '2') == (
@@ -1153,9 +1155,9 @@ async def test_an_unknown_coding_stays_as_it_came(wire):
     ],
 )
 async def test_a_body_has_limits_and_must_be_whole(wire, caplog, status, fields, body):
-    """max_body counts what is decoded; what is broken is a 400. Nothing is logged as an error."""
+    """``max_body`` counts decoded bytes; a broken body is a 400. Nothing is logged as an error."""
     fields = [field.format(len(body)) for field in fields]
-    async with keeping(max_body=10) as (server, seen), wire(server) as client:
+    async with recording(max_body=10) as (server, seen), wire(server) as client:
         client.ask('POST /', *fields, body=body)
         found, headers, _ = await client.answer()
     assert (status, 1 if status == 200 else 0) == (found, len(seen))
@@ -1163,28 +1165,28 @@ async def test_a_body_has_limits_and_must_be_whole(wire, caplog, status, fields,
     assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_the_limit_may_be_lifted(wire):
-    """``max_body`` of None lets anything in; the default is 8 MiB."""
+async def test_max_body_of_none_is_no_limit(wire):
+    """The default is 8 MiB."""
     big = b'0' * (8 * 1024 * 1024 + 1)
     line, data = post(gzip.compress(big, mtime=0), 'Content-Encoding: gzip')
     for limit, status in ({}, 413), ({'max_body': None}, 200):
-        async with keeping(**limit) as (server, _), wire(server) as client:
+        async with recording(**limit) as (server, _), wire(server) as client:
             client.ask(*line, body=data)
             assert status == (await client.answer())[0]
 
 
 @pytest.mark.parametrize('body', [b'{', b'\xff', b'NaN,', b'[' * 100_000, b'1' * 5000])
-async def test_a_body_that_is_no_json_is_a_400(wire, body):
-    """With ``into='json'`` the callback sees JSON alone."""
+async def test_an_invalid_json_body_is_a_400(wire, body):
+    """With ``into='json'`` the callback is not called."""
     line, data = post(body)
-    async with keeping(into='json') as (server, seen), wire(server) as client:
+    async with recording(into='json') as (server, seen), wire(server) as client:
         client.ask(*line, body=data)
         assert (400, []) == ((await client.answer())[0], seen)
 
 
-async def test_a_body_that_is_waited_for_is_asked_for(wire):
-    """``Expect: 100-continue`` is answered before the body is read, and the answer is whole."""
-    async with keeping() as (server, seen), wire(server) as client:
+async def test_expect_100_continue_gets_a_100_before_the_body_is_read(wire):
+    """The response after the body is an ordinary one."""
+    async with recording() as (server, seen), wire(server) as client:
         for _ in range(2):
             client.ask('POST /', 'Content-Length: 2', 'Expect: 100-Continue')
             assert b'HTTP/1.1 100 Continue\r\n\r\n' == await client.reader.readexactly(25)
@@ -1193,9 +1195,9 @@ async def test_a_body_that_is_waited_for_is_asked_for(wire):
     assert ['ab', 'ab'] == [table.body for table in seen]
 
 
-async def test_a_body_that_is_there_is_not_asked_for(wire):
-    """Who expects to be asked may send it all the same."""
-    async with keeping() as (server, seen), wire(server) as client:
+async def test_expect_100_continue_gets_no_100_if_the_body_has_come(wire):
+    """A client may send the body without waiting."""
+    async with recording() as (server, seen), wire(server) as client:
         client.ask('POST /', 'Content-Length: 2', 'Expect: 100-continue', body=b'ab')
         assert 200 == (await client.answer())[0]
     assert ['ab'] == [table.body for table in seen]
@@ -1203,9 +1205,9 @@ async def test_a_body_that_is_there_is_not_asked_for(wire):
 
 @pytest.mark.parametrize('whole', [True, False])
 async def test_a_compressed_body_may_come_in_parts(wire, until, whole):
-    """They are waited for; one that breaks meanwhile is a 400, however much was there."""
+    """A body that breaks meanwhile is a 400, however much of it was there."""
     data = gzip.compress(b'abc', mtime=0)
-    async with keeping() as (server, seen), wire(server) as client:
+    async with recording() as (server, seen), wire(server) as client:
         client.ask('POST /', 'Content-Encoding: gzip', 'Transfer-Encoding: chunked')
         for start in range(0, len(data), 8):
             client.send(b'%x\r\n%b\r\n' % (len(data[start : start + 8]), data[start : start + 8]))
@@ -1216,15 +1218,15 @@ async def test_a_compressed_body_may_come_in_parts(wire, until, whole):
     assert (['abc'] if whole else []) == [table.body for table in seen]
 
 
-async def test_http_1_0_knows_no_expectation(given):
-    """Expect is not heeded there (RFC 9110 10.1.1)."""
+async def test_expect_is_ignored_in_http_1_0(received):
+    """RFC 9110 10.1.1."""
     head = b'POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 200-ok\r\n\r\n'
-    assert 'ab' == (await given(head + b'ab')).body
+    assert 'ab' == (await received(head + b'ab')).body
 
 
-async def test_a_client_that_leaves_in_its_body_disturbs_nothing(wire, caplog):
-    """The callback does not see the request, and nothing is logged as an error."""
-    async with keeping() as (server, seen):
+async def test_a_client_that_leaves_during_its_body_is_not_logged(wire, caplog):
+    """The callback does not see the request."""
+    async with recording() as (server, seen):
         for fields in ['Content-Length: 9'], ['Content-Length: 9', 'Expect: 100-continue']:
             async with wire(server) as client:
                 client.ask('POST /', *fields, body=b'ab')
@@ -1233,8 +1235,8 @@ async def test_a_client_that_leaves_in_its_body_disturbs_nothing(wire, caplog):
 
 @pytest.mark.parametrize('target', ['http://{}/x?y', '//{}/x?y'])
 async def test_no_client_chooses_where_a_relayed_table_goes(wire, target):
-    """A table sent on with scheme, host and port of a backend reaches that and nothing else."""
-    async with keeping() as (elsewhere, strayed), keeping() as (backend, seen):
+    """A table sent on with scheme, host and port of a backend reaches that backend only."""
+    async with recording() as (elsewhere, strayed), recording() as (backend, seen):
         aim = {'scheme': 'http', 'host': '127.0.0.1', 'port': backend.port}
 
         async def relay(request):
@@ -1248,10 +1250,10 @@ async def test_no_client_chooses_where_a_relayed_table_goes(wire, target):
     assert ([expected], []) == ([table.url for table in seen], strayed)
 
 
-async def test_what_was_given_is_a_request_to_send(wire):
-    """The table of a POST goes on as it is, body and repeated headers with it."""
+async def test_a_received_request_can_be_sent(wire):
+    """The table of a POST is sent as it is, with its body and repeated headers."""
     line, data = post(b'a\xff', 'X: 1', 'X: 2')
-    async with keeping() as (server, seen), wire(server) as client:
+    async with recording() as (server, seen), wire(server) as client:
         client.ask(*line, body=data)
         await client.answer()
         sent = {**seen[0], 'host': '127.0.0.1', 'port': server.port}
@@ -1261,9 +1263,9 @@ async def test_what_was_given_is_a_request_to_send(wire):
 
 
 @pytest.mark.parametrize('limit', [None, 10])
-async def test_a_length_that_the_parser_takes_for_none_is_refused(wire, limit):
-    """What follows would be read as a request, which another reader takes for the body."""
-    async with keeping(max_body=limit) as (server, seen), wire(server) as client:
+async def test_a_length_that_the_parser_takes_for_no_body_is_refused(wire, limit):
+    """Otherwise the body would be parsed as the next request."""
+    async with recording(max_body=limit) as (server, seen), wire(server) as client:
         length = f'Content-Length: {2**64 - 1}'
         client.ask('POST /', length, body=b'GET /2 HTTP/1.1\r\nHost: h\r\n\r\n')
         status, headers, _ = await client.answer()
@@ -1271,10 +1273,10 @@ async def test_a_length_that_the_parser_takes_for_none_is_refused(wire, limit):
     assert [] == seen
 
 
-async def test_a_length_of_thousands_of_digits_is_no_fault_of_the_server(given):
-    """Python's int refuses that many; they say what the parser took them for."""
+async def test_a_length_of_thousands_of_digits_is_accepted(received):
+    """Python's ``int`` would refuse that many leading zeros."""
     head = b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: ' + b'0' * 5000 + b'5\r\n\r\n'
-    assert 'hello' == (await given(head + b'hello')).body
+    assert 'hello' == (await received(head + b'hello')).body
 
 
 PROXY = {'trusted_proxies': ['127.0.0.0/8']}
@@ -1300,9 +1302,11 @@ PROXY = {'trusted_proxies': ['127.0.0.0/8']}
         ('X: 1', PROXY, ('127.0.0.1', 'http', 'h', 80)),
     ],
 )
-async def test_trusted_proxies_say_who_asked_and_for_what(given, fields, options, expected):
-    """Address, scheme, host and port; the headers stay as they came. Nobody is trusted else."""
-    table = await given(f'GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n'.encode(), **options)
+async def test_trusted_proxies_set_address_scheme_host_and_port(
+    received, fields, options, expected
+):
+    """The headers stay as they came. Other peers are not trusted."""
+    table = await received(f'GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n'.encode(), **options)
     assert expected == (table.ip, table.scheme, table.host, table.port)
     names = [line.partition(':')[0] for line in fields.split('\r\n')]
     assert ['Host', *names] == list(table.headers)
@@ -1318,12 +1322,12 @@ async def test_trusted_proxies_say_who_asked_and_for_what(given, fields, options
         'X-Forwarded-Host: h:x',
     ],
 )
-async def test_a_proxy_that_says_what_cannot_be_is_refused(wire, caplog, fields):
-    """A 400 that costs one line; from anybody else it is but a header."""
+async def test_an_invalid_forwarded_header_of_a_trusted_proxy_is_a_400(wire, caplog, fields):
+    """It is logged in one line; from other peers the header is ignored."""
     caplog.set_level(logging.INFO, 'aioluahttp')
     head = f'GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n'.encode()
     for options, expected in (PROXY, 400), ({}, 200):
-        async with keeping(**options) as (server, _), wire(server) as client:
+        async with recording(**options) as (server, _), wire(server) as client:
             client.send(head)
             assert expected == (await client.answer())[0]
     lines = [record.getMessage() for record in caplog.records if record.name == 'aioluahttp']
@@ -1332,10 +1336,10 @@ async def test_a_proxy_that_says_what_cannot_be_is_refused(wire, caplog, fields)
 
 @pytest.mark.parametrize(('options', 'ip'), [({}, None), ({'trusted_proxies': ['unix']}, '::1')])
 @pytest.mark.parametrize('name', ['', 'client'])
-async def test_a_proxy_on_a_unix_socket_is_believed_by_name(tmp_path, wire, options, ip, name):
-    """``'unix'`` names whoever reaches the socket, also where its own end has a path."""
+async def test_a_proxy_on_a_unix_socket_is_trusted_as_unix(tmp_path, wire, options, ip, name):
+    """``'unix'`` stands for every peer on the socket, also for one bound to a path."""
     path = str(tmp_path / 's')
-    async with keeping(at=(None, None), unix=path, **options) as (_, seen):
+    async with recording(at=(None, None), unix=path, **options) as (_, seen):
         connecting = socket.socket(socket.AF_UNIX)
         if name:
             connecting.bind(str(tmp_path / name))
@@ -1346,9 +1350,9 @@ async def test_a_proxy_on_a_unix_socket_is_believed_by_name(tmp_path, wire, opti
     assert [(ip, ip is not None)] == [(table.ip, 'ip' in table) for table in seen]
 
 
-async def test_a_body_may_be_late_only_so_long(wire):
-    """After ``body_timeout`` without a byte it is a 408."""
-    async with keeping(body_timeout=0.05) as (server, seen), wire(server) as client:
+async def test_the_rest_of_a_body_that_does_not_come_is_a_408(wire):
+    """After ``body_timeout`` without a byte."""
+    async with recording(body_timeout=0.05) as (server, seen), wire(server) as client:
         client.ask('POST /', 'Content-Length: 3', 'Expect: 100-continue')
         await client.reader.readuntil(b'\r\n\r\n')
         client.send(b'ab')
@@ -1370,7 +1374,7 @@ async def test_a_body_may_be_late_only_so_long(wire):
 async def test_a_body_that_does_not_come_is_a_408(wire, caplog, fields, body):
     """After ``body_timeout`` without more of it; the callback does not see the request."""
     caplog.set_level(logging.INFO, 'aioluahttp')
-    async with keeping(body_timeout=0.05) as (server, seen), wire(server) as client:
+    async with recording(body_timeout=0.05) as (server, seen), wire(server) as client:
         client.ask('POST /', *fields, body=body)
         if 'Expect: 100-continue' in fields:
             await client.reader.readuntil(b'\r\n\r\n')
@@ -1381,21 +1385,21 @@ async def test_a_body_that_does_not_come_is_a_408(wire, caplog, fields, body):
 
 
 async def test_a_body_may_come_slowly(wire):
-    """Each part of it has ``body_timeout`` for itself."""
-    async with keeping(body_timeout=2) as (server, seen), wire(server) as client:
+    """Each part of it has ``body_timeout``."""
+    async with recording(body_timeout=2) as (server, seen), wire(server) as client:
         client.ask('POST /', 'Content-Length: 8')
         for part in [b'a'] * 8:
-            await asyncio.sleep(0.3)  # the pace
+            await asyncio.sleep(0.3)  # the pace of the client
             client.send(part)
         assert 200 == (await client.answer())[0]
     assert ['a' * 8] == [table.body for table in seen]
 
 
 @pytest.mark.parametrize('field', ['Connection: keep-alive', 'Content-Length: 5'])
-async def test_http_1_0_knows_no_chunks(wire, field):
-    """Who sent such a body on may have taken another end for its own (RFC 9112 6.1)."""
+async def test_a_chunked_body_in_http_1_0_is_a_400(wire, field):
+    """A proxy may have seen another end of the body (RFC 9112 6.1)."""
     head = f'POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n{field}\r\n\r\n'
-    async with keeping() as (server, seen), wire(server) as client:
+    async with recording() as (server, seen), wire(server) as client:
         client.send(head.encode() + b'0\r\n\r\n')
         status, headers, _ = await client.answer()
         assert (400, 'close', b'', []) == (
@@ -1406,23 +1410,23 @@ async def test_http_1_0_knows_no_chunks(wire, field):
         )
 
 
-async def test_what_trusted_proxies_say_must_agree(wire):
-    """Or nobody knows whom to believe, and it is a 400."""
-    async with keeping(trusted_proxies=['127.0.0.1']) as (server, seen), wire(server) as client:
+async def test_contradicting_headers_of_a_trusted_proxy_are_a_400(wire):
+    """Forwarded and X-Forwarded-For name different clients."""
+    async with recording(trusted_proxies=['127.0.0.1']) as (server, seen), wire(server) as client:
         client.ask('GET /', 'Forwarded: for=192.0.2.1', 'X-Forwarded-For: 192.0.2.2')
         assert (400, []) == ((await client.answer())[0], seen)
 
 
 @pytest.mark.parametrize('framing', ['Content-Length: {}', 'Transfer-Encoding: chunked'])
 async def test_a_bomb_costs_no_more_than_the_limit(wire, framing):
-    """1 GiB of gzip is a 413 once max_body is decoded; memory holds little more than that."""
+    """1 GiB of gzip is a 413 once ``max_body`` is decoded; little more memory is used than that."""
     flushed = zlib.compressobj(9, zlib.DEFLATED, 31)
     first = flushed.compress(bytes(2**20)) + flushed.flush(zlib.Z_FULL_FLUSH)
     again = flushed.compress(bytes(2**20)) + flushed.flush(zlib.Z_FULL_FLUSH)
     bomb = first + 1023 * again
     if 'chunked' in framing:
         bomb = b'%x\r\n%b\r\n0\r\n\r\n' % (len(bomb), bomb)
-    async with keeping(max_body=2**20) as (server, seen), wire(server) as client:
+    async with recording(max_body=2**20) as (server, seen), wire(server) as client:
         client.send(b'')
         tracemalloc.start()
         client.ask('POST /', 'Content-Encoding: gzip', framing.format(len(bomb)), body=bomb)
@@ -1438,7 +1442,7 @@ BIG = 50_000_000  # more than the buffers of two sockets hold
 
 @contextlib.asynccontextmanager
 async def reading(callback, into='stream', **options):
-    """Listen with a callback that reads streams; also give the mistakes that were told."""
+    """Listen with ``into='stream'``; also give the errors that ``on_error`` got."""
     told = []
 
     def on_error(error, request):
@@ -1449,18 +1453,18 @@ async def reading(callback, into='stream', **options):
 
 
 async def whole(request):
-    """Say what was read."""
+    """Respond with the whole request body."""
     return {'status': 200, 'body': await request.body.read()}
 
 
 def echo(request):
-    """Send back what comes as it comes."""
+    """Respond with the request body as it comes."""
     return {'status': 200, 'body': request.body}
 
 
 @pytest.mark.parametrize('callback', [whole, echo])
-async def test_a_body_is_read_by_the_callback(wire, callback):
-    """With a length or in chunks; also one that is empty. GET has none."""
+async def test_a_streamed_request_body_is_read_by_the_callback(wire, callback):
+    """With a length, chunked, and empty."""
     async with reading(callback) as (server, told):
         for fields, body in [
             (('Content-Length: 3',), b'abc'),
@@ -1469,14 +1473,14 @@ async def test_a_body_is_read_by_the_callback(wire, callback):
         ]:
             async with wire(server) as client:
                 client.ask('POST /', *fields, 'Connection: close', body=body)
-                answer = await client.rest()
-                assert b'HTTP/1.1 200 ' == answer[:13]
-                assert (b'abc' in answer) == bool(body)
+                response = await client.rest()
+                assert b'HTTP/1.1 200 ' == response[:13]
+                assert (b'abc' in response) == bool(body)
     assert [] == told
 
 
-async def test_a_part_is_there_before_the_next_is_sent(wire):
-    """Nothing waits for the end of the body."""
+async def test_a_part_of_a_body_is_read_before_the_next_is_sent(wire):
+    """The callback does not wait for the end of the body."""
     parts = asyncio.Queue()
 
     async def callback(request):
@@ -1495,7 +1499,7 @@ async def test_a_part_is_there_before_the_next_is_sent(wire):
 
 
 @pytest.mark.parametrize(('into', 'kept'), [('stream', False), ('raw', True)])
-async def test_a_coding_is_undone_or_left(wire, into, kept):
+async def test_a_stream_is_decoded_and_a_raw_one_is_not(wire, into, kept):
     """The headers describe what is read."""
     data, seen = gzip.compress(b'abc' * 100_000, mtime=0), []
 
@@ -1510,7 +1514,7 @@ async def test_a_coding_is_undone_or_left(wire, into, kept):
 
 
 async def test_who_does_not_read_is_sent_no_more(wire, until):
-    """The client waits, and no more is held than a few pieces."""
+    """While a callback does not read, the client waits, and only a few pieces are held."""
     read, go = [], asyncio.Event()
 
     async def callback(request):
@@ -1531,7 +1535,7 @@ async def test_who_does_not_read_is_sent_no_more(wire, until):
 
 @pytest.mark.parametrize('size', [9, BIG])
 async def test_what_is_left_unread_closes_the_connection(wire, size):
-    """After the answer, which the client gets though it is still sending."""
+    """After the response, which the client gets though it is still sending."""
     callback = lambda request: {'status': 200, 'body': 'x'}  # noqa: E731
     async with reading(callback) as (server, _), wire(server) as client:
         client.ask('POST /', f'Content-Length: {size}', body=bytes(size - 1))
@@ -1553,10 +1557,10 @@ async def test_what_is_left_unread_closes_the_connection(wire, size):
     ],
 )
 @pytest.mark.parametrize('callback', [whole, echo])
-async def test_what_is_wrong_with_it_is_the_client_s_fault(
+async def test_a_broken_streamed_body_is_an_error_of_the_client(
     wire, caplog, callback, fields, sent, status, kind
 ):
-    """The callback sees an error of the library; unless it answers, that is done for it."""
+    """The callback gets a library error; if it does not catch it, the response has that status."""
     seen = []
 
     async def noting(request):
@@ -1571,15 +1575,15 @@ async def test_what_is_wrong_with_it_is_the_client_s_fault(
         wire(server) as client,
     ):
         client.ask('POST /', *fields, body=sent)
-        answer = await client.rest()
-    assert f'HTTP/1.1 {status} '.encode() == answer[:13]
+        response = await client.rest()
+    assert f'HTTP/1.1 {status} '.encode() == response[:13]
     assert seen == ([kind] if kind and callback is whole else [])
     assert [] == told
     assert [] == caplog.records
 
 
-async def test_an_echo_of_a_broken_body_breaks_off(wire, caplog):
-    """That is nobody's mistake here."""
+async def test_an_echo_of_a_broken_body_is_cut_off(wire, caplog):
+    """This is not an error of the callback."""
     async with reading(echo) as (server, told), wire(server) as client:
         client.ask('POST /', 'Transfer-Encoding: chunked', body=b'1\r\na\r\n')
         await client.reader.readuntil(b'1\r\na\r\n')
@@ -1589,8 +1593,8 @@ async def test_an_echo_of_a_broken_body_breaks_off(wire, caplog):
     assert [] == caplog.records
 
 
-async def test_who_leaves_in_the_middle_is_told_of(wire):
-    """The callback gets an error where it reads."""
+async def test_the_reader_of_a_body_gets_an_error_if_the_client_leaves(wire):
+    """It is a ProtocolError."""
     seen = asyncio.Queue()
 
     async def callback(request):
@@ -1609,8 +1613,8 @@ async def test_who_leaves_in_the_middle_is_told_of(wire):
 
 
 @pytest.mark.parametrize('reads', [True, False])
-async def test_a_client_is_told_to_send_when_the_body_is_wanted(wire, reads):
-    """``Expect: 100-continue`` is answered at the first read; else the answer is the answer."""
+async def test_expect_100_continue_gets_a_100_at_the_first_read(wire, reads):
+    """If the callback does not read, the client gets the response alone."""
 
     async def callback(request):
         return await whole(request) if reads else {'status': 403}
@@ -1627,15 +1631,15 @@ async def test_a_client_is_told_to_send_when_the_body_is_wanted(wire, reads):
             assert b'HTTP/1.1 403 Forbidden\r\n' == status
 
 
-async def test_no_word_is_said_in_the_middle_of_an_answer(wire):
-    """The client has its answer, so it needs no 100."""
+async def test_no_100_is_sent_in_the_middle_of_a_response(wire):
+    """The response has begun before the first read of the body."""
 
-    async def answer(request):
+    async def parts(request):
         yield b'x'
         async for part in request.body:
             yield part
 
-    callback = lambda request: {'status': 200, 'body': answer(request)}  # noqa: E731
+    callback = lambda request: {'status': 200, 'body': parts(request)}  # noqa: E731
     async with reading(callback) as (server, _), wire(server) as client:
         client.ask('POST /', 'Content-Length: 2', 'Expect: 100-continue')
         await client.reader.readuntil(b'1\r\nx\r\n')
@@ -1643,8 +1647,8 @@ async def test_no_word_is_said_in_the_middle_of_an_answer(wire):
         assert b'2\r\nab\r\n0\r\n\r\n' == await client.rest()
 
 
-async def test_a_body_is_gone_with_its_request(wire):
-    """Nobody reads the body of another."""
+async def test_a_streamed_body_cannot_be_read_after_its_response(wire):
+    """It would read the body of a later request."""
     kept = []
 
     def callback(request):
@@ -1660,8 +1664,8 @@ async def test_a_body_is_gone_with_its_request(wire):
                 await body.read()
 
 
-async def test_what_a_body_becomes_may_hang_on_the_request(wire):
-    """And so may its limit; what is no such word, or fails, is a mistake."""
+async def test_into_and_max_body_may_be_functions_of_the_request(wire):
+    """An invalid return value is an error of the callback."""
 
     async def callback(request):
         return {'status': 200, 'body': type(request.body).__name__}
@@ -1684,8 +1688,8 @@ async def test_what_a_body_becomes_may_hang_on_the_request(wire):
     assert [http.TableError] == list(map(type, told))
 
 
-async def test_a_handler_may_say_what_it_takes(wire):
-    """By attributes, which options go before."""
+async def test_into_and_max_body_may_be_attributes_of_the_handler(wire):
+    """Options take precedence."""
 
     async def handler(request):
         return {'status': 200, 'body': type(request.body).__name__}
@@ -1701,8 +1705,8 @@ async def test_a_handler_may_say_what_it_takes(wire):
                 assert 413 == (await client.answer())[0]
 
 
-async def test_a_stream_has_a_limit_only_where_one_is_given(wire):
-    """The 8 MiB are for what is held in memory."""
+async def test_a_stream_has_a_limit_only_if_one_is_given(wire):
+    """The default of 8 MiB is for bodies held in memory."""
 
     async def callback(request):
         return {'status': 200, 'body': str(sum([len(part) async for part in request.body]))}
@@ -1712,8 +1716,8 @@ async def test_a_stream_has_a_limit_only_where_one_is_given(wire):
         assert str(BIG).encode() == (await client.answer())[2]
 
 
-class Aiohttps:
-    """Answers with a response of aiohttp's."""
+class AiohttpResponse:
+    """Responds with a response of aiohttp."""
 
     status = 200
 
@@ -1727,7 +1731,7 @@ class Aiohttps:
         response = web.Response(text=text, headers=self.headers)
         await response.prepare(request)
         await response.write_eof()
-        return connection.keeps
+        return connection.can_keep_alive
 
 
 @pytest.mark.parametrize(
@@ -1740,16 +1744,16 @@ class Aiohttps:
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
 def test_aiohttp_takes_the_same_arguments_for_writes(parameters, function, expected):
-    """What is overridden or called has the parameters that it had."""
+    """The methods of aiohttp that we override or call still have these parameters."""
     name = function.__qualname__
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
 @pytest.mark.parametrize('name', [None, 'me'])
-async def test_a_response_of_aiohttps_can_be_sent(self_sent, wire, name):
-    """It finds the request in aiohttp's own form, makes no mention of aiohttp, and goes on."""
-    answer = Aiohttps({'Server': name} if name else {})
-    async with self_sent(answer) as server, wire(server) as client:
+async def test_a_response_of_aiohttp_can_be_sent(self_sent, wire, name):
+    """It gets aiohttp's form of the request, does not name aiohttp, and the connection is kept."""
+    response = AiohttpResponse({'Server': name} if name else {})
+    async with self_sent(response) as server, wire(server) as client:
         for _ in range(2):
             client.ask('GET /a')
             status, headers, body = await client.answer()
@@ -1757,8 +1761,8 @@ async def test_a_response_of_aiohttps_can_be_sent(self_sent, wire, name):
 
 
 @pytest.mark.parametrize(('length', 'left'), [(None, None), (5, 2)])
-async def test_what_goes_another_way_is_counted(length, left):
-    """Of the size, and of what is left where that is known."""
+async def test_bytes_sent_without_the_writer_are_counted(length, left):
+    """They are added to the size, and subtracted from the remaining length if there is one."""
     writer = ResponseStreamWriter(Connection(Connections(None)), asyncio.get_running_loop())
     writer.length = length
     writer.sent(3)
@@ -1769,7 +1773,7 @@ CHUNK = b'x' * 65536
 
 
 class Source:
-    """An async iterator that is told what to give, and notes what it is asked."""
+    """An async iterator that is fed by a queue, and counts how often it is asked."""
 
     def __init__(self, *chunks):
         self.queue, self.asked, self.closed = asyncio.Queue(), 0, asyncio.Event()
@@ -1794,8 +1798,8 @@ class Source:
 
 
 @contextlib.asynccontextmanager
-async def answering(body, *, status=200, headers=None, key='body', **options):
-    """Answer each request with what an iterator gives; also give the mistakes that were told."""
+async def serving_body(body, *, status=200, headers=None, key='body', **options):
+    """Respond to each request with a body; also give the errors that ``on_error`` got."""
     told = []
 
     def on_error(error, request):
@@ -1809,7 +1813,7 @@ async def answering(body, *, status=200, headers=None, key='body', **options):
 
 
 async def chunked(client):
-    """Read a head and all chunks up to the last; give the headers, and the chunks."""
+    """Read a response up to its last chunk; return the head, and the chunks."""
     head = await client.reader.readuntil(b'\r\n\r\n')
     chunks = []
     while size := int(await client.reader.readline(), 16):
@@ -1819,7 +1823,7 @@ async def chunked(client):
 
 
 def generator(*chunks):
-    """Make an async generator."""
+    """Return an async generator of the chunks."""
 
     async def generate():
         for chunk in chunks:
@@ -1837,8 +1841,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize('make', KINDS.values(), ids=KINDS)
-async def test_a_body_may_come_in_chunks(wire, make):
-    """Each goes out as one, of bytes by default, and the connection goes on."""
+async def test_every_kind_of_iterator_can_be_a_body(wire, make):
+    """Each chunk is sent as one, of type application/octet-stream; the connection is kept."""
     async with (
         http.listen('127.0.0.1', 0, lambda request: {'status': 200, 'body': make()}) as server,
         wire(server) as client,
@@ -1852,10 +1856,10 @@ async def test_a_body_may_come_in_chunks(wire, make):
             assert 'Connection' not in head
 
 
-async def test_a_chunk_goes_out_before_the_next_is_asked_for(wire):
-    """Nothing is held back, and an empty chunk sends the head alone."""
+async def test_a_chunk_is_sent_before_the_next_is_asked_for(wire):
+    """An empty chunk sends the head alone."""
     source = Source()
-    async with answering(source) as (server, _), wire(server) as client:
+    async with serving_body(source) as (server, _), wire(server) as client:
         client.ask('GET /')
         source.queue.put_nowait('')
         await client.reader.readuntil(b'\r\n\r\n')
@@ -1878,10 +1882,12 @@ async def test_a_chunk_goes_out_before_the_next_is_asked_for(wire):
         ('application/json', 'é', 'application/json', 'é'.encode()),
     ],
 )
-async def test_text_is_sent_by_the_text_rule(wire, kind, chunk, expected, sent):
-    """By the charset that is named; a text type that names none gets one."""
+async def test_text_chunks_are_encoded_in_the_charset_of_content_type(
+    wire, kind, chunk, expected, sent
+):
+    """A text type without a charset gets one."""
     async with (
-        answering(generator(chunk), headers={'Content-Type': kind}) as (server, _),
+        serving_body(generator(chunk), headers={'Content-Type': kind}) as (server, _),
         wire(server) as client,
     ):
         client.ask('GET /')
@@ -1890,11 +1896,11 @@ async def test_text_is_sent_by_the_text_rule(wire, kind, chunk, expected, sent):
     assert [sent] == chunks
 
 
-async def test_what_is_compressed_as_it_comes_is_text_all_the_same(wire):
+async def test_content_type_of_compressed_text_chunks_names_their_charset(wire):
     """Its type names the charset that its chunks were written in."""
     body = CompressedChunks(generator('é'), str.encode, 'gzip')
     async with (
-        answering(body, headers={'Content-Type': 'text/html'}) as (server, _),
+        serving_body(body, headers={'Content-Type': 'text/html'}) as (server, _),
         wire(server) as client,
     ):
         client.ask('GET /')
@@ -1903,9 +1909,9 @@ async def test_what_is_compressed_as_it_comes_is_text_all_the_same(wire):
     assert 'é'.encode() == gzip.decompress(b''.join(chunks))
 
 
-async def test_http_1_0_reads_up_to_the_end_of_the_connection(wire):
-    """It has no chunks."""
-    async with answering(generator(b'ab', b'cd')) as (server, _), wire(server) as client:
+async def test_a_streamed_body_in_http_1_0_ends_with_the_connection(wire):
+    """HTTP/1.0 has no chunked coding."""
+    async with serving_body(generator(b'ab', b'cd')) as (server, _), wire(server) as client:
         client.send(b'GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n')
         head, body = (await client.rest()).split(b'\r\n\r\n')
     assert b'abcd' == body
@@ -1914,8 +1920,8 @@ async def test_http_1_0_reads_up_to_the_end_of_the_connection(wire):
 
 
 @pytest.mark.parametrize('version', ['1.0', '1.1'])
-async def test_a_length_is_kept_to(wire, version):
-    """A callback that knows it may say it; the body is then not chunked."""
+async def test_a_streamed_body_with_a_length_is_not_chunked(wire, version):
+    """A callback that knows the length may give it."""
     async with (
         http.listen(
             *('127.0.0.1', 0),
@@ -1939,27 +1945,27 @@ async def test_a_length_is_kept_to(wire, version):
 @pytest.mark.parametrize(
     ('chunks', 'sent'), [((b'ab', b'c'), b'ab'), ((b'ab', b'cde'), b'ab'), ((), None)]
 )
-async def test_a_length_that_is_a_lie_breaks_off(wire, caplog, chunks, sent):
-    """Never is one body read as another; before the first chunk it is a 500."""
+async def test_a_wrong_length_cuts_the_response_off(wire, caplog, chunks, sent):
+    """The rest is never read as another response; before the first chunk it is a 500."""
     headers = {'Content-Length': 4}
     if chunks == (b'ab', b'c'):
         sent = b'abc'
     async with (
-        answering(generator(*chunks), headers=headers) as (server, told),
+        serving_body(generator(*chunks), headers=headers) as (server, told),
         wire(server) as client,
     ):
         client.ask('GET /', 'Connection: close')
-        answer = await client.rest()
-    assert (b'HTTP/1.1 500 ' if sent is None else b'HTTP/1.1 200 ') == answer[:13]
-    assert sent is None or answer.endswith(b'\r\n\r\n' + sent)
+        response = await client.rest()
+    assert (b'HTTP/1.1 500 ' if sent is None else b'HTTP/1.1 200 ') == response[:13]
+    assert sent is None or response.endswith(b'\r\n\r\n' + sent)
     assert [http.TableError] == list(map(type, told))
     assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
 
 
 async def test_a_length_that_is_no_number_is_a_500(wire):
-    """It is looked at before anything is sent."""
+    """It is checked before anything is sent."""
     async with (
-        answering(generator(b'a'), headers={'Content-Length': 'x'}) as (server, told),
+        serving_body(generator(b'a'), headers={'Content-Length': 'x'}) as (server, told),
         wire(server) as client,
     ):
         client.ask('GET /')
@@ -1978,11 +1984,13 @@ async def test_a_length_that_is_no_number_is_a_500(wire):
         ('GET', 205, {}, '0'),
     ],
 )
-async def test_who_gets_no_body_reads_none(wire, method, status, headers, expected):
-    """The iterator is closed and was asked for nothing; the connection goes on."""
+async def test_a_response_without_a_body_does_not_read_its_iterator(
+    wire, method, status, headers, expected
+):
+    """The iterator is closed without being asked; the connection is kept."""
     source = Source(b'ab')
     async with (
-        answering(source, status=status, headers=headers) as (server, _),
+        serving_body(source, status=status, headers=headers) as (server, _),
         wire(server) as client,
     ):
         for _ in range(2):
@@ -2004,10 +2012,10 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(('fault', 'kind'), FAULTS)
-async def test_a_mistake_before_the_first_chunk_is_a_500(wire, caplog, fault, kind):
-    """Logged and told as every other; the connection goes on."""
+async def test_an_error_before_the_first_chunk_is_a_500(wire, caplog, fault, kind):
+    """It is logged and passed to ``on_error``; the connection is kept."""
     source = Source(fault)
-    async with answering(source) as (server, told), wire(server) as client:
+    async with serving_body(source) as (server, told), wire(server) as client:
         client.ask('GET /')
         assert 500 == (await client.answer())[0]
         assert source.closed.is_set()
@@ -2020,10 +2028,12 @@ async def test_a_mistake_before_the_first_chunk_is_a_500(wire, caplog, fault, ki
 
 @pytest.mark.parametrize('headers', [{}, {'Content-Length': 9}])
 @pytest.mark.parametrize(('fault', 'kind'), FAULTS)
-async def test_a_mistake_after_it_breaks_off(wire, caplog, fault, kind, headers):
-    """The end never comes, so nobody takes half a body for a whole one."""
+async def test_an_error_after_the_first_chunk_cuts_the_response_off(
+    wire, caplog, fault, kind, headers
+):
+    """The last chunk is not sent, so the client can tell that the body is incomplete."""
     source = Source(b'ab', fault)
-    async with answering(source, headers=headers) as (server, told), wire(server) as client:
+    async with serving_body(source, headers=headers) as (server, told), wire(server) as client:
         client.ask('GET /')
         assert (await client.rest()).endswith(b'ab' if headers else b'2\r\nab\r\n')
         assert source.closed.is_set()
@@ -2033,10 +2043,8 @@ async def test_a_mistake_after_it_breaks_off(wire, caplog, fault, kind, headers)
 
 
 @pytest.mark.parametrize('tls', [False, True])
-async def test_a_mistake_resets_where_the_end_of_the_connection_would_end_the_body(
-    wire, certificates, tls
-):
-    """HTTP/1.0 knows no other sign."""
+async def test_an_error_in_an_http_1_0_body_resets_the_connection(wire, certificates, tls):
+    """A plain close would look like the end of the body."""
     source = Source(b'ab', ValueError('x'))
     options = {'tls': certificates.server} if tls else {}
     client_options = (
@@ -2045,7 +2053,7 @@ async def test_a_mistake_resets_where_the_end_of_the_connection_would_end_the_bo
         else {}
     )
     async with (
-        answering(source, **options) as (server, _),
+        serving_body(source, **options) as (server, _),
         wire(server, **client_options) as client,
     ):
         client.send(b'GET / HTTP/1.0\r\n\r\n')
@@ -2053,18 +2061,18 @@ async def test_a_mistake_resets_where_the_end_of_the_connection_would_end_the_bo
             await client.rest()
 
 
-async def test_curl_sees_what_is_broken():
+async def test_curl_reports_a_response_that_is_cut_off():
     """Its exit codes: 18 for a body that is cut off, 56 for a reset."""
     for arguments, code in [(['--http1.1'], 18), (['--http1.0'], 56)]:
-        async with answering(Source(b'ab', ValueError('x'))) as (server, _):
+        async with serving_body(Source(b'ab', ValueError('x'))) as (server, _):
             curl = await asyncio.create_subprocess_exec('curl', '-s', *arguments, server.url)
             assert code == await curl.wait()
 
 
 async def test_who_leaves_closes_the_iterator(wire, caplog):
-    """It is closed and awaited where it waits, and that is no mistake."""
+    """If the client leaves, the iterator is closed and awaited, and that is not an error."""
     source = Source(b'ab')
-    async with answering(source) as (server, told):
+    async with serving_body(source) as (server, told):
         async with wire(server) as client:
             client.ask('GET /')
             await client.reader.readuntil(b'ab')
@@ -2074,18 +2082,18 @@ async def test_who_leaves_closes_the_iterator(wire, caplog):
     assert [] == caplog.records
 
 
-async def test_who_has_left_needs_no_reset(wire):
+async def test_a_lost_http_1_0_connection_is_not_reset(wire):
     """HTTP/1.0, and a connection that is gone."""
     source = Source(b'ab')
-    async with answering(source) as (server, _):
+    async with serving_body(source) as (server, _):
         async with wire(server) as client:
             client.send(b'GET / HTTP/1.0\r\n\r\n')
             await client.reader.readuntil(b'ab')
         await source.closed.wait()
 
 
-async def test_a_generator_of_who_leaves_runs_its_finally(wire):
-    """It may await in it."""
+async def test_the_finally_of_a_generator_runs_if_the_client_leaves(wire):
+    """It may await."""
     ended = asyncio.Event()
 
     async def endless():
@@ -2096,17 +2104,17 @@ async def test_a_generator_of_who_leaves_runs_its_finally(wire):
             await asyncio.sleep(0)
             ended.set()
 
-    async with answering(endless()) as (server, _):
+    async with serving_body(endless()) as (server, _):
         async with wire(server) as client:
             client.ask('GET /')
             await client.reader.readuntil(b'ab')
         await ended.wait()
 
 
-async def test_a_server_that_closes_closes_the_iterator(wire):
-    """After the grace that callbacks have, too; the body is broken off."""
+async def test_a_closing_server_closes_the_iterator_after_its_grace(wire):
+    """The body is cut off."""
     source = Source(b'ab')
-    async with answering(source) as (server, told), wire(server) as client:
+    async with serving_body(source) as (server, told), wire(server) as client:
         client.ask('GET /')
         await client.reader.readuntil(b'ab\r\n')
         await server.close(grace=0)
@@ -2115,10 +2123,10 @@ async def test_a_server_that_closes_closes_the_iterator(wire):
     assert [] == told
 
 
-async def test_a_server_that_closes_lets_a_body_come_to_its_end(wire):
+async def test_a_closing_server_lets_a_body_end_within_its_grace(wire):
     """Within the grace."""
     source = Source(b'ab')
-    async with answering(source) as (server, _), wire(server) as client:
+    async with serving_body(source) as (server, _), wire(server) as client:
         client.ask('GET /')
         await client.reader.readuntil(b'ab\r\n')
         closing = asyncio.create_task(server.close())
@@ -2146,19 +2154,19 @@ class Endless:
 
 
 async def test_who_does_not_read_is_given_no_more_and_cut_off(wire):
-    """What waits is what the sockets hold, however long the body is; then ``body_timeout``."""
+    """The iterator is read only as far as the sockets hold, until ``body_timeout``."""
     source = Endless()
-    async with answering(source, body_timeout=0.2) as (server, told), wire(server) as client:
+    async with serving_body(source, body_timeout=0.2) as (server, told), wire(server) as client:
         client.ask('GET /')
         await source.closed.wait()
         assert source.given * len(CHUNK) < 20_000_000
     assert [] == told
 
 
-async def test_memory_stays_flat(wire):
+async def test_a_streamed_body_takes_constant_memory(wire):
     """A body of 256 MiB takes no more memory than a few chunks."""
     source = Endless()
-    async with answering(source) as (server, _), wire(server) as client:
+    async with serving_body(source) as (server, _), wire(server) as client:
         client.ask('GET /')
         await client.reader.readexactly(1 << 20)
         tracemalloc.start()
@@ -2170,8 +2178,8 @@ async def test_memory_stays_flat(wire):
             tracemalloc.stop()
 
 
-async def test_the_log_and_the_counters_know_it(wire):
-    """The log is written at the end, with the status that was sent; each byte is counted."""
+async def test_a_streamed_response_is_logged_and_counted(wire):
+    """The log line comes at the end, with the status sent; every byte is counted."""
     logged = asyncio.Queue()
 
     def log(request, response):
@@ -2179,7 +2187,7 @@ async def test_the_log_and_the_counters_know_it(wire):
 
     source = Source(CHUNK)
     async with (
-        answering(source, status=201, access_log=log, server_header='me') as (server, _),
+        serving_body(source, status=201, access_log=log, server_header='me') as (server, _),
         wire(server) as client,
     ):
         client.ask('GET /a')
@@ -2192,22 +2200,22 @@ async def test_the_log_and_the_counters_know_it(wire):
         assert size == server.stats['bytes_out']
 
 
-async def test_a_callback_may_close_the_connection(wire):
+async def test_connection_close_ends_a_streamed_response(wire):
     """As with every other body."""
     async with (
-        answering(generator(b'a'), headers={'Connection': 'close'}) as (server, _),
+        serving_body(generator(b'a'), headers={'Connection': 'close'}) as (server, _),
         wire(server) as client,
     ):
         client.ask('GET /')
-        answer = await client.rest()
-    assert answer.endswith(b'1\r\na\r\n0\r\n\r\n')
-    assert b'\r\nConnection: close\r\n' in answer
+        response = await client.rest()
+    assert response.endswith(b'1\r\na\r\n0\r\n\r\n')
+    assert b'\r\nConnection: close\r\n' in response
 
 
 async def test_events_are_sent_as_a_stream(wire):
-    """Of the type that browsers ask for, not to be stored, each event by itself."""
+    """As text/event-stream, not to be cached, one chunk for each event."""
     source = Source({'data': 'a\nb', 'id': '1'}, {}, None)
-    async with answering(source, key='events') as (server, _), wire(server) as client:
+    async with serving_body(source, key='events') as (server, _), wire(server) as client:
         client.ask('GET /')
         head, chunks = await chunked(client)
     assert [b'data: a\ndata: b\nid: 1\n\n', b':\n\n'] == chunks
@@ -2216,11 +2224,11 @@ async def test_events_are_sent_as_a_stream(wire):
     assert source.closed.is_set()
 
 
-async def test_what_the_callback_says_of_its_events_stays(wire):
+async def test_headers_of_the_callback_are_kept_for_events(wire):
     """Its headers are kept."""
     headers = {'Cache-Control': 'no-store', 'Content-Type': 'text/x'}
     async with (
-        answering(iter([{'data': 'x'}]), key='events', headers=headers) as (server, _),
+        serving_body(iter([{'data': 'x'}]), key='events', headers=headers) as (server, _),
         wire(server) as client,
     ):
         client.ask('GET /')
@@ -2230,18 +2238,18 @@ async def test_what_the_callback_says_of_its_events_stays(wire):
 
 
 @pytest.mark.parametrize('begun', [False, True])
-async def test_an_event_that_is_none_is_a_mistake(wire, begun):
-    """A 500 before the first, else the stream breaks off."""
+async def test_an_invalid_event_is_a_500_or_cuts_the_response_off(wire, begun):
+    """A 500 before the first event."""
     events = [{'data': 'x'}] * begun + [{'data': 'x', 'id': 'a\nb'}]
-    async with answering(iter(events), key='events') as (server, told), wire(server) as client:
+    async with serving_body(iter(events), key='events') as (server, told), wire(server) as client:
         client.ask('GET /', 'Connection: close')
-        answer = await client.rest()
-    assert answer.endswith(b'data: x\n\n\r\n' if begun else b'Internal Server Error')
+        response = await client.rest()
+    assert response.endswith(b'data: x\n\n\r\n' if begun else b'Internal Server Error')
     assert [http.TableError] == list(map(type, told))
 
 
-async def test_a_middleware_may_pass_a_flowing_body_on(wire):
-    """It is in the normal form of a table, and stays what it was."""
+async def test_a_middleware_may_pass_a_streamed_body_on(wire):
+    """In the normal form of a response."""
 
     def callback(request):
         response = http.to_response({'status': 200, 'events': iter([{'data': 'x'}])})
@@ -2254,10 +2262,10 @@ async def test_a_middleware_may_pass_a_flowing_body_on(wire):
     assert [b'data: x\n\n'] == chunks
 
 
-async def test_a_stream_of_another_s_goes_out_as_that_says(raw_server, wire):
-    """No Content-Type is made for what is not the callback's own."""
-    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
-    async with raw_server(answer) as peer:
+async def test_a_relayed_stream_gets_no_content_type(raw_server, wire):
+    """Only a body of the callback's own gets a default."""
+    response = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+    async with raw_server(response) as peer:
 
         async def handler(request):
             return await http.request(url=peer.url, into='raw')
@@ -2272,32 +2280,32 @@ CLOSE = 8
 
 
 async def echo_messages(socket):
-    """Send back what comes."""
+    """Send each message back."""
     async for message in socket:
         await socket.send(message)
 
 
-def serve(chat=echo_messages, answer=None, **options):
-    """Serve a WebSocket at any path, of which the options of ``listen`` may be given."""
-    return http.listen('127.0.0.1', 0, lambda request: answer or {'websocket': chat}, **options)
+def serve(chat=echo_messages, response=None, **options):
+    """Listen with a callback that opens a WebSocket, or returns the given response."""
+    return http.listen('127.0.0.1', 0, lambda request: response or {'websocket': chat}, **options)
 
 
 def closed(code):
-    """Give the data of a close frame."""
+    """Return the data of a close frame."""
     return code.to_bytes(2)
 
 
 @pytest.mark.parametrize('status', [{}, {'status': 101}])
 async def test_a_websocket_is_opened_by_the_handshake(wire, frames, status):
-    """The handshake is that of RFC 6455 1.3, with headers of the callback's that it leaves be."""
+    """That of RFC 6455 1.3, with the callback's headers that are not part of it."""
     headers = {
         'Set-Cookie': ['a=1', 'b=2'],
         'Connection': 'close',
         'Sec-WebSocket-Accept': 'no',
         'Sec-WebSocket-Protocol': 'no',
     }
-    answer = {'websocket': echo_messages, 'headers': headers, **status}
-    async with serve(answer=answer) as server, wire(server) as client:
+    response = {'websocket': echo_messages, 'headers': headers, **status}
+    async with serve(response=response) as server, wire(server) as client:
         client.ask('GET /chat', *frames.asking)
         head = (await client.reader.readuntil(b'\r\n\r\n')).decode()
         assert [
@@ -2324,8 +2332,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize(('method', 'fields', 'status'), WRONG)
-async def test_what_opens_no_websocket_is_refused(wire, frames, caplog, method, fields, status):
-    """426 tells how to ask (RFC 9110 15.5.22, RFC 6455 4.4); the callback is not called."""
+async def test_an_invalid_handshake_is_refused(wire, frames, caplog, method, fields, status):
+    """A 426 says how to ask (RFC 9110 15.5.22, RFC 6455 4.4); the callback is not called."""
     caplog.set_level(logging.INFO, 'aioluahttp')
     asked = dict(line.split(': ') for line in frames.asking)
     fields = (
@@ -2351,18 +2359,18 @@ async def test_what_opens_no_websocket_is_refused(wire, frames, caplog, method, 
     assert f'no WebSocket for 127.0.0.1: {status}' in caplog.messages
 
 
-async def test_an_upgrade_may_be_answered_plainly(wire, frames):
-    """Who asks for a WebSocket where there is none gets the answer of the callback."""
-    async with serve(answer={'status': 404, 'body': 'none'}) as server, wire(server) as client:
+async def test_an_upgrade_may_get_an_ordinary_response(wire, frames):
+    """If the callback returns no WebSocket, the client gets its response."""
+    async with serve(response={'status': 404, 'body': 'none'}) as server, wire(server) as client:
         client.ask('GET /', *frames.asking)
-        client.send(b'\x81\x01x' * 50_000)  # which nobody wants
+        client.send(b'\x81\x01x' * 50_000)  # dropped
         assert (404, b'none') == (await client.answer())[::2]
         client.send(b'\x81\x01x' * 50_000)
         assert b'' == await client.rest()
 
 
-async def test_a_mistake_closes_with_1011_and_is_told(caplog):
-    """An exception of the function is logged, and given to ``on_error``, as a callback's is."""
+async def test_an_error_of_a_websocket_callback_closes_with_1011(caplog):
+    """It is logged and passed to ``on_error``, as one of an ordinary callback is."""
     told = []
 
     async def chat(socket):
@@ -2380,8 +2388,8 @@ async def test_a_mistake_closes_with_1011_and_is_told(caplog):
     assert 'GET /path failed' == record.getMessage()
 
 
-async def test_a_client_that_leaves_is_no_mistake(wire, frames, caplog):
-    """The error that its socket raised may pass through the function; it is a line of the log."""
+async def test_a_websocket_client_that_leaves_is_not_an_error(wire, frames, caplog):
+    """The ProtocolError of its socket may escape from the callback; it is an INFO line."""
     caplog.set_level(logging.INFO, 'aioluahttp')
     over = asyncio.Event()
 
@@ -2402,8 +2410,8 @@ async def test_a_client_that_leaves_is_no_mistake(wire, frames, caplog):
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-async def test_an_error_of_another_connection_is_a_mistake():
-    """A ProtocolError of what the function asks elsewhere is its own."""
+async def test_a_protocol_error_of_another_connection_is_an_error():
+    """It closes the WebSocket with 1011."""
     told = []
 
     async def chat(socket):
@@ -2418,8 +2426,8 @@ async def test_an_error_of_another_connection_is_a_mistake():
     assert ['elsewhere'] == [str(error) for error, _ in told]
 
 
-async def test_the_end_of_the_function_closes():
-    """With 1000, or as it did itself."""
+async def test_the_end_of_the_callback_closes_the_websocket():
+    """With 1000, or as the callback did itself."""
 
     async def chat(socket):
         if socket.request.path == '/by-itself':
@@ -2432,8 +2440,8 @@ async def test_the_end_of_the_function_closes():
                 assert end == (socket.code, socket.reason)
 
 
-async def test_a_server_that_closes_says_so():
-    """Its WebSockets are closed with 1001, and their functions come to an end by themselves."""
+async def test_a_closing_server_closes_websockets_with_1001():
+    """Their callbacks end by themselves."""
     ended = []
 
     async def chat(socket):
@@ -2450,8 +2458,8 @@ async def test_a_server_that_closes_says_so():
     assert [['a']] == ended
 
 
-async def test_a_function_that_does_not_end_is_cancelled_after_the_grace(until):
-    """The client has its 1001 all the same."""
+async def test_a_websocket_callback_is_cancelled_after_the_grace(until):
+    """The client gets its 1001 before that."""
     cancelled = []
 
     async def stubborn(socket):
@@ -2470,7 +2478,7 @@ async def test_a_function_that_does_not_end_is_cancelled_after_the_grace(until):
 
 
 async def test_a_client_that_does_not_answer_holds_no_server_up(wire, frames, monkeypatch):
-    """It is cut off after a while, however long the grace is."""
+    """A client that does not send its close frame is cut off, however long the grace is."""
     monkeypatch.setattr(connection, 'CLOSING', 0.05)
     async with serve() as server, wire(server) as client:
         client.ask('GET /', *frames.asking)
@@ -2480,7 +2488,7 @@ async def test_a_client_that_does_not_answer_holds_no_server_up(wire, frames, mo
 
 
 async def test_a_websocket_that_opens_as_the_server_closes_is_closed(wire, frames, until):
-    """Its callback was called before; the handshake is done, and the close at once."""
+    """Its callback was called before; the handshake is completed, then it is closed with 1001."""
     called, release = asyncio.Event(), asyncio.Event()
 
     async def callback(request):
@@ -2502,8 +2510,8 @@ async def test_a_websocket_that_opens_as_the_server_closes_is_closed(wire, frame
 
 
 @pytest.mark.parametrize('cancels', [True, False])
-async def test_a_client_that_leaves_cancels_no_function(cancels):
-    """The socket tells of it, whatever ``cancel_on_disconnect`` says of callbacks."""
+async def test_a_client_that_leaves_cancels_no_websocket_callback(cancels):
+    """The socket reports it, whatever ``cancel_on_disconnect`` says."""
     done = asyncio.Event()
 
     async def chat(socket):
@@ -2520,8 +2528,8 @@ async def test_a_client_that_leaves_cancels_no_function(cancels):
         await done.wait()
 
 
-async def test_the_frames_are_counted(wire, frames):
-    """In both directions, every byte."""
+async def test_the_bytes_of_frames_are_counted(wire, frames):
+    """In both directions."""
     async with serve() as server, wire(server) as client:
         client.ask('GET /', *frames.asking)
         await client.answer(silent=True)
@@ -2531,8 +2539,8 @@ async def test_the_frames_are_counted(wire, frames):
         assert [7, 3] == [server.stats[key] - before[key] for key in ('bytes_in', 'bytes_out')]
 
 
-async def test_limits_on_callbacks_are_none_on_websockets():
-    """The callback is over when it has answered: its time, and its place, are free again."""
+async def test_limits_on_callbacks_do_not_apply_to_websockets():
+    """``handler_timeout`` and ``max_concurrent`` count until the callback has returned."""
     async with (
         serve(handler_timeout=0.05, max_concurrent=1) as server,
         http.websocket(url=server.url) as first,
@@ -2544,8 +2552,8 @@ async def test_limits_on_callbacks_are_none_on_websockets():
             assert 'x' == await anext(socket)
 
 
-async def test_the_access_log_has_a_line():
-    """One for each WebSocket, once it is over."""
+async def test_the_access_log_has_a_line_for_each_websocket():
+    """It is written when the WebSocket has ended."""
     logged = []
     async with serve(access_log=lambda *both: logged.append(both)) as server:
         async with http.websocket(url=server.url + '/x'):
@@ -2554,20 +2562,20 @@ async def test_the_access_log_has_a_line():
     assert [('/x', 101), ('/', 426)] == [(one.path, two.status) for one, two in logged]
 
 
-async def test_a_handshake_with_its_end_is_answered(wire, frames):
-    """A client that writes all it has to say, and ends its side, is answered to the end."""
+async def test_a_websocket_client_may_half_close_at_once(wire, frames):
+    """It gets the responses to all that it sent with its handshake."""
     goodbye = frames.write(1, b'x', masked=True) + frames.write(CLOSE, closed(1000), masked=True)
-    for said, answer in ((goodbye, b'\x81\x01x\x88\x02\x03\xe8'), (b'', b'')):
+    for said, response in ((goodbye, b'\x81\x01x\x88\x02\x03\xe8'), (b'', b'')):
         async with serve() as server, wire(server) as client:
             client.ask('GET /', *frames.asking, body=said)
             client.writer.write_eof()
             head, _, rest = (await client.rest()).partition(b'\r\n\r\n')
             assert head.startswith(b'HTTP/1.1 101 ')
-            assert rest in (answer, answer.removeprefix(b'\x81\x01x'))
+            assert rest in (response, response.removeprefix(b'\x81\x01x'))
 
 
-async def test_a_client_that_leaves_during_the_callback_opens_nothing(wire, frames, until):
-    """Nothing is logged of it but that it asked."""
+async def test_a_client_that_leaves_during_the_callback_opens_no_websocket(wire, frames, until):
+    """This is not an error."""
     release = asyncio.Event()
 
     async def never(socket):
@@ -2591,7 +2599,7 @@ async def test_a_client_that_leaves_during_the_callback_opens_nothing(wire, fram
 
 
 async def test_who_does_not_read_its_messages_is_cut_off(wire, frames):
-    """After ``body_timeout`` without a byte read, as for any other answer."""
+    """After ``body_timeout`` without a byte read, as for any other response."""
     over = asyncio.Event()
 
     async def flood(socket):
@@ -2607,8 +2615,8 @@ async def test_who_does_not_read_its_messages_is_cut_off(wire, frames):
         await over.wait()
 
 
-async def test_over_tls(certificates):
-    """A WebSocket of https is as any other, the end of a bad one included."""
+async def test_a_websocket_works_over_tls(certificates):
+    """So does the close of one that received too large a message."""
     tls = {'ca': certificates.ca}
     async with serve(tls=certificates.server) as server:
         url = server.url.replace('https', 'wss').replace('127.0.0.1', 'localhost')
@@ -2623,7 +2631,7 @@ async def test_over_tls(certificates):
 
 
 async def test_websockets_are_refused_by_their_origin():
-    """A page of another origin is told 403; the package sends the header that a browser does."""
+    """A page of another origin gets a 403; the package sends Origin as a browser does."""
     async with serve() as server:
         url = server.url.replace('http', 'ws')
         async with websockets.connect(url, origin=server.url) as peer:
@@ -2635,16 +2643,16 @@ async def test_websockets_are_refused_by_their_origin():
 
 
 async def test_subprotocols_are_agreed_with_the_websockets_package():
-    """The first of the client's that the server knows."""
-    answer = {'websocket': {'callback': echo_messages, 'protocols': ['v1', 'v2']}}
-    async with serve(answer=answer) as server:
+    """The first one of the client that the server supports."""
+    response = {'websocket': {'callback': echo_messages, 'protocols': ['v1', 'v2']}}
+    async with serve(response=response) as server:
         url = server.url.replace('http', 'ws')
         async with websockets.connect(url, subprotocols=['v3', 'v2', 'v1']) as peer:
             assert 'v2' == peer.subprotocol
 
 
-async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
-    """The connection may be lost while the handshake is written."""
+async def test_a_client_that_leaves_during_the_handshake_opens_no_websocket():
+    """The connection may be lost while the 101 is written."""
 
     class Lost:
         upgrade, begun, cancels, transport = True, False, True, None
@@ -2660,8 +2668,8 @@ async def test_a_client_that_leaves_as_it_is_answered_opens_nothing():
 
 
 @pytest.mark.parametrize('asks', [True, False])
-async def test_a_function_that_can_be_closed_is(wire, frames, asks):
-    """After the WebSocket, also where there was none."""
+async def test_a_websocket_callback_with_aclose_is_closed(wire, frames, asks):
+    """After the WebSocket, and also if none was opened."""
     closed = asyncio.Event()
 
     class Chat:

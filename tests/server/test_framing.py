@@ -1,4 +1,4 @@
-"""Bytes cut into heads and bodies, however they come, and what of aiohttp's inside that needs."""
+"""Framing: heads and bodies cut at any byte, and the inner parts of aiohttp that this uses."""
 
 import asyncio
 import contextlib
@@ -18,8 +18,8 @@ from aioluahttp.server.framing import ROOM, UPGRADES, FramedConnection
 HEAD = b'GET / HTTP/1.1\r\nHost: h\r\n\r\n'
 
 
-class Answering(FramedConnection):
-    """A connection that answers what was asked, but only when it may."""
+class Responding(FramedConnection):
+    """A connection that responds with what was requested, once it may."""
 
     __slots__ = ('server',)
 
@@ -31,31 +31,31 @@ class Answering(FramedConnection):
         super().connection_made(transport)
         self.server.made.put_nowait(self)
 
-    def taken_up(self):
-        self.task = asyncio.create_task(self.answer())
+    def start_request(self):
+        self.task = asyncio.create_task(self.respond())
 
-    async def answer(self):
+    async def respond(self):
         self.server.called.set()
-        await self.server.may_answer.wait()
+        await self.server.may_respond.wait()
         status = 200
         try:
             text = f'{self.head.method} {self.head.path} {len(await self.body.read())}'
         except RequestPayloadError as error:
             status, text = 400, str(error)
-        self.say(status, text)
-        self.answered()
+        self.write_response(status, text)
+        self.finish_request()
         if status != 200 and self.transport is not None:
             self.transport.close()
         asyncio.get_running_loop().call_soon(self.data_received, b'')
 
-    def say(self, status, text):
+    def write_response(self, status, text):
         option = '' if status == 200 else 'Connection: close\r\n'
         head = f'HTTP/1.1 {status} X\r\n{option}Content-Length: {len(text)}\r\n\r\n'
         if self.transport is not None:
             self.transport.write((head + text).encode())
 
-    def refused(self, error):
-        self.say(400, '')
+    def reject(self, error):
+        self.write_response(400, '')
         self.transport.close()
 
 
@@ -65,10 +65,10 @@ class Server(LowLevelServer):
     def __init__(self):
         super().__init__(None)
         self.made = asyncio.Queue()
-        self.called, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.called, self.may_respond = asyncio.Event(), asyncio.Event()
 
     def __call__(self):
-        return Answering(self)
+        return Responding(self)
 
 
 @pytest.fixture
@@ -76,14 +76,14 @@ def framed(wire, until):
     """Connect a raw client: ``async with framed() as (server, connection, client)``.
 
     Args:
-        answers: Whether the server answers at once, or waits for ``may_answer``.
+        responds: Whether the server responds at once, or waits for ``may_respond``.
     """
 
     @contextlib.asynccontextmanager
-    async def connected(*, answers=True):
+    async def connected(*, responds=True):
         server = Server()
-        if answers:
-            server.may_answer.set()
+        if responds:
+            server.may_respond.set()
         listener = await asyncio.get_running_loop().create_server(server, '127.0.0.1', 0)
         address = SimpleNamespace(port=listener.sockets[0].getsockname()[1])
         try:
@@ -92,7 +92,7 @@ def framed(wire, until):
                 yield server, connection, client
         finally:
             listener.close()
-            server.may_answer.set()
+            server.may_respond.set()
             connection.force_close()
             await until(lambda: not server.connections)
             await listener.wait_closed()
@@ -101,7 +101,7 @@ def framed(wire, until):
     return connected
 
 
-# What aiohttp must go on to do
+# What this library needs of aiohttp
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def framed(wire, until):
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
 def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
-    """What is overridden or called has the parameters that it had."""
+    """The methods of aiohttp that we override or call still have these parameters."""
     name = function.__qualname__
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
 async def test_aiohttp_has_the_same_inner_parts(framed):
-    """The private names, ``_parser`` and ``_upgraded``, and what else no page tells of."""
+    """The private ``_parser`` and ``_upgraded``, and other undocumented parts, still exist."""
     async with framed() as (_, connection, _):
         parser = getattr(connection, '_parser', None)
         assert parser is not None, 'BaseProtocol._parser is the parser no more'
@@ -157,8 +157,8 @@ async def test_aiohttp_has_the_same_inner_parts(framed):
     assert fields <= set(dir(RawRequestMessage))
 
 
-async def test_aiohttp_parses_no_more_than_is_consumed(framed):
-    """So what is taken up is told to be, or a connection would stop after some requests."""
+async def test_aiohttp_parses_on_after_message_consumed(framed):
+    """Without ``message_consumed`` a connection would stop after some requests."""
     async with framed() as (_, connection, _):
         found = 0
         for _ in range(100):
@@ -170,19 +170,19 @@ async def test_aiohttp_parses_no_more_than_is_consumed(framed):
 
 
 @pytest.mark.parametrize('upgrade', [*UPGRADES, 'tcp', 'h2c', 'TLS/1.0'])
-async def test_aiohttp_keeps_what_follows_these_upgrades(framed, upgrade):
-    """And no others: what it keeps to itself, nobody else sees."""
+async def test_aiohttp_swallows_bytes_behind_these_upgrades_only(framed, upgrade):
+    """Only behind a WebSocket upgrade does the parser keep the following bytes to itself."""
     async with framed() as (_, connection, _):
         head = f'GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\n\r\n'
         _, upgraded, _ = connection._parser.feed_data(head.encode())
     assert (upgrade in UPGRADES) is upgraded, 'aiohttp keeps what follows other upgrades now'
 
 
-async def test_aiohttp_goes_on_after_a_pause_with_no_bytes(framed):
-    """So what was held is read on, though the peer may have nothing more to say."""
+async def test_aiohttp_resumes_with_an_empty_read(framed):
+    """``resume_reading`` calls ``data_received(b'')``, so that held bytes are parsed."""
     came = []
 
-    class Watched(Answering):
+    class Watched(Responding):
         def data_received(self, data):
             came.append(data)
 
@@ -202,8 +202,8 @@ async def test_aiohttp_goes_on_after_a_pause_with_no_bytes(framed):
 
 
 @pytest.mark.parametrize('step', [1, 5, len(HEAD)])
-async def test_it_is_known_whether_a_head_has_begun(framed, step):
-    """From its first byte to its last, also behind other requests."""
+async def test_in_head_is_true_from_the_first_byte_of_a_head_to_its_last(framed, step):
+    """This holds for the first head and for those behind other requests."""
     async with framed() as (_, connection, client):
         assert not connection.in_head
         for start in range(0, len(HEAD), step):
@@ -220,25 +220,25 @@ async def test_it_is_known_whether_a_head_has_begun(framed, step):
 
 @pytest.mark.parametrize('cut', range(1, 4))
 async def test_the_end_of_a_head_may_come_in_parts(framed, cut):
-    """With the next one behind it, which has begun then."""
-    async with framed(answers=False) as (_, connection, _):
+    """The end of a head is found even if it is cut, with the next head behind it."""
+    async with framed(responds=False) as (_, connection, _):
         connection.data_received(HEAD[:-cut])
         assert (False, True) == (connection.busy, connection.in_head)
         connection.data_received(HEAD[-cut:] + b'G')
         assert (True, b'G') == (connection.busy, connection.held)
 
 
-async def test_a_body_is_no_part_of_a_head(framed):
-    """Nor is what ends one, and what comes behind it waits for the answer."""
-    async with framed(answers=False) as (_, connection, _):
+async def test_in_head_is_false_during_a_body(framed):
+    """The bytes behind the body are held until the response is sent."""
+    async with framed(responds=False) as (_, connection, _):
         connection.data_received(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n')
         for piece, held in [(b'a', b''), (b'b', b''), (b'G', b'G')]:
             connection.data_received(piece)
             assert (False, held) == (connection.in_head, connection.held)
 
 
-async def test_many_requests_at_once_are_answered_in_order(wire):
-    """More than may wait, with a bad one at the end."""
+async def test_many_pipelined_requests_get_responses_in_order(wire):
+    """500 requests, more than may be held, and a bad one at the end."""
     asked = [f'/{number}' for number in range(500)]
     async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
         for path in asked:
@@ -248,22 +248,22 @@ async def test_many_requests_at_once_are_answered_in_order(wire):
         assert (asked, 400) == (found, (await client.answer())[0])
 
 
-async def test_no_more_is_read_than_may_wait(framed):
-    """What comes behind a request is held as it came, and reading stops until it is answered."""
+async def test_reading_stops_when_enough_is_held(framed):
+    """Bytes behind a request are held unparsed; reading stops above ``ROOM`` until the response."""
     count = ROOM // len(HEAD) + 2
-    async with framed(answers=False) as (server, connection, client):
+    async with framed(responds=False) as (server, connection, client):
         connection.data_received(HEAD * 2)
         assert (HEAD, True) == (connection.held, connection.transport.is_reading())
         connection.data_received(HEAD * (count - 2))
         assert (HEAD * (count - 1), False) == (connection.held, connection.transport.is_reading())
-        server.may_answer.set()
+        server.may_respond.set()
         for _ in range(count):
             assert b'GET / 0' == (await client.answer())[2]
         assert (b'', True) == (connection.held, connection.transport.is_reading())
 
 
-async def test_nothing_is_read_behind_the_last_request(framed):
-    """Nor kept, be it bytes or the nothing that follows a pause."""
+async def test_nothing_is_parsed_after_the_last_request(framed):
+    """Later bytes are dropped, and so is the empty read that follows a pause."""
     async with framed() as (_, connection, _):
         connection.ended = True
         for data in HEAD, b'':
@@ -275,11 +275,11 @@ async def test_nothing_is_read_behind_the_last_request(framed):
 
 
 @pytest.mark.parametrize('chunks', [False, True])
-async def test_a_body_waits_until_it_is_wanted(framed, until, chunks):
-    """No more of it is read than fits the buffers; what follows it comes after it."""
+async def test_reading_stops_while_a_body_is_not_read(framed, until, chunks):
+    """No more of the body is read than fits the buffers; the next request comes after it."""
     size = 3_000_000
     body = b'\r\n\r\n' * (size // 4)
-    async with framed(answers=False) as (server, connection, client):
+    async with framed(responds=False) as (server, connection, client):
         if chunks:
             body = b'%x\r\n%b\r\n0\r\n\r\n' % (size, body)
             client.ask('POST /1', 'Transfer-Encoding: chunked', body=body)
@@ -289,28 +289,28 @@ async def test_a_body_waits_until_it_is_wanted(framed, until, chunks):
         await until(lambda: connection.paused)
         assert not connection.transport.is_reading()
         assert connection.body.total_bytes + len(connection.held) < 1_500_000
-        server.may_answer.set()
+        server.may_respond.set()
         found = [(await client.answer())[2].decode() for _ in range(2)]
         assert not connection.paused
     assert [f'POST /1 {size}', 'GET /2 0'] == found
 
 
 @pytest.mark.parametrize('behind', [b'', HEAD])
-async def test_what_comes_behind_a_body_that_waits_is_held(framed, behind):
-    """It is read when the body is, which ends though nothing more comes."""
+async def test_bytes_behind_an_unread_body_are_held(framed, behind):
+    """They are parsed once the body is read; the body ends even if nothing more comes."""
     size = 600_000  # more than aiohttp buffers
-    async with framed(answers=False) as (server, connection, client):
+    async with framed(responds=False) as (server, connection, client):
         connection.data_received(f'POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: {size}'.encode())
         connection.data_received(b'\r\n\r\n' + b'x' * size + behind)
         assert (True, behind, True) == (connection.paused, connection.held, connection.busy)
-        server.may_answer.set()
+        server.may_respond.set()
         assert b'POST /1 %d' % size == (await client.answer())[2]
         if behind:
             assert b'GET / 0' == (await client.answer())[2]
 
 
-async def test_a_length_may_begin_with_many_zeros(framed):
-    """More digits than int takes are no matter, if the parser has no objection."""
+async def test_content_length_may_have_thousands_of_leading_zeros(framed):
+    """The parser accepts them, and ``int`` would refuse that many digits."""
     async with framed() as (_, connection, client):
         length = '0' * 5000 + '2'
         connection.data_received(f'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}'.encode())
@@ -319,8 +319,8 @@ async def test_a_length_may_begin_with_many_zeros(framed):
         assert b'GET / 0' == (await client.answer())[2]
 
 
-async def test_what_comes_with_the_end_of_a_body_is_not_forgotten(framed, until):
-    """Also on a connection that has had many bodies: there aiohttp keeps it to itself."""
+async def test_a_request_in_the_same_read_as_the_end_of_a_body_is_parsed(framed, until):
+    """Also after many bodies on one connection, where aiohttp's parser would keep the bytes."""
     async with framed() as (_, connection, client):
         for number in range(40):
             connection.data_received(
@@ -343,7 +343,7 @@ async def test_what_comes_with_the_end_of_a_body_is_not_forgotten(framed, until)
 )
 @pytest.mark.parametrize('fields', [[], ['Connection: upgrade', 'Upgrade: h2c']])
 async def test_trailers_are_no_headers_of_the_next_request(wire, behind, fields):
-    """The request that has them is the last of its connection, and its answer says so."""
+    """A request with trailers is the last of its connection, and its response says so."""
     seen = []
 
     def handler(request):
@@ -369,18 +369,16 @@ async def test_trailers_are_no_headers_of_the_next_request(wire, behind, fields)
     [
         ('websocket', 'upgrade', True),
         ('WebSocket', 'Upgrade', True),
-        ('websocket', 'keep-alive', False),  # this asks for none
+        ('websocket', 'keep-alive', False),  # asks for no upgrade
         ('h2c', 'upgrade', False),
     ],
 )
-async def test_a_websocket_that_is_declined_is_the_last_of_its_connection(
-    wire, upgrade, option, closes, more
-):
-    """What comes behind it, aiohttp would read unseen. Another upgrade is no matter."""
+async def test_a_declined_websocket_ends_the_connection(wire, upgrade, option, closes, more):
+    """aiohttp would parse later bytes unseen. Other upgrades do not end the connection."""
     async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
         fields = f'Connection: {option}', f'Upgrade: {upgrade}', 'Content-Length: 2'
         client.ask('POST /1', *fields, 'Expect: 100-continue', body=b'a')
-        await client.reader.readuntil(b'\r\n\r\n')  # it is taken up
+        await client.reader.readuntil(b'\r\n\r\n')  # the request has started
         client.send(b'b' + more)
         status, headers, body = await client.answer()
         expected = 200, 'close' if closes else None, b'POST /1 2'
@@ -391,7 +389,7 @@ async def test_a_websocket_that_is_declined_is_the_last_of_its_connection(
 
 
 def echo(request):
-    """Say what was asked."""
+    """Respond with method, URL and body length."""
     return {'status': 200, 'body': f'{request.method} {request.url} {len(request.body or "")}'}
 
 
@@ -399,13 +397,13 @@ def echo(request):
 
 
 @pytest.mark.parametrize('options', [{'max_body': 1}, {'max_concurrent': 1}])
-async def test_what_breaks_behind_a_refusal_is_read_by_nobody(wire, caplog, options):
-    """A body that is broken after its request was refused costs no line of the log."""
-    called, may_answer = asyncio.Event(), asyncio.Event()
+async def test_a_broken_body_behind_a_refusal_is_not_logged(wire, caplog, options):
+    """A body that breaks after its request was refused causes no log record."""
+    called, may_respond = asyncio.Event(), asyncio.Event()
 
     async def handler(request):
         called.set()
-        await may_answer.wait()
+        await may_respond.wait()
         return {'status': 200}
 
     async with (
@@ -419,50 +417,50 @@ async def test_what_breaks_behind_a_refusal_is_read_by_nobody(wire, caplog, opti
         status, headers, _ = await client.answer()
         client.send(b'no size\r\n')
         assert ('close', b'') == (headers['Connection'], await client.rest())
-        may_answer.set()
+        may_respond.set()
         await other.answer()
     assert status == (413 if 'max_body' in options else 503)
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-async def test_a_body_that_breaks_is_a_400(framed, until, caplog):
-    """Who reads it is told, though the parser does not say so to the body."""
-    async with framed(answers=False) as (server, connection, client):
+async def test_a_body_with_broken_framing_is_a_400(framed, until, caplog):
+    """Its reader gets an error, though aiohttp's parser does not set one."""
+    async with framed(responds=False) as (server, connection, client):
         client.ask('POST /', 'Transfer-Encoding: chunked', body=b'5\r\nhello\r\n')
         await until(lambda: connection.busy)
         client.send(b'no size\r\n')
         await until(connection.body.is_eof)
         assert isinstance(connection.body.exception(), RequestPayloadError)
-        server.may_answer.set()
+        server.may_respond.set()
         status, headers, _ = await client.answer()
         assert (400, 'close', b'') == (status, headers['Connection'], await client.rest())
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
-async def test_a_request_that_is_none_is_refused(framed):
-    """And it is the last of its connection."""
+async def test_an_invalid_request_is_a_400(framed):
+    """It is the last request of its connection."""
     async with framed() as (_, connection, client):
         connection.data_received(b'bad\r\n\r\n' + HEAD)
         assert 400 == (await client.answer())[0]
         assert (True, False, b'') == (connection.ended, connection.busy, connection.held)
 
 
-async def test_who_reads_a_body_is_told_that_the_connection_is_lost(framed, until):
-    """With what ended it, or for want of that with a ConnectionResetError."""
-    async with framed(answers=False) as (_, connection, client):
+async def test_the_reader_of_a_body_gets_an_error_if_the_connection_is_lost(framed, until):
+    """The error is what ended the connection, or a ConnectionResetError."""
+    async with framed(responds=False) as (_, connection, client):
         client.ask('POST /', 'Content-Length: 9', body=b'x')
         await until(lambda: connection.busy)
         client.writer.write_eof()
         await until(connection.body.exception)
         assert isinstance(connection.body.exception(), ConnectionResetError)
-        connection.body.set_exception(RequestPayloadError('to end the answer'))
+        connection.body.set_exception(RequestPayloadError('to end the response'))
 
 
 # WebSockets
 
 
-class Reading:
-    """What a connection becomes, as far as it is of interest here."""
+class RecordingChannel:
+    """A WebSocket that records the bytes that it is fed."""
 
     def __init__(self):
         self.got, self.ended = b'', False
@@ -479,19 +477,19 @@ ASKING = b'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocke
 
 @pytest.mark.parametrize('body', [b'', b'abc'])
 @pytest.mark.parametrize('step', [1, 7, 1000])
-async def test_what_follows_an_upgrade_is_held_for_it(framed, until, body, step):
-    """However the bytes are cut, before the answer or after it; not a byte is lost."""
+async def test_bytes_behind_an_upgrade_are_held_for_the_websocket(framed, until, body, step):
+    """No byte is lost, wherever the bytes are cut, before and after the response."""
     length = b'Content-Length: %d\r\n' % len(body) if body else b''
     frames = bytes(range(256)) * 2
     sent = ASKING + length + b'\r\n' + body + frames
-    async with framed(answers=False) as (server, connection, client):
+    async with framed(responds=False) as (server, connection, client):
         for start in range(0, len(sent), step):
             client.send(sent[start : start + step])
             await asyncio.sleep(0)
         await server.called.wait()
         await until(lambda: frames == connection.held)
         assert connection.upgrade
-        channel = Reading()
+        channel = RecordingChannel()
         connection.become(channel)
         client.send(b'more')
         await until(lambda: frames + b'more' == channel.got)
@@ -499,26 +497,26 @@ async def test_what_follows_an_upgrade_is_held_for_it(framed, until, body, step)
         await until(lambda: channel.ended)
 
 
-async def test_no_more_is_held_for_an_upgrade_than_may_wait(framed, until):
-    """Reading stops, and goes on once the connection has become a WebSocket."""
+async def test_reading_stops_when_enough_is_held_for_a_websocket(framed, until):
+    """Reading goes on once the connection has become a WebSocket."""
     frames = b'x' * 10_000_000
-    async with framed(answers=False) as (_, connection, client):
+    async with framed(responds=False) as (_, connection, client):
         client.send(ASKING + b'\r\n' + frames)
         await until(lambda: connection.full)
         held = len(connection.held)
         assert ROOM < held < 2**20
-        channel = Reading()
+        channel = RecordingChannel()
         connection.become(channel)
         assert held <= len(channel.got)
         await until(lambda: len(frames) == len(channel.got))
 
 
-async def test_aiohttp_pauses_the_transport_alone_for_a_websocket(framed, until):
+async def test_aiohttp_pauses_only_the_transport_of_a_websocket(framed, until):
     """Its parser refuses to pause between two requests."""
-    async with framed(answers=False) as (_, connection, client):
+    async with framed(responds=False) as (_, connection, client):
         client.send(ASKING + b'\r\n')
         await until(lambda: connection.upgrade)
-        connection.become(Reading())
+        connection.become(RecordingChannel())
         connection.pause_reading()
         assert not connection.transport.is_reading()
         connection.resume_reading()

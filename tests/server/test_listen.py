@@ -1,4 +1,4 @@
-"""Listen: hand each request to a handler, and send back what it returns."""
+"""``listen`` and ``run``: their options, and how a server is started and stopped."""
 
 import asyncio
 import contextlib
@@ -21,19 +21,19 @@ from aioluahttp.server.listen import OPTIONS, ListenOptions, listen
 
 
 def hello(request):
-    """Answer at once."""
+    """Respond at once."""
     return {'status': 200, 'body': 'hello'}
 
 
-async def test_await_gives_a_server_that_accepts():
-    """It is for the caller to close."""
+async def test_await_listen_returns_a_server_that_accepts():
+    """The caller must close it."""
     server = await listen('127.0.0.1', 0, hello)
     assert 'hello' == (await http.request(url=server.url)).body
     await server.close()
 
 
-async def test_async_with_closes_in_the_end():
-    """Also where its body fails."""
+async def test_async_with_closes_the_server_at_the_end():
+    """Also if its body raises."""
     with contextlib.suppress(ZeroDivisionError):
         async with listen('127.0.0.1', 0, hello) as server:
             assert 'hello' == (await http.request(url=server.url)).body
@@ -63,8 +63,8 @@ async def test_async_with_closes_within_the_shutdown_timeout(wire):
 
 
 @pytest.mark.parametrize('timeout', [{}, {'shutdown_timeout': None}])
-async def test_async_with_waits_for_callbacks_that_run(wire, timeout):
-    """Up to the ``shutdown_timeout`` (15 s); with None, for ever."""
+async def test_async_with_waits_for_running_callbacks(wire, timeout):
+    """Up to ``shutdown_timeout`` (15 s); with None, for ever."""
     called, release = asyncio.Event(), asyncio.Event()
 
     async def held(request):
@@ -88,14 +88,14 @@ async def test_async_with_waits_for_callbacks_that_run(wire, timeout):
     await task
 
 
-def test_who_forgets_to_await_is_told():
-    """What was neither awaited nor entered warns when it is dropped; nothing listened."""
+def test_listen_without_await_warns():
+    """Nothing listened when the return value is collected."""
     with pytest.warns(RuntimeWarning, match='neither awaited nor entered'):
-        listen('127.0.0.1', 0, hello)  # nobody has it, so it is gone
+        listen('127.0.0.1', 0, hello)  # collected at once
 
 
-async def test_who_awaits_is_not_told():
-    """Also where the server could not start."""
+async def test_listen_with_await_does_not_warn():
+    """Also if the server could not start."""
     with warnings.catch_warnings(record=True) as caught:
         async with listen('127.0.0.1', 0, hello) as server:
             with pytest.raises(OSError, match='cannot listen'):
@@ -105,7 +105,7 @@ async def test_who_awaits_is_not_told():
 
 
 def test_the_options_are_those_of_the_type():
-    """What a type checker allows is what is checked, and the docstring names each."""
+    """The typed options are those that are checked, and the docstring names each."""
     assert ListenOptions.__annotations__.keys() == OPTIONS.keys()
     assert [] == [name for name in OPTIONS if f'``{name}``' not in listen.__doc__]
 
@@ -152,7 +152,7 @@ def test_a_wrong_option_is_a_table_error(option, message):
     assert message in str(caught.value)
 
 
-def test_a_socket_of_datagrams_is_no_socket_to_listen_on():
+def test_a_datagram_socket_is_a_table_error():
     """It stays open, for its owner to close."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         with pytest.raises(TableError, match=r"'sock' is .* of the type SOCK_STREAM"):
@@ -161,7 +161,7 @@ def test_a_socket_of_datagrams_is_no_socket_to_listen_on():
 
 
 async def test_a_socket_need_only_be_bound():
-    """That it listens, and does not block, is seen to."""
+    """``listen`` makes it listen and sets it non-blocking."""
     bound = socket.socket()
     bound.bind(('127.0.0.1', 0))
     async with listen(None, None, hello, sock=bound) as server:
@@ -169,8 +169,8 @@ async def test_a_socket_need_only_be_bound():
         assert 200 == (await http.request(url=server.url)).status
 
 
-async def test_an_option_of_none_is_as_good_as_absent(wire):
-    """But for ``max_body`` and ``shutdown_timeout``, where it is no limit."""
+async def test_an_option_of_none_is_the_default(wire):
+    """Except for ``max_body`` and ``shutdown_timeout``, where it is no limit."""
     options = dict.fromkeys(OPTIONS)
     async with listen('127.0.0.1', 0, hello, None, **options) as server, wire(server) as client:
         body = b'0' * (8 * 1024 * 1024 + 1)
@@ -178,8 +178,8 @@ async def test_an_option_of_none_is_as_good_as_absent(wire):
         assert (200, b'hello') == (await client.answer())[::2]
 
 
-async def test_every_option_is_taken(wire, tmp_path):
-    """One server with all that do not exclude each other."""
+async def test_every_option_is_accepted(wire, tmp_path):
+    """One server with all options that do not exclude each other."""
     seen = []
     options = {
         'into': 'json',
@@ -207,15 +207,15 @@ async def test_every_option_is_taken(wire, tmp_path):
 
 
 @pytest.mark.parametrize('table', [{'status': 200}, UserDict(status=200)])
-async def test_any_mapping_is_an_answer(table):
-    """It need be no dict."""
+async def test_any_mapping_is_a_response(table):
+    """It need not be a dict."""
     async with listen('127.0.0.1', 0, lambda request: table) as server:
         assert 200 == (await http.request(url=server.url)).status
 
 
 @pytest.mark.skipif(not shutil.which('curl'), reason='there is no curl here')
-async def test_curl_is_content():
-    """A client of another make: a form, an upload that is waited for, a kept connection."""
+async def test_curl_gets_its_responses():
+    """A form, an upload with ``Expect: 100-continue``, and a kept connection."""
 
     def callback(request):
         kind = request.headers.get('Content-Type')
@@ -250,7 +250,7 @@ SCRIPT = textwrap.dedent("""
 
     logging.basicConfig(stream=sys.stdout, format='%(message)s')
     logging.getLogger('aioluahttp').setLevel(logging.INFO)
-    logging.getLogger('asyncio').setLevel(logging.ERROR)  # -X dev times what runs
+    logging.getLogger('asyncio').setLevel(logging.ERROR)  # -X dev logs slow callbacks
 
     async def held(request):
         loop = type(asyncio.get_running_loop()).__module__.partition('.')[0]
@@ -306,8 +306,8 @@ class Script:
 @pytest.mark.skipif(sys.platform == 'win32', reason='signals are those of posix')
 @pytest.mark.parametrize('loop', LOOPS)
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-async def test_run_ends_well_with_a_signal(wire, loop, number):
-    """The request that runs is answered; the script goes on, and has its signals back."""
+async def test_run_closes_gracefully_on_a_signal(wire, loop, number):
+    """The running request gets its response; then the script goes on, with its signal handlers."""
     script = await Script.start(loop)
     async with wire(script) as client:
         client.ask('GET /')
@@ -325,8 +325,8 @@ async def test_run_ends_well_with_a_signal(wire, loop, number):
 @pytest.mark.parametrize('loop', LOOPS)
 @pytest.mark.parametrize('first', [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize('second', [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_ends_run_at_once(wire, loop, first, second):
-    """It does what it does to any other process."""
+async def test_a_second_signal_ends_the_process(wire, loop, first, second):
+    """It has its default effect."""
     script = await Script.start(loop)
     async with wire(script) as client:
         client.ask('GET /for-ever')
@@ -337,8 +337,8 @@ async def test_a_second_signal_ends_run_at_once(wire, loop, first, second):
     assert (-second, b'') == (script.process.returncode, out)
 
 
-def test_run_takes_what_listen_takes():
-    """A mistake in the arguments is raised before anything listens."""
+def test_run_takes_the_arguments_of_listen():
+    """A wrong argument raises before anything listens."""
     with pytest.raises(TableError, match='did you mean'):
         http.run('127.0.0.1', 0, hello, max_bdy=1)
     with (
@@ -365,8 +365,8 @@ WITHOUT_C = textwrap.dedent("""
 
 
 @pytest.mark.parametrize('extensions', [True, False])
-async def test_who_has_no_c_parser_is_told_once(extensions):
-    """A RuntimeWarning that points at the call of ``listen``, the first one alone."""
+async def test_listen_warns_once_without_the_c_parser(extensions):
+    """The RuntimeWarning points at the first call of ``listen``."""
     environment = os.environ | ({} if extensions else {'AIOHTTP_NO_EXTENSIONS': '1'})
     script = await asyncio.create_subprocess_exec(
         *(sys.executable, '-c', WITHOUT_C),
@@ -375,6 +375,6 @@ async def test_who_has_no_c_parser_is_told_once(extensions):
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await script.communicate()
-    message = 'aiohttp runs without its C parser; the one in Python takes more than HTTP allows'
+    message = 'aiohttp runs without its C parser; its Python parser accepts some invalid HTTP'
     expected = [] if extensions else [('RuntimeWarning', message, '<string>')]
     assert (f'204\n204\n{expected}\n', '') == (out.decode(), err.decode())

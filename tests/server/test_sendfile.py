@@ -1,4 +1,4 @@
-"""Files sent by the kernel: whole, to who is slow, and to who does not read or leaves."""
+"""Files as response bodies: sendfile(2), its fallback, ranges, and clients that do not read."""
 
 import asyncio
 import contextlib
@@ -25,34 +25,34 @@ HEAD = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n'
 
 @pytest.fixture
 def big(tmp_path):
-    """Give a file that the buffers of two sockets do not hold."""
+    """Return a file larger than the buffers of two sockets."""
     path = tmp_path / 'big'
     path.write_bytes(os.urandom(BIG // 50) * 50)
     return path
 
 
 def sockets():
-    """Give the number of descriptors of sockets that are open."""
+    """Count the open file descriptors of sockets."""
     count = 0
     for name in os.listdir('/dev/fd'):
-        with contextlib.suppress(OSError):  # the one that tells is gone
+        with contextlib.suppress(OSError):  # the descriptor of listdir itself is closed
             count += S_ISSOCK(os.fstat(int(name)).st_mode)
     return count
 
 
 def run(loop, main):
-    """Run a coroutine in a loop of a kind."""
+    """Run a coroutine in a loop of the given kind."""
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(asyncio.wait_for(main, 30))
 
 
-def answering(path, **options):
-    """Answer each request with a file."""
+def listening_with_file(path, **options):
+    """Respond to each request with a file."""
     return http.listen('127.0.0.1', 0, lambda request: {'status': 200, 'body': path}, **options)
 
 
-class Sends:
-    """An answer that sends a part of a file behind a head, and notes what came of it."""
+class PartOfFile:
+    """A response that sends a part of a file behind a head, and records what happened."""
 
     status = 200
 
@@ -72,61 +72,61 @@ class Sends:
             raise
         finally:
             self.size = writer.output_size
-        return connection.keeps
+        return connection.can_keep_alive
 
 
 @pytest.mark.parametrize('loop', LOOPS)
 def test_a_file_is_sent_by_the_kernel(wire, big, loop, monkeypatch):
-    """None of it is read, on any loop; the next answer follows it."""
+    """It is not read by this process, on any loop; the next response follows it."""
     monkeypatch.setattr('aiohttp.web_fileresponse.FileResponse._sendfile_fallback', None)
 
     async def ask():
-        async with answering(big) as server, wire(server) as client:
+        async with listening_with_file(big) as server, wire(server) as client:
             for asked, expected in (('GET /', big.read_bytes()), ('HEAD /', b'')):
                 client.ask(asked)
-                answer = await client.answer(silent=not expected)
-                assert (200, str(BIG)) == (answer[0], answer[1]['Content-Length'])
-                assert expected == answer[2]
+                response = await client.answer(silent=not expected)
+                assert (200, str(BIG)) == (response[0], response[1]['Content-Length'])
+                assert expected == response[2]
             client.ask('GET /', 'Range: bytes=5-9', 'Connection: close')
             assert big.read_bytes()[5:10] == (await client.answer())[2]
 
     run(loop, ask())
 
 
-async def test_a_part_is_counted(self_sent, wire, tmp_path):
+async def test_bytes_sent_by_the_kernel_are_counted(self_sent, wire, tmp_path):
     """Byte for byte, though it did not go through this process."""
     (tmp_path / 'small').write_bytes(b'0123456789')
     with (tmp_path / 'small').open('rb') as file:
-        answer = Sends(file)
-        async with self_sent(answer) as server, wire(server) as client:
+        response = PartOfFile(file)
+        async with self_sent(response) as server, wire(server) as client:
             client.ask('GET /')
             assert b'123456789' == (await client.answer())[2]
-    assert (9, None) == (answer.size, answer.error)
+    assert (9, None) == (response.size, response.error)
 
 
-async def test_of_a_file_that_has_become_shorter_less_is_sent(self_sent, wire, tmp_path):
-    """What it was to be is for others to know."""
+async def test_sendfile_sends_less_of_a_file_that_has_become_shorter(self_sent, wire, tmp_path):
+    """It raises no error; its caller compares the sizes."""
     (tmp_path / 'small').write_bytes(b'01234')
     with (tmp_path / 'small').open('rb') as file:
-        answer = Sends(file)
-        async with self_sent(answer) as server, wire(server) as client:
+        response = PartOfFile(file)
+        async with self_sent(response) as server, wire(server) as client:
             client.ask('GET /')
             assert HEAD + b'1234' == await client.reader.readexactly(len(HEAD) + 4)
-    assert (4, None) == (answer.size, answer.error)
+    assert (4, None) == (response.size, response.error)
 
 
 @pytest.mark.parametrize('loop', LOOPS)
-def test_who_reads_slowly_gets_it_all(wire, big, loop):
-    """What counts is that it reads, however long that takes."""
+def test_a_client_that_reads_slowly_gets_the_whole_file(wire, big, loop):
+    """However long it takes, if it reads something within each ``body_timeout``."""
 
     async def ask():
-        async with answering(big, body_timeout=0.2) as server, wire(server) as client:
+        async with listening_with_file(big, body_timeout=0.2) as server, wire(server) as client:
             client.ask('GET /')
             await client.reader.readuntil(b'\r\n\r\n')
             data = b''
             while len(data) < BIG // 2:
                 data += await client.reader.readexactly(BIG // 10)
-                await asyncio.sleep(0.1)  # the pace
+                await asyncio.sleep(0.1)  # the pace of the client
             data += await client.reader.readexactly(BIG - len(data))
             assert big.read_bytes() == data
 
@@ -135,11 +135,11 @@ def test_who_reads_slowly_gets_it_all(wire, big, loop):
 
 @pytest.mark.parametrize('loop', LOOPS)
 @pytest.mark.parametrize('leaves', [None, 'write_eof', 'close', 'abort'])
-def test_who_does_not_read_or_leaves_is_cut_off(wire, big, until, caplog, leaves, loop):
-    """It is no mistake, and nothing is left open."""
+def test_a_client_that_does_not_read_or_leaves_is_cut_off(wire, big, until, caplog, leaves, loop):
+    """This is not an error, and no socket stays open."""
 
     async def ask():
-        async with answering(big, body_timeout=0.2) as server:
+        async with listening_with_file(big, body_timeout=0.2) as server:
             before = sockets()
             async with wire(server) as client:
                 client.ask('GET /')
@@ -155,12 +155,12 @@ def test_who_does_not_read_or_leaves_is_cut_off(wire, big, until, caplog, leaves
 
 
 @pytest.mark.parametrize('loop', LOOPS)
-def test_a_server_that_closes_breaks_it_off(wire, big, until, caplog, loop):
-    """After its grace, with nothing left."""
+def test_a_closing_server_cuts_a_file_off_after_its_grace(wire, big, until, caplog, loop):
+    """No socket stays open."""
 
     async def ask():
         before = sockets()
-        async with answering(big) as server, wire(server) as client:
+        async with listening_with_file(big) as server, wire(server) as client:
             client.ask('GET /')
             await client.reader.readuntil(b'\r\n\r\n')
             await server.close(grace=0)
@@ -173,44 +173,48 @@ def test_a_server_that_closes_breaks_it_off(wire, big, until, caplog, loop):
 
 
 def leave(transport):
-    """End the connection before the file."""
+    """Abort the connection before the file is sent."""
     transport.abort()
 
 
 def half_close(transport):
-    """Make the socket one that takes no more, of which the transport does not know."""
+    """Shut the socket down for writing, which the transport does not notice."""
     transport.get_extra_info('socket').shutdown(socket.SHUT_WR)
 
 
 @pytest.mark.parametrize('first', [leave, half_close])
-async def test_a_connection_that_has_ended_is_no_mistake(self_sent, wire, first, tmp_path):
-    """Whether the transport knows of it or not."""
+async def test_a_connection_that_has_ended_is_not_an_error_of_the_callback(
+    self_sent, wire, first, tmp_path
+):
+    """Whether the transport has noticed it or not."""
     (tmp_path / 'small').write_bytes(b'0123456789')
     with (tmp_path / 'small').open('rb') as file:
-        answer = Sends(file, first=first)
-        async with self_sent(answer) as server, wire(server) as client:
+        response = PartOfFile(file, first=first)
+        async with self_sent(response) as server, wire(server) as client:
             client.ask('GET /')
             with contextlib.suppress(ConnectionError):
                 assert HEAD == await client.rest()
             await server.close()
             assert 0 == server.stats['errors']
-    assert isinstance(answer.error, ConnectionError)
+    assert isinstance(response.error, ConnectionError)
 
 
-async def test_what_the_kernel_cannot_send_is_for_others_to_send(self_sent, wire):
-    """Such as what is no file."""
+async def test_what_the_kernel_cannot_send_raises_not_implemented_error(self_sent, wire):
+    """aiohttp then reads it instead; a socket is such a file."""
     ours, other = socket.socketpair()
     with ours, other, ours.makefile('rb') as file:
-        answer = Sends(file)
-        async with self_sent(answer) as server, wire(server) as client:
+        response = PartOfFile(file)
+        async with self_sent(response) as server, wire(server) as client:
             client.ask('GET /')
             await client.rest()
-    assert isinstance(answer.error, NotImplementedError)
-    assert isinstance(answer.error.__cause__, OSError)
+    assert isinstance(response.error, NotImplementedError)
+    assert isinstance(response.error.__cause__, OSError)
 
 
-async def test_a_file_that_fails_in_the_middle_is_a_mistake(wire, big, monkeypatch, caplog):
-    """The answer is broken off, as nobody else may begin it anew."""
+async def test_a_file_that_fails_in_the_middle_cuts_the_response_off(
+    wire, big, monkeypatch, caplog
+):
+    """It is counted as an error, and the fallback does not begin the response again."""
     sendfile = os.sendfile
 
     def failing(out, file, offset, count):
@@ -219,21 +223,21 @@ async def test_a_file_that_fails_in_the_middle_is_a_mistake(wire, big, monkeypat
         return sendfile(out, file, offset, count)
 
     monkeypatch.setattr(os, 'sendfile', failing)
-    async with answering(big) as server, wire(server) as client:
+    async with listening_with_file(big) as server, wire(server) as client:
         client.ask('GET /')
         assert len(await client.rest()) < BIG
         assert 1 == server.stats['errors']
 
 
 @pytest.mark.parametrize('missing', ['tls', 'sendfile'])
-async def test_where_there_is_none_it_is_read(missing, certificates, big, monkeypatch):
-    """By TLS, and on a system that knows no such thing."""
+async def test_without_sendfile_the_file_is_read(missing, certificates, big, monkeypatch):
+    """Over TLS, and on a system without sendfile(2)."""
     tls = None
     if missing == 'tls':
         tls = certificates.server
     else:
         monkeypatch.delattr(os, 'sendfile')
-    async with answering(big, tls=tls) as server:
+    async with listening_with_file(big, tls=tls) as server:
         table = {'url': server.url, 'into': 'bytes', 'tls': {'ca': certificates.ca}}
         assert big.read_bytes() == (await http.request(table)).body
 
@@ -243,7 +247,7 @@ DATA = bytes(range(256)) * 1000
 
 @pytest.fixture
 def file(tmp_path):
-    """Give a file of some pieces, whose name says its type."""
+    """Return a CSV file of several pieces, with a known time of change."""
     path = tmp_path / 'a.csv'
     path.write_bytes(DATA)
     os.utime(path, (1_000_000_000, 1_000_000_000))
@@ -252,7 +256,7 @@ def file(tmp_path):
 
 @contextlib.asynccontextmanager
 async def serving_file(path, *, status=200, headers=None, **options):
-    """Answer each request with a file; also give the mistakes that were told."""
+    """Respond to each request with a file; also give the errors that ``on_error`` got."""
     told = []
 
     def on_error(error, request):
@@ -274,14 +278,14 @@ async def serving_file(path, *, status=200, headers=None, **options):
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
 def test_aiohttp_takes_the_same_arguments_for_files(parameters, function, expected):
-    """What is called has the parameters that it had."""
+    """The methods of aiohttp that we call still have these parameters."""
     name = function.__qualname__
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
     assert 0 == AbstractStreamWriter.output_size, 'aiohttp: a writer counts in another way now'
 
 
-async def test_a_file_is_a_body(wire, file):
-    """With the type that its name has, its length, and what a client asks again with."""
+async def test_a_file_can_be_a_body(wire, file):
+    """It gets the Content-Type of its name, its length, and validators."""
     async with serving_file(file, server_header='me') as (server, _), wire(server) as client:
         for _ in range(2):
             client.ask('GET /')
@@ -293,15 +297,15 @@ async def test_a_file_is_a_body(wire, file):
             assert ('me', None) == (headers['Server'], headers.get('Connection'))
 
 
-async def test_nothing_names_aiohttp(wire, file):
-    """A server does not say what it is unless it is told to."""
+async def test_the_response_does_not_name_aiohttp(wire, file):
+    """No ``Server`` header is sent unless it is configured."""
     async with serving_file(file) as (server, _), wire(server) as client:
         client.ask('GET /')
         assert 'Server' not in (await client.answer())[1]
 
 
 async def test_the_headers_of_the_table_are_kept(wire, file):
-    """But those of framing, and the validators, which are the file's."""
+    """Except those of framing, and the validators, which are the file's."""
     headers = {
         'Content-Type': 'a/b',
         'Cache-Control': 'no-store',
@@ -338,10 +342,10 @@ async def test_the_headers_of_the_table_are_kept(wire, file):
     ],
 )
 @pytest.mark.parametrize('version', ['1.0', '1.1'])
-async def test_a_client_may_ask_for_a_part_or_on_a_condition(
+async def test_a_file_may_be_requested_by_range_or_condition(
     wire, file, asked, status, body, version
 ):
-    """The status is what is logged; after an answer without a length nothing follows."""
+    """The status sent is logged; a response without a length is the last one."""
     logged = []
 
     def log(request, response):
@@ -371,15 +375,15 @@ async def test_a_client_may_ask_for_a_part_or_on_a_condition(
     ],
 )
 async def test_a_part_is_of_the_file_that_the_client_has(wire, file, validator, status):
-    """Of another the whole is sent (RFC 9110 13.1.5)."""
+    """If-Range: the whole file is sent if it has changed (RFC 9110 13.1.5)."""
     async with serving_file(file) as (server, _), wire(server) as client:
         client.ask('GET /', 'Range: bytes=0-4', f'If-Range: {validator}')
         given, _, body = await client.answer()
     assert (status, DATA if status == 200 else DATA[:5]) == (given, body)
 
 
-async def test_a_part_may_be_asked_for_by_the_tag_of_the_file(wire, file):
-    """As browsers do when one seeks in a video; what is packed beside it is no part of that."""
+async def test_if_range_may_name_the_entity_tag_of_the_file(wire, file):
+    """As browsers do when one seeks in a video; a packed file.gz is not used then."""
     file.with_suffix('.csv.gz').write_bytes(b'packed')
     async with serving_file(file) as (server, _), wire(server) as client:
         for change in (b'', b'more'):
@@ -395,8 +399,8 @@ async def test_a_part_may_be_asked_for_by_the_tag_of_the_file(wire, file):
 
 
 @pytest.mark.parametrize(('method', 'status'), [('GET', 404), ('POST', 200)])
-async def test_ranges_and_conditions_are_for_what_is_asked_for(wire, file, method, status):
-    """A page that says what is wrong comes whole, as does what is no GET."""
+async def test_ranges_and_conditions_apply_only_to_a_200_for_get(wire, file, method, status):
+    """An error page is sent whole, and so is the response to another method."""
     async with serving_file(file, status=status) as (server, _), wire(server) as client:
         asked = 'Range: bytes=0-4', 'If-None-Match: *', 'Content-Length: 0'
         client.ask(f'{method} /', *asked)
@@ -404,16 +408,16 @@ async def test_ranges_and_conditions_are_for_what_is_asked_for(wire, file, metho
     assert (status, DATA) == (given, body)
 
 
-async def test_an_answer_without_a_body_needs_no_file(wire, tmp_path):
-    """It is not looked for."""
+async def test_a_response_without_a_body_needs_no_file(wire, tmp_path):
+    """The file is not looked for."""
     async with serving_file(tmp_path, status=204) as (server, _), wire(server) as client:
         client.ask('GET /')
         assert 204 == (await client.answer())[0]
 
 
 @pytest.mark.parametrize('name', ['no', 'a.csv/no', 'x' * 300, 'a\0b', '\ud800'])
-async def test_a_file_that_is_missing_is_a_404(wire, file, name):
-    """Also where no file can have such a name; the connection goes on."""
+async def test_a_missing_file_is_a_404(wire, file, name):
+    """Also if no file can have that name; the connection is kept."""
     async with serving_file(file.parent / name) as (server, told), wire(server) as client:
         for method in ('HEAD', 'GET'):
             client.ask(f'{method} /')
@@ -423,8 +427,8 @@ async def test_a_file_that_is_missing_is_a_404(wire, file, name):
 
 
 @pytest.mark.parametrize('name', ['', 'fifo', 'loop'])
-async def test_what_is_no_file_is_a_mistake(wire, tmp_path, caplog, name):
-    """A directory, a pipe, a link that leads nowhere: a 500, and nothing is waited for."""
+async def test_a_path_that_is_no_regular_file_is_a_500(wire, tmp_path, caplog, name):
+    """A directory, a pipe, a link loop; nothing waits for the pipe."""
     os.mkfifo(tmp_path / 'fifo')
     (tmp_path / 'loop').symlink_to('loop')
     async with serving_file(tmp_path / name) as (server, told), wire(server) as client:
@@ -434,7 +438,7 @@ async def test_what_is_no_file_is_a_mistake(wire, tmp_path, caplog, name):
 
 
 async def test_a_file_that_becomes_shorter_breaks_off(wire, tmp_path, caplog):
-    """Else the next answer would be read as its end."""
+    """Otherwise the client would read the next response as the rest of the file."""
     path = tmp_path / 'big'
     with path.open('wb') as file:
         file.truncate(100_000_000)
@@ -448,8 +452,8 @@ async def test_a_file_that_becomes_shorter_breaks_off(wire, tmp_path, caplog):
     ]
 
 
-async def test_who_does_not_read_a_file_is_cut_off(wire, tmp_path, until):
-    """What waits is what the sockets hold, and no more is read of the file."""
+async def test_a_client_that_does_not_read_a_file_is_cut_off(wire, tmp_path, until):
+    """No more of the file is sent than the sockets hold."""
     path = tmp_path / 'big'
     with path.open('wb') as file:
         file.truncate(1_000_000_000)
@@ -460,8 +464,8 @@ async def test_who_does_not_read_a_file_is_cut_off(wire, tmp_path, until):
     assert [] == told
 
 
-async def test_who_leaves_is_logged_with_what_was_sent(wire, tmp_path):
-    """A browser that has seen enough of a part was sent a part."""
+async def test_a_client_that_leaves_is_logged_with_the_status_sent(wire, tmp_path):
+    """A browser that stops reading a range got a 206."""
     path, logged = tmp_path / 'big', asyncio.Queue()
     with path.open('wb') as file:
         file.truncate(1_000_000_000)
@@ -475,23 +479,23 @@ async def test_who_leaves_is_logged_with_what_was_sent(wire, tmp_path):
     assert [] == told
 
 
-async def test_every_byte_is_counted(wire, file):
+async def test_every_byte_of_head_and_file_is_counted(wire, file):
     """Of head and file."""
     async with serving_file(file) as (server, _), wire(server) as client:
         client.ask('GET /', 'Connection: close')
-        answer = await client.rest()
-        assert b'\r\nConnection: close\r\n' in answer
-        assert len(answer) == server.stats['bytes_out']
+        response = await client.rest()
+        assert b'\r\nConnection: close\r\n' in response
+        assert len(response) == server.stats['bytes_out']
 
 
 @pytest.mark.parametrize('text', ['bytes=1', 'bytes=-', 'bytes=1-2 ', 'bytes=١-', 'bytes=1-2-'])
-def test_a_range_is_of_digits(text):
+def test_a_range_has_ascii_digits_only(text):
     """ASCII ones."""
     assert not RANGE.fullmatch(text)
 
 
-async def test_a_file_is_sent_by_tls_too(certificates, curl, file):
-    """In smaller pieces."""
+async def test_a_file_is_sent_over_tls(certificates, curl, file):
+    """It is written in smaller pieces."""
     async with serving_file(file, tls=certificates.server) as (server, _):
         url = f'https://localhost:{server.port}'
         assert (0, DATA) == await curl('--cacert', certificates.ca, url)

@@ -1,4 +1,4 @@
-"""A server that listens, and its end."""
+"""``Server``: its address and statistics, pause, graceful shutdown, and TLS."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,13 @@ BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
 
 @pytest.fixture(scope='module')
 def authority():
-    """Give an authority to trust."""
+    """Return a certificate authority."""
     return trustme.CA()
 
 
 @pytest.fixture
 def tls(authority):
-    """Give a context for a server on loopback, and one for its client."""
+    """Return a context for a server on loopback, and one for its client."""
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert('127.0.0.1').configure_cert(server)
     client = ssl.create_default_context()
@@ -31,7 +31,7 @@ def tls(authority):
 
 
 class Held:
-    """A callback that answers when it is told to."""
+    """A callback that waits until it is released."""
 
     def __init__(self):
         self.called, self.release, self.cancelled = asyncio.Event(), asyncio.Event(), []
@@ -47,13 +47,13 @@ class Held:
 
 
 def hello(request):
-    """Answer at once."""
+    """Respond at once."""
     return {'status': 200, 'body': 'hello'}
 
 
 @contextlib.asynccontextmanager
-async def closed_in_the_end(*arguments, **options):
-    """Give a server that was awaited."""
+async def serving(*arguments, **options):
+    """Listen, and close the server at the end without a grace."""
     server = await http.listen('127.0.0.1', 0, *arguments, **options)
     try:
         yield server
@@ -61,8 +61,8 @@ async def closed_in_the_end(*arguments, **options):
         await server.close(grace=0)
 
 
-async def refused(server):
-    """Wait until nobody accepts any more."""
+async def stopped_accepting(server):
+    """Wait until the server accepts no more connections."""
     while True:
         try:
             _, writer = await asyncio.open_connection('127.0.0.1', server.port)
@@ -95,12 +95,12 @@ REFUSALS = [
 
 @pytest.mark.parametrize(('data', 'status'), REFUSALS, ids=range(len(REFUSALS)))
 async def test_what_is_no_http_is_answered_in_few_words(wire, caplog, data, status):
-    """The answer repeats nothing and names no version; one line is logged, below WARNING."""
+    """The response to invalid HTTP repeats none of it and names no version; it is logged once."""
     caplog.set_level(logging.DEBUG, 'aioluahttp')
-    async with closed_in_the_end(hello) as server, wire(server) as client:
+    async with serving(hello) as server, wire(server) as client:
         client.send(data)
-        answer = await client.rest()
-    head, _, body = answer.partition(b'\r\n\r\n')
+        response = await client.rest()
+    head, _, body = response.partition(b'\r\n\r\n')
     assert (b'HTTP/1.1 ' + status, status[4:]) == (head.split(b'\r\n')[0], body)
     names = {line.split(b':')[0] for line in head.split(b'\r\n')[1:]}
     assert {b'Content-Type', b'Content-Length', b'Date', b'Connection'} == names
@@ -110,9 +110,9 @@ async def test_what_is_no_http_is_answered_in_few_words(wire, caplog, data, stat
     assert 'secret' not in record.getMessage().lower()
 
 
-async def test_what_is_no_http_comes_after_what_is(wire):
-    """The request before it is answered first, once the garbage comes by itself."""
-    async with closed_in_the_end(hello) as server, wire(server) as client:
+async def test_invalid_http_after_a_request_is_a_400(wire):
+    """The request before it gets its response first."""
+    async with serving(hello) as server, wire(server) as client:
         client.ask('GET /')
         assert 200 == (await client.answer())[0]
         client.send(b'garbage\r\n\r\n')
@@ -120,16 +120,16 @@ async def test_what_is_no_http_comes_after_what_is(wire):
         assert b'' == await client.rest()
 
 
-async def test_an_upgrade_is_declined(wire):
-    """The answer is an ordinary one, and the connection answers again."""
-    async with closed_in_the_end(hello) as server, wire(server) as client:
+async def test_an_unknown_upgrade_is_ignored(wire):
+    """The response is an ordinary one, and the connection is kept."""
+    async with serving(hello) as server, wire(server) as client:
         for _ in range(2):
             client.ask('GET /', 'Connection: Upgrade', 'Upgrade: h2c')
             assert (200, b'hello') == (await client.answer())[::2]
 
 
-async def test_a_server_says_where_it_is():
-    """Host, port, url and status, from listening to closed."""
+async def test_a_server_has_host_port_url_and_status():
+    """The status goes from listening to closed."""
     server = await http.listen('127.0.0.1', 0, hello)
     assert ('127.0.0.1', 'listening') == (server.host, server.status)
     assert f'http://127.0.0.1:{server.port}' == server.url
@@ -138,35 +138,35 @@ async def test_a_server_says_where_it_is():
 
 
 @pytest.mark.parametrize('host', ['0.0.0.0', 'localhost', None, ''])
-async def test_the_url_is_of_use_to_a_client(host):
-    """Also where the server listens on every interface."""
+async def test_a_client_can_use_the_url(host):
+    """Also if the server listens on every interface."""
     async with http.listen(host, 0, hello) as server:
         assert 'hello' == (await http.request(url=server.url)).body
         assert (host or server.host) == server.host
 
 
-async def test_the_url_of_every_ipv6_interface_is_of_use():
+async def test_a_client_can_use_the_url_of_every_ipv6_interface():
     """The address has its brackets."""
     try:
         server = await http.listen('::', 0, hello)
     except OSError:
         pytest.skip('there is no IPv6 here')
-    async with closed(server):
+    async with closing_server(server):
         assert f'http://[::1]:{server.port}' == server.url
         response = await http.request(url=server.url)
     assert ('hello', '::1') == (response.body, response.ip)
 
 
 @contextlib.asynccontextmanager
-async def closed(server):
-    """Close a server in the end."""
+async def closing_server(server):
+    """Close a server at the end."""
     try:
         yield
     finally:
         await server.close(grace=0)
 
 
-async def test_a_socket_that_was_opened_elsewhere_serves():
+async def test_a_given_socket_serves():
     """Host and port are those of the socket; it is closed with the server."""
     given = socket.create_server(('127.0.0.1', 0))
     port = given.getsockname()[1]
@@ -177,7 +177,7 @@ async def test_a_socket_that_was_opened_elsewhere_serves():
 
 
 async def test_a_unix_socket_serves(tmp_path):
-    """There is a host to name, but no port; the file is removed with the server."""
+    """There is a URL, but no host and port; the file is removed with the server."""
     path = tmp_path / 's'
     async with http.listen(None, None, hello, unix=path) as server:
         assert (None, None, 'http://localhost') == (server.host, server.port, server.url)
@@ -185,8 +185,8 @@ async def test_a_unix_socket_serves(tmp_path):
     assert not path.exists()
 
 
-async def test_a_unix_socket_of_another_is_not_removed(tmp_path):
-    """What has come in the place of the own file stays."""
+async def test_another_file_at_the_path_of_a_unix_socket_is_not_removed(tmp_path):
+    """It has replaced the file of the server."""
     path = tmp_path / 's'
     async with http.listen(None, None, hello, unix=path):
         path.unlink()
@@ -207,10 +207,10 @@ async def test_a_server_that_cannot_start_leaves_nothing_open(tmp_path):
 
 
 async def test_idle_connections_are_closed_at_once(wire):
-    """Those that wait for a request do not wait for the callbacks that run."""
+    """Connections without a complete head do not wait for running callbacks."""
     held = Held()
     async with (
-        closed_in_the_end(held) as server,
+        serving(held) as server,
         wire(server) as busy,
         wire(server) as silent,
         wire(server) as used,
@@ -235,26 +235,26 @@ async def test_idle_connections_are_closed_at_once(wire):
         await closing
 
 
-async def test_what_is_still_arriving_is_read_and_answered(wire):
-    """A request of which the body is not all there when the server closes."""
+async def test_a_body_that_is_still_arriving_is_read_after_close(wire):
+    """Its request gets a response."""
     async with (
-        closed_in_the_end(lambda request: {'status': 200, 'body': request.body}) as server,
+        serving(lambda request: {'status': 200, 'body': request.body}) as server,
         wire(server) as client,
     ):
         client.ask('POST /', 'Content-Length: 4', 'Expect: 100-continue')
         await client.reader.readuntil(b'\r\n\r\n')
         client.send(b'ab')
         closing = asyncio.create_task(server.close())
-        await refused(server)
+        await stopped_accepting(server)
         client.send(b'cd')
         assert (200, b'abcd') == (await client.answer())[::2]
         await closing
 
 
-async def test_callbacks_that_are_late_are_cancelled(wire, caplog):
-    """After the grace their connections close without an answer; nothing is logged."""
+async def test_callbacks_are_cancelled_after_the_grace(wire, caplog):
+    """Their connections close without a response; nothing is logged."""
     held = Held()
-    async with closed_in_the_end(held) as server, wire(server) as client:
+    async with serving(held) as server, wire(server) as client:
         client.ask('GET /late')
         await held.called.wait()
         await server.close(grace=0)
@@ -262,8 +262,8 @@ async def test_callbacks_that_are_late_are_cancelled(wire, caplog):
     assert [] == caplog.records
 
 
-async def test_a_callback_may_answer_though_it_was_cancelled(wire):
-    """What it returns then still goes out."""
+async def test_a_cancelled_callback_may_still_respond(wire):
+    """What it returns after the cancellation is sent."""
     called = asyncio.Event()
 
     async def stubborn(request):
@@ -273,7 +273,7 @@ async def test_a_callback_may_answer_though_it_was_cancelled(wire):
         except asyncio.CancelledError:
             return {'status': 200, 'body': 'in time'}
 
-    async with closed_in_the_end(stubborn) as server, wire(server) as client:
+    async with serving(stubborn) as server, wire(server) as client:
         client.ask('GET /')
         await called.wait()
         await server.close(grace=0)
@@ -281,15 +281,15 @@ async def test_a_callback_may_answer_though_it_was_cancelled(wire):
         assert (200, 'close', b'in time') == (status, headers['Connection'], body)
 
 
-async def test_a_callback_outlives_its_client(wire):
-    """The server closes once it has run to its end."""
+async def test_close_waits_for_the_callback_of_a_client_that_has_left(wire):
+    """The server closes once the callback has ended."""
     held = Held()
-    async with closed_in_the_end(held) as server:
+    async with serving(held) as server:
         async with wire(server) as client:
             client.ask('GET /')
             await held.called.wait()
         closing = asyncio.create_task(server.close())
-        await refused(server)
+        await stopped_accepting(server)
         assert not closing.done()
         held.release.set()
         await closing
@@ -297,10 +297,10 @@ async def test_a_callback_outlives_its_client(wire):
 
 
 @pytest.mark.parametrize('turns', range(6))
-async def test_who_arrives_as_the_server_closes_is_sent_away(turns):
-    """However far a connection has come: it is closed, and nothing of it is left."""
+async def test_a_client_that_connects_as_the_server_closes_is_closed(turns):
+    """However far its connection has come, nothing is left of it."""
     held = Held()
-    async with closed_in_the_end(held) as server:
+    async with serving(held) as server:
         with socket.create_connection(('127.0.0.1', server.port)) as client:
             client.sendall(b'G')
             for _ in range(turns):
@@ -311,15 +311,15 @@ async def test_who_arrives_as_the_server_closes_is_sent_away(turns):
 
 
 @pytest.mark.parametrize('turns', range(6))
-async def test_what_was_read_as_the_server_closes_is_answered_or_not_begun(wire, turns):
-    """A callback is never cut off before its time."""
+async def test_a_request_read_as_the_server_closes_gets_a_response_or_is_not_started(wire, turns):
+    """A callback is never cut off before the grace is over."""
     held = Held()
-    async with closed_in_the_end(held) as server, wire(server) as client:
+    async with serving(held) as server, wire(server) as client:
         client.ask('GET /')
         for _ in range(turns):
             await asyncio.sleep(0)
         closing = asyncio.create_task(server.close())
-        await refused(server)
+        await stopped_accepting(server)
         begun = held.called.is_set()
         held.release.set()
         assert begun is (b'HTTP/1.1 200 OK' == (await client.rest())[:15])
@@ -327,15 +327,15 @@ async def test_what_was_read_as_the_server_closes_is_answered_or_not_begun(wire,
     assert [] == held.cancelled
 
 
-async def test_pipelined_requests_end_with_the_one_that_runs(wire):
-    """Its answer says that the connection closes; those behind it are not begun."""
+async def test_pipelined_requests_behind_the_running_one_are_not_started(wire):
+    """The response to the running one says that the connection closes."""
     held = Held()
-    async with closed_in_the_end(held) as server, wire(server) as client:
+    async with serving(held) as server, wire(server) as client:
         client.ask('GET /1')
         client.ask('GET /2')
         await held.called.wait()
         closing = asyncio.create_task(server.close())
-        await refused(server)
+        await stopped_accepting(server)
         held.release.set()
         assert b'/1' == (await client.answer())[2]
         assert b'' == await client.rest()
@@ -343,14 +343,14 @@ async def test_pipelined_requests_end_with_the_one_that_runs(wire):
 
 
 async def test_a_second_close_waits_for_the_first(wire):
-    """So do wait_closed and serve_forever."""
+    """So do ``wait_closed`` and ``serve_forever``."""
     held = Held()
-    async with closed_in_the_end(held) as server, wire(server) as client:
+    async with serving(held) as server, wire(server) as client:
         client.ask('GET /')
         await held.called.wait()
         calls = [server.close(None), server.close(0), server.wait_closed(), server.serve_forever()]
         tasks = [asyncio.create_task(call) for call in calls]
-        await refused(server)
+        await stopped_accepting(server)
         assert [False] * 4 == [task.done() for task in tasks]
         held.release.set()
         await client.answer()
@@ -360,11 +360,11 @@ async def test_a_second_close_waits_for_the_first(wire):
 async def test_a_close_that_is_cancelled_goes_on(wire):
     """Only the waiting ends."""
     held = Held()
-    async with closed_in_the_end(held) as server, wire(server) as client:
+    async with serving(held) as server, wire(server) as client:
         client.ask('GET /')
         await held.called.wait()
         closing = asyncio.create_task(server.close())
-        await refused(server)
+        await stopped_accepting(server)
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
@@ -374,7 +374,7 @@ async def test_a_close_that_is_cancelled_goes_on(wire):
 
 
 async def test_serve_forever_closes_when_it_is_cancelled(wire):
-    """Within the shutdown_timeout that ``listen`` was given."""
+    """Within the ``shutdown_timeout`` given to ``listen``."""
     held = Held()
     server = await http.listen('127.0.0.1', 0, held, shutdown_timeout=0.01)
     forever = asyncio.create_task(server.serve_forever())
@@ -387,14 +387,14 @@ async def test_serve_forever_closes_when_it_is_cancelled(wire):
         assert ('closed', ['/']) == (server.status, held.cancelled)
 
 
-async def test_a_client_that_does_not_read_holds_up_nothing(wire):
-    """Neither in the middle of an answer, nor one that was refused and still sends."""
+async def test_a_client_that_does_not_read_does_not_delay_close(wire):
+    """Neither in the middle of a response, nor after a refusal while it still sends."""
 
     def callback(request):
         return {'status': 200, 'body': BIG}
 
     async with (
-        closed_in_the_end(callback, max_body=1) as server,
+        serving(callback, max_body=1) as server,
         wire(server) as client,
         wire(server) as other,
     ):
@@ -408,9 +408,9 @@ async def test_a_client_that_does_not_read_holds_up_nothing(wire):
             await client.reader.readexactly(len(BIG))
 
 
-async def test_a_client_that_leaves_an_answer_unread_leaves_nothing(wire, caplog):
-    """The connection ends, and nothing is logged as an error."""
-    async with closed_in_the_end(lambda request: {'status': 200, 'body': BIG}) as server:
+async def test_a_client_that_leaves_its_response_unread_is_not_logged(wire, caplog):
+    """The connection ends."""
+    async with serving(lambda request: {'status': 200, 'body': BIG}) as server:
         async with wire(server) as client:
             client.ask('GET /')
             await client.reader.readuntil(b'\r\n\r\n')
@@ -419,10 +419,10 @@ async def test_a_client_that_leaves_an_answer_unread_leaves_nothing(wire, caplog
     assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_connection_that_waits_too_long_is_closed(wire):
-    """``keepalive_timeout`` counts from the last answer."""
+async def test_an_idle_connection_is_closed_after_keepalive_timeout(wire):
+    """It counts from the end of the last response."""
     async with (
-        closed_in_the_end(hello, keepalive_timeout=0.05) as server,
+        serving(hello, keepalive_timeout=0.05) as server,
         wire(server) as client,
     ):
         client.ask('GET /')
@@ -430,15 +430,15 @@ async def test_a_connection_that_waits_too_long_is_closed(wire):
         assert b'' == await client.rest()
 
 
-async def test_tls_serves(wire, tls):
-    """The scheme is https, whatever an absolute target says; a client in clear gets nothing."""
+async def test_a_server_with_tls_serves_https_only(wire, tls):
+    """The scheme is https, whatever an absolute target says; plain text gets no response."""
     seen = []
 
     def callback(request):
         seen.append((request.scheme, request.host, request.port))
         return {'status': 200}
 
-    async with closed_in_the_end(callback, tls=tls[0]) as server:
+    async with serving(callback, tls=tls[0]) as server:
         assert f'https://127.0.0.1:{server.port}' == server.url
         async with wire(server, ssl=tls[1]) as client:
             for target in '/', 'http://h/', 'https://h:1/':
@@ -450,14 +450,14 @@ async def test_tls_serves(wire, tls):
     assert [('https', 'h', 443)] * 2 + [('https', 'h', 1)] == seen
 
 
-async def test_only_clients_with_a_certificate_are_let_in(wire, authority, tls, tmp_path):
+async def test_ca_requires_client_certificates(wire, authority, tls, tmp_path):
     """With ``ca`` a server asks for certificates of that authority."""
     paths = {name: tmp_path / name for name in ('ca', 'cert', 'key')}
     authority.cert_pem.write_to_path(paths['ca'])
     issued = authority.issue_cert('127.0.0.1')
     issued.cert_chain_pems[0].write_to_path(paths['cert'])
     issued.private_key_pem.write_to_path(paths['key'])
-    async with closed_in_the_end(hello, tls=paths) as server:
+    async with serving(hello, tls=paths) as server:
         with contextlib.suppress(OSError):  # TLS 1.3 tells a client only after its handshake
             async with wire(server, ssl=tls[1]) as client:
                 client.ask('GET /')
@@ -468,10 +468,10 @@ async def test_only_clients_with_a_certificate_are_let_in(wire, authority, tls, 
             assert 200 == (await client.answer())[0]
 
 
-async def test_tls_clients_that_say_nothing_hold_up_nothing(tls):
-    """Neither one that does not take its leave, nor one that has not shaken hands.
+async def test_silent_tls_clients_do_not_delay_close(tls):
+    """Neither one without close_notify, nor one before its handshake.
 
-    If the latter does so after all, it is not served.
+    The latter is not served if it does its handshake later.
     """
     held = Held()
     loop = asyncio.get_running_loop()
@@ -480,19 +480,19 @@ async def test_tls_clients_that_say_nothing_hold_up_nothing(tls):
         for client in raw, mute:
             client.setblocking(False)
             await loop.sock_connect(client, ('127.0.0.1', server.port))
-        await shaken(mute, tls[1])
+        await tls_handshake(mute, tls[1])
         await server.close()
         assert 'closed' == server.status
         with contextlib.suppress(OSError):
-            await shaken(raw, tls[1])
+            await tls_handshake(raw, tls[1])
             assert b'' == await loop.sock_recv(raw, 1)
         if left := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(left)  # the server sees the end when the client does
     assert not held.called.is_set()
 
 
-async def shaken(client, context):
-    """Shake hands by hand, so that nothing answers what comes later."""
+async def tls_handshake(client, context):
+    """Do the TLS handshake by hand, so that nothing reacts to what comes later."""
     loop = asyncio.get_running_loop()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = context.wrap_bio(incoming, outgoing, server_hostname='127.0.0.1')
@@ -510,7 +510,7 @@ async def shaken(client, context):
         return
 
 
-async def test_a_server_is_entered_as_well():
+async def test_a_server_can_be_entered():
     """``async with`` on a server that was awaited closes it at the end."""
     server = await http.listen('127.0.0.1', 0, lambda request: {'status': 204})
     async with server as entered:
@@ -519,14 +519,14 @@ async def test_a_server_is_entered_as_well():
     assert 'closed' == server.status
 
 
-async def test_the_stats_are_a_table(wire):
-    """What is open and in flight just now, and what has been since the start."""
+async def test_stats_is_a_table_of_numbers(wire):
+    """Open connections and requests in flight, and totals since the start."""
     held = Held()
 
     async def callback(request):
         return None if request.path == '/ill' else await held(request)
 
-    async with closed_in_the_end(callback) as server:
+    async with serving(callback) as server:
         nothing = dict.fromkeys(
             ('connections', 'requests', 'in_flight', 'errors', 'bytes_in', 'bytes_out'), 0
         )
@@ -553,8 +553,8 @@ async def test_the_stats_are_a_table(wire):
 
 
 async def test_accepting_can_be_paused(wire):
-    """The status says so; who comes waits, and is answered when it is resumed."""
-    async with closed_in_the_end(hello) as server:
+    """The status says so; new clients wait, and are served after ``resume``."""
+    async with serving(hello) as server:
         server.resume()
         assert 'listening' == server.status
         server.pause()
@@ -574,7 +574,7 @@ SMALL = 4096  # bytes of a buffer, which the kernel doubles
 
 @contextlib.asynccontextmanager
 async def slow(callback, **options):
-    """Give a server and a client that hold little between them."""
+    """Give a server and a client whose sockets have small buffers."""
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
     listening.bind(('127.0.0.1', 0))
@@ -590,7 +590,7 @@ async def slow(callback, **options):
 
 
 async def read_all(client):
-    """Read up to the end of a connection, in pieces that are small."""
+    """Read up to the end of a connection, in small pieces."""
     parts = []
     while data := await asyncio.get_running_loop().sock_recv(client, 1000):
         parts.append(data)
@@ -599,23 +599,23 @@ async def read_all(client):
 
 @pytest.mark.parametrize('size', [40_000, 400_000])
 async def test_a_slow_reader_gets_the_grace_of_close(monkeypatch, size):
-    """An answer is in flight until all of it is written, also its last bytes."""
+    """A response is in flight until its last bytes are written."""
     monkeypatch.setattr('aioluahttp.server.server.LAST', 0.01)
-    answer = b'x' * size
+    response = b'x' * size
     loop = asyncio.get_running_loop()
-    async with slow(lambda request: {'status': 200, 'body': answer}) as (server, client):
+    async with slow(lambda request: {'status': 200, 'body': response}) as (server, client):
         await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
         head = await loop.sock_recv(client, 12)
         assert (b'HTTP/1.1 200', 1) == (head, server.stats['in_flight'])
         closing = asyncio.create_task(server.close())
-        await refused(server)
+        await stopped_accepting(server)
         body = (await read_all(client)).partition(b'\r\n\r\n')[2]
         await closing
-    assert answer == body
+    assert response == body
 
 
 async def test_a_slow_reader_is_cut_off_after_the_grace():
-    """What it has not read by then it does not get."""
+    """The unread rest is lost."""
     loop = asyncio.get_running_loop()
     async with slow(lambda request: {'status': 200, 'body': BIG}) as (server, client):
         await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
@@ -626,8 +626,8 @@ async def test_a_slow_reader_is_cut_off_after_the_grace():
     assert 0 == server.stats['in_flight']
 
 
-async def test_who_stops_reading_is_cut_off():
-    """After ``body_timeout`` seconds in which it read nothing; nothing is left of the answer."""
+async def test_a_client_that_stops_reading_is_cut_off():
+    """After ``body_timeout`` seconds without reading; the request is no longer in flight."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
@@ -643,8 +643,8 @@ async def test_who_stops_reading_is_cut_off():
             assert len(BIG) > len(await read_all(client))
 
 
-async def test_a_callback_that_swallows_its_cancellation_gets_another(monkeypatch, wire):
-    """And another, up to its end: close() returns when no task is left."""
+async def test_a_callback_that_swallows_its_cancellation_is_cancelled_again(monkeypatch, wire):
+    """Until it ends: ``close`` returns when no task is left."""
     monkeypatch.setattr('aioluahttp.server.server.LAST', 0.01)
     called, swallowed = asyncio.Event(), []
 
@@ -657,7 +657,7 @@ async def test_a_callback_that_swallows_its_cancellation_gets_another(monkeypatc
                 swallowed.append(error)
         return {'status': 200}
 
-    async with closed_in_the_end(stubborn) as server, wire(server) as client:
+    async with serving(stubborn) as server, wire(server) as client:
         client.ask('GET /')
         await called.wait()
         await server.close(grace=0)
@@ -665,8 +665,8 @@ async def test_a_callback_that_swallows_its_cancellation_gets_another(monkeypatc
 
 
 @pytest.mark.parametrize('turns', range(8))
-async def test_what_was_just_read_has_the_whole_grace(monkeypatch, wire, turns):
-    """Wherever between reading and calling the request is as the server closes."""
+async def test_a_request_that_was_just_read_has_the_whole_grace(monkeypatch, wire, turns):
+    """However far it is between reading and calling as the server closes."""
     monkeypatch.setattr('aioluahttp.server.server.LAST', 0.001)
     ended = []
 
@@ -676,7 +676,7 @@ async def test_what_was_just_read_has_the_whole_grace(monkeypatch, wire, turns):
         ended[:] = [True]
         return {'status': 200}
 
-    async with closed_in_the_end(callback) as server, wire(server) as client:
+    async with serving(callback) as server, wire(server) as client:
         client.ask('GET /')
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -687,7 +687,7 @@ async def test_what_was_just_read_has_the_whole_grace(monkeypatch, wire, turns):
 
 @pytest.mark.parametrize('context', [None, 'tls'])
 async def test_who_leaves_can_cancel_its_callback(wire, tls, context):
-    """With ``cancel_on_disconnect``, also where it only closes its own side; nothing is told."""
+    """With ``cancel_on_disconnect``, also by a half-close; ``on_error`` is not called."""
     secure = context is not None
     options = {'cancel_on_disconnect': True, **({'tls': tls[0]} if secure else {})}
     called, cancelled, told = asyncio.Event(), asyncio.Event(), []
@@ -700,7 +700,7 @@ async def test_who_leaves_can_cancel_its_callback(wire, tls, context):
             cancelled.set()
             raise
 
-    async with closed_in_the_end(callback, lambda *both: told.append(both), **options) as server:
+    async with serving(callback, lambda *both: told.append(both), **options) as server:
         for leave in 'close', 'abort', *([] if secure else ['write_eof']):
             called.clear()
             cancelled.clear()
@@ -716,45 +716,45 @@ async def test_who_leaves_can_cancel_its_callback(wire, tls, context):
 
 
 @pytest.mark.parametrize('context', [None, 'tls'])
-async def test_who_leaves_cancels_nothing_by_default(wire, tls, context):
+async def test_a_client_that_leaves_cancels_nothing_by_default(wire, tls, context):
     """The callback runs to its end, and the server waits for it."""
     secure = context is not None
     held = Held()
-    async with closed_in_the_end(held, **({'tls': tls[0]} if secure else {})) as server:
+    async with serving(held, **({'tls': tls[0]} if secure else {})) as server:
         async with wire(server, ssl=tls[1] if secure else None) as client:
             client.ask('GET /')
             await held.called.wait()
             client.writer.transport.abort()
         closing = asyncio.create_task(server.close())
-        await refused(server)
+        await stopped_accepting(server)
         assert (1, False) == (server.stats['in_flight'], closing.done())
         held.release.set()
         await closing
     assert ([], 0) == (held.cancelled, server.stats['in_flight'])
 
 
-async def test_who_closes_its_own_side_is_answered(wire):
-    """As ``nc`` does; the connection then ends, also after requests that were pipelined."""
-    async with closed_in_the_end(hello) as server, wire(server) as client:
+async def test_a_client_that_half_closes_gets_its_responses(wire):
+    """As ``nc -N`` does; the connection ends after the pipelined requests."""
+    async with serving(hello) as server, wire(server) as client:
         client.ask('GET /1')
         client.ask('GET /2')
         client.writer.write_eof()
-        answers = [await client.answer() for _ in range(2)]
-        assert [(200, b'hello')] * 2 == [answer[::2] for answer in answers]
+        responses = [await client.answer() for _ in range(2)]
+        assert [(200, b'hello')] * 2 == [response[::2] for response in responses]
         assert b'' == await client.rest()
 
 
 @pytest.mark.parametrize('data', [b'GET / HTTP/1.1\r\nHost: h\r\nX', b'', b'\r\n'])
-async def test_a_head_that_takes_too_long_is_a_408(wire, data):
-    """``head_timeout``; who has sent nothing of one is only closed."""
-    async with closed_in_the_end(hello, head_timeout=0.05) as server, wire(server) as client:
+async def test_an_incomplete_head_is_a_408_after_head_timeout(wire, data):
+    """A connection without any byte of a head is closed without a response."""
+    async with serving(hello, head_timeout=0.05) as server, wire(server) as client:
         client.send(data)
         expected = b'HTTP/1.1 408 Request Timeout' if data else b''
         assert expected == (await client.rest()).partition(b'\r\n')[0]
 
 
-def test_on_uvloop_a_server_comes_to_the_same_end(wire):
-    """What runs is answered, what is idle is closed, what is late is cancelled."""
+def test_close_works_the_same_on_uvloop(wire):
+    """Running requests get responses, idle connections close, late callbacks are cancelled."""
     uvloop = pytest.importorskip('uvloop')
 
     async def bounded():

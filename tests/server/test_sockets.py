@@ -1,4 +1,4 @@
-"""Listening sockets that hand over connections, on every kind of event loop."""
+"""Listening sockets: accept connections on every kind of event loop, bind, and clean up."""
 
 import asyncio
 import contextlib
@@ -25,14 +25,14 @@ from aioluahttp.server.sockets import bind_tcp, bind_unix, unlink_unix, url_of
 
 
 class WithoutReaders(asyncio.SelectorEventLoop):
-    """A loop that can do no more than the one that Windows has by default."""
+    """A loop without ``add_reader``, like the default loop on Windows."""
 
     def add_reader(self, *arguments):
-        """Refuse, as that one does."""
+        """Refuse, as that loop does."""
         raise NotImplementedError
 
     def remove_reader(self, fd):
-        """Refuse; but asyncio's own sockets call this, by number, to read."""
+        """Refuse, except for asyncio's own sockets, which pass a number."""
         if not isinstance(fd, int):
             raise NotImplementedError
         return super().remove_reader(fd)
@@ -46,7 +46,7 @@ with contextlib.suppress(ImportError):  # there is none on Windows
 
 
 def on_every_loop(function):
-    """Run a test that is a coroutine function in a loop of each kind, and look for leaked tasks."""
+    """Run a coroutine test in a loop of each kind, and look for leaked tasks."""
     names = inspect.signature(function).parameters
 
     async def run(request):
@@ -59,18 +59,18 @@ def on_every_loop(function):
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             runner.run(run(request))
 
-    del test.__wrapped__  # pytest is to see these parameters: the loop, and the request
+    del test.__wrapped__  # so that pytest sees the parameters loop and request
     return pytest.mark.parametrize('loop', LOOPS)(test)
 
 
 def hello(request):
-    """Answer at once."""
+    """Respond at once."""
     return {'status': 200, 'body': 'hello'}
 
 
 @contextlib.contextmanager
 def clients(port, count):
-    """Give connections that the kernel has made, whether or not anybody accepts them."""
+    """Open connections that the kernel has established, whether or not they are accepted."""
     with contextlib.ExitStack() as opened:
         yield [
             opened.enter_context(socket.create_connection(('127.0.0.1', port)))
@@ -78,23 +78,23 @@ def clients(port, count):
         ]
 
 
-async def answered(client):
-    """Ask on a socket, and give the first bytes of the answer."""
+async def first_bytes(client):
+    """Send a request, and return the first bytes of the response."""
     client.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(client, b'GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n')
     return await loop.sock_recv(client, 15)
 
 
-async def ended(client):
-    """Wait for the end of a connection that nobody answers."""
+async def connection_closed(client):
+    """Wait until a connection without a response is closed."""
     client.setblocking(False)
     with contextlib.suppress(ConnectionError):
         assert b'' == await asyncio.get_running_loop().sock_recv(client, 1)
 
 
 async def until(condition):
-    """Let the loop turn until something holds."""
+    """Let the loop run until a condition holds."""
     while True:
         if condition():
             return
@@ -103,7 +103,7 @@ async def until(condition):
 
 @on_every_loop
 async def test_beyond_the_limit_clients_wait(wire):
-    """They are accepted as others close, in turn; those that there are go on."""
+    """They are accepted in turn as others close; open connections go on."""
     async with http.listen('127.0.0.1', 0, hello, max_connections=2) as server:
         with clients(server.port, 3) as waiting:
             async with wire(server) as late:
@@ -111,14 +111,14 @@ async def test_beyond_the_limit_clients_wait(wire):
                 for client in waiting[:2] * 2:
                     client.setblocking(False)
                     client.send(b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
-                    answer = await asyncio.get_running_loop().sock_recv(client, 1000)
-                    assert answer.startswith(b'HTTP/1.1 200 OK')
+                    response = await asyncio.get_running_loop().sock_recv(client, 1000)
+                    assert response.startswith(b'HTTP/1.1 200 OK')
                     assert 2 == server.stats['connections']
                 late.ask('GET /')
                 waiting[0].close()
                 waiting[2].setblocking(False)
-                answer = await asyncio.get_running_loop().sock_recv(waiting[2], 1000)
-                assert answer.startswith(b'HTTP/1.1 200 OK')
+                response = await asyncio.get_running_loop().sock_recv(waiting[2], 1000)
+                assert response.startswith(b'HTTP/1.1 200 OK')
                 assert 2 == server.stats['connections']
                 waiting[1].close()
                 assert 200 == (await late.answer())[0]
@@ -126,32 +126,32 @@ async def test_beyond_the_limit_clients_wait(wire):
 
 
 @on_every_loop
-async def test_a_limit_of_one_serves_many(wire):
+async def test_max_connections_of_one_serves_many_clients(wire):
     """One connection after the other, each as the one before it closes."""
     async with http.listen('127.0.0.1', 0, hello, max_connections=1) as server:
         with clients(server.port, 20) as waiting:
-            answers = await asyncio.gather(*map(answered, waiting))
-            assert [b'HTTP/1.1 200 OK'] * 20 == answers
+            responses = await asyncio.gather(*map(first_bytes, waiting))
+            assert [b'HTTP/1.1 200 OK'] * 20 == responses
             assert server.stats['connections'] <= 1
 
 
 @on_every_loop
-async def test_more_than_a_burst_of_clients_are_accepted():
-    """Those that are left over when the rest of the loop gets its turn are not forgotten."""
+async def test_more_clients_than_one_burst_are_accepted():
+    """Those left when the rest of the loop gets its turn are accepted later."""
     async with http.listen('127.0.0.1', 0, hello) as server:
         with clients(server.port, sockets.BURST + 20) as waiting:
-            answers = await asyncio.gather(*map(answered, waiting))
-            assert [b'HTTP/1.1 200 OK'] * len(waiting) == answers
+            responses = await asyncio.gather(*map(first_bytes, waiting))
+            assert [b'HTTP/1.1 200 OK'] * len(waiting) == responses
 
 
 @on_every_loop
-async def test_who_comes_in_a_pause_waits(wire):
-    """Connections that there are go on; the others are answered once accepting is resumed."""
+async def test_clients_that_connect_during_a_pause_wait(wire):
+    """Open connections go on; the new clients are served after ``resume``."""
     async with http.listen('127.0.0.1', 0, hello) as server, wire(server) as before:
         before.ask('GET /')
         await before.answer()
         for _ in range(2):
-            for _ in range(2):  # twice is as good as once
+            for _ in range(2):  # a second call changes nothing
                 server.pause()
                 assert 'paused' == server.status
             async with wire(server) as one, wire(server) as other:
@@ -170,8 +170,8 @@ async def test_who_comes_in_a_pause_waits(wire):
 
 
 @on_every_loop
-async def test_a_pause_of_a_moment_loses_nobody(wire):
-    """However far the accepting of a connection has come when it begins."""
+async def test_a_short_pause_loses_no_connection(wire):
+    """However far the accepting of a connection has come when the pause begins."""
     for turns in range(6):
         async with http.listen('127.0.0.1', 0, hello) as server, wire(server) as client:
             client.ask('GET /')
@@ -183,11 +183,11 @@ async def test_a_pause_of_a_moment_loses_nobody(wire):
 
 
 @on_every_loop
-async def test_who_waits_in_a_pause_is_sent_away_at_the_end():
-    """Also where the loop has accepted it already; the end is no pause, and is not resumed."""
+async def test_clients_that_wait_in_a_pause_are_closed_with_the_server():
+    """Also if the loop has accepted them already. ``resume`` does nothing after ``close``."""
     server = await http.listen('127.0.0.1', 0, hello)
     with clients(server.port, 1) as (before,):
-        assert b'HTTP/1.1 200 OK' == await answered(before)
+        assert b'HTTP/1.1 200 OK' == await first_bytes(before)
     server.pause()
     with clients(server.port, 2) as waiting:
         for client in waiting:
@@ -196,7 +196,7 @@ async def test_who_waits_in_a_pause_is_sent_away_at_the_end():
             await asyncio.sleep(0)
         await server.close()
         for client in waiting:
-            await ended(client)
+            await connection_closed(client)
     server.resume()
     server.pause()
     assert ('closed', 1) == (server.status, server.stats['requests'])
@@ -205,8 +205,8 @@ async def test_who_waits_in_a_pause_is_sent_away_at_the_end():
 @pytest.mark.parametrize('context', [None, 'server'])
 @pytest.mark.parametrize('turns', range(8))
 @pytest.mark.parametrize('loop', LOOPS)
-def test_who_arrives_as_the_server_closes_is_sent_away(certificates, context, turns, loop):
-    """However far each has come: it is closed, and nothing of it is left."""
+def test_clients_that_connect_as_the_server_closes_are_closed(certificates, context, turns, loop):
+    """However far each connection has come, it is closed and nothing is left of it."""
     tls = {'tls': getattr(certificates, context)} if context else {}
 
     async def close():
@@ -216,7 +216,7 @@ def test_who_arrives_as_the_server_closes_is_sent_away(certificates, context, tu
                 await asyncio.sleep(0)
             await server.close()
             for client in arriving:
-                await ended(client)
+                await connection_closed(client)
         assert {asyncio.current_task()} == asyncio.all_tasks()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
@@ -225,7 +225,7 @@ def test_who_arrives_as_the_server_closes_is_sent_away(certificates, context, tu
 
 @on_every_loop
 async def test_tls_handshakes_that_hang_are_dropped_at_the_end(certificates, caplog):
-    """They hold up nothing, and cost no word."""
+    """They do not delay closing the server, and are not logged."""
     server = await http.listen('127.0.0.1', 0, hello, tls=certificates.server)
     before = len(asyncio.all_tasks())
     with clients(server.port, 3) as hanging:
@@ -233,13 +233,13 @@ async def test_tls_handshakes_that_hang_are_dropped_at_the_end(certificates, cap
         await until(lambda: len(asyncio.all_tasks()) == before + 3)
         await server.close()
         for client in hanging:
-            await ended(client)
+            await connection_closed(client)
     assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @on_every_loop
-async def test_handshakes_that_fail_do_not_count_for_ever(wire, certificates, caplog):
-    """Neither who speaks no TLS, nor who leaves, nor who says nothing (``head_timeout``)."""
+async def test_failed_tls_handshakes_do_not_count_as_connections(wire, certificates, caplog):
+    """Plain text, clients that leave, and clients that send nothing (``head_timeout``)."""
     listening = http.listen(
         '127.0.0.1', 0, hello, tls=certificates.server, max_connections=1, head_timeout=0.2
     )
@@ -256,8 +256,8 @@ async def test_handshakes_that_fail_do_not_count_for_ever(wire, certificates, ca
     assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-class Tired(socket.socket):
-    """A listening socket that fails with what is in a list before it accepts."""
+class FailingSocket(socket.socket):
+    """A listening socket whose ``accept`` first raises the given exceptions."""
 
     def __init__(self, *failures):
         super().__init__()
@@ -266,7 +266,7 @@ class Tired(socket.socket):
         self.setblocking(False)
 
     def accept(self):
-        """Fail, or accept."""
+        """Raise the next failure, or accept."""
         if self.failures:
             raise self.failures.pop()
         return super().accept()
@@ -276,11 +276,11 @@ EXHAUSTED = OSError(errno.EMFILE, 'Too many open files')
 
 
 @on_every_loop
-async def test_a_machine_without_file_descriptors_recovers(monkeypatch, wire, caplog):
-    """Each failure is one record, and a while later it is tried again."""
+async def test_accepting_is_retried_after_file_descriptors_ran_out(monkeypatch, wire, caplog):
+    """Each failure is one log record, and accepting is tried again after ``RECOVERY``."""
     monkeypatch.setattr(sockets, 'RECOVERY', 0.01)
-    tired = Tired(EXHAUSTED, EXHAUSTED)
-    async with http.listen(None, None, hello, sock=tired) as server, wire(server) as client:
+    failing = FailingSocket(EXHAUSTED, EXHAUSTED)
+    async with http.listen(None, None, hello, sock=failing) as server, wire(server) as client:
         client.ask('GET /')
         assert 200 == (await client.answer())[0]
     expected = 'cannot accept connections for 0.01 s: [Errno 24] Too many open files'
@@ -288,10 +288,10 @@ async def test_a_machine_without_file_descriptors_recovers(monkeypatch, wire, ca
 
 
 @on_every_loop
-async def test_clients_that_leave_before_they_are_accepted_cost_no_word(wire, caplog):
+async def test_clients_that_leave_before_they_are_accepted_are_not_logged(wire, caplog):
     """The next one is accepted at once."""
-    tired = Tired(ConnectionAbortedError(), ConnectionAbortedError())
-    async with http.listen(None, None, hello, sock=tired) as server, wire(server) as client:
+    failing = FailingSocket(ConnectionAbortedError(), ConnectionAbortedError())
+    async with http.listen(None, None, hello, sock=failing) as server, wire(server) as client:
         client.ask('GET /')
         assert 200 == (await client.answer())[0]
     assert [] == caplog.records
@@ -299,10 +299,10 @@ async def test_clients_that_leave_before_they_are_accepted_cost_no_word(wire, ca
 
 @on_every_loop
 async def test_a_recovery_does_not_end_a_pause(monkeypatch, wire, caplog):
-    """Nor does the end of a pause end a recovery; each has to be over."""
+    """The end of a pause does not end a recovery either; both must be over."""
     monkeypatch.setattr(sockets, 'RECOVERY', 0.05)
-    tired = Tired(EXHAUSTED)
-    async with http.listen(None, None, hello, sock=tired) as server, wire(server) as client:
+    failing = FailingSocket(EXHAUSTED)
+    async with http.listen(None, None, hello, sock=failing) as server, wire(server) as client:
         client.ask('GET /')
         await until(lambda: caplog.records)
         server.pause()
@@ -317,15 +317,15 @@ async def test_a_recovery_does_not_end_a_pause(monkeypatch, wire, caplog):
 
 
 @on_every_loop
-async def test_the_end_does_not_wait_for_a_recovery(caplog):
-    """Nothing is tried again."""
-    tired = Tired(EXHAUSTED)
-    server = await http.listen(None, None, hello, sock=tired)
+async def test_close_does_not_wait_for_a_recovery(caplog):
+    """Accepting is not tried again."""
+    failing = FailingSocket(EXHAUSTED)
+    server = await http.listen(None, None, hello, sock=failing)
     with clients(server.port, 1) as (client,):
         await until(lambda: caplog.records)
         await server.close()
-        await ended(client)
-    assert (1, -1) == (len(caplog.records), tired.fileno())
+        await connection_closed(client)
+    assert (1, -1) == (len(caplog.records), failing.fileno())
 
 
 SCRIPT = textwrap.dedent("""
@@ -366,7 +366,7 @@ SCRIPT = textwrap.dedent("""
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='limits are those of posix')
 def test_a_process_at_its_limit_recovers():
-    """With no file descriptor left it says so, once, and accepts again when there is one."""
+    """Without a free file descriptor it logs once, and accepts again when there is one."""
     done = subprocess.run(
         [sys.executable, '-X', 'dev', '-W', 'error::ResourceWarning', '-c', SCRIPT],
         capture_output=True,
@@ -379,7 +379,7 @@ def test_a_process_at_its_limit_recovers():
 
 
 def can_ipv6():
-    """Tell whether there is a loopback of IPv6."""
+    """Tell whether there is an IPv6 loopback."""
     try:
         socket.create_server(('::1', 0), family=socket.AF_INET6).close()
     except OSError:
@@ -388,7 +388,7 @@ def can_ipv6():
 
 
 def is_free(port):
-    """Tell whether anyone may bind a port below 1024."""
+    """Tell whether any user may bind a port below 1024."""
     start = Path('/proc/sys/net/ipv4/ip_unprivileged_port_start')
     return os.geteuid() == 0 or (start.exists() and int(start.read_text()) <= port)
 
@@ -399,7 +399,7 @@ BOTH = {socket.AF_INET, socket.AF_INET6}
 
 @pytest.fixture
 def bind():
-    """Bind as ``bind_tcp`` does, for as long as the test runs."""
+    """Call ``bind_tcp``, and close the sockets after the test."""
     with ExitStack() as opened:
 
         async def bound(*arguments, **options):
@@ -409,7 +409,7 @@ def bind():
 
 
 async def connected(address, family=socket.AF_INET):
-    """Tell whether a connection comes about."""
+    """Tell whether a connection can be opened."""
     with socket.socket(family) as client:
         client.setblocking(False)
         await asyncio.get_running_loop().sock_connect(client, address)
@@ -427,7 +427,7 @@ async def connected(address, family=socket.AF_INET):
         pytest.param('', BOTH, marks=ipv6),
     ],
 )
-async def test_a_host_has_one_port_in_all_its_families(bind, host, families):
+async def test_a_host_has_one_port_in_all_address_families(bind, host, families):
     """Port 0 picks one that is free in each; a client reaches every socket."""
     sockets = await bind(host, 0)
     [port] = {one.getsockname()[1] for one in sockets}
@@ -437,28 +437,28 @@ async def test_a_host_has_one_port_in_all_its_families(bind, host, families):
         assert await connected((name, port), one.family)
 
 
-async def test_localhost_has_one_port_in_all_its_families(bind):
-    """What it resolves to differs from machine to machine."""
+async def test_localhost_has_one_port_in_all_address_families(bind):
+    """The addresses that it resolves to differ from machine to machine."""
     sockets = await bind('localhost', 0)
     assert 1 == len({one.getsockname()[1] for one in sockets})
 
 
-async def test_a_port_that_only_one_family_has_is_not_taken():
-    """It tries others, and gives up when none is free in both."""
+async def test_a_port_that_is_free_in_one_family_only_is_not_used():
+    """Other ports are tried, until ``TRIES`` were not free in both."""
     loop, asked = asyncio.get_running_loop(), []
 
     async def resolve(host, port, **options):
         asked.append((host, port))
         return [(socket.AF_INET, 1, 6, '', (name, port)) for name in ('127.0.0.1', '0.0.0.0')]
 
-    loop.getaddrinfo = resolve  # all interfaces never have the port that one has
+    loop.getaddrinfo = resolve  # a port that 127.0.0.1 has is never free on 0.0.0.0
     with pytest.raises(OSError, match=r'cannot listen on two:0: ') as caught:
         await bind_tcp('two', 0)
     assert (errno.EADDRINUSE, [('two', 0)]) == (caught.value.errno, asked)
 
 
-async def test_an_address_that_is_named_twice_is_bound_once(bind):
-    """A resolver may repeat itself."""
+async def test_an_address_that_is_resolved_twice_is_bound_once(bind):
+    """A resolver may return duplicates."""
     loop = asyncio.get_running_loop()
 
     async def resolve(host, port, **options):
@@ -468,8 +468,8 @@ async def test_an_address_that_is_named_twice_is_bound_once(bind):
     assert 1 == len(await bind('twice', 0))
 
 
-async def test_a_port_in_use_is_named(bind):
-    """The error says host and port, and leaves no socket open."""
+async def test_the_error_for_a_port_in_use_names_host_and_port(bind):
+    """No socket stays open."""
     [first] = await bind('127.0.0.1', 0)
     port = first.getsockname()[1]
     for host in '127.0.0.1', '0.0.0.0':
@@ -480,8 +480,8 @@ async def test_a_port_in_use_is_named(bind):
         await bind(None, port)
 
 
-async def test_a_port_that_was_used_is_free_again(bind):
-    """A restart does not wait for connections that linger."""
+async def test_a_port_can_be_bound_again_at_once(bind):
+    """A restart does not wait for connections in TIME_WAIT."""
     [first] = await bind('127.0.0.1', 0)
     address = first.getsockname()
     with socket.create_connection(address):
@@ -492,43 +492,43 @@ async def test_a_port_that_was_used_is_free_again(bind):
 
 
 @pytest.mark.skipif(is_free(1), reason='every port may be bound here')
-async def test_a_privileged_port_is_named(bind):
-    """The error says host and port."""
+async def test_the_error_for_a_privileged_port_names_host_and_port(bind):
+    """It is a PermissionError."""
     with pytest.raises(PermissionError, match=r'cannot listen on 127\.0\.0\.1:1: '):
         await bind('127.0.0.1', 1)
 
 
 @pytest.mark.parametrize('host', ['192.0.2.1', 'no-such-host.invalid'])
-async def test_a_host_of_no_interface_is_named(bind, host):
-    """An address of another machine, and a name that has none, are errors that say which."""
+async def test_the_error_for_a_host_of_another_machine_names_it(bind, host):
+    """An address of another machine, and a name without an address."""
     with pytest.raises(OSError, match=f'cannot listen on {host}:0: '):
         await bind(host, 0)
 
 
 @pytest.mark.parametrize('host', [5, ['127.0.0.1'], '\udcff', f'{"a" * 64}.example'])
-async def test_what_is_no_host_is_a_table_error(bind, host):
-    """A host is a text that can be looked up, or None."""
+async def test_an_invalid_host_is_a_table_error(bind, host):
+    """A host is a str that can be looked up, or None."""
     with pytest.raises(TableError, match=r"'host' is .*; it must be an IP address or a name"):
         await bind(host, 0)
 
 
 @pytest.mark.parametrize('port', [-1, 65536, '80', 80.0, True, None])
-async def test_what_is_no_port_is_a_table_error(bind, port):
+async def test_an_invalid_port_is_a_table_error(bind, port):
     """A port is an int from 0 to 65535."""
     with pytest.raises(TableError, match=r"'port' is .*; it must be an int from 0"):
         await bind('127.0.0.1', port)
 
 
 @pytest.mark.skipif(not hasattr(socket, 'SO_REUSEPORT'), reason='the system has no SO_REUSEPORT')
-async def test_a_port_can_be_shared(bind):
+async def test_reuse_port_lets_two_sockets_share_a_port(bind):
     """With ``reuse_port`` two sockets listen on one port."""
     [first] = await bind('127.0.0.1', 0, reuse_port=True)
     address = first.getsockname()
     assert [address] == [one.getsockname() for one in await bind(*address, reuse_port=True)]
 
 
-def test_a_unix_socket_listens(tmp_path):
-    """A client reaches it under its path."""
+def test_a_unix_socket_listens_on_its_path(tmp_path):
+    """A client can connect to it."""
     path = str(tmp_path / 's')
     with bind_unix(path), socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
@@ -536,7 +536,7 @@ def test_a_unix_socket_listens(tmp_path):
 
 
 def test_the_socket_of_a_dead_server_is_replaced(tmp_path):
-    """A file on which nobody answers is in nobody's way."""
+    """A socket file on which no process listens does not prevent a start."""
     path = str(tmp_path / 's')
     bind_unix(path).close()
     with bind_unix(path), socket.socket(socket.AF_UNIX) as client:
@@ -544,7 +544,7 @@ def test_the_socket_of_a_dead_server_is_replaced(tmp_path):
 
 
 def test_the_socket_of_a_live_server_is_left_alone(tmp_path):
-    """The error names the path; the other still answers."""
+    """The error names the path; the other server still accepts."""
     path = str(tmp_path / 's')
     with bind_unix(path):
         with pytest.raises(OSError, match=f'cannot listen on {path}: ') as caught:
@@ -554,8 +554,8 @@ def test_the_socket_of_a_live_server_is_left_alone(tmp_path):
             client.connect(path)
 
 
-def test_a_foreign_file_is_left_alone(tmp_path):
-    """What is no socket is never removed."""
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
+    """It is never removed."""
     path = tmp_path / 's'
     path.write_text('mine')
     with pytest.raises(OSError, match=f'cannot listen on {path}: '):
@@ -564,14 +564,14 @@ def test_a_foreign_file_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['no/such/folder', 'x' * 200])
-def test_a_path_that_cannot_be_is_named(tmp_path, name):
-    """A folder that is missing and a path too long are errors that say which."""
+def test_the_error_for_an_impossible_path_names_it(tmp_path, name):
+    """A missing folder, and a path that is too long."""
     with pytest.raises(OSError, match=f'cannot listen on {tmp_path / name}: '):
         bind_unix(str(tmp_path / name))
 
 
-def test_only_the_own_file_is_removed(tmp_path):
-    """Not one that has come in its place; that it is gone already does not matter."""
+def test_unlink_unix_removes_only_the_file_with_that_inode(tmp_path):
+    """Another file at the path stays; a missing file is no error."""
     path = tmp_path / 's'
     path.touch()
     inode = path.stat().st_ino
@@ -595,6 +595,6 @@ def test_only_the_own_file_is_removed(tmp_path):
         ('http://localhost', ('http', None, None)),
     ],
 )
-def test_a_url_leads_to_the_socket(expected, arguments):
-    """Everywhere is loopback, IPv6 has its brackets, and a Unix socket a host that it needs."""
+def test_url_of_names_an_address_that_a_client_can_reach(expected, arguments):
+    """Every interface becomes loopback, IPv6 gets brackets, and a Unix socket a dummy host."""
     assert expected == url_of(*arguments)

@@ -1,4 +1,4 @@
-"""A TCP proxy that delays, splits, cuts, resets and stalls what goes through it."""
+"""A TCP proxy that delays, splits, cuts, resets and stalls connections."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ STALL = 1.0  # seconds of silence before a stalled connection is closed
 
 @dataclass(frozen=True)
 class Harm:
-    """What is done to one direction of a connection.
+    """The faults of one direction of a connection.
 
     Attributes:
-        delay: Seconds before each segment, at most.
-        segment: Bytes handed on at once, at most.
-        after: Bytes after which the connection ends.
-        end: How: ``'cut'``, ``'reset'`` or ``'stall'``.
+        delay: Maximum delay before each segment, in seconds.
+        segment: Maximum size of a segment, in bytes.
+        after: Number of bytes after which the connection ends.
+        end: How it ends: ``'cut'``, ``'reset'`` or ``'stall'``.
     """
 
     delay: float = 0.0
@@ -36,9 +36,9 @@ class Harm:
 
 
 def some_harm(random: Random) -> Harm:
-    """Draw a harm; the bytes after which a connection ends are of any magnitude up to 1 MB.
+    """Return random faults; a connection ends after a number of bytes of any magnitude up to 1 MB.
 
-    Every connection ends at some time: a pool would otherwise soon have only those that do not.
+    Every connection ends at some point: otherwise a pool would soon hold only those that do not.
     """
     after = 10 ** random.uniform(0, 6)
     match random.randint(0, 6):
@@ -46,7 +46,7 @@ def some_harm(random: Random) -> Harm:
             return Harm(after=10 * after, end='cut')
         case 2:
             return Harm(delay=random.choice((0.001, 0.02)), after=10 * after, end='reset')
-        case 3:  # so small that heads and lengths of chunks are torn, for the first bytes at least
+        case 3:  # small enough to split heads and chunk sizes
             return Harm(segment=random.randint(1, 20), after=20_000 + after, end='cut')
         case 4:
             return Harm(after=after, end='cut')
@@ -56,13 +56,13 @@ def some_harm(random: Random) -> Harm:
 
 
 class FaultyProxy:
-    """Hands bytes on between its clients and an origin.
+    """Forwards bytes between its clients and an origin.
 
     Attributes:
-        port: Where it listens.
-        harmful: False ends all harm, also on the connections that there are.
-        connections: How many were made.
-        done: What was done to them.
+        port: The port on which it listens.
+        harmful: Set to False to stop all faults, also on open connections.
+        connections: Number of connections accepted.
+        done: Number of connections ended, for each kind of end.
     """
 
     def __init__(self, origin: int, random: Random) -> None:
@@ -74,23 +74,23 @@ class FaultyProxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a connection."""
+        """Accept a connection."""
         self.connections += 1
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection; whichever direction ends first, or is ended, ends both."""
+        """Forward both directions of a connection until one of them ends."""
         origin = await asyncio.open_connection('127.0.0.1', self._origin)
-        # A request is harmed less often than its answer, which is what there is to check.
+        # Requests have faults less often than responses, because responses are what is checked.
         asked = some_harm(self._random) if self._random.random() < 0.2 else Harm()
         pumps = [
             asyncio.create_task(self._pump(reader, origin[1], asked, writer)),
@@ -114,7 +114,7 @@ class FaultyProxy:
         harm: Harm,
         client: asyncio.StreamWriter,
     ) -> None:
-        """Hand bytes on until one side has no more, or the harm is to end the connection."""
+        """Forward bytes until the source ends, or a fault ends the connection."""
         handed = 0
         while True:
             if self.harmful and handed >= harm.after:
@@ -128,7 +128,7 @@ class FaultyProxy:
             target.write(data)
             handed += len(data)
             await target.drain()
-            await asyncio.sleep(0)  # so that a segment is read before the next one is written
+            await asyncio.sleep(0)  # lets the peer read a segment before the next one is written
 
     async def _end(self, harm: Harm, client: asyncio.StreamWriter) -> None:
         self.done[harm.end] += 1
@@ -142,7 +142,7 @@ class FaultyProxy:
 
 @contextlib.asynccontextmanager
 async def faulty_proxy(origin: int, random: Random) -> AsyncIterator[FaultyProxy]:
-    """Run a proxy before the origin that listens on a port of this machine."""
+    """Run a proxy in front of an origin that listens on a port of this machine."""
     proxy = FaultyProxy(origin, random)
     server = await asyncio.start_server(proxy.accept, '127.0.0.1', 0, backlog=256)
     proxy.port = server.sockets[0].getsockname()[1]

@@ -1,6 +1,6 @@
-"""Show that idle connections and slow heads cost others nothing, and that slow heads end.
+"""Check that idle connections and slow heads do not slow down others, and slow heads time out.
 
-The server is in a process of its own; all clients are in this one.
+The server runs in a process of its own; all clients run in this one.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from multiprocessing.connection import Connection
 import aioluahttp as http
 from tally import Tally
 
-SPARE = 200  # file descriptors beside those of the connections
-SOURCES = 8  # addresses that clients come from: each has 28 000 ports
+SPARE = 200  # file descriptors for other uses than connections
+SOURCES = 8  # source addresses of clients: each has 28 000 ports
 RATIO = 3.0
-SLACK = 5.0  # seconds that a slow client may live beyond head_timeout
-KEPT = 3600.0  # seconds: no idle connection may be closed for its idleness
-MEASURED = 5.0  # seconds for which the normal client asks
+SLACK = 5.0  # seconds that a slow client may stay connected beyond head_timeout
+KEPT = 3600.0  # keepalive_timeout in seconds: no idle connection may be closed
+MEASURED = 5.0  # seconds for which the normal client sends requests
 
 
 def serve(pipe: Connection, head_timeout: float) -> None:
-    """Be the server, until the pipe ends."""
+    """Run the server until the pipe is closed."""
 
-    async def answer(request: http.Request) -> http.ResponseTable:
+    async def echo_path(request: http.Request) -> http.ResponseTable:
         return {'status': 200, 'body': request.path}
 
     async def main() -> None:
         listening = http.listen(
             '127.0.0.1',
             0,
-            answer,
+            echo_path,
             keepalive_timeout=KEPT,
             head_timeout=head_timeout,
             backlog=1024,
@@ -52,23 +52,23 @@ def serve(pipe: Connection, head_timeout: float) -> None:
 
 
 def idle_connections(port: int, number: int) -> list[socket.socket]:
-    """Open connections, each of which makes one request and then stays."""
+    """Open connections, each of which sends one request and then stays open."""
     opened = []
     for n in range(number):
         source = (f'127.0.0.{2 + n % SOURCES}', 0)
         client = socket.create_connection(('127.0.0.1', port), 10, source)
         client.sendall(b'GET /idle HTTP/1.1\r\nHost: h\r\n\r\n')
         if not client.recv(4096).endswith(b'/idle'):
-            raise ConnectionError(f'idle connection {n} got no answer')
+            raise ConnectionError(f'idle connection {n} got no response')
         client.setblocking(False)
         opened.append(client)
     return opened
 
 
 def alive(client: socket.socket) -> bool:
-    """Tell whether an idle connection was left open."""
+    """Return whether an idle connection is still open."""
     try:
-        client.recv(1, socket.MSG_PEEK)  # an end, or what nobody asked for
+        client.recv(1, socket.MSG_PEEK)  # end of input, or unexpected data
     except BlockingIOError:
         return True
     except OSError:
@@ -77,12 +77,12 @@ def alive(client: socket.socket) -> bool:
 
 
 async def slowloris(port: int, pause: float, kept: bool) -> float:
-    """Send the first line of a head, and then a byte at a time; give how long it lived.
+    """Send the first line of a head, then single bytes; return how long the connection lived.
 
     Args:
-        port: Of the server.
-        pause: Seconds from byte to byte.
-        kept: Whether it makes a whole request before, on the same connection.
+        port: Port of the server.
+        pause: Seconds between two bytes.
+        kept: Whether it first sends a complete request on the same connection.
     """
     reader, writer = await asyncio.open_connection('127.0.0.1', port)
     if kept:
@@ -109,7 +109,7 @@ async def slowloris(port: int, pause: float, kept: bool) -> float:
 
 
 async def median(port: int, tally: Tally, seconds: float) -> float:
-    """Ask for some seconds, one request after the other, and give the median of their times."""
+    """Send requests one after the other for some seconds, and return their median time."""
     times, until = [], time.monotonic() + seconds
     while time.monotonic() < until:
         path, began = f'/{tally.requests}', time.perf_counter()
@@ -118,14 +118,14 @@ async def median(port: int, tally: Tally, seconds: float) -> float:
         tally.requests += 1
         tally.statuses[response.status] += 1
         if response.body != path:
-            tally.fault('wrong answers', f'{path} got {response.body!r}')
+            tally.fault('wrong responses', f'{path} got {response.body!r}')
     return statistics.median(times)
 
 
 async def slow_clients_end(
     slow: Sequence[asyncio.Task[float]], tally: Tally, head_timeout: float
 ) -> None:
-    """Wait until the server has closed the slow clients, and count those that it lets live."""
+    """Wait until the server has closed the slow clients, and count those left open as faults."""
     gone, left = await asyncio.wait(slow, timeout=head_timeout + SLACK)
     if lives := [task.result() for task in gone]:
         tally.note(f'slowloris clients gone after {min(lives):.1f} to {max(lives):.1f} s')
@@ -139,7 +139,7 @@ async def slow_clients_end(
 
 
 async def compare(given: argparse.Namespace, port: int, tally: Tally) -> None:
-    """Measure the normal client alone, then beside the others."""
+    """Measure the normal client alone, then together with the others."""
     alone = await median(port, tally, given.seconds)
     began = time.monotonic()
     idle = await asyncio.to_thread(idle_connections, port, given.idle)
@@ -149,8 +149,8 @@ async def compare(given: argparse.Namespace, port: int, tally: Tally) -> None:
     await asyncio.sleep(pause)
     beside = await median(port, tally, min(given.seconds, given.head_timeout - 2 * pause))
     if any(task.done() for task in slow):
-        tally.fault('slowloris clients gone early', 'before the measuring was done')
-    tally.note(f'median alone {alone * 1e6:.0f} µs, beside them {beside * 1e6:.0f} µs')
+        tally.fault('slowloris clients gone early', 'before the measurement ended')
+    tally.note(f'median alone {alone * 1e6:.0f} µs, with the others {beside * 1e6:.0f} µs')
     tally.note(f'ratio: {beside / alone:.2f}')
     if beside / alone > RATIO:
         tally.fault('slowed down', f'by {beside / alone:.2f}, more than {RATIO}')
@@ -166,14 +166,14 @@ async def compare(given: argparse.Namespace, port: int, tally: Tally) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--idle', type=int, default=10_000, help='idle keep-alive connections')
-    parser.add_argument('--slow', type=int, default=200, help='clients that never end a head')
-    parser.add_argument('--seconds', type=float, default=MEASURED, help='of each measuring')
-    parser.add_argument('--head-timeout', type=float, default=8.0, help='of the server, seconds')
+    parser.add_argument('--slow', type=int, default=200, help='clients that never finish a head')
+    parser.add_argument('--seconds', type=float, default=MEASURED, help='length of a measurement')
+    parser.add_argument('--head-timeout', type=float, default=8.0, help='of the server, in seconds')
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run, and give the exit code."""
+    """Run the program, and return its exit code."""
     given = arguments()
     needed = given.idle + given.slow + SPARE
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

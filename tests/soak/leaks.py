@@ -1,4 +1,4 @@
-"""What a run leaves behind: tasks, file descriptors, memory. Reads /proc, so Linux only."""
+"""Find leaked tasks, file descriptors and memory. Reads /proc, so it needs Linux."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tally import Tally
 
 __all__ = ['check_descriptors', 'check_memory', 'check_tasks', 'descriptors', 'resident']
 
-ENDING = 2.0  # seconds in which what was cancelled or closed must be gone
+ENDING = 2.0  # seconds in which cancelled tasks must end
 
 
 def descriptors() -> dict[int, str]:
-    """Give the open file descriptors, each with what it is."""
+    """Return the open file descriptors, and what each refers to."""
     found = {}
     for name in os.listdir('/proc/self/fd'):
         with contextlib.suppress(OSError):  # the descriptor of the listing itself
@@ -27,14 +27,14 @@ def descriptors() -> dict[int, str]:
 
 
 def check_descriptors(tally: Tally, before: dict[int, str]) -> None:
-    """Count as faults the descriptors that were not open before."""
+    """Count file descriptors as faults that were not open before."""
     after = descriptors()
     for number in after.keys() - before.keys():
         tally.fault('leaked file descriptors', f'{number} is {after[number]}')
 
 
 async def check_tasks(tally: Tally) -> None:
-    """Count as faults the tasks of this loop that do not end; none but the caller's should run."""
+    """Count tasks as faults that do not end; only the task of the caller should run."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
         await asyncio.wait(left, timeout=ENDING)
@@ -43,22 +43,22 @@ async def check_tasks(tally: Tally) -> None:
 
 
 async def resident() -> int:
-    """Give the resident memory in bytes, once all is freed that can be."""
-    for _ in range(3):  # what one collection frees may have to run in the loop to free more
+    """Return the resident memory in bytes, after freeing what can be freed."""
+    for _ in range(3):  # freed objects may have to run in the loop before more can be freed
         gc.collect()
         await asyncio.sleep(0)
     return resident_now()
 
 
 def resident_now() -> int:
-    with contextlib.suppress(AttributeError):  # a C library that is not GNU's
+    with contextlib.suppress(AttributeError):  # not the GNU C library
         ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path('/proc/self/statm').read_text('ascii').split()[1])
     return pages * os.sysconf('SC_PAGE_SIZE')
 
 
 def check_memory(tally: Tally, sizes: Sequence[int], limit: float) -> None:
-    """Count it as a fault where memory grew by the limit or more from first to last."""
+    """Count a fault if memory grew by ``limit`` or more from the first size to the last."""
     first, last = sizes[0], sizes[-1]
     growth = last / first - 1
     mib = ' → '.join(f'{size / 2**20:.1f}' for size in sizes)

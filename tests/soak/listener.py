@@ -1,4 +1,4 @@
-"""An address that is served, but for the moments in which its server is started anew."""
+"""Servers under test, which are restarted under load, and their addresses."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ __all__ = ['ENOUGH', 'HANDLER_TIMEOUT', 'MAX_BODY', 'Address', 'Listener', 'free
 
 MAX_BODY = 256 * 1024
 HANDLER_TIMEOUT = 1.0
-ENOUGH = 4.0  # seconds of grace in which every callback comes to its end
-SETTLING = 3.0  # seconds after a restart in which pooled connections still turn out dead
-LAST_PORT = 32_000  # Linux gives clients those from 32768 on
-# Seconds between restarts. What hangs must not always be ended by one before it is seen to hang.
+ENOUGH = 4.0  # seconds of grace in which every handler can finish
+SETTLING = 3.0  # seconds after a restart in which pooled connections may still be dead
+LAST_PORT = 32_000  # Linux gives clients ports from 32768 on
+# Seconds between restarts. The long one leaves time to notice that something hangs.
 PAUSES = (0.5, 2.0, 3.0, 4.0, 5.0, 20.0)
-UNANSWERED = 8.0  # seconds after which a restart does not explain that there was no answer
-CLOSING = 5.0  # seconds that a close may take beyond its grace
+UNANSWERED = 8.0  # seconds after which a restart does not explain a missing response
+CLOSING = 5.0  # seconds that a close may take in addition to its grace
 
 
 @dataclass
 class Address:
-    """Where clients find a server.
+    """Address of a server.
 
     Attributes:
-        table: What a request table must have to come here.
-        where: What ``asyncio.open_connection`` or ``open_unix_connection`` takes to come here.
+        table: Keys of a request table that is sent to it.
+        where: Arguments of ``asyncio.open_connection`` or ``open_unix_connection``.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Address:
     where: dict[str, Any]
 
     def disturbed(self, since: float) -> bool:
-        """Tell whether there is a reason why what was sent at that time failed."""
+        """Return whether a restart may explain the failure of a request sent at that time."""
         return False
 
     async def connect(self, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a raw connection."""
+        """Open a connection for raw bytes."""
         if path := self.where.get('path'):
             return await asyncio.open_unix_connection(path, **options)
         return await asyncio.open_connection(**self.where, **options)
@@ -54,11 +54,11 @@ class Address:
 
 @dataclass
 class Listener(Address):
-    """A server of ours that can be started anew under load.
+    """A server that can be restarted under load.
 
     Attributes:
-        options: Of ``listen``.
-        promised: The tokens of requests that a graceful close has to answer.
+        options: Options of ``listen``.
+        promised: Tokens of requests that must get a response in spite of a graceful close.
     """
 
     tally: Tally
@@ -72,7 +72,7 @@ class Listener(Address):
         self.subject = Subject(self.tally)
 
     async def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         self.server = await http.listen(
             self.where.get('host'),
             self.where.get('port'),
@@ -85,7 +85,7 @@ class Listener(Address):
         self.down, self.back = False, time.monotonic()
 
     async def close(self, grace: float = ENOUGH) -> None:
-        """Close, gracefully where there is enough grace."""
+        """Close the server, gracefully if there is enough grace."""
         self.down, self.closing = True, time.monotonic()
         self.promised = set(self.subject.running) if grace >= ENOUGH else set()
         await self.server.close(grace)
@@ -93,7 +93,7 @@ class Listener(Address):
             self.tally.fault('slow closes', f'{self.name}: {took:.1f} s with {grace} s of grace')
 
     async def restarts(self, random: Random) -> None:
-        """Close and start again, for ever; with grace enough for every callback, or not."""
+        """Restart the server for ever, with enough grace for every handler or with less."""
         while True:
             await asyncio.sleep(random.choice(PAUSES))
             await self.close(random.choice((0.0, 0.1, ENOUGH, ENOUGH)))
@@ -102,20 +102,20 @@ class Listener(Address):
             self.tally.events['restarts'] += 1
 
     def promises(self, token: str) -> bool:
-        """Tell whether the last close has to answer a request."""
+        """Return whether a request must get a response in spite of the last close."""
         return token in self.promised
 
     def disturbed(self, since: float) -> bool:
-        """Tell whether a restart can be why a request failed that was sent at that time."""
+        """Return whether a restart may explain the failure of a request sent at that time."""
         hung = since < self.closing - UNANSWERED
         return (self.down or self.back + SETTLING > since) and not hung
 
 
 def free_port(first: int | None = None) -> int:
-    """Pick a port, from the given one on, below those that the system gives to clients.
+    """Return a free port, from ``first`` on, below those that the system gives to clients.
 
-    From among them, a client that connects while nobody listens may be connected to itself.
-    Runs at the same time start at different ones, lest one takes the port of a restarting server.
+    With one of the latter, a client that connects while nobody listens may connect to itself.
+    Parallel runs begin at different ports, so that none takes the port of a restarting server.
     """
     for port in range(first or 20_000 + os.getpid() % 10_000, LAST_PORT):
         with socket.socket() as probe:
@@ -129,7 +129,7 @@ def free_port(first: int | None = None) -> int:
 
 
 def listeners(tally: Tally, folder: str, ca: str, server: ssl.SSLContext) -> list[Listener]:
-    """Make the three: plain TCP, a Unix socket, TLS."""
+    """Return three servers: plain TCP, a Unix socket, TLS."""
     plain, unix = free_port(), f'{folder}/socket'
     secure = free_port(plain + 1)
     trusting = ssl.create_default_context(cafile=ca)

@@ -1,4 +1,4 @@
-"""Log records and warnings that nobody provoked."""
+"""Count log records and warnings that no request provoked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGGERS = ('aioluahttp', 'aiohttp', 'asyncio', 'py.warnings')
 
 
 class _Watching(logging.Handler):
-    """Counts each record as a fault, but those with the mark of what was provoked on purpose."""
+    """Counts each record as a fault, except those that were provoked on purpose."""
 
     def __init__(self, tally: Tally, provoked: str) -> None:
         super().__init__(logging.WARNING)
@@ -34,11 +34,11 @@ class _Watching(logging.Handler):
 
 
 def watch(tally: Tally, provoked: str) -> None:
-    """Count what is logged from WARNING on, warnings, and exceptions that nobody can catch.
+    """Count log records from WARNING on, warnings, and unraisable exceptions as faults.
 
     Args:
-        tally: Where they are counted.
-        provoked: What stands in the message of each record that was provoked on purpose.
+        tally: Counts them.
+        provoked: Text in the message of each record that was provoked on purpose.
     """
     warnings.simplefilter('always')
     logging.captureWarnings(True)

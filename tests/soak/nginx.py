@@ -1,4 +1,4 @@
-"""The client against nginx through a faulty network, and nginx in front of the server."""
+"""Load on the client, through a faulty network to nginx, and on the server behind nginx."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from traffic import Asking, Send, compose
 
 CLIENTS = 32
 RAW = 8
-HEALTHY = 100  # requests that must all succeed once no harm is done any more
-NEW = 3  # connections that those may take, one after the other, on a healthy pool
-PATIENCE = 10.0  # seconds: beyond any delay of the proxy but for a file in tiny segments
-ALWAYS = ('wrong answers', 'leaked tasks', 'leaked file descriptors', 'unexpected failures')
+HEALTHY = 100  # requests that must all succeed after the faults have ended
+NEW = 3  # connections that those may open, one after the other, with a working pool
+PATIENCE = 10.0  # seconds: longer than any delay of the proxy, except for a file in tiny segments
+ALWAYS = ('wrong responses', 'leaked tasks', 'leaked file descriptors', 'unexpected failures')
 
 Files = dict[str, bytes]
-SEND: Send = http.request  # of tables that are made up, which no TypedDict describes
+SEND: Send = http.request  # untyped: no TypedDict describes random tables
 
 
 async def for_a_while(seconds: float, works: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Do each of these over and over, all at once, for some seconds."""
+    """Repeat each of these for some seconds, all at the same time."""
     until = time.monotonic() + seconds
 
     async def again(work: Callable[[], Awaitable[None]]) -> None:
@@ -51,7 +51,7 @@ async def for_a_while(seconds: float, works: Sequence[Callable[[], Awaitable[Non
 
 
 def file_request(random: Random, files: Files) -> tuple[dict[str, Any], int, bytes]:
-    """Make up a request for a file, with the status and body that its answer must have."""
+    """Return a random request for a file, and the status and body of its response."""
     name = random.choice(list(files))
     table = {'path': f'/{name}', 'into': random.choice(('text', 'bytes')), 'timeout': PATIENCE}
     draw, data = random.random(), files[name]
@@ -68,7 +68,7 @@ def file_request(random: Random, files: Files) -> tuple[dict[str, Any], int, byt
 
 
 async def ask_file(tally: Tally, random: Random, files: Files, port: int, *, harmed: bool) -> None:
-    """Ask for a file, and compare what comes with what it holds."""
+    """Request a file, and compare the response with its content."""
     table, status, data = file_request(random, files)
     tally.requests += 1
     try:
@@ -82,16 +82,16 @@ async def ask_file(tally: Tally, random: Random, files: Files, port: int, *, har
         tally.fault('unexpected exceptions', f'{table}: {error!r}')
     else:
         tally.statuses[response.status] += 1
-        body = b'' if status == 404 else response.bytes()  # a page of nginx's own
+        body = b'' if status == 404 else response.bytes()  # an error page of nginx
         if (response.status, body) != (status, data):
             what = f'{response.status}, {len(body)} bytes: {body[:60]!r}'
-            tally.fault('wrong answers', f'{table} is to have {status}, {len(data)} bytes: {what}')
+            tally.fault('wrong responses', f'{table} must get {status}, {len(data)} bytes: {what}')
 
 
 async def harmed_client(
     tally: Tally, seconds: float, random: Random, files: Files, port: int
 ) -> None:
-    """Ask for files through the faulty proxy, and see that the pool is whole after that."""
+    """Request files through the faulty proxy, then check that the pool works again."""
     async with faulty_proxy(port, random) as proxy:
 
         async def ask() -> None:
@@ -103,7 +103,7 @@ async def harmed_client(
 
 
 async def check_pool(tally: Tally, random: Random, files: Files, proxy: FaultyProxy) -> None:
-    """Ask without harm, all at once and then one after the other; the latter on few connections."""
+    """Send requests without faults, at once and then in sequence; those must reuse connections."""
     proxy.harmful = False
     asked = (ask_file(tally, random, files, proxy.port, harmed=False) for _ in range(HEALTHY))
     await asyncio.gather(*asked)
@@ -117,7 +117,7 @@ async def check_pool(tally: Tally, random: Random, files: Files, proxy: FaultyPr
 
 
 async def fronted_server(tally: Tally, seconds: float, random: Random, ports: Any) -> None:
-    """Ask our server by way of nginx, which keeps its connections to it."""
+    """Send requests to our server through nginx, which keeps connections to it alive."""
     at = {'host': '127.0.0.1', 'port': ports['front']}
     front = Address('nginx', at, at)
     inside = {'host': '127.0.0.1', 'port': ports['ours']}
@@ -145,7 +145,7 @@ async def fronted_server(tally: Tally, seconds: float, random: Random, ports: An
 
 
 def errors_of(folder: Path) -> Counter[str]:
-    """Count what nginx has logged of its upstream, by what it says before the details."""
+    """Count the messages that nginx logged about its upstream, without their details."""
     lines = (folder / 'error.log').read_text('utf-8', 'replace').splitlines()
     upstream = [line.split('*', 1)[-1].partition(' ')[2] for line in lines if 'upstream' in line]
     return Counter(line.partition(',')[0] for line in upstream)
@@ -172,16 +172,16 @@ async def both(program: str, seconds: float, seed: int, tallies: list[Tally]) ->
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seconds', type=float, default=30.0, help='of both loads together')
-    parser.add_argument('--seed', type=int, default=None, help='of a run that is to be repeated')
+    parser.add_argument('--seed', type=int, default=None, help='seed of a run to repeat')
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run, and give the exit code; without nginx there is nothing to run."""
+    """Run the program, and return its exit code; without nginx it does nothing."""
     given = arguments()
     program = find_nginx()
     if program is None:
-        print('skipped: there is no nginx on this machine')
+        print('skipped: nginx is not installed')
         return 0
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     harmed, fronted = tallies = [Tally(), Tally()]

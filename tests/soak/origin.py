@@ -1,4 +1,4 @@
-"""nginx in a process of its own: an origin of files, and a reverse proxy before our server."""
+"""Run nginx as an origin of files, and as a reverse proxy in front of our server."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from subject import filler
 
 __all__ = ['content', 'find_nginx', 'make_files', 'nginx']
 
-STARTING = 10.0  # seconds
+STARTING = 10.0  # seconds that nginx may take to listen
 SIZES = (0, 1, 100, 5000, 70_000, 1_000_000, 3_000_000)
 
-# One process in the foreground, which stays the user who starts it.
+# One process in the foreground, which keeps the user that starts it.
 CONFIG = """
 daemon off;
 master_process off;
@@ -59,18 +59,18 @@ http {{
 
 
 def find_nginx() -> str | None:
-    """Give the path of nginx; it may stand where only root's PATH looks."""
+    """Return the path of nginx, also from the sbin folders; None if it is not installed."""
     return shutil.which('nginx') or shutil.which('nginx', path='/usr/sbin:/usr/local/sbin')
 
 
 def content(name: str) -> bytes:
-    """Give what a file of this name holds: ``<size>.bin`` of any bytes, ``<size>.txt`` of text."""
+    """Return the content of a file: random bytes for ``<size>.bin``, text for ``<size>.txt``."""
     size, _, kind = name.rpartition('.')
     return filler(name, int(size)) if kind == 'txt' else Random(name).randbytes(int(size))
 
 
 def make_files(folder: Path) -> dict[str, bytes]:
-    """Write the files of the origin, and give them by name."""
+    """Write the files of the origin, and return their contents by name."""
     files = {name: content(name) for size in SIZES for name in (f'{size}.bin', f'{size}.txt')}
     folder.mkdir()
     for name, data in files.items():
@@ -83,15 +83,15 @@ async def nginx(program: str, folder: Path, ports: dict[str, int]) -> AsyncItera
     """Run nginx.
 
     Args:
-        program: Its path.
-        folder: Where it finds ``files``, and puts whatever it writes.
-        ports: Of ``files``, of ``front`` (the reverse proxy), and of the server behind that
-            (``ours``).
+        program: The path of nginx.
+        folder: Contains ``files``, and gets all that nginx writes.
+        ports: Ports of ``files``, of ``front`` (the reverse proxy) and of ``ours`` (the server
+            behind it).
     """
     with running(program, folder, ports) as process:
         async with asyncio.timeout(STARTING):
             for port in (ports['files'], ports['front']):
-                await answering(port, process)
+                await wait_until_listening(port, process)
         yield
 
 
@@ -99,7 +99,7 @@ async def nginx(program: str, folder: Path, ports: dict[str, int]) -> AsyncItera
 def running(program: str, folder: Path, ports: dict[str, int]) -> Iterator[subprocess.Popen[bytes]]:
     config = folder / 'nginx.conf'
     config.write_text(CONFIG.format(folder=folder, **ports), 'utf-8')
-    errors = f'{folder}/error.log'  # the one that is compiled in may not be ours to write
+    errors = f'{folder}/error.log'  # the compiled-in log may not be writable
     process = subprocess.Popen([program, '-p', str(folder), '-e', errors, '-c', str(config)])
     try:
         yield process
@@ -108,8 +108,8 @@ def running(program: str, folder: Path, ports: dict[str, int]) -> Iterator[subpr
         process.wait()
 
 
-async def answering(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until nginx listens."""
+async def wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until nginx listens on a port."""
     while True:
         if process.poll() is not None:
             raise OSError(f'nginx ended with {process.returncode}')

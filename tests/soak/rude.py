@@ -1,4 +1,4 @@
-"""Clients that write raw bytes: polite ones that pipeline, and those that hang up or talk rot."""
+"""Clients that write raw bytes: they pipeline, disconnect midway, or send invalid HTTP."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tally import Tally
 __all__ = ['PROXIED', 'RUDE', 'raw_client']
 
 PATIENCE = 30.0
-CLOSING = 3.0  # seconds in which a connection must be closed after its last answer
+CLOSING = 3.0  # seconds in which a connection must be closed after its last response
 LARGE = 400_000
 HUGE = 3_000_000  # more than the system buffers, so that the server has to wait
-BUFFER = 64 * 1024  # of a slow reader; in a smaller one loopback's segments do not fit, and stall
+BUFFER = 64 * 1024  # receive buffer of a slow reader; loopback segments stall in a smaller one
 
 Tokens = Callable[[], str]
 
@@ -30,15 +30,15 @@ class Wire:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
-        self.at = ''  # how far it came, for the text of a fault
+        self.at = ''  # progress, for the text of a fault
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
-        await asyncio.sleep(0)  # only then asyncio's TLS tells that the server has left
+        await asyncio.sleep(0)  # asyncio reports only then that a TLS server has left
 
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Read one answer, which must say its length."""
+    async def read_response(self) -> tuple[int, dict[str, str], bytes]:
+        """Read one response, which must have a Content-Length."""
         head = await self.reader.readuntil(b'\r\n\r\n')
         first, *lines = head.decode().split('\r\n')[:-2]
         pairs = [line.split(': ', 1) for line in lines]
@@ -47,13 +47,13 @@ class Wire:
         return int(first.split()[1]), fields, body
 
     def option(self, level: int, name: int, value: int | bytes) -> None:
-        """Set an option of the socket, where it is still there and has that option."""
+        """Set an option of the socket, if it is open and has that option."""
         if on_socket := self.writer.get_extra_info('socket'):
             with contextlib.suppress(OSError):
                 on_socket.setsockopt(level, name, value)
 
     def reset(self) -> None:
-        """Close by a reset, as a process that dies does."""
+        """Close with a reset, like a process that dies."""
         self.option(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         self.writer.transport.abort()
 
@@ -75,19 +75,19 @@ def head(token: str, *fields: str, method: str = 'GET', query: str = 'size=100')
 
 
 class Wrong(Exception):
-    """An answer is another's, or not what it must be."""
+    """A response belongs to another request, or is wrong."""
 
 
 async def expect(client: Wire, token: str, size: int, status: int = 200) -> dict[str, str]:
-    """Read an answer and hold it to its token."""
-    got, fields, body = await client.answer()
+    """Read a response, and check its token and body."""
+    got, fields, body = await client.read_response()
     if got != status or fields.get('token') != token or body != filler(token, size):
         raise Wrong(f'{token} got {got}, {fields}, {body[:60]!r}')
     return fields
 
 
 async def pipelines(client: Wire, random: Random, tokens: Tokens) -> None:
-    """Send many at once, in pieces of any size; the answers come in order."""
+    """Pipeline requests, in pieces of any size; the responses must come in order."""
     asked = [(tokens(), random.choice((0, 100, 20_000))) for _ in range(random.randint(2, 12))]
     data = b''
     for token, size in asked:
@@ -107,7 +107,7 @@ async def pipelines(client: Wire, random: Random, tokens: Tokens) -> None:
 
 
 async def closes(client: Wire, random: Random, tokens: Tokens) -> None:
-    """Ask some times, then say Connection: close, or let the server say so, and see the end."""
+    """Send requests, the last with ``Connection: close`` on either side, and wait for the end."""
     for _ in range(random.randint(0, 5)):
         token = tokens()
         await client.send(head(token))
@@ -122,11 +122,11 @@ async def closes(client: Wire, random: Random, tokens: Tokens) -> None:
     except TimeoutError:
         closed = False
     if not closed:
-        raise Wrong(f'{token} is not closed after its answer: {fields}')
+        raise Wrong(f'{token} is not closed after its response: {fields}')
 
 
 async def chunked(client: Wire, random: Random, tokens: Tokens) -> None:
-    """Send a body in chunks, after 100 Continue or not."""
+    """Send a chunked body, sometimes with ``Expect: 100-continue``."""
     token, length = tokens(), random.choice((100, 5000, 100_000))
     waits = random.random() < 0.5
     fields = ('Transfer-Encoding: chunked', *(['Expect: 100-continue'] if waits else []))
@@ -144,7 +144,7 @@ async def chunked(client: Wire, random: Random, tokens: Tokens) -> None:
 
 
 async def reads_slowly(client: Wire, random: Random, tokens: Tokens) -> None:
-    """Read a large answer little by little, by way of a small buffer."""
+    """Read a large response slowly, with a small receive buffer."""
     client.option(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
     token, got = tokens(), bytearray()
     await client.send(head(token, query=f'size={HUGE}'))
@@ -163,7 +163,7 @@ async def reads_slowly(client: Wire, random: Random, tokens: Tokens) -> None:
 
 
 async def leaves(client: Wire, random: Random, tokens: Tokens) -> None:
-    """Hang up at any point of an exchange, by an end or a reset."""
+    """Disconnect at any point of a request or response, with an end or a reset."""
     token = tokens()
     whole = head(token, 'Content-Length: 50000', method='POST', query=f'size={LARGE}&length=50000')
     match random.randint(0, 3):
@@ -181,10 +181,10 @@ async def leaves(client: Wire, random: Random, tokens: Tokens) -> None:
         client.reset()
 
 
-async def talks_rot(client: Wire, random: Random, tokens: Tokens) -> None:
-    """Send what is no HTTP, at once or after a request; what was asked is answered."""
+async def sends_bad_http(client: Wire, random: Random, tokens: Tokens) -> None:
+    """Send invalid HTTP, sometimes after a request, which must still get its response."""
     token, asked = tokens(), random.random() < 0.5
-    rot = random.choice((
+    invalid = random.choice((
         random.randbytes(random.randint(1, 2000)) + b'\r\n\r\n',
         b'GET / HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n',
         b'GET / HTTP/9.9\r\nHost: h\r\n\r\n',
@@ -197,25 +197,25 @@ async def talks_rot(client: Wire, random: Random, tokens: Tokens) -> None:
     if asked:
         await client.send(head(token))
         await expect(client, token, 100)
-    client.writer.write(rot)
+    client.writer.write(invalid)
     with contextlib.suppress(OSError):
         client.writer.write_eof() if client.writer.can_write_eof() else client.reset()
         rest = await client.reader.read()
         if rest and not rest.startswith((b'HTTP/1.1 4', b'HTTP/1.1 5', b'HTTP/1.0 4')):
-            raise Wrong(f'rot {rot[:40]!r} got {rest[:80]!r}')
+            raise Wrong(f'invalid {invalid[:40]!r} got {rest[:80]!r}')
 
 
 Kind = Callable[[Wire, Random, Tokens], Awaitable[None]]
 
-RUDE: Sequence[Kind] = (pipelines, closes, chunked, reads_slowly, leaves, leaves, talks_rot)
-# What goes through a reverse proxy: the others are about one connection, or get its own answers.
+RUDE: Sequence[Kind] = (pipelines, closes, chunked, reads_slowly, leaves, leaves, sends_bad_http)
+# For use behind a reverse proxy: the others test one connection, or the proxy would respond.
 PROXIED: Sequence[Kind] = (pipelines, chunked, reads_slowly, leaves)
 
 
 async def raw_client(
     tally: Tally, random: Random, tokens: Tokens, address: Address, kinds: Sequence[Kind] = RUDE
 ) -> None:
-    """Be one raw client, of one of these kinds, from its connection to its end."""
+    """Run one raw client of a random kind, from connect to close."""
     does, began, at = random.choice(kinds), time.monotonic(), ''
     try:
         async with asyncio.timeout(PATIENCE), wire(address) as client:
@@ -225,7 +225,7 @@ async def raw_client(
                 at = client.at
             tally.events[does.__name__] += 1
     except Wrong as error:
-        tally.fault('wrong answers', f'{does.__name__} on {address.name}: {error}')
+        tally.fault('wrong responses', f'{does.__name__} on {address.name}: {error}')
     except (OSError, asyncio.IncompleteReadError) as error:  # TimeoutError is an OSError
         tally.events[f'{does.__name__} cut off'] += 1
         if does is leaves or (address.disturbed(began) and not isinstance(error, TimeoutError)):

@@ -1,4 +1,4 @@
-"""Mixed load of the client against the server, both in this process: ``nox -s soak``."""
+"""Mixed load of the client on the server, both in this process: ``nox -s soak``."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from subject import PROVOKED
 from tally import Tally
 from traffic import Asking, compose
 
-ASKING = 48  # clients of the library at once
-RAW = 12  # raw clients at once
-DRAINING = 30.0  # seconds in which all that was begun must come to its end
-HASTY = 0.03  # of the users of the library
-REFUSED = 0.05  # seconds until a client comes back to a server that is down
-GROWTH = 0.05  # of resident memory
+ASKING = 48  # simultaneous clients that use the library
+RAW = 12  # simultaneous raw clients
+DRAINING = 30.0  # seconds in which all started work must end
+HASTY = 0.03  # share of clients that are closed early
+REFUSED = 0.05  # seconds until a client tries again if a server is down
+GROWTH = 0.05  # growth of resident memory that is a fault
 ALWAYS = (
-    'wrong answers',
+    'wrong responses',
     'leaked tasks',
     'leaked file descriptors',
     'unexpected failures',
@@ -42,19 +42,19 @@ ALWAYS = (
 
 
 class Load:
-    """Clients that ask until they are told to stop, and servers that are started anew."""
+    """Clients that send requests for some time, and servers that are restarted."""
 
     def __init__(self, tally: Tally, seed: int, served: list[Listener]) -> None:
         self.tally, self.seed, self.served = tally, seed, served
         self.numbers = itertools.count()
 
     def token(self) -> str:
-        """Give a token that no other request has."""
+        """Return a token that no other request has."""
         self.tally.requests += 1
         return f't{next(self.numbers):x}z'
 
     async def asks(self, random: Random) -> None:
-        """Be one user of the library: now the loop's client, now one of a short life."""
+        """Run one user of the library, with ``http.request`` or with a short-lived ``Client``."""
         listener = random.choice(self.served)
         if random.random() < HASTY:
             return await self.closes_early(random, listener)
@@ -70,7 +70,7 @@ class Load:
                     await asyncio.sleep(REFUSED)
 
     async def closes_early(self, random: Random, listener: Listener) -> None:
-        """Close a client while its requests are under way: each is answered or fails, at once."""
+        """Close a client while requests run: each must get a response or fail immediately."""
         asking = Asking(self.tally, listener.disturbed)
         client = http.Client(limit=random.choice((1, 8)))
         tasks = []
@@ -86,26 +86,26 @@ class Load:
         finally:
             for task in tasks:
                 if task.done() and task.cancelled():
-                    self.tally.fault('requests cancelled by nobody', 'as their client was closed')
+                    self.tally.fault('requests cancelled by nobody', 'when their client was closed')
                 task.cancel()
         self.tally.events['clients closed early'] += 1
 
     async def raw(self, random: Random) -> None:
-        """Be one raw client."""
+        """Run one raw client."""
         listener = random.choice(self.served)
         await raw_client(self.tally, random, self.token, listener)
         if listener.down:
             await asyncio.sleep(REFUSED)
 
     async def run(self, seconds: float, phase: int) -> None:
-        """Put on the load for some seconds, and let it come to its end."""
+        """Run the load for some seconds, and wait until it has ended."""
         until = time.monotonic() + seconds
 
         async def again(work: Callable[[Random], Awaitable[None]], random: Random) -> None:
             while time.monotonic() < until:
                 try:
                     await work(random)
-                except Exception as error:  # the load must not fall for it
+                except Exception as error:  # the load must go on
                     self.tally.fault('unexpected exceptions', f'in the load: {error!r}')
 
         roles = (self.asks,) * ASKING + (self.raw,) * RAW
@@ -129,7 +129,7 @@ class Load:
 
 
 async def soak(tally: Tally, seconds: float, seed: int) -> None:
-    """Put on the load, measure memory after its first part and at its end, and look for tasks."""
+    """Run the load in two parts, and check tasks and memory after each."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert('127.0.0.1').configure_cert(context)
@@ -154,13 +154,13 @@ async def soak(tally: Tally, seconds: float, seed: int) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--minutes', type=float, default=1.0)
-    parser.add_argument('--seed', type=int, default=None, help='of a run that is to be repeated')
+    parser.add_argument('--seed', type=int, default=None, help='seed of a run to repeat')
     parser.add_argument('--loop', choices=('asyncio', 'uvloop'), default='asyncio')
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run, and give the exit code."""
+    """Run the program, and return its exit code."""
     given = arguments()
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     tally = Tally()
@@ -171,7 +171,7 @@ def main() -> int:
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(asyncio.sleep(0))  # libuv opens a pipe for its signals, once and for ever
+        runner.run(asyncio.sleep(0))  # libuv opens a pipe for signals once, and keeps it open
     before = descriptors()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(soak(tally, given.minutes * 60, seed))

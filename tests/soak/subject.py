@@ -1,4 +1,4 @@
-"""The handler under load: it obeys the query of a request, and repeats its token."""
+"""The handler under load: the query of a request controls the response, which has its token."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tally import Tally
 
 __all__ = ['MISTAKES', 'PROVOKED', 'Subject', 'filler']
 
-PROVOKED = '/mistake/'  # in the path of each request that is meant to become a 500
+PROVOKED = '/mistake/'  # in the path of each request that provokes a 500
 MISTAKES = ('raise', 'none', 'status', 'header', 'cancel')
 
 
 def filler(token: str, size: int) -> bytes:
-    """Give bytes that say throughout whose they are: with another's, any part of them differs."""
+    """Return a body of repeated tokens, so that no part of it can be taken for another body."""
     line = f'{token}\n'.encode()
     return (line * (size // len(line) + 1))[:size]
 
 
 class Subject:
-    """A handler. The token comes in the path, in a header, or at the start of the body.
+    """A handler. The token is in the path, in a header, or at the start of the body.
 
-    The query says what to do: ``length`` of the body that came, ``size`` of the body to give,
-    ``gzip``, ``text`` and ``close`` (how it is given), ``status``, ``wait`` (seconds), ``hops``
-    (redirects to go, by the status ``code``), ``mistake`` (one of ``MISTAKES``).
+    The query says what to do: ``length`` of the request body, ``size`` of the response body,
+    ``gzip``, ``text`` and ``close`` (form of the response), ``status``, ``wait`` (seconds),
+    ``hops`` (redirects left, with the status ``code``), ``mistake`` (one of ``MISTAKES``).
 
     Attributes:
-        running: The tokens of the requests that it works on.
+        running: Tokens of the requests that are being handled.
     """
 
     def __init__(self, tally: Tally) -> None:
@@ -38,7 +38,7 @@ class Subject:
         self.running: set[str] = set()
 
     async def __call__(self, request: http.Request) -> Any:
-        """Answer a request."""
+        """Return the response that the query asks for."""
         orders = orders_of(request)
         token = token_of(request)
         if request.bytes() != filler(token, int(orders.get('length', 0))):
@@ -51,12 +51,12 @@ class Subject:
                 return mistaken(orders['mistake'])
             if int(orders.get('hops', 0)):
                 return redirect(token, request, orders)
-            return answer(token, orders)
+            return respond(token, orders)
         finally:
             self.running.discard(token)
 
     def on_error(self, error: BaseException, request: http.Request) -> None:
-        """Count what became a 500 and was not meant to."""
+        """Count a 500 that no request provoked."""
         if PROVOKED not in request.path:
             self.tally.fault('unmeant 500s', f'{request.url}: {error!r}')
 
@@ -74,7 +74,7 @@ def token_of(request: http.Request) -> str:
     return request.bytes().partition(b'\n')[0].decode('ascii', 'replace')
 
 
-def answer(token: str, orders: Mapping[str, Any]) -> dict[str, Any]:
+def respond(token: str, orders: Mapping[str, Any]) -> dict[str, Any]:
     body: Any = filler(token, int(orders.get('size', 0)))
     headers = {'Token': token}
     if 'gzip' in orders:
@@ -90,7 +90,7 @@ def answer(token: str, orders: Mapping[str, Any]) -> dict[str, Any]:
 def redirect(token: str, request: http.Request, orders: Mapping[str, Any]) -> dict[str, Any]:
     code = int(orders['code'])
     following = {**orders, 'hops': int(orders['hops']) - 1}
-    if code == 303 or (code < 303 and request.method == 'POST'):  # what follows has no body
+    if code == 303 or (code < 303 and request.method == 'POST'):  # the next request has no body
         following['length'] = 0
     location = f'{request.path}?{http.url.encode(following)}'
     return {'status': code, 'headers': {'Token': token, 'Location': location}, 'body': 'onward'}

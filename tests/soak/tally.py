@@ -1,4 +1,4 @@
-"""What came of the requests, counted, and what of it must not be."""
+"""Counters of responses, failures and faults, and the final report."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 __all__ = ['Tally']
 
-EXAMPLES = 5  # of each kind of fault that are printed: a fault that recurs must not fill memory
+EXAMPLES = 5  # examples kept of each kind of fault, so that a frequent one does not fill memory
 WIDTH = 400  # characters of an example
 
 
 @dataclass
 class Tally:
-    """Counts, and the verdict on them: whatever ``fault`` was told makes a run fail."""
+    """Counters and the result of a run; any call of ``fault`` makes it fail."""
 
     requests: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -24,27 +24,27 @@ class Tally:
     notes: list[str] = field(default_factory=list)
 
     def failure(self, error: BaseException) -> None:
-        """Count a request that ended in an exception, which may be as it should."""
+        """Count a request that ended in an exception, which may be expected."""
         self.failures[type(error).__name__] += 1
 
     def fault(self, kind: str, what: str) -> None:
-        """Count what must not be, with its first examples."""
+        """Count a fault, and keep the first examples of its kind."""
         self.faults[kind] += 1
         if len(self.examples[kind]) < EXAMPLES:
             self.examples[kind].append(what if len(what) <= WIDTH else what[:WIDTH] + '…')
 
     def note(self, line: str) -> None:
-        """Add a line of figures to what is printed."""
+        """Add a line to the report."""
         self.notes.append(line)
 
     def report(self, always: tuple[str, ...] = ()) -> int:
-        """Print all, and give the exit code: 1 where there was any fault.
+        """Print the report, and return the exit code: 1 if there was any fault.
 
         Args:
-            always: Kinds of fault of which the number is printed, 0 included.
+            always: Kinds of fault whose number is printed even if it is 0.
         """
         print(f'requests: {self.requests}')
-        print(f'answers by status: {counts(self.statuses)}')
+        print(f'responses by status: {counts(self.statuses)}')
         print(f'failures by kind: {counts(self.failures)}')
         if self.events:
             print(f'provoked: {counts(self.events)}')

@@ -1,4 +1,4 @@
-"""Requests of the library's client, made up at random, each with the answer that it must get."""
+"""Random requests for the client of the library, each with the response that it must get."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ['Ask', 'Asking', 'Send', 'compose']
 
 Send = Callable[..., Awaitable[http.Response[Any]]]
 
-PATIENCE = 15.0  # seconds: beyond what any answer takes, so that passing it is a fault
+PATIENCE = 15.0  # seconds: longer than any response takes, so that a timeout is a fault
 BODILESS = (204, 205, 304)
 STATUSES = (200, 201, 400, 404, 409, 500, 503, 599, *BODILESS)
 SIZES = (0, 1, 100, 5000, 70_000, 300_000)
@@ -27,15 +27,15 @@ LENGTHS = (100, 100, 5000, 70_000)
 
 @dataclass(frozen=True)
 class Ask:
-    """A request, and what must come of it.
+    """A request, and the result that it must have.
 
     Attributes:
-        status: Of the answer.
-        body: The whole of it; None where the answer is the server's own, without a token.
-        errors: The kinds of failure that the request provokes: it may end in them, or, with
-            no status that it could get instead, must.
-        hops: The redirects that it follows.
-        cancel: Seconds after which it is cancelled.
+        status: Status of the response; None if the request must fail.
+        body: Complete response body; None for a page of the server itself, without a token.
+        errors: Exceptions that the request provokes: it may fail with them, and must if
+            ``status`` is None.
+        hops: Number of redirects that it follows.
+        cancel: Seconds after which it is cancelled; None is never.
     """
 
     token: str
@@ -47,30 +47,30 @@ class Ask:
     cancel: float | None = None
 
     def fault(self, response: http.Response[Any]) -> tuple[str, str] | None:
-        """Give the kind and the text of what is wrong with an answer; None where nothing is."""
+        """Return kind and text of what is wrong with a response; None if it is right."""
         tokens = [one['headers'].get('Token') for one in (response, *response['history'])]
         what = f'{self.table} got {response["status"]}, {response["headers"]}'
         if set(tokens) - {self.token, None}:
-            return 'wrong answers', what
+            return 'wrong responses', what
         if response['status'] != self.status or len(response['history']) != self.hops:
-            return 'unexpected answers', what
+            return 'unexpected responses', what
         if self.body is None:
             return None
         if None in tokens:
-            return 'wrong answers', what
+            return 'wrong responses', what
         if response.bytes() != self.body:
-            return 'wrong answers', f'{what}, {response.bytes()[:60]!r}'
+            return 'wrong responses', f'{what}, {response.bytes()[:60]!r}'
         return None
 
 
 def compose(random: Random, token: str, target: dict[str, Any], max_body: int) -> Ask:
-    """Make up a request.
+    """Return a random request.
 
     Args:
-        random: What is drawn from.
-        token: Its own.
-        target: What its table must have to reach the server.
-        max_body: The server's limit.
+        random: Source of randomness.
+        token: Token of the request.
+        target: Keys of a table that is sent to the server.
+        max_body: The limit of the server in bytes.
     """
     draw = random.random()
     if draw < 0.03:
@@ -84,17 +84,17 @@ def compose(random: Random, token: str, target: dict[str, Any], max_body: int) -
 
 
 def too_large(random: Random, token: str, target: dict[str, Any], max_body: int) -> Ask:
-    """Send more than the server takes, as it is or compressed."""
+    """Return a request whose body is above the limit, plain or compressed."""
     data, headers = filler(token, max_body + random.choice((1, 1_000_000))), {}
     if random.random() < 0.5:
         data, headers = gzip.compress(data, 1), {'Content-Encoding': 'gzip'}
     table = {'method': 'POST', 'path': f'/{token}', 'body': data, 'headers': headers}
-    # The server answers, and closes, before it has read all: a writer may see only the close.
+    # The server responds and closes before it has read all: the client may see only the close.
     return Ask(token, target | table, 413, None, errors=(http.ProtocolError,))
 
 
 def obeyed(random: Random, token: str, target: dict[str, Any]) -> Ask:
-    """Send what the handler can do, as it is told to."""
+    """Return a request that tells the handler what to respond."""
     method = random.choice(('GET', 'GET', 'GET', 'HEAD', 'POST', 'POST', 'PUT', 'DELETE'))
     size, status = random.choice(SIZES), random.choice((200, 200, 200, random.choice(STATUSES)))
     orders: dict[str, Any] = {'size': size, 'status': status}
@@ -138,7 +138,7 @@ def body(random: Random, data: bytes, headers: dict[str, str]) -> str | bytes:
 
 
 def disturbed(random: Random, ask: Ask, size: int) -> Ask:
-    """Let some requests be read otherwise, given up, refused or cancelled."""
+    """Change some requests: other ``into``, short timeouts, low limits, ``check``, cancellation."""
     table = ask.table | {'into': random.choice(('text', 'bytes'))}
     ask = replace(ask, table=table)
     draw = random.random()
@@ -158,11 +158,11 @@ def disturbed(random: Random, ask: Ask, size: int) -> Ask:
 
 @dataclass
 class Asking:
-    """Sends what was made up, and counts what comes of it.
+    """Sends requests, and counts responses, failures and faults.
 
     Args:
-        disturbed: Tells whether what was sent at a time may have failed for a reason outside.
-        promised: Tells whether a token has to be answered all the same.
+        disturbed: Returns whether a request sent at that time may fail because of a restart.
+        promised: Returns whether a token must get a response nevertheless.
     """
 
     tally: Tally
@@ -170,7 +170,7 @@ class Asking:
     promised: Callable[[str], bool] = lambda token: False
 
     async def __call__(self, ask: Ask, send: Send) -> None:
-        """Send a request."""
+        """Send a request, and check its result."""
         self.tally.requests += 1
         began = time.monotonic()
         try:
@@ -206,11 +206,11 @@ class Asking:
             self.tally.statuses[error.response['status']] += 1
             token = error.response['headers'].get('Token')
             if token != ask.token:
-                self.tally.fault('wrong answers', f'{ask.table} got {error.response["headers"]}')
+                self.tally.fault('wrong responses', f'{ask.table} got {error.response["headers"]}')
         if isinstance(error, ask.errors):
             return
         what = f'{ask.table}: {error!r} from {error.__cause__!r}'
         if self.promised(ask.token) and not ask.hops:
-            self.tally.fault('answers lost by a graceful close', what)
+            self.tally.fault('responses lost by a graceful close', what)
         elif not self.disturbed(began) or isinstance(error, http.TimedOut | http.TableError):
             self.tally.fault('unexpected failures', what)

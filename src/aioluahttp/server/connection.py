@@ -1,6 +1,7 @@
-"""The connections of a server, known from the first to the last moment of each, with deadlines.
+"""Server connections: track them, enforce their timeouts, write with back-pressure, close them.
 
-What goes out on a connection, at the pace at which its peer reads.
+How bytes become requests is in ``server/framing``, how one request is handled in
+``server/exchange``.
 """
 
 from __future__ import annotations
@@ -25,45 +26,59 @@ from .framing import FramedConnection
 __all__ = ['Connection', 'Connections', 'PacedConnection']
 
 
-PIECE = 64 * 1024  # bytes: what asyncio lets wait for a peer that reads slowly, too
+logger: logging.Logger = logging.getLogger('aioluahttp')
+
+PIECE = 64 * 1024  # bytes of one write over TLS; asyncio's own high-water mark is the same
+LINGER = 10.0  # seconds for a peer that may still be sending to leave after the last response
+NAME = 'HTTP request'  # the name of each request's task
+# An eager task saves one iteration of the loop, and thus one poll for I/O, per request.
+EAGER: dict[str, Any] = {'eager_start': True} if sys.version_info >= (3, 12) else {}
 
 
 class PacedConnection(FramedConnection):
-    """A connection whose peer has so long to read the next part of an answer, else is cut off."""
+    """A connection that writes with back-pressure, and aborts when its peer stops reading.
 
-    __slots__ = ('connections', 'reading_timer')
+    The peer has ``body_timeout`` seconds to read the next part of a response.
+    """
+
+    __slots__ = ('connections', 'write_timer')
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections, loop=connections.loop, **connections.settings)
         self.connections: Connections = connections
-        self.reading_timer: asyncio.TimerHandle | None = None
+        self.write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin."""
+        """Begin the connection."""
         super().connection_made(transport)
-        # An answer is in flight as long as a byte of it waits here, so close() waits for that.
+        # Server.close() waits for the tasks of requests; so writing ends only when the buffer of
+        # the transport is empty.
         transport.set_write_buffer_limits(high=1, low=0)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End, whichever side wanted it."""
+        """End the connection."""
         super().connection_lost(exc)
-        self.is_read()
+        self.stop_write_timer()
 
     def pause_writing(self) -> None:
-        """Take note that the peer does not read as fast as it is sent messages."""
+        """Start the timer of a WebSocket whose peer reads slowly."""
         super().pause_writing()
         if self.channel is not None:
-            self.expect_reading(self.transport)
+            self.start_write_timer(self.transport)
 
     def resume_writing(self) -> None:
-        """Take note that it has read them."""
+        """Stop the timer of a WebSocket whose peer has read everything."""
         super().resume_writing()
         if self.channel is not None:
-            self.is_read()
+            self.stop_write_timer()
 
     async def write(self, data: bytes) -> None:
-        """Write, and wait while the peer reads; who stops reading is cut off."""
-        # asyncio's TLS does not wait for who reads, nor tell how far, within a single write.
+        """Write, and wait until all has left the transport's buffer.
+
+        Raises:
+            ConnectionResetError: The client has left.
+        """
+        # Within one write, asyncio's TLS transport neither waits for the peer nor shows progress.
         whole = self.ssl_context is None or len(data) <= PIECE
         for piece in (data,) if whole else _slices(data):
             transport = self.transport
@@ -73,132 +88,132 @@ class PacedConnection(FramedConnection):
             if self.writing_paused:
                 await self.drained()
             elif not whole:
-                await asyncio.sleep(0)  # only then it tells that the peer has left
+                await asyncio.sleep(0)  # the transport learns only here that the peer has left
         self.connections.bytes_out += len(data)
 
     async def drained(self) -> None:
-        """Wait while the peer reads; who stops reading is cut off."""
+        """Wait until the transport's buffer is empty; abort if the peer stops reading."""
         if self.transport is not None and self.writing_paused:
-            await self.unread(StreamWriter(self, self.connections.loop).drain())
+            await self.wait_for_peer(StreamWriter(self, self.connections.loop).drain())
 
-    async def unread(self, read: Awaitable[Any]) -> None:
-        """Wait for what comes once the peer reads; who stops reading is cut off."""
-        self.expect_reading(self.transport)
-        await read
-        self.is_read()
+    async def wait_for_peer(self, ready: Awaitable[Any]) -> None:
+        """Wait for something that happens once the peer reads; abort if it stops reading."""
+        self.start_write_timer(self.transport)
+        await ready
+        self.stop_write_timer()
 
-    def wrote(self, size: int) -> None:
-        """Count bytes that were written without ``write``."""
+    def count_written(self, size: int) -> None:
+        """Count bytes that were not written by ``write``."""
         self.connections.bytes_out += size
 
-    def say(self, answer: EncodedResponse) -> None:
-        """Write a short answer, with no wait for who reads it."""
+    def write_now(self, response: EncodedResponse) -> None:
+        """Write a short response without waiting for the peer."""
         if self.transport is not None:
-            self.transport.write(answer.data)
-            self.connections.bytes_out += len(answer.data)
+            self.transport.write(response.data)
+            self.connections.bytes_out += len(response.data)
 
     def close(self) -> None:
-        """Close once everything is written; who does not read that is cut off."""
+        """Close once everything is written; abort if the peer does not read it."""
         self.ended = True
         transport = self.connections.open.get(self)
         if transport is not None and not transport.is_closing():
             transport.close()
-            self.expect_reading(transport)
+            self.start_write_timer(transport)
 
-    force_close = close  # aiohttp's word for it, when a connection is lost
+    force_close = close  # aiohttp's RequestHandler.connection_lost calls this
 
-    def expect_reading(self, transport: Any) -> None:
-        """Cut the connection off if its peer reads nothing for ``body_timeout`` seconds."""
-        self.is_read()
-        left = transport.get_write_buffer_size()
+    def start_write_timer(self, transport: Any) -> None:
+        """Abort the connection if its peer reads nothing for ``body_timeout`` seconds."""
+        self.stop_write_timer()
+        unsent = transport.get_write_buffer_size()
 
-        def look() -> None:
-            if left <= transport.get_write_buffer_size():
+        def check_progress() -> None:
+            if unsent <= transport.get_write_buffer_size():
                 transport.abort()
             else:
-                self.expect_reading(transport)
+                self.start_write_timer(transport)
 
         seconds = self.connections.exchange.settings.body_timeout
-        self.reading_timer = self.connections.loop.call_later(seconds, look)
+        self.write_timer = self.connections.loop.call_later(seconds, check_progress)
 
-    def is_read(self) -> None:
-        """Take note that the peer has read what it was sent."""
-        if self.reading_timer is not None:
-            self.reading_timer.cancel()
-            self.reading_timer = None
+    def stop_write_timer(self) -> None:
+        """Stop the timer: the peer has read everything, or the connection is lost."""
+        if self.write_timer is not None:
+            self.write_timer.cancel()
+            self.write_timer = None
 
 
 def _slices(data: bytes) -> Iterator[bytes]:
     return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
-logger: logging.Logger = logging.getLogger('aioluahttp')
-
-LINGER = 10.0  # seconds for a peer to leave once it is told to, while it may be sending
-NAME = 'HTTP request'  # of each task
-# A task that runs at once saves a turn of the loop, with its look for what has come.
-EAGER: dict[str, Any] = {'eager_start': True} if sys.version_info >= (3, 12) else {}
-
-
 class Connection(PacedConnection):
-    """A connection that answers its requests, one after the other, each in a task of its own.
+    """A connection that handles its requests one after the other, each in a task of its own.
 
-    A peer has so long for a head, from its first byte (or from connecting) to its end, and to
-    begin the next one.
+    ``head_timeout`` runs from the first byte of a request (or from accept) to the end of its
+    head; ``keepalive_timeout`` from the end of a response to the first byte of the next request.
     """
 
     __slots__ = ('deadline', 'timer')
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections)
-        self.deadline: float = 0.0  # for the peer to say something
-        self.timer: asyncio.TimerHandle | None = None  # looks whether it is past the deadline
+        self.deadline: float = 0.0  # loop time by which the peer must have sent something
+        self.timer: asyncio.TimerHandle | None = None  # checks the deadline
 
     def connection_made(self, transport: Any) -> None:
-        """Begin, unless the server was closed while the connection was being accepted."""
+        """Begin the connection, and start ``head_timeout``."""
         super().connection_made(transport)
         name = self.peername
-        # Who has left before it was accepted has no name either, and is no Unix socket's.
+        # A TCP peer that left before it was accepted has no name; it must not pass for a Unix
+        # socket, whose peers have the address None.
         unix = None if name is not None else ''
         self.peer: str | None = name[0] if isinstance(name, tuple) else unix
         self.connections.opened(self, transport)
         self._expect(self.connections.exchange.settings.head_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End, whichever side wanted it; a callback may run on, an answer does not."""
+        """End the connection; cancel a response that writes itself.
+
+        A running callback is cancelled with ``cancel_on_disconnect`` only.
+        """
         super().connection_lost(exc)
         if self.timer is not None:
             self.timer.cancel()
         cancels = self.cancels or self.connections.exchange.settings.cancel_on_disconnect
-        if self.busy and self.task and cancels and self.channel is None:  # which tells by itself
+        # A WebSocket reports the lost connection to its callback itself.
+        if self.busy and self.task and cancels and self.channel is None:
             self.task.cancel()
         self.connections.gone(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read what came."""
+        """Process received bytes, and close a half-closed connection without a complete request."""
         self.connections.bytes_in += len(data)
         super().data_received(data)
         if self.at_eof and not (self.held or (self.busy and self.whole)):
-            self.close()  # no whole request is left
+            self.close()
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's may
-        """Answer a peer that only closes its own side, as ``nc`` does, before closing ours.
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio allows a bool
+        """Respond to a peer that half-closes, as ``nc -N`` does, before closing our side.
 
-        Who does so behind the head of an answer that takes its time has left.
+        A peer that half-closes after the head of a response that writes itself has left.
+
+        Returns:
+            Whether the transport stays open.
         """
         if self.channel is not None:
             return self.channel.answers
         self.at_eof: bool = (
             (self.busy or bool(self.held))
             and self.whole
-            and self.ssl_context is None  # which has no such half
+            and self.ssl_context is None  # TLS has no half-close in asyncio
             and not self.connections.exchange.settings.cancel_on_disconnect
             and not self.begun
         )
         return self.at_eof
 
     def become(self, channel: ConnectionPeer) -> None:
-        """Be a WebSocket from now on, if only to close it because the server does."""
+        """Switch to a WebSocket; close it with 1001 at once if the server is closing."""
         super().become(channel)
         if self.connections.exchange.closing:
             channel.shut(GOING_AWAY)
@@ -206,96 +221,98 @@ class Connection(PacedConnection):
             self.transport.close()
 
     def head_began(self) -> None:
-        """Set a deadline for the rest of it."""
+        """Start ``head_timeout`` at the first part of a head."""
         if not self.in_head:
             super().head_began()
             self._expect(self.connections.exchange.settings.head_timeout)
 
     def expect_body(self, seconds: float) -> None:
-        """Set a deadline for the next part of it."""
+        """Set a deadline for the next part of the body."""
         super().expect_body(seconds)
         self._expect(seconds)
 
     def _expect(self, seconds: float) -> None:
-        """Set the time by which the peer must have said something."""
+        """Set the deadline by which the peer must have sent something."""
         loop = self.connections.loop
         self.deadline = loop.time() + seconds
         if self.timer is not None and self.timer.when() > self.deadline:
             self.timer.cancel()
             self.timer = None
-        if self.timer is None:  # else it looks again when its time has come
-            self._look_later()
+        if self.timer is None:  # a timer that runs already checks the new deadline itself
+            self._start_timer()
 
-    def _look_later(self) -> None:
-        # In its own context, or it would keep that of the request that was answered last.
+    def _start_timer(self) -> None:
+        # The context of the server: else the timer would keep that of the last request alive.
         connections = self.connections
         self.timer = connections.loop.call_at(
-            self.deadline, self._look, context=connections.context
+            self.deadline, self._check_deadline, context=connections.context
         )
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         self.timer = None
         if self.connections.loop.time() < self.deadline:
-            self._look_later()
+            self._start_timer()
         elif self.reading:
             self.body.set_exception(TimeoutError('no more of the body came'))
-        elif not (self.busy or self.held):  # else it is for the callback to be done, or begun
+        elif not (self.busy or self.held):  # a request that runs or waits is not the peer's delay
             if self.in_head and not self.ended:
-                self.say(encode_status_page(408))
+                self.write_now(encode_status_page(408))
             self.close()
 
-    def taken_up(self) -> None:
-        """Answer a request in a task of its own, with contextvars of its own."""
+    def start_request(self) -> None:
+        """Handle a request in a task of its own, with contextvars of its own."""
         self.connections.requests_count += 1
         self.connections.exchange.running.add(self)
-        # This may run in the context of the request before.
+        # The current context may be that of the previous request.
         context = self.connections.context.copy()
         task = asyncio.Task(
-            self._answer(), loop=self.connections.loop, name=NAME, context=context, **EAGER
+            self._respond(), loop=self.connections.loop, name=NAME, context=context, **EAGER
         )
-        self.task = task if self.busy else None
+        self.task = task if self.busy else None  # an eager task may have ended already
 
-    async def _answer(self) -> None:
-        goes_on = False
+    async def _respond(self) -> None:
+        keep_alive = False
         try:
-            answer = await self.connections.exchange(self)
-            await self.write(answer.data)
-            goes_on = answer.keep_alive
+            response = await self.connections.exchange(self)
+            await self.write(response.data)
+            keep_alive = response.keep_alive
         except ConnectionError:
             pass  # the client has left
         except Exception:
             logger.exception('the request from %s failed', self.peer)
-            self.say(encode_status_page(500))
+            self.write_now(encode_status_page(500))
         except (KeyboardInterrupt, SystemExit) as error:
-            # Raised here it may be raised where the bytes came, and uvloop goes on after that.
+            # An eager task would raise this in data_received, and uvloop does not stop for that.
             self.connections.loop.call_soon(_raise, error)
         finally:
             self.task = None
             self.connections.exchange.running.discard(self)
-            self.answered()
-            self._go_on(goes_on)
+            self.finish_request()
+            self._continue(keep_alive)
 
-    def _go_on(self, goes_on: bool) -> None:
-        """See to what follows an answer."""
-        if not goes_on or self.ended or self.connections.exchange.closing:
+    def _continue(self, keep_alive: bool) -> None:
+        """After a response: close, go on with the bytes held, or wait for the next request."""
+        if not keep_alive or self.ended or self.connections.exchange.closing:
             broken = self.body.exception() is not None
             self._leave(lingers=broken or not self.whole or bool(self.held))
-        elif self.held or self.at_eof:  # in a turn of its own, for there may be many of them
+        elif self.held or self.at_eof:  # by the loop, for many requests may be held
             self.connections.loop.call_soon(self.data_received, b'')
         else:
             self._expect(self.connections.exchange.settings.keepalive_timeout)
 
-    def refused(self, error: HttpProcessingError) -> None:
-        """Answer what is no request; no byte of it is repeated."""
+    def reject(self, error: HttpProcessingError) -> None:
+        """Respond to a bad request with 400 or 431, without repeating any byte of it."""
         logger.info('bad request from %s: %s', self.peer, type(error).__name__)
         self.connections.requests_count += 1
-        self.say(encode_status_page(431 if isinstance(error, LineTooLong) else 400))
+        self.write_now(encode_status_page(431 if isinstance(error, LineTooLong) else 400))
         self._leave(lingers=True)
 
     def _leave(self, *, lingers: bool) -> None:
-        """Close, but for a peer that may be sending only at its end: RFC 9112 9.6.
+        """Close the connection after its last response (RFC 9112 9.6).
 
-        What is sent to a closed connection resets it, and that may destroy the answer.
+        With ``lingers``, for a peer that may still be sending: half-close, and wait ``LINGER``
+        seconds for it to leave. Bytes that reach a closed socket make the kernel reset the
+        connection, and that may destroy the response before the peer reads it.
         """
         self.ended: bool = True
         self.held: bytes = b''
@@ -303,10 +320,10 @@ class Connection(PacedConnection):
         if transport is None or not lingers or self.at_eof or transport.is_closing():
             self.close()
         else:
-            if transport.can_write_eof():  # in TLS it cannot
-                with contextlib.suppress(OSError):  # a peer that has left may be known only now
+            if transport.can_write_eof():  # not over TLS
+                with contextlib.suppress(OSError):  # the peer may have left unnoticed
                     transport.write_eof()
-            self.resume_reading()  # a body that nobody wants may have filled its buffer
+            self.resume_reading()  # an unread body may have filled its buffer
             self._expect(LINGER)
 
 
@@ -315,22 +332,22 @@ def _raise(error: BaseException) -> None:
 
 
 class Connections(LowLevelServer):
-    """aiohttp's low-level server, which makes connections of ours."""
+    """The open connections of a server, and the protocol factory that makes them."""
 
     def __init__(self, exchange: SocketResponder) -> None:
-        super().__init__(exchange)  # type: ignore[arg-type]  # called with a connection of ours
+        super().__init__(exchange)  # type: ignore[arg-type]  # it takes a Connection
         self.exchange = exchange
         self.settings: dict[str, Any] = {
             'access_log': None,
-            'keepalive_timeout': 0,  # a connection has deadlines of its own
-            'auto_decompress': False,  # codings undoes it: within the limit, and up to its end
+            'keepalive_timeout': 0,  # Connection has deadlines of its own
+            'auto_decompress': False,  # bodies/codings decodes, within max_body
         }
         self.on_gone: Callable[[], None] = lambda: None
         self.bytes_in = self.bytes_out = 0
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        # Of which each request gets a copy.
+        # Each request gets a copy.
         self.context: contextvars.Context = contextvars.copy_context()
-        self.open: dict[PacedConnection, Any] = {}  # with their transports
+        self.open: dict[PacedConnection, Any] = {}  # and their transports
         self._none_open = asyncio.Event()
         self._none_open.set()
 
@@ -338,36 +355,36 @@ class Connections(LowLevelServer):
         return Connection(self)
 
     def opened(self, connection: PacedConnection, transport: Any) -> None:
-        """Take note of a connection."""
+        """Add a new connection; abort it if the server was closed while it was accepted."""
         self.open[connection] = transport
         self._none_open.clear()
         if self.exchange.closing:
             transport.abort()
 
     def gone(self, connection: PacedConnection) -> None:
-        """Forget a connection."""
+        """Remove a connection that was lost."""
         del self.open[connection]
         if not self.open:
             self._none_open.set()
         self.on_gone()
 
     def close_idle(self) -> None:
-        """Close the connections on which no request is being read or answered.
+        """Close the connections without a current request.
 
-        The others close after their answer; told to close, they would read no more of a body.
+        The others close after their response. Closed now, they would stop reading the body.
         """
         for connection in list(self.open):
             if not connection.busy:
                 connection.close()
 
     def close_sockets(self) -> None:
-        """Begin to close the WebSockets; their callbacks are told by them."""
+        """Begin the closing handshake of all WebSockets, with code 1001 (going away)."""
         for connection in list(self.open):
             if connection.channel is not None:
                 connection.channel.shut(GOING_AWAY)
 
     async def close_all(self, seconds: float) -> None:
-        """Close all connections, and cut off those whose peer takes too long to read."""
+        """Close all connections, and abort those still open after ``seconds``."""
         for connection in list(self.open):
             connection.close()
         with contextlib.suppress(TimeoutError):

@@ -1,10 +1,10 @@
-"""A response table made the bytes of an answer (RFC 9112 4, RFC 9110 8.6).
-
-The answer to a plain table in one step: its checked head is remembered, the rest appended.
+"""Encode responses as bytes (RFC 9112 4, RFC 9110 8.6), with a fast path for plain tables.
 
 Most callbacks return a dict of a status, a few headers and a text, bytes or JSON, and the same
-status and headers again and again. For those the head is made once, by the very functions that make
-every other; whatever they refuse, or do otherwise, is left to them.
+status and headers again and again. On the fast path the head of such a table is checked and encoded
+once, by the functions that every other response goes through, and cached. Every other table, and
+every invalid one, goes the slow way. Streams, files and WebSockets are in ``server/exchange`` and
+``server/sendfile``.
 """
 
 from __future__ import annotations
@@ -34,8 +34,19 @@ __all__ = [
 ]
 
 
+KEYS = frozenset({'status', 'headers', 'body', 'json'})
+STR = frozenset({str})
+FRAMING = ONE_HOP | {'date'}
+# The head depends only on the type of a body and on whether it is empty: a sample stands for it.
+SAMPLES: dict[type, Any] = {
+    str: 'x',
+    bytes: b'x',
+    NoneType: '',
+}
+
+
 class EncodedResponse:
-    """The bytes of a response, head and body together, and whether the connection goes on."""
+    """The bytes of a response, head and body together, and whether the connection is kept."""
 
     __slots__ = ('data', 'keep_alive', 'status')
 
@@ -46,7 +57,11 @@ class EncodedResponse:
 
 
 def encode_status_page(status: int, method: str = 'GET', *fields: str) -> EncodedResponse:
-    """Make an answer for a request that is refused. It closes the connection."""
+    """Encode a response for a request that no handler gets. It closes the connection.
+
+    Args:
+        fields: More header lines.
+    """
     body = PHRASES[status].encode()
     lines = [
         f'HTTP/1.1 {status} {PHRASES[status]}',
@@ -68,10 +83,10 @@ def encode_response(
     body: bytes,
     keep_alive: bool,
 ) -> EncodedResponse:
-    """Write a response out: the framing is the library's, all else as the table has it.
+    """Encode a response: framing headers are made here, all others are the table's.
 
     Args:
-        request: What it answers, as aiohttp's parser gives it.
+        request: The head of the request, as aiohttp's parser returns it.
     """
     length = content_length_of(request.method, status, headers, body)
     head = encode_head(request, status, reason, headers, framing_of(length), keep_alive)
@@ -87,11 +102,11 @@ def encode_head(
     framing: str | None,
     keep_alive: bool,
 ) -> bytes:
-    """Write the head of a response out.
+    """Encode the head of a response.
 
     Args:
-        request: What it answers, as aiohttp's parser gives it.
-        framing: The line that tells where the body ends; ``None`` where there is none.
+        request: The head of the request, as aiohttp's parser returns it.
+        framing: The header line that says where the body ends; ``None`` for no such line.
     """
     kept = [f'{name}: {value}' for name, value in headers.items() if name.lower() not in ONE_HOP]
     if framing is not None:
@@ -108,7 +123,7 @@ def encode_head(
 
 
 def framing_of(length: int | None) -> str | None:
-    """Write the line that tells a length."""
+    """Return the ``Content-Length`` line of a length."""
     return None if length is None else f'Content-Length: {length}'
 
 
@@ -119,33 +134,27 @@ def _date(second: int) -> str:
 
 @lru_cache(1)
 def date_line(second: int) -> bytes:
-    """Write the Date header of a second, which is the same for all its answers."""
+    """Return the ``Date`` line of a second, which all responses of that second share."""
     return f'Date: {_date(second)}\r\n'.encode()
 
 
-KEYS = frozenset({'status', 'headers', 'body', 'json'})
-STR = frozenset({str})
-FRAMING = ONE_HOP | {'date'}
-SAMPLES: dict[type, Any] = {
-    str: 'x',
-    bytes: b'x',
-    NoneType: '',
-}  # for a head only the kind of a body counts
-
-
 def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | None:
-    """Encode the answer to a request of HTTP/1.1 that wants its body.
+    """Fast path: encode a plain table as the response to an HTTP/1.1 request other than HEAD.
+
+    Args:
+        table: What a handler returned, not checked yet.
+        server: The value of ``Server`` if the table has none; ``None`` adds no such header.
 
     Returns:
-        What ``outgoing.encode`` makes of the table, byte for byte; ``None`` where the table is
-        none of the plain kind.
+        The bytes that ``encode_response`` returns for the same table; ``None`` if the table is
+        not plain, or not valid.
     """
     if type(table) is not dict or not KEYS.issuperset(table):
         return None
     headers: Any = table.get('headers')
     if headers is None:
         headers = {}
-    # Equal keys find the same head, and 1 == True: so the values are text, and all of it.
+    # Only str, for the cache of heads compares with ==, and 1 == True == 1.0.
     if type(headers) is not dict or not STR.issuperset(map(type, headers.values())):
         return None
     body: Any = table.get('body')
@@ -178,7 +187,7 @@ def _encode_json(value: Any, body: Any) -> bytes:
 def _encode_fast_head(
     status: Any, pairs: tuple[tuple[str, str], ...], key: str, sample: Any, server: str | None
 ) -> bytes | None:
-    """Make the status line and the headers of the table; None if it is none of the plain kind."""
+    """Encode the status line and the headers of a table; None if it is not plain or not valid."""
     try:
         status = RESPONSE_CHECKS['status'](status)
         headers: Headers = RESPONSE_CHECKS['headers'](pairs)

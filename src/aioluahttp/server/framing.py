@@ -1,11 +1,13 @@
-"""The bytes of a connection cut into heads and bodies, before aiohttp's parser gets them.
+"""Framing: cut the bytes of a connection into heads and bodies before aiohttp's parser sees them.
 
-The parser takes whole reads. Of a read with several requests it loses the good ones if another
-is bad; it takes the trailers of a chunked body for headers of the next request; and it does not
-tell where in a read a request ended, so nobody could tell an idle connection from one on which
-half a head has come. So it gets one head, or a part of one body, at a time, and the next head
-only once the request before it is answered. What it makes of the bytes is its own affair: a cut
-at the wrong place changes no reading (tests/test_smuggling.py).
+aiohttp's parser takes whole reads, and that has three faults. If one of several requests in a read
+is bad, the good ones are lost. Trailers of a chunked body are parsed as headers of the next
+request. And the parser does not report where in a read a request ended, so an idle connection
+could not be told from one with half a head. Therefore this module feeds the parser one head, or a
+part of one body, at a time, and the next head only after the response to the request before it.
+
+The parser alone decides what the bytes mean: a cut at the wrong place does not change how they
+are parsed (tests/test_smuggling.py). Timeouts and back-pressure are in ``server/connection``.
 """
 
 from __future__ import annotations
@@ -22,29 +24,29 @@ from ..websockets.connection import ConnectionPeer
 
 __all__ = ['FramedConnection']
 
-END = b'\r\n\r\n'  # of a head
+END = b'\r\n\r\n'  # the end of a head
 LAST_CHUNK = b'\r\n0' + END  # the end of a chunked body that has no trailers
-ROOM = 64 * 1024  # bytes behind a request that may wait for its answer before reading stops
-UPGRADES = frozenset({'websocket'})  # after which the parser reads no more requests
+ROOM = 64 * 1024  # bytes held behind an unfinished request before reading stops
+UPGRADES = frozenset({'websocket'})  # after these, aiohttp's parser reads no more requests
 
 
 class FramedConnection(RequestHandler):
-    """aiohttp's connection, which takes up one request at a time, as soon as its head is there.
+    """aiohttp's connection, which starts one request at a time, as soon as its head has come.
 
     Attributes:
-        head: The request that was taken up last, as the parser gives it.
-        body: Its body.
-        busy: Whether it was taken up and not answered yet.
-        upgrade: Whether it asks for a WebSocket, for which what comes behind it is held.
-        channel: The WebSocket that the connection has become; None where it has not.
-        in_head: Whether a part of a head has come.
-        ended: Whether nothing more is read.
-        at_eof: Whether the peer has closed its side, and waits for answers.
+        head: The current or last request, as aiohttp's parser returns it.
+        body: The body of that request.
+        busy: Whether that request has been started and not finished.
+        upgrade: Whether that request asks for a WebSocket; the bytes behind it are then held.
+        channel: The WebSocket that the connection was switched to, else None.
+        in_head: Whether a part of a head has come, and not its end.
+        ended: Whether no more requests are read.
+        at_eof: Whether the peer has closed its sending side (half-close) and awaits responses.
         whole: Whether all of the body has come.
-        cancels: Whether its end cancels the task, as it does where an answer writes itself.
-        begun: Whether such an answer has written a part of its head.
-        peer: The address of the peer; None for that of a Unix socket.
-        task: The task that answers.
+        cancels: Whether losing the connection cancels the task, as while a response writes itself.
+        begun: Whether a response that writes itself has written a part of its head.
+        peer: The address of the peer; None on a Unix socket.
+        task: The task that handles the request.
     """
 
     __slots__ = (
@@ -73,8 +75,8 @@ class FramedConnection(RequestHandler):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        # The names of aiohttp's own that are used, this one and _upgraded; tests/test_framing.py
-        # tells if they change.
+        # Two private names of aiohttp are used, _parser and _upgraded;
+        # tests/server/test_framing.py fails if they change.
         self.parser: Any = self._parser
         self.head: Any = None
         self.body: StreamReader = EMPTY_PAYLOAD
@@ -88,80 +90,80 @@ class FramedConnection(RequestHandler):
         self.cancels: bool = False
         self.begun: bool = False
         self.upgrade: bool = False
-        self.reading: bool = False  # somebody waits for more of the body
-        self.fresh: bool = False  # a head has just come, and nobody was told
-        self.paused: bool = False  # until the body is read
-        self.full: bool = False  # until what is held is read
+        self.reading: bool = False  # a reader waits for more of the body
+        self.fresh: bool = False  # a head has come, and start_request was not called yet
+        self.paused: bool = False  # the buffer of the body is full
+        self.full: bool = False  # held is longer than ROOM, so the transport is paused
         self.whole: bool = True
-        self.left: int = 0  # bytes of a body that are yet to come; 0, too, if it is in chunks
-        self.held: bytes = b''  # what the parser is yet to get
-        self.tail: bytes = b''  # the last bytes that it got of what is not at its end
+        self.left: int = 0  # bytes of the body still to come; 0 if it is chunked
+        self.held: bytes = b''  # received, and not fed to the parser yet
+        self.tail: bytes = b''  # the last bytes fed of a head or body that has not ended
 
     async def start(self) -> None:
-        """Do nothing. Here aiohttp would wait for requests, and handle one after the other."""
+        """Do nothing: aiohttp's own method would handle the requests here, in one task."""
 
-    def taken_up(self) -> None:
-        """Answer the request that has come, or has begun to."""
+    def start_request(self) -> None:
+        """Handle the request whose head has come; its body may still be coming."""
 
-    def refused(self, error: HttpProcessingError) -> None:
-        """Answer what is no request."""
+    def reject(self, error: HttpProcessingError) -> None:
+        """Respond to bytes that are not a valid request."""
 
     async def write(self, data: bytes) -> None:
-        """Write a part of an answer, and wait while the peer reads."""
+        """Write a part of a response, with back-pressure."""
 
     async def drained(self) -> None:
-        """Wait while the peer reads what was written."""
+        """Wait until all that was written has left the transport's buffer."""
 
-    async def unread(self, read: Awaitable[Any]) -> None:
-        """Wait for what comes once the peer reads."""
+    async def wait_for_peer(self, ready: Awaitable[Any]) -> None:
+        """Wait for something that happens once the peer reads more."""
 
-    def wrote(self, size: int) -> None:
-        """Count bytes of an answer that were written without ``write``."""
+    def count_written(self, size: int) -> None:
+        """Count bytes of a response that were not written by ``write``."""
 
     def head_began(self) -> None:
-        """Take note that a part of a head has come, and not its end."""
+        """Note that a part of a head has come, and not its end."""
         self.in_head = True
 
     def expect_body(self, seconds: float) -> None:
-        """Take note that somebody waits for more of the body, but only so long."""
+        """Note that a reader waits for more of the body, for at most ``seconds``."""
         self.reading = True
 
     @property
-    def keeps(self) -> bool:
-        """Whether another request may follow the one that is taken up."""
+    def can_keep_alive(self) -> bool:
+        """Whether another request may follow the current one."""
         last = self.head.should_close or self.ended or (self.at_eof and not self.held)
         return self.whole and not last
 
     def pause_reading(self) -> None:
-        """Read no more of a body than is wanted."""
+        """Stop reading while the buffer of the body is full."""
         self.paused = True
         super().pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Read on. aiohttp calls this, too, where nothing is paused."""
+        """Read on. aiohttp calls this even when reading is not paused."""
         if self.paused:
             self.paused = False
             super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End, whichever side wanted it; who still reads the body is told."""
+        """End the connection; a reader of an incomplete body gets an error."""
         self.ended = True
-        self.parser = None  # the two refer to each other
+        self.parser = None  # parser and connection refer to each other
         super().connection_lost(exc)
         if not self.whole:
             self.body.set_exception(exc or ConnectionResetError('the client has left'))
         if self.channel is not None:
             self.channel.feed_eof()
 
-    def answered(self) -> None:
-        """Go on to the next request."""
+    def finish_request(self) -> None:
+        """Finish the current request, so that the next one can start."""
         self.busy = self.upgrade = False
         self._read_on()
 
     def become(self, channel: ConnectionPeer) -> None:
-        """Give the WebSocket what came behind its handshake, and all that is to come."""
+        """Switch to a WebSocket, and feed it the bytes behind its handshake from now on."""
         self.channel = channel
-        self._upgraded = True  # a pause is for the transport alone, not for the parser
+        self._upgraded = True  # from now on a pause stops the transport only, not the parser
         held, self.held = self.held, b''
         self._read_on()
         channel.feed_data(held)
@@ -173,13 +175,13 @@ class FramedConnection(RequestHandler):
         self.full = False
 
     def data_received(self, data: bytes) -> None:
-        """Read what came. Called with nothing, too, to go on after a pause or an answer."""
+        """Process received bytes; ``b''`` goes on after a pause or a response."""
         if self.ended:
             self._receive_rest(data)
             return
         if not (self.busy or self.in_head or self.held):
             end = data.find(END) + len(END)
-            if end >= len(END):  # a head, as most reads are, and perhaps a body
+            if end >= len(END):  # most reads are one head, and perhaps a body
                 self._feed(data[:end])
                 data = data[end:]
         if 0 < len(data) <= self.left and not (self.paused or self.held):
@@ -188,10 +190,10 @@ class FramedConnection(RequestHandler):
             self._feed_parts(data)
         if self.fresh:
             self.fresh = False
-            self.taken_up()
+            self.start_request()
 
     def _receive_rest(self, data: bytes) -> None:
-        """Read what is for a WebSocket, or is to be; nobody wants anything else."""
+        """Process bytes behind the last request: for a WebSocket, or to be dropped."""
         if self.channel is not None:
             self.channel.feed_data(data)
         elif self.upgrade:
@@ -200,7 +202,7 @@ class FramedConnection(RequestHandler):
             self.held = b''
 
     def _feed_parts(self, data: bytes) -> None:
-        """Feed what is held and what came, up to where the next request would begin."""
+        """Feed the held and the new bytes to the parser, up to the start of the next request."""
         if not (data or self.whole):
             self._feed(b'')
         text = self.tail + self.held + data
@@ -218,7 +220,7 @@ class FramedConnection(RequestHandler):
             self.transport.pause_reading()
 
     def _end(self, text: bytes, start: int) -> int:
-        """Find where the head or the body ends of which bytes come; or take all of them."""
+        """Find the end of the current head or body in ``text``, else the end of ``text``."""
         if self.left:
             return start + self.left
         mark = END if self.whole else LAST_CHUNK
@@ -231,9 +233,9 @@ class FramedConnection(RequestHandler):
         except HttpProcessingError as error:
             self.ended = True
             if self.whole:
-                self.refused(error)
-            elif not self.body.is_eof():  # else what is bad came behind it
-                self._break()
+                self.reject(error)
+            elif not self.body.is_eof():  # else the bad bytes came behind the body
+                self._fail_body()
             self.whole = True
             return
         if not self.whole:
@@ -242,38 +244,40 @@ class FramedConnection(RequestHandler):
             if self.whole:
                 self._body_ended(messages)
         elif messages:
-            self._take_up(messages)
+            self._head_ended(messages)
         else:
             self.head_began()
 
-    def _take_up(self, messages: Any) -> None:
+    def _head_ended(self, messages: Any) -> None:
         (head, self.body), *more = messages
         self.head = head
         self.parser.message_consumed()
-        self.tail = LAST_CHUNK[:2] if head.chunked else b''  # all of it may be a last chunk
-        self.ended = bool(more)  # never, as far as is known: then it is unclear what they are
+        # A chunked body may consist of the last chunk only, which begins with the CRLF of the head.
+        self.tail = LAST_CHUNK[:2] if head.chunked else b''
+        self.ended = bool(more)  # not known to happen: one head gave several requests
         self.busy, self.fresh, self.in_head = True, True, False
         self.whole = self.body is EMPTY_PAYLOAD
         if not (self.whole or head.chunked or head.method == 'CONNECT'):
-            self.left = int(head.headers['Content-Length'].lstrip('0'))  # of any length
+            # The parser accepts more leading zeros than int() accepts digits.
+            self.left = int(head.headers['Content-Length'].lstrip('0'))
         if head.upgrade:
-            self._heed_upgrade()
+            self._check_upgrade()
 
     def _body_ended(self, messages: Any) -> None:
         if self.head.chunked:
-            # Behind an upgrade the parser drops what came with the end, which would tell of
-            # trailers; else it takes them for headers of the next request.
+            # Trailers make this request the last, for the parser takes them for headers of the
+            # next one. With an upgrade it drops them, and they could not be noticed.
             self.ended |= self.tail != LAST_CHUNK or bool(messages) or self.head.upgrade
         self.tail = b''
         if self.head.upgrade:
-            self._heed_upgrade()
+            self._check_upgrade()
 
-    def _heed_upgrade(self) -> None:
+    def _check_upgrade(self) -> None:
         upgrade = self.head.headers.get('Upgrade', '').lower() in UPGRADES
         self.upgrade = upgrade and self.whole
         self.ended |= self.upgrade or (self.head.method == 'CONNECT' and not self.whole)
 
-    def _break(self) -> None:
-        """Tell who reads the body: the parser gave up in the middle of it, and does not."""
+    def _fail_body(self) -> None:
+        """Set an error on a body with broken framing; aiohttp's parser does not."""
         self.body.set_exception(RequestPayloadError('the framing is broken'))
         self.body.feed_eof()

@@ -1,4 +1,8 @@
-"""Listen: hand each request to a handler, and send back what it returns."""
+"""``listen`` and ``run``: serve HTTP with a handler, and the options of the server.
+
+The server that they start is in ``server/server``; options that all engines share are in
+``exchange/options``.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = EXCHANGE_OPTIONS | {
 
 
 class Listening:
-    """What ``listen`` gives: ``await`` it, or enter it with ``async with``, for a ``Server``."""
+    """The return value of ``listen``: ``await`` or ``async with`` it to get a ``Server``."""
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, Server]]) -> None:
         self._start = start
@@ -112,40 +116,41 @@ def listen(
     on_error: OnError | None = None,
     **options: Unpack[ListenOptions],
 ) -> Listening:
-    """Listen for HTTP requests, and answer each with the table that a callback returns.
+    """Listen for HTTP requests, and respond to each with the table that a callback returns.
 
-    Each request runs the callback in an asyncio task of its own. What goes wrong in it is
-    answered with a 500, logged, and given to ``on_error``.
+    The callback runs in an asyncio task of its own for each request. If it raises an exception,
+    the response is a 500; the exception is logged and passed to ``on_error``.
 
     Args:
-        host: An address or a name; ``'0.0.0.0'`` is every IPv4 interface, ``None`` every one.
-        port: 0 (or None) picks a free one.
+        host: An address or a name; ``'0.0.0.0'`` is every IPv4 interface, ``None`` is every
+            interface.
+        port: 0 or None picks a free port.
         callback: A handler, ``async`` or plain: takes a ``Request``, returns a response table.
-        on_error: Called with the exception and the request, and awaited where it can be.
-        options: ``into`` (``'text'``, ``'bytes'``, ``'json'``, ``'stream'`` or ``'raw'``: what a
-            request's body becomes), ``max_body`` (8 MiB; bytes, decoded; beyond it a 413; on a
-            stream only where given), each a value or a function of the request, which else the
-            callback may have as an attribute; ``max_connections`` (None;
-            beyond it clients wait), ``max_concurrent`` (None; callbacks at once, beyond it a
-            503), ``head_timeout`` (30 s for a whole head, then a 408; likewise for TLS before
-            it), ``body_timeout`` (30 s between two reads of a body, then a 408, and between
-            two of an answer by its client), ``handler_timeout`` (None; seconds, then a 504),
-            ``keepalive_timeout`` (75 s), ``shutdown_timeout`` (15 s),
-            ``cancel_on_disconnect`` (False; cancel the callback when its client leaves),
-            ``trusted_proxies`` (none; addresses and networks whose Forwarded and X-Forwarded
-            headers are believed, ``'unix'`` for whoever reaches a Unix socket), ``tls`` (a
-            context, or a table with ``cert`` and ``key``), ``unix`` (a path, in place of host
-            and port), ``sock`` (a listening socket, likewise), ``reuse_port``, ``backlog``
-            (128), ``access_log`` (a logger, or a callable that gets request and response),
-            ``server_header`` (None: the server does not name itself).
+        on_error: Called with the exception and the request; may be ``async``.
+        options: ``into`` (what a request body becomes: ``'text'``, the default, ``'bytes'``,
+            ``'json'``, ``'stream'`` or ``'raw'``) and ``max_body`` (8 MiB, decoded; a 413 above
+            it; limits a stream only if given): each is a value or a function of the request, and
+            may be an attribute of the callback instead; ``max_connections`` (None; further
+            clients wait), ``max_concurrent`` (None; callbacks at once, a 503 above it),
+            ``head_timeout`` (30 s for a whole head, then a 408; also for the TLS handshake before
+            it), ``body_timeout`` (30 s between two parts of a request body, then a 408; also
+            between two reads of a response by the client), ``handler_timeout`` (None; seconds,
+            then a 504), ``keepalive_timeout`` (75 s between two requests), ``shutdown_timeout``
+            (15 s for running callbacks; None waits for ever), ``cancel_on_disconnect`` (False;
+            cancel the callback when its client leaves), ``trusted_proxies`` (none; addresses and
+            networks whose Forwarded and X-Forwarded headers are trusted, ``'unix'`` for clients
+            of a Unix socket), ``tls`` (a context, or a table with ``cert`` and ``key``), ``unix``
+            (a path, instead of host and port), ``sock`` (a bound socket, instead of host and
+            port), ``reuse_port`` (False), ``backlog`` (128), ``access_log`` (a logger, or a
+            callable of request and response), ``server_header`` (None; the value of Server).
 
     Returns:
-        What gives a ``Server`` that accepts already: ``await`` it, or enter it with
-        ``async with``, which closes it at its end.
+        An awaitable for a ``Server`` that accepts connections. ``async with`` also gives the
+        server, and closes it at the end.
 
     Raises:
-        TableError: An option is unknown, or its value is not what it takes.
-        OSError: The port is in use or privileged; the text names host and port.
+        TableError: An option is unknown or has an invalid value.
+        OSError: The port is in use or privileged; the message names host and port.
     """
     made = check_exchange_options(callback, options, OPTIONS)
     settings = to_settings(made, on_error)
@@ -157,7 +162,7 @@ def listen(
 @cache
 def _check_parser() -> None:
     if HttpRequestParser is HttpRequestParserPy:
-        message = 'aiohttp runs without its C parser; the one in Python takes more than HTTP allows'
+        message = 'aiohttp runs without its C parser; its Python parser accepts some invalid HTTP'
         warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
@@ -168,18 +173,18 @@ def run(
     on_error: OnError | None = None,
     **options: Unpack[ListenOptions],
 ) -> None:
-    """Listen until SIGINT or SIGTERM, then close gracefully. A second signal ends at once.
+    """Listen until SIGINT or SIGTERM, then close gracefully. A second signal ends the process.
 
-    The blocking form of ``listen``, for scripts; the arguments are the same. It runs in an event
-    loop of its own: uvloop's where that is installed, else asyncio's.
+    The blocking form of ``listen``, for scripts, with the same arguments. It runs in an event loop
+    of its own: uvloop's if that is installed, else asyncio's.
     """
     run_in_loop(_until_signal(listen(host, port, callback, on_error, **options)))
 
 
 def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a loop of its own: uvloop's where that is installed, else asyncio's."""
+    """Run a coroutine in an event loop of its own: uvloop's if installed, else asyncio's."""
     try:
-        from uvloop import run as uvloop_run  # here, for an app with a loop needs none
+        from uvloop import run as uvloop_run  # imported here, for ``listen`` does not need it
     except ImportError:
         return asyncio.run(main)
     return uvloop_run(main)
@@ -193,7 +198,7 @@ async def _until_signal(listening: Listening) -> None:
     def stop() -> None:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
-            # Not KeyboardInterrupt: in the middle of the loop it can lose a task, and so hang.
+            # Not Python's KeyboardInterrupt: raised inside the loop it can lose a task, and hang.
             signal.signal(number, signal.SIG_DFL)
         stopped.set()
 

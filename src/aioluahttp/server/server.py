@@ -1,4 +1,4 @@
-"""A server that listens, and its end."""
+"""The ``Server`` that ``listen`` returns: address, statistics, pause, and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .sockets import Acceptor, bind_tcp, bind_unix, unlink_unix, url_of
 __all__ = ['GRACE', 'Server']
 
 BACKLOG = 128
-GRACE = 15.0
-LAST = 1.0  # what connections get to end once no callback runs; callbacks, between cancellations
+GRACE = 15.0  # seconds for running callbacks to end
+LAST = 1.0  # seconds for connections to close after that, and between cancellations of a callback
 
 
 class Server:
     """A server that ``listen`` has started.
 
     Attributes:
-        host: The host it was given, or the address of its socket.
-        port: The port it listens on, also where 0 was given; None for a Unix socket.
-        url: A URL under which a client on this machine finds it, without a slash at its end.
+        host: The host given to ``listen``, else the address of the socket; None on a Unix socket.
+        port: The port it listens on, also if 0 was given; None on a Unix socket.
+        url: A URL with which a client on this machine reaches it, without a slash at the end.
         status: ``'listening'``, ``'paused'``, ``'closing'`` or ``'closed'``.
     """
 
@@ -49,7 +49,7 @@ class Server:
     async def start(
         cls, exchange: Any, host: str | None, port: int | None, options: Mapping[str, Any]
     ) -> Self:
-        """Make a server and let it listen. ``listen`` is what calls this."""
+        """Create a server and start listening. Call ``listen`` instead."""
         server = cls(exchange, options)
         await server._bind(host, port)
         server._accept(host)
@@ -90,11 +90,12 @@ class Server:
 
     @property
     def stats(self) -> StatsTable:
-        """What the server has to do, and has done, as a table of numbers.
+        """Statistics of the server, as a table of numbers.
 
-        ``connections`` are open and ``in_flight`` requests are being read, handled or answered
-        just now; ``requests``, ``errors`` (mistakes of the callback), ``bytes_in`` and
-        ``bytes_out`` (as HTTP, before TLS) are counted from the start.
+        ``connections`` (open) and ``in_flight`` (requests whose body is being read, that are
+        being handled or whose response is being sent) are of this moment. ``requests``,
+        ``errors`` (raised by the callback), ``bytes_in`` and ``bytes_out`` (of HTTP, without TLS)
+        are counted from the start.
         """
         return {
             'connections': len(self._connections.open),
@@ -106,7 +107,7 @@ class Server:
         }
 
     def pause(self) -> None:
-        """Accept no more connections. Those that there are go on; new ones wait in the kernel."""
+        """Stop accepting connections. Open ones go on; new ones wait in the kernel."""
         if self.status == 'listening':
             self.status = 'paused'
             self._acceptor.stop()
@@ -118,13 +119,13 @@ class Server:
             self._acceptor.start()
 
     async def close(self, grace: float | None = GRACE) -> None:
-        """Stop accepting, let callbacks that run come to their end, and close.
+        """Stop accepting, wait for running callbacks, and close all connections.
+
+        A second call waits for the first one to finish.
 
         Args:
-            grace: Seconds after which the callbacks that still run are cancelled; ``None``
-                waits for them however long they take.
-
-        Called again, it waits for the first call to be done.
+            grace: Seconds after which callbacks that still run are cancelled; ``None`` never
+                cancels them.
         """
         if self._closer is None:
             self._closer = asyncio.create_task(self._close(grace))
@@ -136,7 +137,7 @@ class Server:
         await self._acceptor.close()
         if self._unix:
             unlink_unix(*self._unix)
-        for _ in range(3):  # what has just come is read, so its request is taken up
+        for _ in range(3):  # requests that have just come are read and started
             await asyncio.sleep(0)
         self._connections.close_idle()
         self._connections.close_sockets()
@@ -144,7 +145,7 @@ class Server:
         wait = grace
         while late:
             _, late = await asyncio.wait(late, timeout=wait)
-            wait = LAST  # a callback may have taken a cancellation for something else
+            wait = LAST  # cancel again: a callback may have caught the CancelledError
             for task in late:
                 task.cancel()
         await self._connections.close_all(LAST)
@@ -162,7 +163,7 @@ class Server:
         await self._closed.wait()
 
     async def serve_forever(self) -> None:
-        """Wait until the server is closed; cancelled, close it."""
+        """Wait until the server is closed. If this is cancelled, close the server."""
         try:
             await self.wait_closed()
         except asyncio.CancelledError:

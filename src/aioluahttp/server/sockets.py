@@ -1,6 +1,6 @@
-"""Listening sockets that hand over connections: stopped, started, and no more than a limit.
+"""Listening sockets: bind them, accept connections up to a limit, and remove socket files.
 
-Listening sockets: opened, named and taken away again.
+What happens on an accepted connection is in ``server/connection``.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ __all__ = ['Acceptor', 'bind_tcp', 'bind_unix', 'unlink_unix', 'url_of']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
-BURST = 100  # connections taken before the rest of the loop gets its turn
-GONE = (BlockingIOError, ConnectionAbortedError, InterruptedError)  # before it was accepted
-RECOVERY = 1.0  # seconds without new connections once the machine has no more file descriptors
+BURST = 100  # connections accepted in a row before other callbacks of the loop run
+GONE = (BlockingIOError, ConnectionAbortedError, InterruptedError)  # nothing left to accept
+RECOVERY = 1.0  # seconds without accepting after file descriptors or memory ran out
+TRIES = 20  # ports tried until one is free in every address family
+ANY = {'0.0.0.0': '127.0.0.1', '::': '::1', '': '127.0.0.1'}  # every interface -> loopback
 
 
 class Acceptor:
-    """Accepts connections while that is wanted and there is room for them.
+    """Accepts connections unless it is stopped or their limit is reached.
 
-    Those that are not accepted wait in the backlog of the kernel.
+    Further connections wait in the backlog of the kernel.
 
     Args:
-        sockets: Listening ones, which it closes in the end.
-        connections: What makes the connections, and tells when one has gone.
+        sockets: Listening sockets; ``close`` closes them.
+        connections: The protocol factory, which also reports when a connection was lost.
         limit: Connections at once; ``None`` is no limit.
-        tls: What asyncio takes for TLS, empty for none.
+        tls: asyncio's keyword arguments for TLS; empty without TLS.
     """
 
     def __init__(
@@ -51,26 +53,27 @@ class Acceptor:
         self._connections = connections
         self._limit = limit
         self._tls = tls
-        # Those on which TLS has not been agreed on, each with its socket.
+        # Accepted sockets that are no connections yet: their TLS handshake is not done.
         self._making: dict[asyncio.Task[Any], socket.socket] = {}
-        self._watching: dict[socket.socket, asyncio.Task[None]] = {}  # where a loop has no readers
+        # Tasks of _accept_each, on loops without add_reader.
+        self._watching: dict[socket.socket, asyncio.Task[None]] = {}
         self._wanted = self._accepting = False
-        self._room = asyncio.Event()  # set while it accepts
+        self._room = asyncio.Event()  # set while _accepting is True
         self._recovery: asyncio.TimerHandle | None = None
         connections.on_gone = self._update
 
     def start(self) -> None:
-        """Accept, now and as room comes."""
+        """Start accepting."""
         self._wanted = True
         self._update()
 
     def stop(self) -> None:
-        """Accept no more; connections that there are go on."""
+        """Stop accepting; open connections go on."""
         self._wanted = False
         self._update()
 
     async def close(self) -> None:
-        """Stop, close the sockets, and drop the connections that are not yet made."""
+        """Stop accepting, close the sockets, and drop connections that are not established yet."""
         self.stop()
         for listening in self._sockets:
             listening.close()
@@ -78,8 +81,9 @@ class Acceptor:
             self._recovery.cancel()
         for task in (watching := self._watching.values()):
             task.cancel()
-        # Without TLS they are made in a moment. A handshake ends as its peer seems to leave;
-        # cancelled, asyncio or uvloop may keep the socket, or not tell of its end.
+        # Without TLS they are established in a moment. A TLS handshake is ended by a shutdown of
+        # its socket: if its task were cancelled, asyncio or uvloop might keep the socket open, or
+        # never report its end.
         for accepted in self._making.values() if self._tls else ():
             with contextlib.suppress(OSError):
                 accepted.shutdown(socket.SHUT_RDWR)
@@ -100,7 +104,7 @@ class Acceptor:
             return
         try:
             self._loop.add_reader(listening, self._accept, listening)
-        except NotImplementedError:  # the loop that Windows has by default
+        except NotImplementedError:  # the default loop on Windows
             self._watching[listening] = self._loop.create_task(self._accept_each(listening))
 
     def _ignore(self, listening: socket.socket) -> None:
@@ -108,7 +112,8 @@ class Acceptor:
             self._loop.remove_reader(listening)
 
     async def _accept_each(self, listening: socket.socket) -> None:
-        # Stopped in the middle of accepting it could lose a connection: that one has to wait.
+        # Cancelling sock_accept could lose a connection. So one that is accepted during a pause
+        # waits here until the pause is over.
         while True:
             await self._room.wait()
             try:
@@ -140,7 +145,7 @@ class Acceptor:
             self._hand_over(accepted)
 
     def _failed(self, error: OSError) -> None:
-        """Wait: no file descriptors or memory are left."""
+        """Stop accepting for ``RECOVERY`` seconds: no file descriptors or memory are left."""
         logger.error('cannot accept connections for %s s: %s', RECOVERY, error)
         self._recovery = self._loop.call_later(RECOVERY, self._recovered)
         self._update()
@@ -161,12 +166,8 @@ class Acceptor:
     def _made(self, task: asyncio.Task[Any]) -> None:
         del self._making[task]
         self._update()
-        with contextlib.suppress(asyncio.CancelledError, OSError):  # the peer's failure in TLS
+        with contextlib.suppress(asyncio.CancelledError, OSError):  # a failed TLS handshake
             task.result()
-
-
-TRIES = 20  # ports to try until one is free in every family at once
-ANY = {'0.0.0.0': '127.0.0.1', '::': '::1', '': '127.0.0.1'}  # where a client finds "everywhere"
 
 
 async def bind_tcp(
@@ -179,9 +180,9 @@ async def bind_tcp(
         port: 0 picks a free one.
 
     Raises:
-        OSError: The port is in use, privileged, or the host is none of this machine's; the
-            text names host and port.
-        TableError: The host is no text, or the port no number from 0 to 65535.
+        OSError: The port is in use or privileged, or the host is not an address of this machine.
+            The message names host and port.
+        TableError: The host is not a str or None, or the port not an int from 0 to 65535.
     """
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise TableError.of('port', port, 'an int from 0 (any free port) to 65535')
@@ -197,7 +198,7 @@ async def bind_tcp(
         try:
             return _bind_all(addresses, port, backlog, reuse_port)
         except OSError as error:
-            # With port 0 the second family may find the first one's port taken: pick again.
+            # With port 0, the port picked in the first family may be taken in the second.
             tries -= 1
             if port == 0 and error.errno == errno.EADDRINUSE and tries:
                 continue
@@ -207,7 +208,7 @@ async def bind_tcp(
 
 async def _addresses_of(host: str | None, port: int) -> list[Any]:
     passive = socket.AI_PASSIVE
-    with contextlib.suppress(socket.gaierror):  # of a name, which takes a thread to look up
+    with contextlib.suppress(socket.gaierror):  # a name needs a DNS lookup in a thread, below
         numeric = passive | socket.AI_NUMERICHOST
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
     loop = asyncio.get_running_loop()
@@ -232,19 +233,20 @@ def _bind_all(
 
 def _prepare(listening: socket.socket, reuse_port: bool) -> None:
     listening.setblocking(False)
-    # Elsewhere than on posix it would let others take the port.
+    # On Windows this option would let another process take the port.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == 'posix')
     if reuse_port:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if listening.family == socket.AF_INET6:  # the other family has a socket of its own
+    if listening.family == socket.AF_INET6:  # IPv4 has a socket of its own
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
 def bind_unix(path: str, *, backlog: int = 128) -> socket.socket:
-    """Open a listening Unix socket. A file that a dead server has left there is replaced.
+    """Open a listening Unix socket. The socket file of a dead server is replaced.
 
     Raises:
-        OSError: A live server has the path, or it cannot be made; the text names it.
+        OSError: A live server listens on the path, or the file cannot be created. The message
+            names the path.
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -261,7 +263,7 @@ def bind_unix(path: str, *, backlog: int = 128) -> socket.socket:
 
 
 def _is_dead(path: str) -> bool:
-    """Tell whether a path is a socket that nobody answers on."""
+    """Tell whether a path is a Unix socket on which no process listens."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return False
@@ -273,14 +275,14 @@ def _is_dead(path: str) -> bool:
 
 
 def unlink_unix(path: str, inode: int) -> None:
-    """Remove the file of a Unix socket, if it is still the one with that inode."""
+    """Remove the file of a Unix socket, if it still has that inode number."""
     with contextlib.suppress(FileNotFoundError):
         if os.stat(path).st_ino == inode:
             os.unlink(path)
 
 
 def url_of(scheme: str, host: str | None, port: int | None) -> str:
-    """Write a URL under which a client on the same machine finds a listening socket."""
+    """Return a URL with which a client on the same machine reaches a listening socket."""
     if port is None:
         return f'{scheme}://localhost'
     name = ANY.get(host or '', host)

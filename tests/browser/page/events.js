@@ -1,4 +1,4 @@
-// Events over three connections, of which the last says that there will be no more.
+// Server-sent events over three connections; the last gets a 204, so the browser stops.
 export default () =>
   new Promise((resolve) => {
     const seen = [];

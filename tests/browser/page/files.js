@@ -1,4 +1,4 @@
-// A style, an image, a sound in which one seeks, a range, and a file that is asked for again.
+// A style sheet, an image, seeking in a sound, a range, and a conditional request.
 export default async function () {
   const image = new Image();
   image.src = "square.svg";

@@ -1,4 +1,4 @@
-// A form with files and one without, and one that a page submits by itself.
+// A form with files and one without, sent by fetch, and one that a page submits.
 export default async function () {
   const form = new FormData();
   form.append("name", "Grüße\n");
@@ -16,11 +16,11 @@ const post = async (body) => (await fetch("/form", { method: "POST", body })).js
 
 async function submitted() {
   const frame = document.createElement("iframe");
-  frame.name = "answer";
+  frame.name = "response";
   document.body.append(frame);
   const form = document.createElement("form");
   const enctype = "multipart/form-data";
-  Object.assign(form, { method: "post", action: "/form", target: "answer", enctype });
+  Object.assign(form, { method: "post", action: "/form", target: "response", enctype });
   form.innerHTML = '<input name="_charset_" type="hidden"><input name="q" value="ä">';
   document.body.append(form);
   const loaded = new Promise((resolve) => (frame.onload = resolve));

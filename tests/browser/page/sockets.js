@@ -1,13 +1,13 @@
-// Messages there and back, closes from either side, and one that is refused.
+// WebSocket messages in both directions, closes from both sides, and one that is refused.
 export default async function () {
   const socket = open("/echo", location.host, ["v2", "v1"]);
   await new Promise((resolve) => (socket.onopen = resolve));
   const sent = ["", "größer", "again ".repeat(100000), noise(0), noise(1), noise(300000)];
   const same = [];
   for (const message of sent) {
-    const answer = new Promise((resolve) => (socket.onmessage = (event) => resolve(event.data)));
+    const reply = new Promise((resolve) => (socket.onmessage = (event) => resolve(event.data)));
     socket.send(message);
-    same.push(equal(message, await answer));
+    same.push(equal(message, await reply));
   }
   const { protocol, extensions } = socket;
   socket.close(4001, "schön");

@@ -1,4 +1,4 @@
-// A body of which each chunk is made when the one before has been read, and one that is left.
+// A body whose chunks are sent after the one before was read, and one that is cancelled.
 export default async function () {
   return { chunks: await read("/chunks"), left: await read("/endless", 2) };
 }
