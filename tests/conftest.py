@@ -52,12 +52,12 @@ class Wire:
         self.reader, self.writer = reader, writer
         self.send = writer.write
 
-    def ask(self, line: str, *fields: str, body: bytes = b'') -> None:
+    def send_request(self, line: str, *fields: str, body: bytes = b'') -> None:
         """Send an HTTP/1.1 request; ``line`` is its method and target, ``fields`` follow Host."""
         head = '\r\n'.join((f'{line} HTTP/1.1', 'Host: h', *fields, '\r\n'))
         self.send(head.encode('utf-8', 'surrogateescape') + body)
 
-    async def answer(self, *, silent: bool = False) -> tuple[int, CIMultiDict[str], bytes]:
+    async def read_response(self, *, silent: bool = False) -> tuple[int, CIMultiDict[str], bytes]:
         """Read one response; with ``silent`` it has no body, whatever its head says."""
         head = await self.reader.readuntil(b'\r\n\r\n')
         first, *lines = head.decode('utf-8', 'surrogateescape').split('\r\n')[:-2]
@@ -242,7 +242,7 @@ class Peer:
 
     port: int | None
     url: str
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Asked] = field(default_factory=list)
     connections: int = 0
 
 
@@ -259,7 +259,7 @@ class Line:
         headers = [(name, value) for name, _, value in (one.partition(': ') for one in fields)]
         length = {name.lower(): value for name, value in headers}.get('content-length', 0)
         request = Asked(line, headers, await self.reader.readexactly(int(length)))
-        self.peer.asked.append(request)
+        self.peer.requests.append(request)
         return request
 
     async def send(self, data: bytes) -> None:
@@ -360,7 +360,7 @@ async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 def socks_proxy() -> Any:
     """Run a SOCKS5 proxy (RFC 1928) that connects to this machine, whatever host is requested.
 
-    ``asked`` of its peer has the host names and ports. Hosts in ``.invalid`` are unreachable.
+    ``requests`` of its peer has the host names and ports. Hosts in ``.invalid`` are unreachable.
     """
 
     async def handler(line: Line) -> None:
@@ -369,7 +369,7 @@ def socks_proxy() -> Any:
         await line.send(b'\5\0')  # no authentication
         *_, kind = await read(4)
         name = (await read((await read(1))[0])).decode() if kind == 3 else (await read(4)).hex()
-        line.peer.asked.append((name, port := int.from_bytes(await read(2))))
+        line.peer.requests.append((name, port := int.from_bytes(await read(2))))
         if name.endswith('.invalid'):
             return await line.send(b'\5\4\0\1' + bytes(6))  # host unreachable
         far_reader, far_writer = await asyncio.open_connection('127.0.0.1', port)

@@ -71,7 +71,7 @@ async def test_a_response_is_produced_as_fast_as_it_is_read(wire, tmp_path, gap,
     handler = lambda request: {'status': 200, 'headers': headers, 'body': make(gap)}  # noqa: E731
     path = str(tmp_path / 'socket')
     async with http.listen(None, None, handler, unix=path), wire(path=path) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await rest()
         head = await client.reader.readuntil(b'\r\n\r\n')
         assert length == (b'Content-Length' in head)
@@ -98,12 +98,12 @@ async def test_a_request_is_read_as_fast_as_the_handler_reads(wire, tmp_path, ga
         http.listen(None, None, handler, unix=path, into=into) as server,
         wire(path=path) as client,
     ):
-        client.ask('POST /', f'Content-Length: {SIZE}')
+        client.send_request('POST /', f'Content-Length: {SIZE}')
         for _ in range(PIECES):
             client.send(gap.made_one())
             await client.writer.drain()
             assert server.stats['bytes_in'] - gap.read < AHEAD
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
 
 
 async def test_an_echoed_request_is_read_as_fast_as_its_response(wire, tmp_path, gap):
@@ -121,7 +121,7 @@ async def test_an_echoed_request_is_read_as_fast_as_its_response(wire, tmp_path,
                 client.send(gap.made_one())
                 await client.writer.drain()
 
-        client.ask('POST /', f'Content-Length: {SIZE}')
+        client.send_request('POST /', f'Content-Length: {SIZE}')
         group.create_task(write())
         await rest()
         await client.reader.readuntil(b'\r\n\r\n')

@@ -123,7 +123,7 @@ async def test_socks_sends_through_the_proxy(socks_proxy):
     async with socks_proxy() as proxy, http.listen('127.0.0.1', 0, lambda _: {'status': 200}) as to:
         response = await ask(f'socks5://127.0.0.1:{proxy.port}', f'http://name.test:{to.port}/')
     assert 200 == response.status
-    assert [('name.test', to.port)] == proxy.asked
+    assert [('name.test', to.port)] == proxy.requests
 
 
 async def test_traced_app_names_spans_by_routes(monkeypatch):

@@ -15,7 +15,7 @@ import aioluahttp as http
 from aioluahttp.bodies.text import is_clean
 from aioluahttp.errors import TableError
 from aioluahttp.headers import ONE_HOP
-from aioluahttp.semantics import NO_BODY, PHRASES
+from aioluahttp.semantics import PHRASES, STATUSES_WITHOUT_BODY
 from aioluahttp.tables.conversion import to_request, to_response, wire_body
 
 MANY = settings(max_examples=250, deadline=None)
@@ -195,7 +195,7 @@ def test_two_parsers_read_any_response_alike():
             reason = expected.get('reason', PHRASES.get(expected.status, ''))
             line = f'HTTP/1.1 {expected.status} {reason}'.encode('utf-8', 'surrogateescape')
             assert line == data.partition(b'\r\n')[0]
-            body = b'' if expected.status in NO_BODY else body
+            body = b'' if expected.status in STATUSES_WITHOUT_BODY else body
             status, pairs, found = parsed(data)
             assert (expected.status, body) == (status, found)
             own = ONE_HOP | {'date'}

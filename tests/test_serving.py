@@ -227,8 +227,8 @@ async def test_a_handler_receives_the_same_table(serve, engine):
 async def test_a_target_is_unchanged(serve, engine, wire, target):
     """It is not decoded, and a leading ``//`` is not taken for a host."""
     async with serve() as server, wire(server) as client:
-        client.ask(f'GET {target}')
-        _, headers, _ = await client.answer()
+        client.send_request(f'GET {target}')
+        _, headers, _ = await client.read_response()
     expected = target.rstrip('?') if engine in NO_LONE_QUESTION_MARK else target
     assert expected == headers['X-Url']
 
@@ -237,7 +237,7 @@ async def test_host_and_port_are_those_of_the_host_header(serve, engine, wire):
     """Not those of the address that the client connected to."""
     async with serve() as server, wire(server) as client:
         client.send(b'GET /tell HTTP/1.1\r\nHost: Example.org:81\r\n\r\n')
-        _, _, body = await client.answer()
+        _, _, body = await client.read_response()
     assert b'"host":"example.org","port":81,' in body
 
 
@@ -311,9 +311,9 @@ async def test_a_response_has_its_length(serve, engine, wire, method, path, stat
         length = None
     async with serve() as server, wire(server) as client:
         for _ in range(2 if status != 426 else 1):
-            client.ask(f'{method} {path}')
+            client.send_request(f'{method} {path}')
             silent = method == 'HEAD' or status in (204, 304)
-            found, headers, _ = await client.answer(silent=silent)
+            found, headers, _ = await client.read_response(silent=silent)
             assert (status, length) == (found, headers.get('Content-Length'))
 
 
@@ -349,7 +349,7 @@ async def test_a_client_that_leaves_ends_a_streamed_response(serve, engine, wire
     """The iterator is closed while it waits."""
     async with serve() as server:
         async with wire(server) as client:
-            client.ask(f'GET /forever?{engine}')
+            client.send_request(f'GET /forever?{engine}')
             await client.reader.readuntil(b'x')
         assert '1' == (await server.ask(url='/count', query=f'closed:{engine}')).body
 
@@ -359,11 +359,11 @@ async def test_a_body_over_the_limit_is_a_413(serve, engine, wire, framing):
     """By its Content-Length, and by its actual size."""
     async with serve() as server, wire(server) as client:
         if framing == 'length':
-            client.ask('POST /echo', 'Content-Length: 1001', body=b'x' * 1001)
+            client.send_request('POST /echo', 'Content-Length: 1001', body=b'x' * 1001)
         else:
             chunk = b'3e9\r\n' + b'x' * 1001 + b'\r\n0\r\n\r\n'
-            client.ask('POST /echo', 'Transfer-Encoding: chunked', body=chunk)
-        assert 413 == (await client.answer())[0]
+            client.send_request('POST /echo', 'Transfer-Encoding: chunked', body=chunk)
+        assert 413 == (await client.read_response())[0]
 
 
 @pytest.mark.parametrize('query', ['', 'stream', 'raw'])
@@ -384,10 +384,12 @@ async def test_a_body_is_decompressed_within_the_limit(serve, engine, query):
 async def test_a_handler_with_a_stream_is_called_before_the_body_is_complete(serve, engine, wire):
     """It is called when the head has been read."""
     async with serve() as server, wire(server) as client:
-        client.ask('POST /digest?stream', 'Transfer-Encoding: chunked', body=b'3\r\nabc\r\n')
+        client.send_request(
+            'POST /digest?stream', 'Transfer-Encoding: chunked', body=b'3\r\nabc\r\n'
+        )
         await client.writer.drain()
         client.send(b'2\r\nde\r\n0\r\n\r\n')
-        assert b'5' == (await client.answer())[2]
+        assert b'5' == (await client.read_response())[2]
 
 
 async def test_a_form_is_read(serve, engine):

@@ -180,8 +180,8 @@ async def test_files_are_served_below_a_prefix(folder, wire):
         assert ('sub/index.html', 'text/html') == (page.body, page.headers['Content-Type'])
         assert server.url + '/static/sub/' == page.url
         async with wire(server) as client:
-            client.ask('GET /static/../outside.txt')
-            assert 404 == (await client.answer())[0]
+            client.send_request('GET /static/../outside.txt')
+            assert 404 == (await client.read_response())[0]
 
 
 @pytest.mark.parametrize('name', ['no', 'index.html'])

@@ -105,7 +105,7 @@ async def test_a_websocket_and_a_stream_go_through_a_socks_proxy(socks_proxy):
             async with client.websocket(url='/chat') as socket:
                 await socket.send('hello')
                 assert 'hello' == await anext(socket)
-    assert [('name.test', server.port)] == proxy.asked
+    assert [('name.test', server.port)] == proxy.requests
 
 
 async def test_a_socks_proxy_that_reaches_nothing_raises_connect_error(socks_proxy):

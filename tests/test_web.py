@@ -76,8 +76,8 @@ async def test_an_application_serves_every_target(wire):
     """This includes ``*``, which no route matches."""
     application = to_application(lambda request: {'status': 200, 'body': request.url})
     async with serve(application) as server, wire(server) as client:
-        client.ask('OPTIONS *')
-        assert b'*' == (await client.answer())[2]
+        client.send_request('OPTIONS *')
+        assert b'*' == (await client.read_response())[2]
 
 
 async def test_on_startup_and_on_shutdown_are_called():
@@ -143,18 +143,18 @@ async def test_a_body_that_aiohttp_cannot_decode_is_a_400(wire, caplog):
         return {'status': 200, 'body': await request.body.read()}
 
     async with serve(at_route(handler, into='stream')) as server, wire(server) as client:
-        client.ask('POST /', 'Content-Encoding: gzip', 'Content-Length: 5')
+        client.send_request('POST /', 'Content-Encoding: gzip', 'Content-Length: 5')
         await begun.wait()
         client.send(b'abcde')
-        assert 400 == (await client.answer())[0]
+        assert 400 == (await client.read_response())[0]
 
 
 @BOTH
 async def test_a_body_that_does_not_come_is_a_408(made, wire):
     """``body_timeout`` is for each part."""
     async with serve(made(echo, body_timeout=0.01)) as server, wire(server) as client:
-        client.ask('POST /', 'Content-Length: 3', body=b'ab')
-        assert 408 == (await client.answer())[0]
+        client.send_request('POST /', 'Content-Length: 3', body=b'ab')
+        assert 408 == (await client.read_response())[0]
 
 
 @BOTH
@@ -187,8 +187,8 @@ async def test_a_response_may_close_the_connection(made, wire):
     """The handler returns ``Connection: close``."""
     response = {'status': 200, 'headers': {'Connection': 'close'}, 'body': 'a'}
     async with serve(made(lambda request: response)) as server, wire(server) as client:
-        client.ask('GET /')
-        assert 'close' == (await client.answer())[1]['Connection']
+        client.send_request('GET /')
+        assert 'close' == (await client.read_response())[1]['Connection']
         assert b'' == await client.rest()
 
 
@@ -225,7 +225,7 @@ async def test_a_client_that_leaves_cancels_the_handler(made, wire):
 
     async with serve(made(wait, cancel_on_disconnect=True)) as server:
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await begun.wait()
         await cancelled.wait()
 
@@ -246,7 +246,7 @@ async def test_nothing_is_sent_to_a_client_that_has_left(wire, frames, until, ca
 
     async with serve(at_route(handler, [notes])) as server:
         async with wire(server) as client:
-            client.ask('GET /', *frames.asking)
+            client.send_request('GET /', *frames.asking)
             await until(lambda: seen)
         await until(lambda: seen[0].transport is None)
     assert 'failed' not in caplog.text

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from .bodies.chunks import call
 from .errors import ProtocolError, Refused
-from .exchange.forwarded import Proxies
+from .exchange.forwarded import SCHEMES, Proxies
 from .exchange.head import client_of, has_body, to_head
 from .exchange.options import (
     EXCHANGE_OPTIONS,
@@ -26,10 +26,10 @@ from .headers import ONE_HOP, Headers
 from .tables.models import Handler, Request
 from .websockets.asgi import AsgiPeer
 from .websockets.handshake import (
+    check_handshake,
     is_allowed,
     max_message,
     protocol_of,
-    refusal_status,
     without_handshake,
 )
 
@@ -42,7 +42,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-SCHEMES = {'http': 'http', 'https': 'https', 'ws': 'http', 'wss': 'https'}
 SAFE = "/!$&'()*+,-.:;=@_~"  # characters not percent-encoded in a path (RFC 3986 3.3)
 PATH_SEND = 'http.response.pathsend'
 
@@ -226,7 +225,7 @@ class AsgiExchange:
     ) -> tuple[int, Sequence[str]] | None:
         """Return why no WebSocket can be opened; the ASGI server has checked version and key."""
         if not self._is_socket:
-            return refusal_status(options, request, upgrades=False)
+            return check_handshake(options, request, upgrades=False)
         return None if is_allowed(options.get('origins'), request) else (403, ())
 
     async def open(

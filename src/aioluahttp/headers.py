@@ -213,7 +213,7 @@ def parse_links(text: str) -> dict[str, dict[str, str]]:
     return links
 
 
-def listed(headers: Headers, name: str) -> list[str]:
+def list_items(headers: Headers, name: str) -> list[str]:
     """Return the items of a comma-separated header (RFC 9110 5.6.1), which has no quoted commas."""
     values = ','.join(headers.getall(name, ())).split(',')
     return [value.strip() for value in values if value.strip()]

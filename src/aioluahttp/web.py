@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from .bodies.chunks import call
-from .bodies.codings import UNDONE
+from .bodies.codings import DECODED_BY_AIOHTTP
 from .errors import ProtocolError
 from .exchange.forwarded import Proxies
 from .exchange.head import client_of, to_head
@@ -27,9 +27,10 @@ from .exchange.options import (
 from .exchange.responder import ExchangeResponder
 from .exchange.response import reset_connection
 from .headers import ONE_HOP, Headers
+from .semantics import GOING_AWAY
 from .tables.models import Handler, Request
-from .websockets.connection import GOING_AWAY, ConnectionPeer
-from .websockets.handshake import refusal_status, response_fields, to_pairs, without_handshake
+from .websockets.connection import ConnectionPeer
+from .websockets.handshake import check_handshake, response_fields, to_pairs, without_handshake
 
 __all__ = ['WatchedProtocol', 'to_application', 'to_web']
 
@@ -168,7 +169,7 @@ class WebExchange:
         request = self._request
         headers = Headers(request.headers)
         coding = headers.get('Content-Encoding', '').lower()
-        if self._decompressed and coding in UNDONE and request.can_read_body:
+        if self._decompressed and coding in DECODED_BY_AIOHTTP and request.can_read_body:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
             self.announced = True
@@ -249,7 +250,7 @@ class WebExchange:
             and 'upgrade' in headers.get('Connection', '').lower()
             and not self._request.body_exists
         )
-        return refusal_status(options, request, upgrades=upgrades)
+        return check_handshake(options, request, upgrades=upgrades)
 
     async def open(
         self, options: dict[str, Any], request: Request, headers: Headers

@@ -36,7 +36,7 @@ def routing(routes, default=OK):
 
 def lines(peer):
     """Return the method and target of each request."""
-    return [asked.line.removesuffix(' HTTP/1.1') for asked in peer.asked]
+    return [asked.line.removesuffix(' HTTP/1.1') for asked in peer.requests]
 
 
 # Redirects followed
@@ -68,8 +68,8 @@ async def test_a_redirect_that_keeps_the_method_resends_the_whole_body(raw_serve
         await http.request(url=peer.url + '/1', method='POST', body=body)
     assert ['POST /1', 'POST /2', 'POST /3'] == lines(peer)
     sent = body if isinstance(body, bytes) else body.encode()
-    assert [sent] * 3 == [asked.body for asked in peer.asked]
-    assert 1 == len({tuple(asked.values('Content-Type')) for asked in peer.asked})
+    assert [sent] * 3 == [asked.body for asked in peer.requests]
+    assert 1 == len({tuple(asked.values('Content-Type')) for asked in peer.requests})
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ async def test_so_many_redirects_are_followed_and_no_more(raw_server, limit, fol
     async with raw_server(redirect('/again')) as peer:
         response = await http.request(url=peer.url, **limit)
     assert (302, '<p>', '/again') == (response.status, response.body, response.headers['location'])
-    assert (followed, followed + 1) == (len(response.history), len(peer.asked))
+    assert (followed, followed + 1) == (len(response.history), len(peer.requests))
 
 
 @pytest.mark.parametrize('location', ['ftp://a/', 'http://', '/a\tb'])
@@ -107,11 +107,11 @@ async def test_secrets_do_not_cross_origins(raw_server, login):
         )
     names = ('Authorization', 'Cookie')
     sent = [
-        [bool(asked.values(names[0]) + asked.values(names[1])) for asked in peer.asked]
+        [bool(asked.values(names[0]) + asked.values(names[1])) for asked in peer.requests]
         for peer in (here, there)
     ]
     assert [[True, True, False], [False]] == sent
-    assert [['1']] * 4 == [asked.values('X-Mine') for asked in (*here.asked, *there.asked)]
+    assert [['1']] * 4 == [asked.values('X-Mine') for asked in (*here.requests, *there.requests)]
 
 
 async def test_a_given_host_header_is_sent_to_its_origin_only(raw_server):
@@ -120,7 +120,7 @@ async def test_a_given_host_header_is_sent_to_its_origin_only(raw_server):
     async with raw_server(routing(routes)) as here, raw_server(OK) as there:
         routes['/2'] = redirect(there.url + '/3')
         await http.request(url=here.url + '/1', headers={'Host': 'name.example'})
-    hosts = [asked.values('Host') for asked in (*here.asked, *there.asked)]
+    hosts = [asked.values('Host') for asked in (*here.requests, *there.requests)]
     assert [['name.example'], ['name.example'], [f'127.0.0.1:{there.port}']] == hosts
 
 
@@ -321,10 +321,10 @@ async def test_credentials_go_to_the_origin_of_the_base_only(raw_server, userinf
     secret = [
         'x' in str(asked.values('Authorization') + asked.values('Cookie') + asked.values('Host'))
         or 'Basic' in str(asked.headers)
-        for asked in (*base.asked, *other.asked)
+        for asked in (*base.requests, *other.requests)
     ]
     assert [True, True, False] == secret
-    assert [['y']] * 3 == [asked.values('X-Mine') for asked in (*base.asked, *other.asked)]
+    assert [['y']] * 3 == [asked.values('X-Mine') for asked in (*base.requests, *other.requests)]
 
 
 async def test_a_default_client_certificate_goes_to_the_base_only(raw_server, certificates):
@@ -340,7 +340,7 @@ async def test_a_default_client_certificate_goes_to_the_base_only(raw_server, ce
             assert 'hi' == (await client.request(url=url)).body
         with pytest.raises((http.ConnectError, http.ProtocolError)):
             await client.request(url=strict.url)
-    assert [] == strict.asked
+    assert [] == strict.requests
 
 
 @pytest.mark.parametrize('base', ['/api', 'a.example', 'ftp://a', 'http://', 5])
@@ -374,7 +374,7 @@ async def test_keys_of_a_table_override_the_defaults(raw_server, defaults, field
     """They do so key by key; a body of any kind replaces a default body of any kind."""
     async with raw_server(OK) as peer, http.Client(**defaults) as client:
         await client.request({'host': '127.0.0.1', 'port': peer.port, **fields})
-    method, body = lines(peer)[0], peer.asked[0].body.decode()
+    method, body = lines(peer)[0], peer.requests[0].body.decode()
     assert expected == f'{method} {body or "-"}'
 
 
@@ -403,7 +403,7 @@ async def test_a_login_replaces_a_default_login_of_any_kind(raw_server, defaults
             await client.request({'url': peer.url, **fields})
         async with http.Client(base_url=peer.url, **defaults) as client:
             await client.request(fields)
-    assert [[expected]] * 2 == [asked.values('Authorization') for asked in peer.asked]
+    assert [[expected]] * 2 == [asked.values('Authorization') for asked in peer.requests]
 
 
 async def test_headers_are_merged_by_name(raw_server):
@@ -414,7 +414,7 @@ async def test_headers_are_merged_by_name(raw_server):
         await client.request(url=peer.url)
     asked = [
         [asked.values(name) for name in ('X-A', 'X-B', 'X-C', 'X-D', 'User-Agent')]
-        for asked in peer.asked
+        for asked in peer.requests
     ]
     assert [['5'], ['3'], ['4'], ['6'], ['mine']] == asked[0]
     assert [['1', '2'], ['3'], ['4'], [], ['mine']] == asked[1]
@@ -428,7 +428,7 @@ async def test_neither_a_table_nor_the_defaults_are_changed(raw_server):
     async with raw_server(OK) as peer, http.Client(base_url=peer.url, **defaults) as client:
         first, second = await client.request(table), await client.request(table)
     assert before == (table, defaults)
-    assert (first, peer.asked[0]) == (second, peer.asked[1])
+    assert (first, peer.requests[0]) == (second, peer.requests[1])
 
 
 @pytest.mark.parametrize(
@@ -491,7 +491,7 @@ SETS = b'HTTP/1.1 200 OK\r\nSet-Cookie: %b\r\nContent-Length: 0\r\n\r\n'
 
 def cookies_of(peer):
     """Return the Cookie header of each request, '' if it has none."""
-    return ['; '.join(asked.values('Cookie')) for asked in peer.asked]
+    return ['; '.join(asked.values('Cookie')) for asked in peer.requests]
 
 
 @pytest.mark.parametrize(
@@ -550,7 +550,7 @@ async def test_initial_cookies_go_to_the_host_of_the_base_only(raw_server):
                 for url in (base.url, away, base.url + '/away'):
                     await client.request(url=url)
             assert expected == cookies_of(other)
-            other.asked.clear()
+            other.requests.clear()
     assert {'a=1'} == set(cookies_of(base))
 
 
@@ -755,9 +755,9 @@ async def test_the_environment_is_read_where_it_is_trusted(environment, raw_serv
             if trust_env:
                 assert 'hi' == (await client.request(url='http://a.invalid/')).body
     assert ['GET http://a.invalid/'] * trust_env == lines(proxy)
-    assert [[]] == [asked.values('Authorization') for asked in here.asked]
+    assert [[]] == [asked.values('Authorization') for asked in here.requests]
     expected = [basic('me:x')] * trust_env
-    assert [expected] == [asked.values('Authorization') for asked in other.asked]
+    assert [expected] == [asked.values('Authorization') for asked in other.requests]
 
 
 async def test_an_invalid_proxy_in_the_environment_is_a_table_error(environment):
@@ -896,7 +896,7 @@ async def test_a_given_session_is_used_and_stays_open(raw_server):
         async with http.Client(session=session) as client:
             assert 200 == (await client.request(url=peer.url)).status
         assert not session.closed
-    assert ['b'] == peer.asked[0].values('A')
+    assert ['b'] == peer.requests[0].values('A')
 
 
 async def test_via_calls_a_handler_instead_of_the_network():

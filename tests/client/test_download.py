@@ -227,7 +227,7 @@ async def test_a_file_that_cannot_be_created_raises_before_anything_is_sent(raw_
             await http.request(url=peer.url, into=path / 'a')
         with pytest.raises(IsADirectoryError):
             await http.request(url=peer.url, into=path.parent)
-    assert [] == peer.asked
+    assert [] == peer.requests
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ async def test_a_download_is_resumed_where_it_broke_off(raw_server, path, fields
         )
     assert (206, path, DATA) == (response.status, response.body, path.read_bytes())
     assert (len(DATA), len(DATA)) == seen[-1]
-    first, second = peer.asked
+    first, second = peer.requests
     assert ['identity'] == first.values('Accept-Encoding') == second.values('Accept-Encoding')
     assert [] == first.values('Range') + first.values('If-Range')
     assert [f'bytes={len(DATA) - 5}-'] == second.values('Range')
@@ -353,7 +353,7 @@ async def test_a_download_restarts_if_the_response_is_whole(raw_server, path):
         await handler.broken(peer, path)
         await http.request(url=peer.url, into=path, resume=True)
     assert b'another version' == path.read_bytes()
-    assert ['"v2"'] == peer.asked[2].values('If-Range')
+    assert ['"v2"'] == peer.requests[2].values('If-Range')
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ async def test_a_416_that_does_not_fit_restarts_the_download_once(raw_server, pa
         await handler.broken(peer, path)
         response = await http.request(url=peer.url, into=path, resume=True)
     assert then == response.status
-    assert [] == peer.asked[2].values('Range')
+    assert [] == peer.requests[2].values('Range')
     if then == 200:
         assert b'new' == path.read_bytes()
     else:
@@ -470,8 +470,8 @@ async def test_a_decoded_download_restarts(raw_server, path):
         assert [] == list(path.parent.iterdir())
         await http.request(url=peer.url, into=path, resume=True, headers=headers)
     assert DATA == path.read_bytes()
-    assert ['gzip'] == peer.asked[1].values('Accept-Encoding')
-    assert [] == peer.asked[1].values('Range')
+    assert ['gzip'] == peer.requests[1].values('Accept-Encoding')
+    assert [] == peer.requests[1].values('Range')
 
 
 async def test_another_url_restarts_the_download(raw_server, path):
@@ -483,7 +483,7 @@ async def test_another_url_restarts_the_download(raw_server, path):
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
         await http.request(url=peer.url + '/?other', into=path, resume=True)
-    assert [] == peer.asked[1].values('Range')
+    assert [] == peer.requests[1].values('Range')
     assert b'another' == path.read_bytes()
 
 
@@ -507,8 +507,8 @@ async def test_a_redirect_to_another_url_restarts_the_download(raw_server, path,
         assert b'one vers' == (path.parent / '.file.part').read_bytes()
         response = await http.request(url=peer.url, into=path, resume=True)
     assert (200, b'another') == (response.status, path.read_bytes())
-    assert ['bytes=6-'] == peer.asked[3].values('Range')
-    assert [] == peer.asked[7].values('Range')
+    assert ['bytes=6-'] == peer.requests[3].values('Range')
+    assert [] == peer.requests[7].values('Range')
 
 
 async def test_a_second_resumed_download_at_once_is_refused(raw_server, path):
@@ -531,7 +531,7 @@ async def test_a_second_resumed_download_at_once_is_refused(raw_server, path):
             await http.request(url=peer.url, into=path, resume=True)
         go_on.set()
         await first
-    assert (b'abc', 1) == (path.read_bytes(), len(peer.asked))
+    assert (b'abc', 1) == (path.read_bytes(), len(peer.requests))
 
 
 @pytest.mark.skipif(not shutil.which('nginx'), reason='nginx is not installed')

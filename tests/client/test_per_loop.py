@@ -173,7 +173,7 @@ async def test_a_request_in_progress_keeps_the_client_open(raw_server, certifica
     async with raw_server(handler) as peer:
         program = 'import aioluahttp.client.per_loop\n' + LEAVING
         assert (0, [], '') == await outcome(program, certificates, peer)
-    assert (6, 5) == (len(peer.asked), peer.connections)
+    assert (6, 5) == (len(peer.requests), peer.connections)
 
 
 async def test_a_loop_has_one_client(raw_server):
@@ -183,7 +183,7 @@ async def test_a_loop_has_one_client(raw_server):
         await http.request({'url': peer.url})
         await http.request({'url': peer.url}, method='POST')
         assert 'hi' == (await http.request(http.to_request(url=peer.url))).body
-    assert (1, [[], [], []]) == (peer.connections, [one.values('Cookie') for one in peer.asked])
+    assert (1, [[], [], []]) == (peer.connections, [one.values('Cookie') for one in peer.requests])
 
 
 async def test_an_error_does_not_close_the_client(raw_server):

@@ -10,7 +10,7 @@ from aioluahttp.exchange.request_body import (
     RequestChunks,
     decoder_of,
     open_request_stream,
-    take_whole,
+    read_whole,
 )
 from aioluahttp.headers import Headers
 from aioluahttp.tables.models import Request
@@ -33,7 +33,7 @@ async def take(*data, into='text', limit=10, **headers):
     """Read a body whole, or as a stream to its end."""
     request = to_request(**headers)
     if into in ('text', 'json'):
-        await take_whole(parts(*data), request, into, limit)
+        await read_whole(parts(*data), request, into, limit)
         return request.body
     open_request_stream(
         RequestChunks(parts(*data), decoder_of(into, request.headers, limit)), request

@@ -13,9 +13,9 @@ from aioluahttp.exchange.responder import ExchangeResponder, Responder, status_p
 
 
 class Handles(Responder):
-    """A responder whose bodies are the arguments of ``take_body``."""
+    """A responder whose bodies are the arguments of ``read_body``."""
 
-    async def take_body(self, source, request, into, limit):
+    async def read_body(self, source, request, into, limit):
         """Set the body to the arguments."""
         request['body'] = (source, into, limit)
         await asyncio.sleep(0)
@@ -31,9 +31,9 @@ def body(request):
     return request.body
 
 
-async def returned(handler=body, asked=None, **settings):
+async def call_handler(handler=body, asked=None, **settings):
     """Call a handler."""
-    return await Handles(handler, Settings(**settings)).returned('source', asked or request())
+    return await Handles(handler, Settings(**settings)).call_handler('source', asked or request())
 
 
 POST = {'method': 'POST'}
@@ -51,18 +51,18 @@ POST = {'method': 'POST'}
 )
 async def test_a_body_is_read_as_the_settings_say(settings, expected):
     """``into`` and ``max_body`` are values, or functions of the request."""
-    assert ('source', *expected) == await returned(asked=request(**POST), **settings)
+    assert ('source', *expected) == await call_handler(asked=request(**POST), **settings)
 
 
 async def test_a_request_without_a_body_reads_none():
     """The handler is called at once."""
-    assert None is await returned()
+    assert None is await call_handler()
 
 
 async def test_the_base_class_reads_no_body():
     """A subclass has to."""
     with pytest.raises(NotImplementedError):
-        await Responder(body, Settings()).returned(None, request(**POST))
+        await Responder(body, Settings()).call_handler(None, request(**POST))
 
 
 @pytest.mark.parametrize('asked', [{}, POST])
@@ -70,7 +70,7 @@ async def test_max_concurrent_limits_the_handler_calls(asked):
     """Further requests are a 503, also those that began while a body was read."""
     free = asyncio.Event()
     handles = Handles(lambda request: free.wait(), Settings(max_concurrent=1))
-    tasks = [asyncio.create_task(handles.returned(None, request(**asked))) for _ in range(2)]
+    tasks = [asyncio.create_task(handles.call_handler(None, request(**asked))) for _ in range(2)]
     with pytest.raises(Refused):
         await tasks[1]
     free.set()
@@ -84,11 +84,11 @@ async def test_a_handler_above_its_timeout_is_a_504():
     def late(request):
         raise TimeoutError
 
-    response = await returned(lambda request: asyncio.Event().wait(), handler_timeout=0.01)
+    response = await call_handler(lambda request: asyncio.Event().wait(), handler_timeout=0.01)
     assert 504 == response['status']
-    assert 1 == await returned(lambda request: 1, handler_timeout=10)
+    assert 1 == await call_handler(lambda request: 1, handler_timeout=10)
     with pytest.raises(TimeoutError):
-        await returned(late, handler_timeout=10)
+        await call_handler(late, handler_timeout=10)
 
 
 async def test_a_handler_error_is_logged_and_passed_to_on_error(caplog):
@@ -96,17 +96,17 @@ async def test_a_handler_error_is_logged_and_passed_to_on_error(caplog):
     told = []
     handles = Handles(body, Settings(on_error=lambda *both: told.append(both)))
     error, asked = LookupError('x'), request()
-    assert 500 == (await handles.failed(error, 'GET', '/a?secret', asked)).status
+    assert 500 == (await handles.error_response(error, 'GET', '/a?secret', asked)).status
     assert ([(error, asked)], 1) == (told, handles.errors)
     assert 'GET /a failed' in caplog.text
     assert 'secret' not in caplog.text
-    assert 500 == (await Handles(body, Settings()).failed(error, 'GET', '/', asked)).status
+    assert 500 == (await Handles(body, Settings()).error_response(error, 'GET', '/', asked)).status
 
 
 async def test_an_error_in_on_error_is_logged(caplog):
     """The response is a 500 all the same."""
     handles = Handles(body, Settings(on_error=lambda error, request: 1 / 0))
-    assert 500 == (await handles.failed(LookupError(), 'GET', '/', request())).status
+    assert 500 == (await handles.error_response(LookupError(), 'GET', '/', request())).status
     assert 'on_error failed' in caplog.text
 
 
@@ -115,7 +115,7 @@ async def test_a_fault_of_the_client_is_no_handler_error(caplog):
     error = http.ProtocolError('cut')
     error.__cause__ = Refused(400)
     for one in (error, Refused(400)):
-        response = await Handles(body, Settings()).failed(one, 'GET', '/', request())
+        response = await Handles(body, Settings()).error_response(one, 'GET', '/', request())
         assert (400, 'close') == (response.status, response.headers['Connection'])
     assert '' == caplog.text
 

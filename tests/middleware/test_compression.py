@@ -243,8 +243,8 @@ async def test_head_has_the_headers_of_get_without_the_length(wire, table, codin
     """The compressed length is known only after compression (RFC 9110 9.3.2)."""
     handler = http.compress(lambda request: {'status': 200, **table})
     async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
-        client.ask('HEAD /', 'Accept-Encoding: gzip')
-        status, headers, _ = await client.answer(silent=True)
+        client.send_request('HEAD /', 'Accept-Encoding: gzip')
+        status, headers, _ = await client.read_response(silent=True)
         assert (200, coding) == (status, headers.get('Content-Encoding'))
         assert ('Content-Length' in headers) == ('1023' in str(table))
         assert (coding is not None) == ('Vary' in headers)
@@ -392,7 +392,7 @@ async def test_who_does_not_read_is_given_no_more_and_cut_off(wire, coding):
     handler, closed, sizes = noisy()
     async with http.listen('127.0.0.1', 0, handler, body_timeout=0.2) as server:
         async with wire(server) as client:
-            client.ask('GET /', f'Accept-Encoding: {coding}')
+            client.send_request('GET /', f'Accept-Encoding: {coding}')
             await closed.wait()
         assert sum(sizes) < 20_000_000
         assert 0 == server.stats['errors']
@@ -401,7 +401,7 @@ async def test_who_does_not_read_is_given_no_more_and_cut_off(wire, coding):
 async def test_memory_stays_flat(wire):
     """A long body does not use more memory."""
     async with http.listen('127.0.0.1', 0, noisy()[0]) as server, wire(server) as client:
-        client.ask('GET /', 'Accept-Encoding: gzip')
+        client.send_request('GET /', 'Accept-Encoding: gzip')
         await client.reader.readexactly(1 << 20)
         tracemalloc.start()
         try:
@@ -417,7 +417,7 @@ async def test_who_leaves_closes_the_iterator(wire):
     handler, closed, _ = noisy()
     async with http.listen('127.0.0.1', 0, handler) as server:
         async with wire(server) as client:
-            client.ask('GET /', 'Accept-Encoding: gzip')
+            client.send_request('GET /', 'Accept-Encoding: gzip')
             await client.reader.readuntil(b'\r\n\r\n')
         await closed.wait()
         assert 0 == server.stats['errors']

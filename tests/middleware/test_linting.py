@@ -240,6 +240,6 @@ async def test_a_server_may_pass_on_an_unquoted_target(wire, target):
     """A server passes the target on as received; the handler gets it quoted."""
     handler = lint(lambda request: {'status': 200, 'body': request.url})
     async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
-        client.ask(f'GET {target}', 'X: \xff')
-        status, _, body = await client.answer()
+        client.send_request(f'GET {target}', 'X: \xff')
+        status, _, body = await client.read_response()
         assert (200, http.to_request(host='h', url=target).url) == (status, body.decode())

@@ -8,7 +8,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
-from aioluahttp.middleware.recordings import joined, kept, record, replay
+from aioluahttp.middleware.recordings import join_chunks, record, recorded_keys, replay
 
 LOGIN = {
     'url': 'http://user:secret@h/a?b=c&token=secret',
@@ -185,13 +185,13 @@ def test_only_identifying_keys_of_a_request_are_kept():
     """``into`` is kept if it is not the default."""
     table = {'host': 'h', 'timeout': 5, 'tls': False, 'ip': '::1', 'body': b'\xff'}
     plain = http.to_request(host='h', body=b'\xff').plain()
-    assert plain == kept(http.to_request(table, into='text'))
-    assert plain | {'into': 'bytes'} == kept(http.to_request(table, into='bytes'))
+    assert plain == recorded_keys(http.to_request(table, into='text'))
+    assert plain | {'into': 'bytes'} == recorded_keys(http.to_request(table, into='bytes'))
 
 
 def test_chunks_are_joined_in_the_charset_of_the_content_type():
     """Text and bytes chunks may be mixed."""
-    assert 'éÿ' == joined(['é', b'\xff'], 'text/plain; charset=iso-8859-1')
+    assert 'éÿ' == join_chunks(['é', b'\xff'], 'text/plain; charset=iso-8859-1')
 
 
 @pytest.fixture

@@ -314,7 +314,7 @@ async def test_a_request_is_retried_over_the_network(raw_server):
 
     async def respond(line):
         await line.request()
-        number = len(line.peer.asked)
+        number = len(line.peer.requests)
         if number == 1:
             return line.reset()
         head = (
@@ -325,7 +325,7 @@ async def test_a_request_is_retried_over_the_network(raw_server):
     async with raw_server(respond) as peer:
         response = await retry(http.request)({'url': peer.url, 'method': 'PUT', 'body': 'whole'})
         assert (200, 'ok') == (response.status, response.body)
-        assert [b'whole'] * 3 == [asked.body for asked in peer.asked]
+        assert [b'whole'] * 3 == [asked.body for asked in peer.requests]
 
 
 async def test_a_refused_connection_is_retried():

@@ -26,8 +26,8 @@ async def relayed(raw_server, origin, base='', **overrides):
 async def exchange(wire, server, line, *fields, body=b'', silent=False):
     """Send a request on a new connection; return status, headers and body."""
     async with wire(server) as client:
-        client.ask(line, *fields, body=body)
-        return await client.answer(silent=silent)
+        client.send_request(line, *fields, body=body)
+        return await client.read_response(silent=silent)
 
 
 # Requests
@@ -39,7 +39,7 @@ async def test_the_origin_receives_the_request_of_the_client(raw_server, wire):
     async with relayed(raw_server, OK) as (server, peer):
         status, _, body = await exchange(wire, server, f'GET {target}', 'X: caf\udce9', 'x:  2 ')
         assert (200, b'ok') == (status, body)
-        asked = peer.asked[0]
+        asked = peer.requests[0]
         address = f'127.0.0.1:{peer.port}'
     assert f'GET {target} HTTP/1.1' == asked.line
     expected = [
@@ -76,9 +76,9 @@ async def test_the_origin_receives_the_request_of_the_client(raw_server, wire):
 async def test_the_framing_is_that_of_the_body(raw_server, wire, line, fields, framing, body):
     """A request without a body has no framing headers, except a POST."""
     async with relayed(raw_server, OK) as (server, peer), wire(server) as client:
-        client.ask(f'{line} /', *fields, body=body)
+        client.send_request(f'{line} /', *fields, body=body)
         assert b'HTTP/1.1 ' == await client.reader.readexactly(9)
-    asked = peer.asked[0]
+    asked = peer.requests[0]
     found = [pair for pair in asked.headers if pair[0] in ('Content-Length', 'Transfer-Encoding')]
     assert (framing, body) == (found, asked.body)
 
@@ -104,7 +104,7 @@ async def test_what_is_not_for_the_origin_does_not_reach_it(raw_server, wire, fi
     connection = 'Connection: upgrade, HTTP2-Settings, x-hop, sec-websocket-protocol, via, host'
     async with relayed(raw_server, OK) as (server, peer):
         await exchange(wire, server, 'GET /', connection, field)
-    assert ['Host', *HOPS] == [name for name, _ in peer.asked[0].headers]
+    assert ['Host', *HOPS] == [name for name, _ in peer.requests[0].headers]
 
 
 async def test_the_client_chooses_no_origin(raw_server, wire):
@@ -112,10 +112,10 @@ async def test_the_client_chooses_no_origin(raw_server, wire):
     async with relayed(raw_server, OK, base='/base') as (server, peer):
         for target in 'http://elsewhere.example/x', '//elsewhere.example/x', '/@elsewhere/x':
             assert 200 == (await exchange(wire, server, f'GET {target}'))[0]
-        hosts = {asked.values('Host')[0] for asked in peer.asked}
+        hosts = {asked.values('Host')[0] for asked in peer.requests}
         assert {f'127.0.0.1:{peer.port}'} == hosts
     assert ['GET /base/x', 'GET /base//elsewhere.example/x', 'GET /base/@elsewhere/x'] == [
-        asked.line.removesuffix(' HTTP/1.1') for asked in peer.asked
+        asked.line.removesuffix(' HTTP/1.1') for asked in peer.requests
     ]
 
 
@@ -134,7 +134,7 @@ async def test_the_path_of_the_base_is_put_in_front(raw_server, wire, base, targ
     method = 'OPTIONS' if target == '*' else 'GET'
     async with relayed(raw_server, OK, base=base) as (server, peer):
         await exchange(wire, server, f'{method} {target}')
-    assert f'{method} {expected} HTTP/1.1' == peer.asked[0].line
+    assert f'{method} {expected} HTTP/1.1' == peer.requests[0].line
 
 
 async def test_a_client_of_http_1_0_is_served(raw_server):
@@ -146,8 +146,8 @@ async def test_a_client_of_http_1_0_is_served(raw_server):
         raw = await reader.read()
         writer.close()
         await writer.wait_closed()
-        assert ['1.0 aioluahttp'] == peer.asked[0].values('Via')
-        assert [f'127.0.0.1:{server.port}'] == peer.asked[0].values('X-Forwarded-Host')
+        assert ['1.0 aioluahttp'] == peer.requests[0].values('Via')
+        assert [f'127.0.0.1:{server.port}'] == peer.requests[0].values('X-Forwarded-Host')
     assert raw.endswith(b'\r\n\r\nok')
     assert b'Transfer-Encoding' not in raw
 
@@ -177,14 +177,14 @@ async def test_header_overrides_replace_those_of_the_client(raw_server, wire):
         ('X-Two', 'a'),
         ('X-Two', 'b'),
         ('Authorization', 'Bearer token'),
-    ] == peer.asked[0].headers
+    ] == peer.requests[0].headers
 
 
 async def test_host_is_sent_even_if_an_override_removes_it(raw_server, wire):
     """HTTP/1.1 requires it."""
     async with relayed(raw_server, OK, headers=[('Host', None)]) as (server, peer):
         await exchange(wire, server, 'GET /')
-        assert [f'127.0.0.1:{peer.port}'] == peer.asked[0].values('Host')
+        assert [f'127.0.0.1:{peer.port}'] == peer.requests[0].values('Host')
 
 
 async def test_a_changed_request_is_forwarded_changed(raw_server):
@@ -211,9 +211,9 @@ async def test_a_changed_request_is_forwarded_changed(raw_server):
             for path in '/text', '/list', '/none':
                 await http.request(url=server.url + path, method='PUT', body='x')
     assert ['PUT /new?x', 'PUT /new?x', 'GET /new?x'] == [
-        asked.line.removesuffix(' HTTP/1.1') for asked in peer.asked
+        asked.line.removesuffix(' HTTP/1.1') for asked in peer.requests
     ]
-    assert ['caf\u00e9'.encode(), b'abcd', b''] == [asked.body for asked in peer.asked]
+    assert ['caf\u00e9'.encode(), b'abcd', b''] == [asked.body for asked in peer.requests]
 
 
 async def test_a_body_of_unknown_length_is_sent_in_chunks():
@@ -256,7 +256,7 @@ async def test_a_malformed_request_table_is_refused(raw_server, changed, right):
     async with raw_server(OK) as peer:
         with pytest.raises(http.TableError, match=right):
             await http.forward(table, peer.url)
-    assert [] == peer.asked
+    assert [] == peer.requests
 
 
 async def test_credentials_in_the_url_are_sent_to_the_origin(raw_server, wire):
@@ -265,7 +265,7 @@ async def test_credentials_in_the_url_are_sent_to_the_origin(raw_server, wire):
         proxy = http.proxy(peer.url.replace('//', '//u:p@'))
         async with http.listen('127.0.0.1', 0, proxy) as server:
             await exchange(wire, server, 'GET /', 'Authorization: Bearer theirs')
-    assert ['Basic dTpw'] == peer.asked[0].values('Authorization')
+    assert ['Basic dTpw'] == peer.requests[0].values('Authorization')
 
 
 # Responses
@@ -283,9 +283,9 @@ async def test_the_client_gets_the_response_of_the_origin(raw_server, wire):
         b'Set-Cookie: b=2\r\nDate: then\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd'
     )
     async with relayed(raw_server, raw) as (server, _), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         assert expected == await client.reader.readexactly(len(expected))
-        client.ask('GET /', 'Connection: close')
+        client.send_request('GET /', 'Connection: close')
         assert len(expected) + len(b'Connection: close\r\n') == len(await client.rest())
 
 
@@ -312,7 +312,7 @@ async def test_a_response_without_a_body_keeps_its_head(raw_server, wire, method
     head = '\r\n'.join((f'HTTP/1.1 {start}', 'Date: D', *fields, '\r\n')).encode()
     async with relayed(raw_server, head) as (server, peer), wire(server) as client:
         for _ in range(2):
-            client.ask(f'{method} /')
+            client.send_request(f'{method} /')
             given = await client.reader.readuntil(b'\r\n\r\n')
             assert sorted(head.lower().split(b'\r\n')) == sorted(given.lower().split(b'\r\n'))
         # aiohttp takes the end of the connection for the end of a HEAD response without framing.
@@ -331,7 +331,7 @@ async def test_the_head_does_not_wait_for_the_body(raw_server, wire):
 
     seen = asyncio.Event()
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         assert b'chunked' in await client.reader.readuntil(b'\r\n\r\n')
         seen.set()
         assert b'2\r\nok\r\n0\r\n\r\n' == await client.reader.readexactly(12)
@@ -352,7 +352,7 @@ async def test_a_response_that_breaks_off_breaks_off(raw_server, wire, raw, capl
         await line.send(raw)
 
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         rest = await client.rest()
     assert b'ok' in rest
     assert not rest.endswith(b'0\r\n\r\n')
@@ -372,7 +372,7 @@ async def test_a_client_that_leaves_closes_the_origin_connection(raw_server, wir
     closed = asyncio.get_running_loop().create_future()
     async with relayed(raw_server, origin) as (server, _):
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await client.reader.readuntil(b'ok')
         assert b'' == await closed
 
@@ -436,7 +436,7 @@ async def test_max_body_limits_a_response(raw_server, wire, caplog):
     async with relayed(raw_server, OK, max_body=2) as (server, _):
         assert 200 == (await exchange(wire, server, 'GET /'))[0]
     async with relayed(raw_server, chunks, max_body=1) as (server, _), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await client.reader.readuntil(b'\r\n\r\n')
         seen.set()
         assert b'' == await client.rest()
@@ -473,7 +473,7 @@ async def test_trace_is_not_for_clients(raw_server, wire):
     """It would show the headers that the relay adds."""
     async with relayed(raw_server, OK, bearer='secret') as (server, peer):
         assert 501 == (await exchange(wire, server, 'TRACE /'))[0]
-    assert [] == peer.asked
+    assert [] == peer.requests
 
 
 async def test_max_forwards_of_options_is_respected(raw_server, wire):
@@ -481,7 +481,7 @@ async def test_max_forwards_of_options_is_respected(raw_server, wire):
     async with relayed(raw_server, OK) as (server, peer):
         assert 204 == (await exchange(wire, server, 'OPTIONS *', 'Max-Forwards: 0'))[0]
         assert 200 == (await exchange(wire, server, 'OPTIONS *', 'Max-Forwards: 3'))[0]
-    assert [['2']] == [asked.values('Max-Forwards') for asked in peer.asked]
+    assert [['2']] == [asked.values('Max-Forwards') for asked in peer.requests]
 
 
 # Middleware and connections
@@ -513,7 +513,7 @@ async def test_an_origin_may_be_a_unix_socket_or_have_tls(raw_server, wire, cert
             proxy = http.proxy(peer.url, **overrides)
             async with http.listen('127.0.0.1', 0, proxy) as server:
                 assert 200 == (await exchange(wire, server, 'GET /'))[0]
-                assert 1 == len(peer.asked)
+                assert 1 == len(peer.requests)
 
 
 async def test_x_forwarded_proto_is_https_behind_tls(raw_server, certificates):
@@ -524,7 +524,7 @@ async def test_x_forwarded_proto_is_https_behind_tls(raw_server, certificates):
             trust = ssl.create_default_context(cafile=certificates.ca)
             url = f'https://localhost:{server.port}/'
             assert 200 == (await http.request(url=url, tls=trust)).status
-    assert ['https'] == peer.asked[0].values('X-Forwarded-Proto')
+    assert ['https'] == peer.requests[0].values('X-Forwarded-Proto')
 
 
 async def test_chained_relays_forward_the_address_of_the_first_client(wire):
@@ -586,4 +586,4 @@ async def test_a_declined_websocket_returns_the_response_of_the_origin(
     async with relayed(raw_server, refusal) as (server, peer):
         given = await exchange(wire, server, 'GET /', *frames.asking, *fields)
         assert (status, text) == (given[0], given[2])
-        assert (status == 403) == bool(peer.asked)
+        assert (status == 403) == bool(peer.requests)

@@ -68,7 +68,7 @@ async def test_a_close_without_a_code_is_forwarded_as_1000(wire, frames):
         received.set_result(socket.code)
 
     async with bridged(receive) as relay, wire(relay) as client:
-        client.ask('GET /', *frames.asking)
+        client.send_request('GET /', *frames.asking)
         await client.reader.readuntil(b'\r\n\r\n')
         client.send(frames.write(8, masked=True))
         assert 1000 == await received
@@ -84,7 +84,7 @@ async def test_a_lost_client_closes_the_origin_with_1001(wire, frames):
 
     async with bridged(receive) as relay:
         async with wire(relay) as client:
-            client.ask('GET /', *frames.asking)
+            client.send_request('GET /', *frames.asking)
             await client.reader.readuntil(b'\r\n\r\n')
         assert 1001 == await received
 
@@ -132,7 +132,7 @@ async def test_who_does_not_read_holds_the_other_up(raw_server, frames, wire, un
             sent += 1
 
     async with bridged(flood) as relay, wire(relay) as client:
-        client.ask('GET /', *frames.asking)
+        client.send_request('GET /', *frames.asking)
         await client.reader.readuntil(b'\r\n\r\n')
         client.writer.transport.pause_reading()
         before = -1
@@ -212,8 +212,8 @@ async def test_an_invalid_handshake_is_a_502(raw_server, wire, frames, fields, k
         http.listen('127.0.0.1', 0, http.proxy(peer.url)) as server,
         wire(server) as client,
     ):
-        client.ask('GET /', *frames.asking)
-        assert 502 == (await client.answer())[0]
+        client.send_request('GET /', *frames.asking)
+        assert 502 == (await client.read_response())[0]
 
 
 async def test_a_websocket_response_that_is_not_used_is_closed(raw_server, wire, frames):
@@ -232,6 +232,6 @@ async def test_a_websocket_response_that_is_not_used_is_closed(raw_server, wire,
 
         async with http.listen('127.0.0.1', 0, handler) as server:
             async with wire(server) as client:
-                client.ask('GET /')
-                assert 426 == (await client.answer())[0]
+                client.send_request('GET /')
+                assert 426 == (await client.read_response())[0]
             assert b'' == await closed

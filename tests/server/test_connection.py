@@ -116,8 +116,8 @@ async def test_aiohttp_has_the_same_inner_parts(wire):
         assert connection.writing_paused is False, 'RequestHandler.writing_paused is no bool now'
         assert transport.get_extra_info('peername') == connection.peername
         assert transport.get_extra_info('sockname') == connection.sockname
-        client.ask('GET /')
-        assert b'GET / 0' == (await client.answer())[2]
+        client.send_request('GET /')
+        assert b'GET / 0' == (await client.read_response())[2]
     assert 1 == connections.requests_count, 'requests_count does not count requests any more'
     assert issubclass(RequestHandler, BaseProtocol), 'RequestHandler has no flow control any more'
 
@@ -171,7 +171,7 @@ async def test_a_bug_of_the_library_is_logged_once_if_the_client_has_left(wire, 
     connections = Connections(Late(echo, Settings()))
     async with serving(connections=connections) as (_, server):
         async with wire(server) as client:
-            client.ask('POST /', 'Content-Length: 2')
+            client.send_request('POST /', 'Content-Length: 2')
             await called.wait()
         await until(lambda: not connections.open)
         left.set()
@@ -189,7 +189,7 @@ def test_keyboard_interrupt_and_system_exit_of_a_handler_end_the_program(wire, c
 
     async def serve():
         async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await asyncio.Event().wait()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner, pytest.raises(kind):
@@ -214,9 +214,9 @@ async def test_a_request_starts_in_the_context_of_the_server(wire):
     async with http.listen('127.0.0.1', 0, handler, max_connections=1) as server:
         for number in range(3):
             async with wire(server) as client:
-                client.ask(f'GET /{number}/1')
-                client.ask(f'GET /{number}/2')
-                client.ask(f'GET /{number}/3', 'Connection: close')
+                client.send_request(f'GET /{number}/1')
+                client.send_request(f'GET /{number}/2')
+                client.send_request(f'GET /{number}/3', 'Connection: close')
                 await client.rest()
     assert ['the server'] * 9 == seen
 
@@ -239,12 +239,12 @@ async def test_an_idle_connection_does_not_keep_the_context_of_its_last_request(
         http.listen('127.0.0.1', 0, handler, head_timeout=0.05) as server,
         wire(server) as client,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         await held.called.wait()
         async with wire(server) as silent:
             await silent.rest()
         held.release.set()
-        await client.answer()
+        await client.read_response()
         gc.collect()
         assert [None] == [value() for value in values]
 
@@ -260,11 +260,11 @@ async def test_who_is_refused_may_send_on_and_reads_the_answer(wire, certificate
         http.listen('127.0.0.1', 0, echo, max_body=1, **options) as server,
         wire(server, **({'ssl': trusting} if tls else {})) as client,
     ):
-        client.ask('POST /', f'Content-Length: {len(BIG)}')
+        client.send_request('POST /', f'Content-Length: {len(BIG)}')
         for start in range(0, len(BIG), 1_000_000):
             client.send(BIG[start : start + 1_000_000])
             await client.writer.drain()
-        status, headers, _ = await client.answer()
+        status, headers, _ = await client.read_response()
         assert (413, 'close') == (status, headers['Connection'])
         if not tls:
             assert b'' == await client.rest()
@@ -275,8 +275,8 @@ async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch)
     """The connection is closed ``LINGER`` seconds after a refusal."""
     monkeypatch.setattr('aioluahttp.server.connection.LINGER', 0.05)
     async with http.listen('127.0.0.1', 0, echo, max_body=1) as server, wire(server) as client:
-        client.ask('POST /', 'Content-Length: 9', body=b'x')
-        assert 413 == (await client.answer())[0]
+        client.send_request('POST /', 'Content-Length: 9', body=b'x')
+        assert 413 == (await client.read_response())[0]
         await until(lambda: not server.stats['connections'])
 
 
@@ -285,9 +285,9 @@ async def test_lingering_ends_when_the_client_leaves(wire, until, monkeypatch):
     monkeypatch.setattr('aioluahttp.server.connection.LINGER', 3600)
     async with serving() as (connections, server):
         async with wire(server) as client:
-            client.ask('GET /1', 'Connection: close')
-            client.ask('GET /2')
-            assert (200, b'') == ((await client.answer())[0], await client.rest())
+            client.send_request('GET /1', 'Connection: close')
+            client.send_request('GET /2')
+            assert (200, b'') == ((await client.read_response())[0], await client.rest())
             assert connections.open
         await until(lambda: not connections.open)
 
@@ -300,7 +300,7 @@ async def test_a_bad_head_in_parts_gets_one_400_and_no_408(wire, until, monkeypa
         client.send(b'GET / HT')
         await until(lambda: connection.in_head)
         client.send(b'no')
-        assert (400, b'') == ((await client.answer())[0], await client.rest())
+        assert (400, b'') == ((await client.read_response())[0], await client.rest())
         await until(lambda: not connections.open)
 
 
@@ -308,9 +308,9 @@ async def test_an_unread_body_is_dropped_while_the_connection_lingers(wire):
     """Also if reading had stopped because the buffer of the body was full."""
     chunks = b'1\r\nx\r\n' * 4_000_000
     async with serving(max_concurrent=0) as (_, server), wire(server) as client:
-        client.ask('POST /', 'Transfer-Encoding: chunked', body=chunks)
+        client.send_request('POST /', 'Transfer-Encoding: chunked', body=chunks)
         await client.writer.drain()
-        assert (503, b'') == ((await client.answer())[0], await client.rest())
+        assert (503, b'') == ((await client.read_response())[0], await client.rest())
 
 
 @pytest.mark.parametrize(
@@ -339,9 +339,9 @@ async def test_an_incomplete_head_is_a_408_after_head_timeout(wire, caplog, befo
     async with listening as server, wire(server) as client:
         client.send(before)
         if before:
-            assert 200 == (await client.answer())[0]
+            assert 200 == (await client.read_response())[0]
         client.send(part)
-        status, headers, body = await client.answer()
+        status, headers, body = await client.read_response()
         assert (408, 'close', b'Request Timeout') == (status, headers['Connection'], body)
         assert b'' == await client.rest()
     assert [] == caplog.records
@@ -352,8 +352,8 @@ async def test_head_timeout_counts_for_a_head_begun_behind_a_request(wire):
     listening = http.listen('127.0.0.1', 0, echo, head_timeout=0.05, keepalive_timeout=60)
     async with listening as server, wire(server) as client:
         client.send(b'GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2')
-        assert b'GET /1 0' == (await client.answer())[2]
-        assert 408 == (await client.answer())[0]
+        assert b'GET /1 0' == (await client.read_response())[2]
+        assert 408 == (await client.read_response())[0]
         assert b'' == await client.rest()
 
 
@@ -369,8 +369,8 @@ async def test_a_connection_that_says_nothing_is_closed(wire, options):
     """Without a response: first after ``head_timeout``, later after ``keepalive_timeout``."""
     async with http.listen('127.0.0.1', 0, echo, **options) as server, wire(server) as client:
         if 'keepalive_timeout' in options:
-            client.ask('GET /')
-            await client.answer()
+            client.send_request('GET /')
+            await client.read_response()
         assert b'' == await client.rest()
 
 
@@ -380,10 +380,10 @@ async def test_body_timeout_counts_apart_from_the_other_timeouts(wire):
         http.listen('127.0.0.1', 0, echo, body_timeout=0.05) as server,
         wire(server) as client,
     ):
-        client.ask('GET /')
-        assert 200 == (await client.answer())[0]
-        client.ask('POST /', 'Content-Length: 2', body=b'a')
-        assert (408, b'') == ((await client.answer())[0], await client.rest())
+        client.send_request('GET /')
+        assert 200 == (await client.read_response())[0]
+        client.send_request('POST /', 'Content-Length: 2', body=b'a')
+        assert (408, b'') == ((await client.read_response())[0], await client.rest())
 
 
 @pytest.mark.parametrize('step', [b'G', b'\r\n', b'GET / HTTP/1.1\r\nHost: h\r\nX: '])
@@ -409,14 +409,14 @@ async def test_keepalive_timeout_ends_with_the_first_byte_of_a_head(wire):
         wire(server) as client,
         wire(server) as idle,
     ):
-        client.ask('GET /')
-        await client.answer()
+        client.send_request('GET /')
+        await client.read_response()
         client.send(b'GET / HTTP')
-        idle.ask('GET /')
-        await idle.answer()
+        idle.send_request('GET /')
+        await idle.read_response()
         assert b'' == await idle.rest()
         client.send(b'/1.1\r\nHost: h\r\n\r\n')
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
 
 
 async def test_keepalive_timeout_does_not_cut_a_head_begun_during_a_response(wire):
@@ -427,18 +427,18 @@ async def test_keepalive_timeout_does_not_cut_a_head_begun_during_a_response(wir
         wire(server) as client,
         wire(server) as idle,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         connection, _ = await connections.made.get()
         await held.called.wait()
         connection.data_received(b'GET / H')
         held.release.set()
-        await client.answer()
+        await client.read_response()
         connection.data_received(b'T')
-        idle.ask('GET /')
-        await idle.answer()
+        idle.send_request('GET /')
+        await idle.read_response()
         assert b'' == await idle.rest()
         client.send(b'TP/1.1\r\nHost: h\r\n\r\n')
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
 
 
 async def test_the_408_of_a_late_head_comes_after_the_responses_before_it(wire):
@@ -448,7 +448,7 @@ async def test_the_408_of_a_late_head_comes_after_the_responses_before_it(wire):
         http.listen('127.0.0.1', 0, held, head_timeout=0.05) as server,
         wire(server) as client,
     ):
-        client.ask('GET /1')
+        client.send_request('GET /1')
         await held.called.wait()
         client.send(b'GET /2 HTTP/1.1\r\n')
         async with wire(server) as silent:
@@ -456,8 +456,8 @@ async def test_the_408_of_a_late_head_comes_after_the_responses_before_it(wire):
         async with wire(server) as silent:
             assert b'' == await silent.rest()
         held.release.set()
-        assert (200, b'GET /1 0') == (await client.answer())[::2]
-        assert 408 == (await client.answer())[0]
+        assert (200, b'GET /1 0') == (await client.read_response())[::2]
+        assert 408 == (await client.read_response())[0]
 
 
 @pytest.mark.parametrize('loop', LOOPS)
@@ -473,8 +473,8 @@ def test_a_callback_that_blocks_the_loop_does_not_time_out_the_next_request(wire
             http.listen('127.0.0.1', 0, handler, head_timeout=0.2) as server,
             wire(server) as client,
         ):
-            client.ask('GET /1')
-            client.ask('GET /2', 'Connection: close')
+            client.send_request('GET /1')
+            client.send_request('GET /2', 'Connection: close')
             return (await client.rest()).count(b'HTTP/1.1 200 OK')
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
@@ -521,7 +521,7 @@ async def test_a_client_that_half_closes_gets_its_responses(wire, caplog, sent, 
     async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
         client.send(sent)
         client.writer.write_eof()
-        found = [(await client.answer())[2] for _ in expected]
+        found = [(await client.read_response())[2] for _ in expected]
         assert (expected, b'') == (found, await client.rest())
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
@@ -530,13 +530,13 @@ async def test_a_client_that_half_closes_gets_a_response_that_is_not_ready_yet(w
     """The handler may still run when the end of input comes."""
     held = Held()
     async with serving(held) as (connections, server), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         connection, _ = await connections.made.get()
         await held.called.wait()
         client.writer.write_eof()
         await until(lambda: connection.at_eof)
         held.release.set()
-        assert (200, b'GET / 0') == (await client.answer())[::2]
+        assert (200, b'GET / 0') == (await client.read_response())[::2]
         assert b'' == await client.rest()
 
 
@@ -550,7 +550,7 @@ async def test_cancel_on_disconnect_cancels_the_callback_of_a_client_that_leaves
     listening = http.listen('127.0.0.1', 0, held, cancel_on_disconnect=True, **options)
     async with listening as server:
         async with wire(server, **({'ssl': trusting} if tls else {})) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await held.called.wait()
             if not tls:
                 client.writer.write_eof()
@@ -563,7 +563,7 @@ async def test_a_client_that_leaves_does_not_cancel_its_callback_by_default(wire
     held = Held()
     async with serving(held) as (connections, server):
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await held.called.wait()
             on_socket = client.writer.get_extra_info('socket')
             on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
@@ -584,11 +584,11 @@ async def test_no_request_is_started_after_the_last_response_of_a_closing_server
 
     async with serving(handler) as (connections, server), wire(server) as client:
         _, transport = await connections.made.get()
-        client.ask('GET /1')
-        client.ask('GET /2')
+        client.send_request('GET /1')
+        client.send_request('GET /2')
         await until(transport.get_write_buffer_size)
         connections.exchange.closing = True
-        assert None is (await client.answer())[1].get('Connection')
+        assert None is (await client.read_response())[1].get('Connection')
         with contextlib.suppress(ConnectionError):
             assert b'' == await client.rest()
     assert ['/1'] == asked
@@ -607,7 +607,7 @@ async def test_a_connection_accepted_as_the_server_closes_is_aborted(wire):
 async def test_close_all_aborts_connections_that_stay_open(wire):
     """After the given seconds to read what is unsent."""
     async with serving(big) as (connections, server), wire(server) as client:
-        client.ask('GET /', 'Connection: close')
+        client.send_request('GET /', 'Connection: close')
         await client.reader.readuntil(b'\r\n\r\n')
         await connections.close_all(0.01)
         assert {} == connections.open
@@ -621,14 +621,14 @@ async def test_close_idle_leaves_connections_with_a_request_open(wire):
         wire(server) as busy,
         wire(server) as idle,
     ):
-        busy.ask('GET /')
+        busy.send_request('GET /')
         await held.called.wait()
         await connections.made.get()
         await connections.made.get()
         connections.close_idle()
         assert b'' == await idle.rest()
         held.release.set()
-        assert 200 == (await busy.answer())[0]
+        assert 200 == (await busy.read_response())[0]
 
 
 # WebSockets
@@ -658,16 +658,16 @@ async def test_a_closing_server_closes_its_websockets_with_1001(wire, frames, un
     """Also those that open while it is closing (RFC 6455 7.4.1)."""
     held = Held()
     async with opening(held) as server, wire(server) as client:
-        client.ask('GET /', *frames.asking)
+        client.send_request('GET /', *frames.asking)
         await held.called.wait()
         if opened:
             held.release.set()
-            assert 101 == (await client.answer(silent=True))[0]
+            assert 101 == (await client.read_response(silent=True))[0]
         closing = asyncio.create_task(server.close())
         await until(lambda: server._exchange.closing)
         held.release.set()
         if not opened:
-            assert 101 == (await client.answer(silent=True))[0]
+            assert 101 == (await client.read_response(silent=True))[0]
         assert (CLOSE, b'\x03\xe9') == await frames.read(client.reader)
         client.send(frames.write(CLOSE, b'\x03\xe9', masked=True))
         assert b'' == await client.rest()
@@ -679,17 +679,17 @@ async def test_a_websocket_ends_when_its_client_half_closes(wire, frames, until,
     """Also if the client did so before the response to the handshake."""
     held = Held()
     async with opening(held) as server, wire(server) as client:
-        client.ask('GET /', *frames.asking)
+        client.send_request('GET /', *frames.asking)
         if late:
             held.release.set()
-            await client.answer(silent=True)
+            await client.read_response(silent=True)
             client.writer.write_eof()
         else:
             await held.called.wait()
             client.writer.write_eof()
             await until(lambda: any(one.at_eof for one in server._connections.open))
             held.release.set()
-            await client.answer(silent=True)
+            await client.read_response(silent=True)
         assert b'' == await client.rest()
 
 
@@ -741,11 +741,11 @@ async def test_who_does_not_read_is_cut_off(wire, certificates, trusting, fields
     options = {'ssl': trusting} if tls else {}
     async with listening as server, wire(server, **options) as client:
         for _ in range(times):
-            client.ask('GET /big', *fields)
+            client.send_request('GET /big', *fields)
         await client.reader.readuntil(b'\r\n\r\n')
         async with wire(server, **options) as other:
-            other.ask('GET /')
-            assert 200 == (await other.answer())[0]
+            other.send_request('GET /')
+            assert 200 == (await other.read_response())[0]
         with pytest.raises((OSError, asyncio.IncompleteReadError)):
             await client.reader.readexactly(len(BIG))
 
@@ -772,7 +772,7 @@ async def test_a_client_that_reads_slowly_gets_the_whole_response(
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0, **options)
     address = SimpleNamespace(port=server.sockets[0].getsockname()[1])
     async with wire(address, **({'ssl': trusting} if tls else {})) as client:
-        client.ask('GET /', *fields)
+        client.send_request('GET /', *fields)
         await client.reader.readuntil(b'\r\n\r\n')
         left = len(BIG)
         for _ in range(3):  # three times body_timeout
@@ -803,8 +803,8 @@ async def test_a_tls_client_without_close_notify_is_cut_off(wire, certificates, 
             await asyncio.get_running_loop().sock_connect(mute, ('127.0.0.1', server.port))
             await handshake_and_request(mute, trusting, b'' if keeps else b'Connection: close\r\n')
             async with wire(server, ssl=trusting) as client:
-                client.ask('GET /')
-                assert 200 == (await client.answer())[0]
+                client.send_request('GET /')
+                assert 200 == (await client.read_response())[0]
 
 
 async def handshake_and_request(client, context, field):
@@ -835,7 +835,7 @@ async def test_a_client_that_does_not_read_does_not_delay_close(wire, certificat
         http.listen('127.0.0.1', 0, big, **options) as server,
         wire(server, **({'ssl': trusting} if tls else {})) as client,
     ):
-        client.ask('GET /', 'Connection: close')
+        client.send_request('GET /', 'Connection: close')
         await client.reader.readuntil(b'\r\n\r\n')
         await server.close(grace=0)
         with pytest.raises((OSError, asyncio.IncompleteReadError)):
@@ -855,7 +855,7 @@ async def test_nothing_is_written_to_a_tls_client_that_has_left(
         http.listen('127.0.0.1', 0, handler, tls=certificates.server) as server,
         wire(server, ssl=trusting) as client,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         with contextlib.suppress(ConnectionError):
             await client.rest()
     assert [] == caplog.records
@@ -871,8 +871,8 @@ async def test_a_response_written_by_aiohttp_is_waited_for_and_counted(wire, tmp
 
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
         for name, size in (('small', 1), ('big', len(BIG))):
-            client.ask(f'GET /{name}')
-            assert size == len((await client.answer())[2])
+            client.send_request(f'GET /{name}')
+            assert size == len((await client.read_response())[2])
     assert server.stats['bytes_out'] > len(BIG)
 
 
@@ -888,11 +888,11 @@ async def test_a_websocket_whose_client_does_not_read_is_cut_off(wire, frames, u
         '127.0.0.1', 0, lambda request: {'websocket': flood}, body_timeout=0.1
     ) as server:
         async with wire(server) as client:
-            client.ask('GET /', *frames.asking)
-            await client.answer(silent=True)
+            client.send_request('GET /', *frames.asking)
+            await client.read_response(silent=True)
             for _ in range(30):
                 assert 1_000_000 == len((await frames.read(client.reader))[1])
         async with wire(server) as client:
-            client.ask('GET /', *frames.asking)
-            await client.answer(silent=True)
+            client.send_request('GET /', *frames.asking)
+            await client.read_response(silent=True)
             await until(lambda: not server.stats['connections'])

@@ -29,7 +29,7 @@ def respond(wire):
             http.listen('127.0.0.1', 0, lambda request: table, **options) as server,
             wire(server) as client,
         ):
-            client.ask(f'{method} {target}', 'Connection: close')
+            client.send_request(f'{method} {target}', 'Connection: close')
             data = await client.rest()
         dates = re.findall(rb'Date: ([^\r]*)\r\n', data)
         return re.sub(rb'Date: [^\r]*\r\n', b'', data), [parse_date(d.decode()) for d in dates]
@@ -219,7 +219,7 @@ async def test_connection_says_whether_the_connection_is_kept(
     ):
         for _ in range(1 if expected == 'close' else 2):
             client.send(request.encode())
-            _, headers, _ = await client.answer()
+            _, headers, _ = await client.read_response()
             assert expected == headers.get('Connection')
         if expected == 'close':
             assert b'' == await client.rest()
@@ -253,8 +253,8 @@ async def test_a_long_response_is_sent_whole_over_tls(wire, certificates, fields
     context = ssl.create_default_context(cafile=certificates.ca)
     async with listening as server, wire(server, ssl=context) as client:
         for _ in range(1 if fields else 3):
-            client.ask('GET /', *fields)
-            assert body == (await client.answer())[2]
+            client.send_request('GET /', *fields)
+            assert body == (await client.read_response())[2]
 
 
 @both_ways
@@ -263,7 +263,7 @@ async def test_a_client_that_leaves_during_its_response_is_not_logged(wire, capl
     body = b'x' * 20_000_000
     async with http.listen('127.0.0.1', 0, lambda request: {'status': 200, 'body': body}) as server:
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await client.reader.readuntil(b'\r\n\r\n')
             client.writer.transport.abort()
         assert 200 == (await http.request(url=server.url)).status

@@ -151,11 +151,11 @@ async def test_a_mistake_is_a_500_and_is_told(wire, caplog, callback, kind):
         told.append((error, request.path))
 
     async with http.listen('127.0.0.1', 0, handler, on_error) as server, wire(server) as client:
-        client.ask('GET /ill?secret')
-        status, headers, body = await client.answer()
+        client.send_request('GET /ill?secret')
+        status, headers, body = await client.read_response()
         assert (500, b'Internal Server Error', None) == (status, body, headers.get('Connection'))
-        client.ask('GET /well')
-        assert 204 == (await client.answer())[0]
+        client.send_request('GET /well')
+        assert 204 == (await client.read_response())[0]
     [(error, path)] = told
     assert (kind, None if callback is clearing else '/ill') == (type(error), path)
     [record] = caplog.records
@@ -195,8 +195,8 @@ async def test_the_iterator_of_an_invalid_table_is_closed(wire, key, wrong):
         return {**wrong, key: chunks}
 
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
-        client.ask('GET /')
-        assert 500 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 500 == (await client.read_response())[0]
         assert chunks.closed
 
 
@@ -215,8 +215,8 @@ async def test_an_on_error_that_fails_is_logged(wire, caplog, on_error):
     callback = raising(ValueError('oops'))
     async with http.listen('127.0.0.1', 0, callback, on_error) as server, wire(server) as client:
         for _ in range(2):
-            client.ask('GET /')
-            assert 500 == (await client.answer())[0]
+            client.send_request('GET /')
+            assert 500 == (await client.read_response())[0]
     expected = ['GET / failed', 'on_error failed'] * 2
     assert expected == [record.getMessage() for record in caplog.records]
 
@@ -232,8 +232,8 @@ async def test_an_async_on_error_is_awaited(wire):
 
     callback = raising(ValueError('oops'))
     async with http.listen('127.0.0.1', 0, callback, on_error) as server, wire(server) as client:
-        client.ask('GET /x')
-        await client.answer()
+        client.send_request('GET /x')
+        await client.read_response()
         assert [('oops', '/x')] == told
 
 
@@ -265,8 +265,8 @@ async def test_every_kind_of_callable_can_be_a_callback(wire, response, kind):
         'object': Callable(),
     }[kind]
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
-        client.ask('GET /')
-        assert (200, b'x') == (await client.answer())[::2]
+        client.send_request('GET /')
+        assert (200, b'x') == (await client.read_response())[::2]
 
 
 @both_ways
@@ -280,8 +280,8 @@ async def test_a_table_of_the_callback_is_not_changed(wire):
             http.listen('127.0.0.1', 0, lambda _, table=table: table) as server,
             wire(server) as client,
         ):
-            client.ask('GET /')
-            assert 'Content-Type' in (await client.answer())[1]
+            client.send_request('GET /')
+            assert 'Content-Type' in (await client.read_response())[1]
     assert before == tables
     assert ['X'] == list(tables[1].headers)
 
@@ -300,8 +300,8 @@ async def test_a_callback_that_takes_too_long_is_a_504(wire, caplog):
     listening = http.listen('127.0.0.1', 0, callback, handler_timeout=0.01)
     async with listening as server, wire(server) as client:
         for path in '/1', '/2':
-            client.ask(f'GET {path}')
-            status, headers, body = await client.answer()
+            client.send_request(f'GET {path}')
+            status, headers, body = await client.read_response()
             assert (504, b'Gateway Timeout', None) == (status, body, headers.get('Connection'))
     assert (['/1', '/2'], []) == (ended, caplog.records)
 
@@ -314,8 +314,8 @@ async def test_a_timeout_error_of_the_callback_is_a_500(wire, caplog):
         http.listen('127.0.0.1', 0, callback, handler_timeout=60) as server,
         wire(server) as client,
     ):
-        client.ask('GET /')
-        assert 500 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 500 == (await client.read_response())[0]
     assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
 
 
@@ -333,8 +333,8 @@ async def test_each_request_has_a_task_and_a_context_of_its_own(wire):
     VARIABLE.set('of listen')
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
         for _ in range(3):
-            client.ask('GET /')
-            await client.answer()
+            client.send_request('GET /')
+            await client.read_response()
     assert (1, 3) == (len(set(seen)), len(set(tasks)))
 
 
@@ -345,8 +345,8 @@ async def test_an_invalid_request_does_not_reach_the_callback(wire, line):
     calls = []
     listening = http.listen('127.0.0.1', 0, calls.append, calls.append, into='json')
     async with listening as server, wire(server) as client:
-        client.ask(line, 'Content-Length: 1', body=b'{')
-        assert 400 == (await client.answer())[0]
+        client.send_request(line, 'Content-Length: 1', body=b'{')
+        assert 400 == (await client.read_response())[0]
         assert (b'', []) == (await client.rest(), calls)
 
 
@@ -355,8 +355,8 @@ async def test_server_header_is_sent_with_every_response(wire):
     """Also with a response to an error of the callback."""
     listening = http.listen('127.0.0.1', 0, lambda request: None, server_header='we')
     async with listening as server, wire(server) as client:
-        client.ask('GET /')
-        assert 'we' == (await client.answer())[1]['Server']
+        client.send_request('GET /')
+        assert 'we' == (await client.read_response())[1]['Server']
 
 
 @both_ways
@@ -372,10 +372,10 @@ async def test_pipelined_requests_get_responses_in_order(wire):
         return {'status': 200, 'body': request.path + (request.body or '')}
 
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
-        client.ask('GET /1')
-        client.ask('POST /2', 'Content-Length: 1', body=b'b')
-        client.ask('GET /3', 'Connection: close')
-        responses = [await client.answer() for _ in range(3)]
+        client.send_request('GET /1')
+        client.send_request('POST /2', 'Content-Length: 1', body=b'b')
+        client.send_request('GET /3', 'Connection: close')
+        responses = [await client.read_response() for _ in range(3)]
         assert [b'/1', b'/2b', b'/3'] == [body for _, _, body in responses]
         assert b'' == await client.rest()
 
@@ -395,8 +395,8 @@ async def test_requests_on_different_connections_run_concurrently(wire):
         wire(server) as other,
     ):
         for client in one, other:
-            client.ask('GET /')
-        assert [200, 200] == [(await client.answer())[0] for client in (one, other)]
+            client.send_request('GET /')
+        assert [200, 200] == [(await client.read_response())[0] for client in (one, other)]
 
 
 @both_ways
@@ -413,11 +413,11 @@ async def test_a_client_that_leaves_does_not_end_its_callback(wire, caplog):
 
     async with http.listen('127.0.0.1', 0, callback) as server:
         async with wire(server) as client:
-            client.ask('GET /held')
+            client.send_request('GET /held')
             await called.wait()
         async with wire(server) as other:  # its response shows that the server noticed it
-            other.ask('GET /')
-            await other.answer()
+            other.send_request('GET /')
+            await other.read_response()
         left.set()
         await ended.wait()
     assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -439,8 +439,8 @@ async def test_an_access_logger_gets_a_line_for_each_response(wire, caplog, tmp_
         http.listen('127.0.0.1', 0, callback, access_log=log, **options) as server,
         wire(None, path=options['unix']) if unix else wire(server) as client,
     ):
-        client.ask('GET http://elsewhere/x?y')
-        await client.answer()
+        client.send_request('GET http://elsewhere/x?y')
+        await client.read_response()
     expected = f'{"-" if unix else "127.0.0.1"} "GET /x?y HTTP/1.1" 404'
     lines = [record.getMessage() for record in caplog.records if record.name == 'access']
     assert [expected] == lines
@@ -462,8 +462,8 @@ async def test_a_callable_access_log_gets_request_and_response(wire):
         wire(server) as client,
     ):
         for path in '/x', '/y':
-            client.ask(f'GET {path}')
-            await client.answer()
+            client.send_request(f'GET {path}')
+            await client.read_response()
     assert [('/x', 201), ('/y', 500)] == seen
 
 
@@ -474,8 +474,8 @@ async def test_an_access_log_that_fails_is_logged(wire, caplog):
         '127.0.0.1', 0, lambda request: {'status': 200}, access_log=lambda request: None
     )
     async with listening as server, wire(server) as client:
-        client.ask('GET /')
-        assert 200 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 200 == (await client.read_response())[0]
     assert ['access_log failed'] == [record.getMessage() for record in caplog.records]
 
 
@@ -492,8 +492,8 @@ async def test_an_access_log_may_be_a_coroutine_function(wire):
         http.listen('127.0.0.1', 0, lambda request: {'status': 204}, access_log=log) as server,
         wire(server) as client,
     ):
-        client.ask('GET /x')
-        await client.answer()
+        client.send_request('GET /x')
+        await client.read_response()
     assert [('/x', 204)] == seen
 
 
@@ -510,8 +510,8 @@ async def test_a_base_exception_is_a_500_too(wire, caplog, kind):
         http.listen('127.0.0.1', 0, callback, lambda error, request: told.append(error)) as server,
         wire(server) as client,
     ):
-        client.ask('GET /')
-        status, *_ = await client.answer()
+        client.send_request('GET /')
+        status, *_ = await client.read_response()
     assert (500, [kind]) == (status, [type(error.__cause__) for error in told])
     assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
 
@@ -540,18 +540,18 @@ async def test_too_many_at_once_are_sent_away(wire):
         '127.0.0.1', 0, gate, lambda *both: calls.append(both), max_concurrent=1
     )
     async with listening as server, wire(server) as first, wire(server) as second:
-        first.ask('GET /1')
+        first.send_request('GET /1')
         await gate.arrived.wait()
         for line, body in ('GET /2', b''), ('POST /2', b'abc'):
-            second.ask(line, f'Content-Length: {len(body)}', body=body)
-            status, headers, text = await second.answer()
+            second.send_request(line, f'Content-Length: {len(body)}', body=body)
+            status, headers, text = await second.read_response()
             assert (503, b'Service Unavailable') == (status, text)
             assert ('1', None) == (headers['Retry-After'], headers.get('Connection'))
         assert 1 == server.stats['in_flight']
         gate.opened.set()
-        assert b'/1' == (await first.answer())[2]
-        second.ask('GET /2')
-        assert (200, b'/2') == (await second.answer())[::2]
+        assert b'/1' == (await first.read_response())[2]
+        second.send_request('GET /2')
+        assert (200, b'/2') == (await second.read_response())[::2]
         assert (1, [], 0) == (gate.most, calls, server.stats['errors'])
 
 
@@ -561,10 +561,10 @@ async def test_a_503_does_not_ask_for_the_body(wire):
     gate = Gate()
     listening = http.listen('127.0.0.1', 0, gate, max_concurrent=1)
     async with listening as server, wire(server) as first, wire(server) as second:
-        first.ask('GET /1')
+        first.send_request('GET /1')
         await gate.arrived.wait()
-        second.ask('POST /2', 'Content-Length: 9', 'Expect: 100-continue')
-        status, headers, _ = await second.answer()
+        second.send_request('POST /2', 'Content-Length: 9', 'Expect: 100-continue')
+        status, headers, _ = await second.read_response()
         assert (503, '1', 'close') == (status, headers['Retry-After'], headers['Connection'])
         gate.opened.set()
 
@@ -575,15 +575,15 @@ async def test_max_concurrent_counts_when_the_body_has_come(wire):
     gate = Gate()
     listening = http.listen('127.0.0.1', 0, gate, max_concurrent=1)
     async with listening as server, wire(server) as first, wire(server) as second:
-        second.ask('POST /2', 'Content-Length: 3', 'Expect: 100-continue')
+        second.send_request('POST /2', 'Content-Length: 3', 'Expect: 100-continue')
         assert b'HTTP/1.1 100 Continue\r\n\r\n' == await second.reader.readexactly(25)
-        first.ask('GET /1')
+        first.send_request('GET /1')
         await gate.arrived.wait()
         second.send(b'abc')
-        status, headers, _ = await second.answer()
+        status, headers, _ = await second.read_response()
         assert (503, '1', None) == (status, headers['Retry-After'], headers.get('Connection'))
         gate.opened.set()
-        assert 200 == (await first.answer())[0]
+        assert 200 == (await first.read_response())[0]
     assert 1 == gate.most
 
 
@@ -600,8 +600,8 @@ async def test_a_callback_that_fails_no_longer_counts_as_concurrent(wire, callba
 
     async with http.listen('127.0.0.1', 0, handler, **options) as server, wire(server) as client:
         for path, expected in ('/', 500), ('/late', 504), ('/', 500):
-            client.ask(f'GET {path}')
-            assert expected == (await client.answer())[0]
+            client.send_request(f'GET {path}')
+            assert expected == (await client.read_response())[0]
 
 
 @both_ways
@@ -619,13 +619,13 @@ async def test_a_cancelled_callback_leaves_nothing_in_flight(wire):
     listening = http.listen('127.0.0.1', 0, callback, lambda *both: told.append(both), **options)
     async with listening as server:
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await called.wait()
         async with wire(server) as client:
             status = 503
             while status == 503:  # until the server notices that the first has left
-                client.ask('GET /next')
-                status, *_ = await client.answer()
+                client.send_request('GET /next')
+                status, *_ = await client.read_response()
         assert (204, [], 0) == (status, told, server.stats['errors'])
 
 
@@ -636,19 +636,19 @@ async def test_refused_requests_are_in_the_access_log(wire, caplog):
     log = logging.getLogger('access')
     gate, options = Gate(), {'max_body': 2, 'max_concurrent': 1, 'access_log': log}
     async with http.listen('127.0.0.1', 0, gate, **options) as server, wire(server) as first:
-        first.ask('GET /1')
+        first.send_request('GET /1')
         await gate.arrived.wait()
         async with wire(server) as client:
-            client.ask('GET /2')
-            assert 503 == (await client.answer())[0]
+            client.send_request('GET /2')
+            assert 503 == (await client.read_response())[0]
         gate.opened.set()
-        await first.answer()
+        await first.read_response()
         async with wire(server) as client:
-            client.ask('POST /3', 'Content-Length: 3')
-            assert 413 == (await client.answer())[0]
+            client.send_request('POST /3', 'Content-Length: 3')
+            assert 413 == (await client.read_response())[0]
         async with wire(server) as client:
-            client.ask('CONNECT h:80')
-            assert 501 == (await client.answer())[0]
+            client.send_request('CONNECT h:80')
+            assert 501 == (await client.read_response())[0]
     expected = [
         ('access', logging.INFO, '127.0.0.1 "GET /2 HTTP/1.1" 503'),
         ('access', logging.INFO, '127.0.0.1 "GET /1 HTTP/1.1" 200'),
@@ -665,8 +665,8 @@ async def test_the_access_log_names_the_client_and_not_its_proxy(wire, caplog):
     options = {'access_log': logging.getLogger('access'), 'trusted_proxies': ['127.0.0.1']}
     callback = raising(ValueError())
     async with http.listen('127.0.0.1', 0, callback, **options) as server, wire(server) as client:
-        client.ask('GET /', 'Forwarded: for="[2001:db8::1]:80"')
-        await client.answer()
+        client.send_request('GET /', 'Forwarded: for="[2001:db8::1]:80"')
+        await client.read_response()
     lines = [record.getMessage() for record in caplog.records if record.name == 'access']
     assert ['2001:db8::1 "GET / HTTP/1.1" 500'] == lines
 
@@ -678,8 +678,8 @@ async def test_a_body_that_comes_too_slowly_is_a_408(wire, caplog):
     options = {'body_timeout': 0.05}
     listening = http.listen('127.0.0.1', 0, calls.append, **options)
     async with listening as server, wire(server) as client:
-        client.ask('POST /', 'Content-Length: 3', body=b'a')
-        status, headers, _ = await client.answer()
+        client.send_request('POST /', 'Content-Length: 3', body=b'a')
+        status, headers, _ = await client.read_response()
         assert (408, 'close', b'') == (status, headers['Connection'], await client.rest())
     assert ([], []) == (calls, [r for r in caplog.records if r.levelno >= logging.WARNING])
 
@@ -710,7 +710,7 @@ async def test_a_response_may_be_written_in_parts(self_sent, wire):
     response = Parts()
     async with self_sent(response) as server, wire(server) as client:
         for _ in range(2):
-            client.ask('GET /')
+            client.send_request('GET /')
             for part in (b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n', b'a', b'b'):
                 response.parts.put_nowait(part)
                 assert part == await client.reader.readexactly(len(part))
@@ -729,14 +729,14 @@ async def test_an_error_while_writing_is_a_500_or_cuts_the_response_off(
         self_sent(response, on_error=lambda error, request: told.append(str(error))) as server,
         wire(server) as client,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         if begun:
             response.parts.put_nowait(head)
         response.parts.put_nowait(ConnectionError('oops'))
         if begun:
             assert head == await client.rest()
         else:
-            assert 500 == (await client.answer())[0]
+            assert 500 == (await client.read_response())[0]
         assert (1, ['oops']) == (server.stats['errors'], told)
     assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
 
@@ -748,7 +748,7 @@ async def test_a_client_that_leaves_cancels_its_response(self_sent, wire, caplog
     log = lambda request, response: logged.put_nowait(response.status)  # noqa: E731
     async with self_sent(response, access_log=log) as server:
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             response.parts.put_nowait(b'HTTP/1.1 200 OK\r\n')
             await client.reader.readline()
         await response.ended.wait()
@@ -761,7 +761,7 @@ async def test_a_closing_server_cancels_responses_after_its_grace(self_sent, wir
     """They have the same grace as callbacks."""
     response = Parts()
     async with self_sent(response) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await until(lambda: server.stats['in_flight'])
         await server.close(grace=0)
         assert response.ended.is_set()
@@ -782,7 +782,7 @@ class LostResponse:
 async def test_a_write_to_a_client_that_has_left_is_not_an_error(self_sent, wire, caplog):
     """Whether anything was sent or not."""
     async with self_sent(LostResponse()) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         assert b'' == await client.rest()
         assert 0 == server.stats['errors']
     assert [] == caplog.records
@@ -793,7 +793,7 @@ async def test_a_body_may_be_an_iterator(wire):
     """The tests of streamed bodies are further down."""
     callback = lambda request: {'status': 200, 'body': iter(['a', 'b'])}  # noqa: E731
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
-        client.ask('GET /', 'Connection: close')
+        client.send_request('GET /', 'Connection: close')
         assert (await client.rest()).endswith(b'1\r\na\r\n1\r\nb\r\n0\r\n\r\n')
 
 
@@ -803,8 +803,8 @@ async def test_a_body_may_be_a_file(wire, tmp_path):
     (tmp_path / 'a').write_bytes(b'ab')
     callback = lambda request: {'status': 200, 'body': tmp_path / 'a'}  # noqa: E731
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
-        client.ask('GET /')
-        assert b'ab' == (await client.answer())[2]
+        client.send_request('GET /')
+        assert b'ab' == (await client.read_response())[2]
 
 
 @both_ways
@@ -838,10 +838,10 @@ async def test_an_error_of_a_streamed_request_body_is_not_one_of_the_callback(wi
 
     options = {'into': lambda request: 'stream', 'max_body': lambda request: 1}
     async with http.listen('127.0.0.1', 0, callback, **options) as server, wire(server) as client:
-        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'1\r\na\r\n0\r\n\r\n')
-        assert b'a' == (await client.answer())[2]
-        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'2\r\nab\r\n0\r\n\r\n')
-        assert 413 == (await client.answer())[0]
+        client.send_request('POST /', 'Transfer-Encoding: chunked', body=b'1\r\na\r\n0\r\n\r\n')
+        assert b'a' == (await client.read_response())[2]
+        client.send_request('POST /', 'Transfer-Encoding: chunked', body=b'2\r\nab\r\n0\r\n\r\n')
+        assert 413 == (await client.read_response())[0]
         assert 0 == server.stats['errors']
     assert [] == caplog.records
 
@@ -860,8 +860,8 @@ async def test_a_form_is_read_or_refused(wire, caplog, into):
             *((b'a=b', kind, 200), (b'a=b&c=d', kind, 413), (b'a=b', 'Content-Type: a/b', 400))
         ]:
             async with wire(server) as client:
-                client.ask('POST /', field, f'Content-Length: {len(body)}', body=body)
-                assert status == (await client.answer())[0]
+                client.send_request('POST /', field, f'Content-Length: {len(body)}', body=body)
+                assert status == (await client.read_response())[0]
         assert 0 == server.stats['errors']
     assert [] == caplog.records
 
@@ -894,7 +894,7 @@ def received(wire):
     async def send(data, **options):
         async with recording(**options) as (server, seen), wire(server) as client:
             client.send(data)
-            assert 200 == (await client.answer())[0]
+            assert 200 == (await client.read_response())[0]
         return seen[0]
 
     return send
@@ -920,8 +920,8 @@ def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
 async def test_a_request_has_every_key(wire):
     """Each documented key and no other; a GET without a body has no body."""
     async with recording() as (server, seen), wire(server) as client:
-        client.ask('GET /a%2Fb?x=1&y', 'X: 1', 'x: 2')
-        await client.answer()
+        client.send_request('GET /a%2Fb?x=1&y', 'X: 1', 'x: 2')
+        await client.read_response()
     expected = {
         'method': 'GET',
         'url': '/a%2Fb?x=1&y',
@@ -954,8 +954,8 @@ async def test_a_request_has_every_key(wire):
 async def test_the_target_stays_byte_for_byte(wire, target, path, query):
     """``url`` is the target as sent; path and query are its parts, not decoded or normalised."""
     async with recording() as (server, seen), wire(server) as client:
-        client.ask('GET ' + target)
-        status, _, _ = await client.answer()
+        client.send_request('GET ' + target)
+        status, _, _ = await client.read_response()
     if path is None:  # the C parser refuses non-ASCII, the Python parser accepts it
         assert status == 400 or [target] == [table.url for table in seen]
     else:
@@ -975,8 +975,8 @@ async def test_the_target_stays_byte_for_byte(wire, target, path, query):
 async def test_an_absolute_target_is_reduced_to_origin_form(wire, target, url, name, host, port):
     """Path and query are left; the authority replaces Host (RFC 9112 3.2.2)."""
     async with recording() as (server, seen), wire(server) as client:
-        client.ask('GET ' + target)
-        await client.answer()
+        client.send_request('GET ' + target)
+        await client.read_response()
     [table] = seen
     assert (url, [name]) == (table.url, table.headers.getall('Host'))
     assert ('http', host, port) == (table.scheme, table.host, table.port)
@@ -1010,7 +1010,7 @@ async def test_without_host_the_table_has_the_address_of_the_socket(wire, head):
     """HTTP/1.0 needs no Host, and HTTP/1.1 allows an empty one."""
     async with recording() as (server, seen), wire(server) as client:
         client.send(f'{head}\r\n\r\n'.encode())
-        await client.answer()
+        await client.read_response()
     assert [('127.0.0.1', server.port)] == [(table.host, table.port) for table in seen]
     assert head[11:14] == seen[0].version
 
@@ -1020,7 +1020,7 @@ async def test_a_request_on_a_unix_socket_has_no_ip(wire, tmp_path):
     path = str(tmp_path / 's')
     async with recording(at=(None, None), unix=path) as (_, seen), wire(path=path) as client:
         client.send(b'GET / HTTP/1.0\r\n\r\n')
-        await client.answer()
+        await client.read_response()
     assert [('localhost', 80, None)] == [(table.host, table.port, table.ip) for table in seen]
     assert 'ip' not in seen[0]
 
@@ -1054,7 +1054,7 @@ async def test_an_invalid_head_is_refused(wire, status, head):
     """The callback does not see it; the response repeats nothing and closes the connection."""
     async with recording() as (server, seen), wire(server) as client:
         client.send(f'{head}\r\n\r\n'.encode())
-        found, headers, body = await client.answer()
+        found, headers, body = await client.read_response()
     assert (status, 'close', []) == (found, headers['Connection'], seen)
     assert body in (b'Bad Request', b'Not Implemented', b'HTTP Version Not Supported')
 
@@ -1078,8 +1078,8 @@ async def test_an_invalid_head_is_refused(wire, status, head):
 async def test_body_is_in_the_table_if_it_was_announced(wire, request_line, fields, body, expected):
     """And always for POST; otherwise the key is absent."""
     async with recording() as (server, seen), wire(server) as client:
-        client.ask(f'{request_line} /', *fields, body=body)
-        await client.answer()
+        client.send_request(f'{request_line} /', *fields, body=body)
+        await client.read_response()
     assert (expected, expected is not None) == (seen[0].body, 'body' in seen[0])
 
 
@@ -1099,8 +1099,8 @@ async def test_the_body_becomes_what_into_says(wire, into, kind, body, expected)
     """Text by its charset, bytes as they are, or parsed JSON."""
     line, data = post(body, f'Content-Type: {kind}')
     async with recording(into=into) as (server, seen), wire(server) as client:
-        client.ask(*line, body=data)
-        await client.answer()
+        client.send_request(*line, body=data)
+        await client.read_response()
     assert expected == seen[0].body
     assert into == 'json' or body == seen[0].bytes()
 
@@ -1118,8 +1118,8 @@ async def test_a_compressed_body_is_decompressed(wire, coding, data):
     """The headers that no longer describe it are removed; the others stay."""
     line, data = post(data, f'Content-Encoding: {coding}', 'Content-Type: text/plain')
     async with recording() as (server, seen), wire(server) as client:
-        client.ask(*line, body=data)
-        await client.answer()
+        client.send_request(*line, body=data)
+        await client.read_response()
     assert ('text', ['Host', 'Content-Type']) == (seen[0].body, list(seen[0].headers))
 
 
@@ -1127,8 +1127,8 @@ async def test_an_unknown_content_coding_is_left_alone(wire):
     """Bytes and headers are those of the client."""
     line, data = post(b'\x0b\x00', 'Content-Encoding: br')
     async with recording(into='bytes') as (server, seen), wire(server) as client:
-        client.ask(*line, body=data)
-        await client.answer()
+        client.send_request(*line, body=data)
+        await client.read_response()
     assert (data, 'br', '2') == (
         seen[0].body,
         seen[0].headers['Content-Encoding'],
@@ -1158,8 +1158,8 @@ async def test_a_body_has_limits_and_must_be_whole(wire, caplog, status, fields,
     """``max_body`` counts decoded bytes; a broken body is a 400. Nothing is logged as an error."""
     fields = [field.format(len(body)) for field in fields]
     async with recording(max_body=10) as (server, seen), wire(server) as client:
-        client.ask('POST /', *fields, body=body)
-        found, headers, _ = await client.answer()
+        client.send_request('POST /', *fields, body=body)
+        found, headers, _ = await client.read_response()
     assert (status, 1 if status == 200 else 0) == (found, len(seen))
     assert (None if status == 200 else 'close') == headers.get('Connection')
     assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -1171,8 +1171,8 @@ async def test_max_body_of_none_is_no_limit(wire):
     line, data = post(gzip.compress(big, mtime=0), 'Content-Encoding: gzip')
     for limit, status in ({}, 413), ({'max_body': None}, 200):
         async with recording(**limit) as (server, _), wire(server) as client:
-            client.ask(*line, body=data)
-            assert status == (await client.answer())[0]
+            client.send_request(*line, body=data)
+            assert status == (await client.read_response())[0]
 
 
 @pytest.mark.parametrize('body', [b'{', b'\xff', b'NaN,', b'[' * 100_000, b'1' * 5000])
@@ -1180,26 +1180,26 @@ async def test_an_invalid_json_body_is_a_400(wire, body):
     """With ``into='json'`` the callback is not called."""
     line, data = post(body)
     async with recording(into='json') as (server, seen), wire(server) as client:
-        client.ask(*line, body=data)
-        assert (400, []) == ((await client.answer())[0], seen)
+        client.send_request(*line, body=data)
+        assert (400, []) == ((await client.read_response())[0], seen)
 
 
 async def test_expect_100_continue_gets_a_100_before_the_body_is_read(wire):
     """The response after the body is an ordinary one."""
     async with recording() as (server, seen), wire(server) as client:
         for _ in range(2):
-            client.ask('POST /', 'Content-Length: 2', 'Expect: 100-Continue')
+            client.send_request('POST /', 'Content-Length: 2', 'Expect: 100-Continue')
             assert b'HTTP/1.1 100 Continue\r\n\r\n' == await client.reader.readexactly(25)
             client.send(b'ab')
-            assert 200 == (await client.answer())[0]
+            assert 200 == (await client.read_response())[0]
     assert ['ab', 'ab'] == [table.body for table in seen]
 
 
 async def test_expect_100_continue_gets_no_100_if_the_body_has_come(wire):
     """A client may send the body without waiting."""
     async with recording() as (server, seen), wire(server) as client:
-        client.ask('POST /', 'Content-Length: 2', 'Expect: 100-continue', body=b'ab')
-        assert 200 == (await client.answer())[0]
+        client.send_request('POST /', 'Content-Length: 2', 'Expect: 100-continue', body=b'ab')
+        assert 200 == (await client.read_response())[0]
     assert ['ab'] == [table.body for table in seen]
 
 
@@ -1208,13 +1208,13 @@ async def test_a_compressed_body_may_come_in_parts(wire, until, whole):
     """A body that breaks meanwhile is a 400, however much of it was there."""
     data = gzip.compress(b'abc', mtime=0)
     async with recording() as (server, seen), wire(server) as client:
-        client.ask('POST /', 'Content-Encoding: gzip', 'Transfer-Encoding: chunked')
+        client.send_request('POST /', 'Content-Encoding: gzip', 'Transfer-Encoding: chunked')
         for start in range(0, len(data), 8):
             client.send(b'%x\r\n%b\r\n' % (len(data[start : start + 8]), data[start : start + 8]))
             before = server.stats['bytes_in']
             await until(lambda: server.stats['bytes_in'] > before)  # noqa: B023
         client.send(b'0\r\n\r\n' if whole else b'no size\r\n')
-        assert (200 if whole else 400) == (await client.answer())[0]
+        assert (200 if whole else 400) == (await client.read_response())[0]
     assert (['abc'] if whole else []) == [table.body for table in seen]
 
 
@@ -1229,7 +1229,7 @@ async def test_a_client_that_leaves_during_its_body_is_not_logged(wire, caplog):
     async with recording() as (server, seen):
         for fields in ['Content-Length: 9'], ['Content-Length: 9', 'Expect: 100-continue']:
             async with wire(server) as client:
-                client.ask('POST /', *fields, body=b'ab')
+                client.send_request('POST /', *fields, body=b'ab')
     assert ([], []) == (seen, [r for r in caplog.records if r.levelno >= logging.WARNING])
 
 
@@ -1243,8 +1243,8 @@ async def test_no_client_chooses_where_a_relayed_table_goes(wire, target):
             return await http.request({**request, **aim})
 
         async with http.listen('127.0.0.1', 0, relay) as server, wire(server) as client:
-            client.ask('GET ' + target.format(f'127.0.0.1:{elsewhere.port}'))
-            assert 200 == (await client.answer())[0]
+            client.send_request('GET ' + target.format(f'127.0.0.1:{elsewhere.port}'))
+            assert 200 == (await client.read_response())[0]
     url = target.format(f'127.0.0.1:{elsewhere.port}').removeprefix('http:')
     expected = url if target.startswith('//') else '/x?y'
     assert ([expected], []) == ([table.url for table in seen], strayed)
@@ -1254,8 +1254,8 @@ async def test_a_received_request_can_be_sent(wire):
     """The table of a POST is sent as it is, with its body and repeated headers."""
     line, data = post(b'a\xff', 'X: 1', 'X: 2')
     async with recording() as (server, seen), wire(server) as client:
-        client.ask(*line, body=data)
-        await client.answer()
+        client.send_request(*line, body=data)
+        await client.read_response()
         sent = {**seen[0], 'host': '127.0.0.1', 'port': server.port}
         await http.request(sent)
     assert (b'a\xff', ['1', '2']) == (seen[1].bytes(), seen[1].headers.getall('x'))
@@ -1267,8 +1267,8 @@ async def test_a_length_that_the_parser_takes_for_no_body_is_refused(wire, limit
     """Otherwise the body would be parsed as the next request."""
     async with recording(max_body=limit) as (server, seen), wire(server) as client:
         length = f'Content-Length: {2**64 - 1}'
-        client.ask('POST /', length, body=b'GET /2 HTTP/1.1\r\nHost: h\r\n\r\n')
-        status, headers, _ = await client.answer()
+        client.send_request('POST /', length, body=b'GET /2 HTTP/1.1\r\nHost: h\r\n\r\n')
+        status, headers, _ = await client.read_response()
         assert (413, 'close', b'') == (status, headers['Connection'], await client.rest())
     assert [] == seen
 
@@ -1329,7 +1329,7 @@ async def test_an_invalid_forwarded_header_of_a_trusted_proxy_is_a_400(wire, cap
     for options, expected in (PROXY, 400), ({}, 200):
         async with recording(**options) as (server, _), wire(server) as client:
             client.send(head)
-            assert expected == (await client.answer())[0]
+            assert expected == (await client.read_response())[0]
     lines = [record.getMessage() for record in caplog.records if record.name == 'aioluahttp']
     assert ['bad request from 127.0.0.1: 400'] == lines
 
@@ -1345,18 +1345,18 @@ async def test_a_proxy_on_a_unix_socket_is_trusted_as_unix(tmp_path, wire, optio
             connecting.bind(str(tmp_path / name))
         connecting.connect(path)
         async with wire(None, sock=connecting) as client:
-            client.ask('GET /', 'X-Forwarded-For: ::1')
-            await client.answer()
+            client.send_request('GET /', 'X-Forwarded-For: ::1')
+            await client.read_response()
     assert [(ip, ip is not None)] == [(table.ip, 'ip' in table) for table in seen]
 
 
 async def test_the_rest_of_a_body_that_does_not_come_is_a_408(wire):
     """After ``body_timeout`` without a byte."""
     async with recording(body_timeout=0.05) as (server, seen), wire(server) as client:
-        client.ask('POST /', 'Content-Length: 3', 'Expect: 100-continue')
+        client.send_request('POST /', 'Content-Length: 3', 'Expect: 100-continue')
         await client.reader.readuntil(b'\r\n\r\n')
         client.send(b'ab')
-        assert (408, []) == ((await client.answer())[0], seen)
+        assert (408, []) == ((await client.read_response())[0], seen)
 
 
 @pytest.mark.parametrize(
@@ -1375,10 +1375,10 @@ async def test_a_body_that_does_not_come_is_a_408(wire, caplog, fields, body):
     """After ``body_timeout`` without more of it; the callback does not see the request."""
     caplog.set_level(logging.INFO, 'aioluahttp')
     async with recording(body_timeout=0.05) as (server, seen), wire(server) as client:
-        client.ask('POST /', *fields, body=body)
+        client.send_request('POST /', *fields, body=body)
         if 'Expect: 100-continue' in fields:
             await client.reader.readuntil(b'\r\n\r\n')
-        status, headers, text = await client.answer()
+        status, headers, text = await client.read_response()
         assert (408, 'close', b'Request Timeout') == (status, headers['Connection'], text)
         assert (b'', []) == (await client.rest(), seen)
     assert [] == caplog.records
@@ -1387,11 +1387,11 @@ async def test_a_body_that_does_not_come_is_a_408(wire, caplog, fields, body):
 async def test_a_body_may_come_slowly(wire):
     """Each part of it has ``body_timeout``."""
     async with recording(body_timeout=2) as (server, seen), wire(server) as client:
-        client.ask('POST /', 'Content-Length: 8')
+        client.send_request('POST /', 'Content-Length: 8')
         for part in [b'a'] * 8:
             await asyncio.sleep(0.3)  # the pace of the client
             client.send(part)
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
     assert ['a' * 8] == [table.body for table in seen]
 
 
@@ -1401,7 +1401,7 @@ async def test_a_chunked_body_in_http_1_0_is_a_400(wire, field):
     head = f'POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n{field}\r\n\r\n'
     async with recording() as (server, seen), wire(server) as client:
         client.send(head.encode() + b'0\r\n\r\n')
-        status, headers, _ = await client.answer()
+        status, headers, _ = await client.read_response()
         assert (400, 'close', b'', []) == (
             status,
             headers['Connection'],
@@ -1413,8 +1413,8 @@ async def test_a_chunked_body_in_http_1_0_is_a_400(wire, field):
 async def test_contradicting_headers_of_a_trusted_proxy_are_a_400(wire):
     """Forwarded and X-Forwarded-For name different clients."""
     async with recording(trusted_proxies=['127.0.0.1']) as (server, seen), wire(server) as client:
-        client.ask('GET /', 'Forwarded: for=192.0.2.1', 'X-Forwarded-For: 192.0.2.2')
-        assert (400, []) == ((await client.answer())[0], seen)
+        client.send_request('GET /', 'Forwarded: for=192.0.2.1', 'X-Forwarded-For: 192.0.2.2')
+        assert (400, []) == ((await client.read_response())[0], seen)
 
 
 @pytest.mark.parametrize('framing', ['Content-Length: {}', 'Transfer-Encoding: chunked'])
@@ -1429,8 +1429,10 @@ async def test_a_bomb_costs_no_more_than_the_limit(wire, framing):
     async with recording(max_body=2**20) as (server, seen), wire(server) as client:
         client.send(b'')
         tracemalloc.start()
-        client.ask('POST /', 'Content-Encoding: gzip', framing.format(len(bomb)), body=bomb)
-        status, *_ = await client.answer()
+        client.send_request(
+            'POST /', 'Content-Encoding: gzip', framing.format(len(bomb)), body=bomb
+        )
+        status, *_ = await client.read_response()
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert (413, []) == (status, seen)
@@ -1472,7 +1474,7 @@ async def test_a_streamed_request_body_is_read_by_the_callback(wire, callback):
             (('Content-Length: 0',), b''),
         ]:
             async with wire(server) as client:
-                client.ask('POST /', *fields, 'Connection: close', body=body)
+                client.send_request('POST /', *fields, 'Connection: close', body=body)
                 response = await client.rest()
                 assert b'HTTP/1.1 200 ' == response[:13]
                 assert (b'abc' in response) == bool(body)
@@ -1489,13 +1491,13 @@ async def test_a_part_of_a_body_is_read_before_the_next_is_sent(wire):
         return {'status': 200}
 
     async with reading(callback) as (server, _), wire(server) as client:
-        client.ask('POST /', 'Content-Length: 4')
+        client.send_request('POST /', 'Content-Length: 4')
         for part in (b'ab', b'cd'):
             client.send(part)
             assert part == await parts.get()
-        assert 200 == (await client.answer())[0]
-        client.ask('POST /', 'Content-Length: 0')
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
+        client.send_request('POST /', 'Content-Length: 0')
+        assert 200 == (await client.read_response())[0]
 
 
 @pytest.mark.parametrize(('into', 'kept'), [('stream', False), ('raw', True)])
@@ -1508,8 +1510,10 @@ async def test_a_stream_is_decoded_and_a_raw_one_is_not(wire, into, kept):
         return await whole(request)
 
     async with reading(callback, into) as (server, _), wire(server) as client:
-        client.ask(*('POST /', f'Content-Length: {len(data)}', 'Content-Encoding: gzip'), body=data)
-        assert (data if kept else b'abc' * 100_000) == (await client.answer())[2]
+        client.send_request(
+            *('POST /', f'Content-Length: {len(data)}', 'Content-Encoding: gzip'), body=data
+        )
+        assert (data if kept else b'abc' * 100_000) == (await client.read_response())[2]
     assert (kept, kept) == tuple(name in seen[0] for name in ('Content-Encoding', 'Content-Length'))
 
 
@@ -1524,11 +1528,11 @@ async def test_who_does_not_read_is_sent_no_more(wire, until):
         return {'status': 200}
 
     async with reading(callback) as (server, _), wire(server) as client:
-        client.ask('POST /', f'Content-Length: {BIG}', body=bytes(BIG))
+        client.send_request('POST /', f'Content-Length: {BIG}', body=bytes(BIG))
         await until(lambda: any(one.paused for one in server._connections.open))
         assert server.stats['bytes_in'] < 2_000_000
         go.set()
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
     assert BIG == sum(read)
     assert max(read) <= 1 << 20
 
@@ -1538,8 +1542,8 @@ async def test_what_is_left_unread_closes_the_connection(wire, size):
     """After the response, which the client gets though it is still sending."""
     callback = lambda request: {'status': 200, 'body': 'x'}  # noqa: E731
     async with reading(callback) as (server, _), wire(server) as client:
-        client.ask('POST /', f'Content-Length: {size}', body=bytes(size - 1))
-        status, headers, body = await client.answer()
+        client.send_request('POST /', f'Content-Length: {size}', body=bytes(size - 1))
+        status, headers, body = await client.read_response()
         assert (200, 'close', b'x') == (status, headers['Connection'], body)
         client.writer.close()
 
@@ -1574,7 +1578,7 @@ async def test_a_broken_streamed_body_is_an_error_of_the_client(
         reading(noting, max_body=4, body_timeout=0.1) as (server, told),
         wire(server) as client,
     ):
-        client.ask('POST /', *fields, body=sent)
+        client.send_request('POST /', *fields, body=sent)
         response = await client.rest()
     assert f'HTTP/1.1 {status} '.encode() == response[:13]
     assert seen == ([kind] if kind and callback is whole else [])
@@ -1585,7 +1589,7 @@ async def test_a_broken_streamed_body_is_an_error_of_the_client(
 async def test_an_echo_of_a_broken_body_is_cut_off(wire, caplog):
     """This is not an error of the callback."""
     async with reading(echo) as (server, told), wire(server) as client:
-        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'1\r\na\r\n')
+        client.send_request('POST /', 'Transfer-Encoding: chunked', body=b'1\r\na\r\n')
         await client.reader.readuntil(b'1\r\na\r\n')
         client.send(b'x\r\n')
         assert b'' == await client.rest()
@@ -1606,7 +1610,7 @@ async def test_the_reader_of_a_body_gets_an_error_if_the_client_leaves(wire):
 
     async with reading(callback) as (server, told):
         async with wire(server) as client:
-            client.ask('POST /', 'Content-Length: 9', body=b'a')
+            client.send_request('POST /', 'Content-Length: 9', body=b'a')
             await client.writer.drain()
         assert 'the body is broken' in await seen.get()
     assert [] == told
@@ -1620,13 +1624,13 @@ async def test_expect_100_continue_gets_a_100_at_the_first_read(wire, reads):
         return await whole(request) if reads else {'status': 403}
 
     async with reading(callback) as (server, _), wire(server) as client:
-        client.ask('POST /', 'Content-Length: 2', 'Expect: 100-continue')
+        client.send_request('POST /', 'Content-Length: 2', 'Expect: 100-continue')
         status = await client.reader.readline()
         if reads:
             assert b'HTTP/1.1 100 Continue\r\n' == status
             await client.reader.readline()
             client.send(b'ab')
-            assert b'ab' == (await client.answer())[2]
+            assert b'ab' == (await client.read_response())[2]
         else:
             assert b'HTTP/1.1 403 Forbidden\r\n' == status
 
@@ -1641,7 +1645,7 @@ async def test_no_100_is_sent_in_the_middle_of_a_response(wire):
 
     callback = lambda request: {'status': 200, 'body': parts(request)}  # noqa: E731
     async with reading(callback) as (server, _), wire(server) as client:
-        client.ask('POST /', 'Content-Length: 2', 'Expect: 100-continue')
+        client.send_request('POST /', 'Content-Length: 2', 'Expect: 100-continue')
         await client.reader.readuntil(b'1\r\nx\r\n')
         client.send(b'ab')
         assert b'2\r\nab\r\n0\r\n\r\n' == await client.rest()
@@ -1657,8 +1661,8 @@ async def test_a_streamed_body_cannot_be_read_after_its_response(wire):
 
     async with reading(callback) as (server, _), wire(server) as client:
         for _ in range(2):
-            client.ask('POST /', 'Content-Length: 2', body=b'ab')
-            assert 200 == (await client.answer())[0]
+            client.send_request('POST /', 'Content-Length: 2', body=b'ab')
+            assert 200 == (await client.read_response())[0]
         for body in kept:
             with pytest.raises(http.ProtocolError, match='the request is answered'):
                 await body.read()
@@ -1682,8 +1686,8 @@ async def test_into_and_max_body_may_be_functions_of_the_request(wire):
             *(('/text?x', 413), ('/stream?x', 413), ('/no', 500)),
         ]:
             async with wire(server) as client:
-                client.ask(f'POST {target}', 'Content-Length: 3', body=b'"a"')
-                status, _, body = await client.answer()
+                client.send_request(f'POST {target}', 'Content-Length: 3', body=b'"a"')
+                status, _, body = await client.read_response()
                 assert expected in (status, body.decode())
     assert [http.TableError] == list(map(type, told))
 
@@ -1698,11 +1702,11 @@ async def test_into_and_max_body_may_be_attributes_of_the_handler(wire):
     for options, expected in [({}, 'Stream'), ({'into': 'bytes'}, 'bytes')]:
         async with http.listen('127.0.0.1', 0, handler, **options) as server:
             async with wire(server) as client:
-                client.ask('POST /', 'Content-Length: 1', body=b'x')
-                assert expected == (await client.answer())[2].decode()
+                client.send_request('POST /', 'Content-Length: 1', body=b'x')
+                assert expected == (await client.read_response())[2].decode()
             async with wire(server) as client:
-                client.ask('POST /', 'Content-Length: 6')
-                assert 413 == (await client.answer())[0]
+                client.send_request('POST /', 'Content-Length: 6')
+                assert 413 == (await client.read_response())[0]
 
 
 async def test_a_stream_has_a_limit_only_if_one_is_given(wire):
@@ -1712,8 +1716,8 @@ async def test_a_stream_has_a_limit_only_if_one_is_given(wire):
         return {'status': 200, 'body': str(sum([len(part) async for part in request.body]))}
 
     async with reading(callback) as (server, _), wire(server) as client:
-        client.ask('POST /', f'Content-Length: {BIG}', body=bytes(BIG))
-        assert str(BIG).encode() == (await client.answer())[2]
+        client.send_request('POST /', f'Content-Length: {BIG}', body=bytes(BIG))
+        assert str(BIG).encode() == (await client.read_response())[2]
 
 
 class AiohttpResponse:
@@ -1755,8 +1759,8 @@ async def test_a_response_of_aiohttp_can_be_sent(self_sent, wire, name):
     response = AiohttpResponse({'Server': name} if name else {})
     async with self_sent(response) as server, wire(server) as client:
         for _ in range(2):
-            client.ask('GET /a')
-            status, headers, body = await client.answer()
+            client.send_request('GET /a')
+            status, headers, body = await client.read_response()
             assert (200, b'GET /a 127.0.0.1', name) == (status, body, headers.get('Server'))
 
 
@@ -1848,7 +1852,7 @@ async def test_every_kind_of_iterator_can_be_a_body(wire, make):
         wire(server) as client,
     ):
         for _ in range(2):
-            client.ask('GET /')
+            client.send_request('GET /')
             head, chunks = await chunked(client)
             assert [b'ab', 'cé'.encode()] == chunks
             assert 'Content-Type: application/octet-stream\r\n' in head
@@ -1860,7 +1864,7 @@ async def test_a_chunk_is_sent_before_the_next_is_asked_for(wire):
     """An empty chunk sends the head alone."""
     source = Source()
     async with serving_body(source) as (server, _), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         source.queue.put_nowait('')
         await client.reader.readuntil(b'\r\n\r\n')
         for chunk, expected in [
@@ -1890,7 +1894,7 @@ async def test_text_chunks_are_encoded_in_the_charset_of_content_type(
         serving_body(generator(chunk), headers={'Content-Type': kind}) as (server, _),
         wire(server) as client,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         head, chunks = await chunked(client)
     assert f'Content-Type: {expected}\r\n' in head
     assert [sent] == chunks
@@ -1903,7 +1907,7 @@ async def test_content_type_of_compressed_text_chunks_names_their_charset(wire):
         serving_body(body, headers={'Content-Type': 'text/html'}) as (server, _),
         wire(server) as client,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         head, chunks = await chunked(client)
     assert 'Content-Type: text/html; charset=utf-8\r\n' in head
     assert 'é'.encode() == gzip.decompress(b''.join(chunks))
@@ -1937,7 +1941,7 @@ async def test_a_streamed_body_with_a_length_is_not_chunked(wire, version):
             client.send(
                 f'GET / HTTP/{version}\r\nHost: h\r\nConnection: keep-alive\r\n\r\n'.encode()
             )
-            _, headers, body = await client.answer()
+            _, headers, body = await client.read_response()
             assert ('4', b'abcd') == (headers['Content-Length'], body)
             assert 'Transfer-Encoding' not in headers
 
@@ -1954,7 +1958,7 @@ async def test_a_wrong_length_cuts_the_response_off(wire, caplog, chunks, sent):
         serving_body(generator(*chunks), headers=headers) as (server, told),
         wire(server) as client,
     ):
-        client.ask('GET /', 'Connection: close')
+        client.send_request('GET /', 'Connection: close')
         response = await client.rest()
     assert (b'HTTP/1.1 500 ' if sent is None else b'HTTP/1.1 200 ') == response[:13]
     assert sent is None or response.endswith(b'\r\n\r\n' + sent)
@@ -1968,8 +1972,8 @@ async def test_a_length_that_is_no_number_is_a_500(wire):
         serving_body(generator(b'a'), headers={'Content-Length': 'x'}) as (server, told),
         wire(server) as client,
     ):
-        client.ask('GET /')
-        assert 500 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 500 == (await client.read_response())[0]
     assert [http.TableError] == list(map(type, told))
 
 
@@ -1994,8 +1998,8 @@ async def test_a_response_without_a_body_does_not_read_its_iterator(
         wire(server) as client,
     ):
         for _ in range(2):
-            client.ask(f'{method} /')
-            given, fields, _ = await client.answer(silent=True)
+            client.send_request(f'{method} /')
+            given, fields, _ = await client.read_response(silent=True)
             assert (status, expected) == (given, fields.get('Content-Length'))
             assert 'Transfer-Encoding' not in fields
     assert (0, True) == (source.asked, source.closed.is_set())
@@ -2016,11 +2020,11 @@ async def test_an_error_before_the_first_chunk_is_a_500(wire, caplog, fault, kin
     """It is logged and passed to ``on_error``; the connection is kept."""
     source = Source(fault)
     async with serving_body(source) as (server, told), wire(server) as client:
-        client.ask('GET /')
-        assert 500 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 500 == (await client.read_response())[0]
         assert source.closed.is_set()
         source.queue.put_nowait(None)
-        client.ask('GET /')
+        client.send_request('GET /')
         assert [] == (await chunked(client))[1]
     assert [kind] == list(map(type, told))
     assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
@@ -2034,7 +2038,7 @@ async def test_an_error_after_the_first_chunk_cuts_the_response_off(
     """The last chunk is not sent, so the client can tell that the body is incomplete."""
     source = Source(b'ab', fault)
     async with serving_body(source, headers=headers) as (server, told), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         assert (await client.rest()).endswith(b'ab' if headers else b'2\r\nab\r\n')
         assert source.closed.is_set()
         assert 1 == server.stats['errors']
@@ -2074,7 +2078,7 @@ async def test_who_leaves_closes_the_iterator(wire, caplog):
     source = Source(b'ab')
     async with serving_body(source) as (server, told):
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await client.reader.readuntil(b'ab')
         await source.closed.wait()
         assert 0 == server.stats['errors']
@@ -2106,7 +2110,7 @@ async def test_the_finally_of_a_generator_runs_if_the_client_leaves(wire):
 
     async with serving_body(endless()) as (server, _):
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await client.reader.readuntil(b'ab')
         await ended.wait()
 
@@ -2115,7 +2119,7 @@ async def test_a_closing_server_closes_the_iterator_after_its_grace(wire):
     """The body is cut off."""
     source = Source(b'ab')
     async with serving_body(source) as (server, told), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await client.reader.readuntil(b'ab\r\n')
         await server.close(grace=0)
         assert source.closed.is_set()
@@ -2127,7 +2131,7 @@ async def test_a_closing_server_lets_a_body_end_within_its_grace(wire):
     """Within the grace."""
     source = Source(b'ab')
     async with serving_body(source) as (server, _), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await client.reader.readuntil(b'ab\r\n')
         closing = asyncio.create_task(server.close())
         await asyncio.sleep(0)
@@ -2157,7 +2161,7 @@ async def test_who_does_not_read_is_given_no_more_and_cut_off(wire):
     """The iterator is read only as far as the sockets hold, until ``body_timeout``."""
     source = Endless()
     async with serving_body(source, body_timeout=0.2) as (server, told), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await source.closed.wait()
         assert source.given * len(CHUNK) < 20_000_000
     assert [] == told
@@ -2167,7 +2171,7 @@ async def test_a_streamed_body_takes_constant_memory(wire):
     """A body of 256 MiB takes no more memory than a few chunks."""
     source = Endless()
     async with serving_body(source) as (server, _), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await client.reader.readexactly(1 << 20)
         tracemalloc.start()
         try:
@@ -2190,7 +2194,7 @@ async def test_a_streamed_response_is_logged_and_counted(wire):
         serving_body(source, status=201, access_log=log, server_header='me') as (server, _),
         wire(server) as client,
     ):
-        client.ask('GET /a')
+        client.send_request('GET /a')
         head = await client.reader.readuntil(b'\r\n\r\n')
         assert b'\r\nServer: me\r\n' in head
         assert logged.empty()
@@ -2206,7 +2210,7 @@ async def test_connection_close_ends_a_streamed_response(wire):
         serving_body(generator(b'a'), headers={'Connection': 'close'}) as (server, _),
         wire(server) as client,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         response = await client.rest()
     assert response.endswith(b'1\r\na\r\n0\r\n\r\n')
     assert b'\r\nConnection: close\r\n' in response
@@ -2216,7 +2220,7 @@ async def test_events_are_sent_as_a_stream(wire):
     """As text/event-stream, not to be cached, one chunk for each event."""
     source = Source({'data': 'a\nb', 'id': '1'}, {}, None)
     async with serving_body(source, key='events') as (server, _), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         head, chunks = await chunked(client)
     assert [b'data: a\ndata: b\nid: 1\n\n', b':\n\n'] == chunks
     assert 'Content-Type: text/event-stream\r\n' in head
@@ -2231,7 +2235,7 @@ async def test_headers_of_the_callback_are_kept_for_events(wire):
         serving_body(iter([{'data': 'x'}]), key='events', headers=headers) as (server, _),
         wire(server) as client,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         head, _ = await chunked(client)
     assert 'Cache-Control: no-store\r\n' in head
     assert 'Content-Type: text/x\r\n' in head
@@ -2242,7 +2246,7 @@ async def test_an_invalid_event_is_a_500_or_cuts_the_response_off(wire, begun):
     """A 500 before the first event."""
     events = [{'data': 'x'}] * begun + [{'data': 'x', 'id': 'a\nb'}]
     async with serving_body(iter(events), key='events') as (server, told), wire(server) as client:
-        client.ask('GET /', 'Connection: close')
+        client.send_request('GET /', 'Connection: close')
         response = await client.rest()
     assert response.endswith(b'data: x\n\n\r\n' if begun else b'Internal Server Error')
     assert [http.TableError] == list(map(type, told))
@@ -2256,7 +2260,7 @@ async def test_a_middleware_may_pass_a_streamed_body_on(wire):
         return http.to_response(response | {'headers': {**response.headers, 'A': 'b'}})
 
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         head, chunks = await chunked(client)
     assert 'Content-Type: text/event-stream\r\n' in head
     assert [b'data: x\n\n'] == chunks
@@ -2271,8 +2275,8 @@ async def test_a_relayed_stream_gets_no_content_type(raw_server, wire):
             return await http.request(url=peer.url, into='raw')
 
         async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
-            client.ask('GET /')
-            status, headers, body = await client.answer()
+            client.send_request('GET /')
+            status, headers, body = await client.read_response()
     assert (200, b'ok', {'Content-Length', 'Date'}) == (status, body, set(headers))
 
 
@@ -2306,7 +2310,7 @@ async def test_a_websocket_is_opened_by_the_handshake(wire, frames, status):
     }
     response = {'websocket': echo_messages, 'headers': headers, **status}
     async with serve(response=response) as server, wire(server) as client:
-        client.ask('GET /chat', *frames.asking)
+        client.send_request('GET /chat', *frames.asking)
         head = (await client.reader.readuntil(b'\r\n\r\n')).decode()
         assert [
             'HTTP/1.1 101 Switching Protocols',
@@ -2347,9 +2351,9 @@ async def test_an_invalid_handshake_is_refused(wire, frames, caplog, method, fie
         pytest.fail('it was called')
 
     async with serve(never) as server, wire(server) as client:
-        client.ask(f'{method} /', *lines)
+        client.send_request(f'{method} /', *lines)
         client.send(b'\x81\x01x')
-        got, headers, _ = await client.answer()
+        got, headers, _ = await client.read_response()
         assert b'' == await client.rest()
         assert 0 == server.stats['errors']
     assert status == got
@@ -2362,9 +2366,9 @@ async def test_an_invalid_handshake_is_refused(wire, frames, caplog, method, fie
 async def test_an_upgrade_may_get_an_ordinary_response(wire, frames):
     """If the callback returns no WebSocket, the client gets its response."""
     async with serve(response={'status': 404, 'body': 'none'}) as server, wire(server) as client:
-        client.ask('GET /', *frames.asking)
+        client.send_request('GET /', *frames.asking)
         client.send(b'\x81\x01x' * 50_000)  # dropped
-        assert (404, b'none') == (await client.answer())[::2]
+        assert (404, b'none') == (await client.read_response())[::2]
         client.send(b'\x81\x01x' * 50_000)
         assert b'' == await client.rest()
 
@@ -2401,8 +2405,8 @@ async def test_a_websocket_client_that_leaves_is_not_an_error(wire, frames, capl
 
     async with serve(chat) as server:
         async with wire(server) as client:
-            client.ask('GET /', *frames.asking)
-            await client.answer(silent=True)
+            client.send_request('GET /', *frames.asking)
+            await client.read_response(silent=True)
         await over.wait()
         await server.close()
         assert 0 == server.stats['errors']
@@ -2479,10 +2483,10 @@ async def test_a_websocket_callback_is_cancelled_after_the_grace(until):
 
 async def test_a_client_that_does_not_answer_holds_no_server_up(wire, frames, monkeypatch):
     """A client that does not send its close frame is cut off, however long the grace is."""
-    monkeypatch.setattr(connection, 'CLOSING', 0.05)
+    monkeypatch.setattr(connection, 'CLOSE_TIMEOUT', 0.05)
     async with serve() as server, wire(server) as client:
-        client.ask('GET /', *frames.asking)
-        await client.answer(silent=True)
+        client.send_request('GET /', *frames.asking)
+        await client.read_response(silent=True)
         await server.close(grace=None)
         assert (CLOSE, closed(1001)) == await frames.read(client.reader)
 
@@ -2497,12 +2501,12 @@ async def test_a_websocket_that_opens_as_the_server_closes_is_closed(wire, frame
         return {'websocket': echo_messages}
 
     async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
-        client.ask('GET /', *frames.asking)
+        client.send_request('GET /', *frames.asking)
         await called.wait()
         closing = asyncio.create_task(server.close())
         await until(lambda: server._exchange.closing)
         release.set()
-        assert 101 == (await client.answer(silent=True))[0]
+        assert 101 == (await client.read_response(silent=True))[0]
         assert (CLOSE, closed(1001)) == await frames.read(client.reader)
         client.send(frames.write(CLOSE, closed(1001), masked=True))
         assert b'' == await client.rest()
@@ -2531,8 +2535,8 @@ async def test_a_client_that_leaves_cancels_no_websocket_callback(cancels):
 async def test_the_bytes_of_frames_are_counted(wire, frames):
     """In both directions."""
     async with serve() as server, wire(server) as client:
-        client.ask('GET /', *frames.asking)
-        await client.answer(silent=True)
+        client.send_request('GET /', *frames.asking)
+        await client.read_response(silent=True)
         before = server.stats
         client.send(frames.write(1, b'x', masked=True))
         assert b'\x81\x01x' == await client.reader.readexactly(3)
@@ -2567,7 +2571,7 @@ async def test_a_websocket_client_may_half_close_at_once(wire, frames):
     goodbye = frames.write(1, b'x', masked=True) + frames.write(CLOSE, closed(1000), masked=True)
     for said, response in ((goodbye, b'\x81\x01x\x88\x02\x03\xe8'), (b'', b'')):
         async with serve() as server, wire(server) as client:
-            client.ask('GET /', *frames.asking, body=said)
+            client.send_request('GET /', *frames.asking, body=said)
             client.writer.write_eof()
             head, _, rest = (await client.rest()).partition(b'\r\n\r\n')
             assert head.startswith(b'HTTP/1.1 101 ')
@@ -2587,7 +2591,7 @@ async def test_a_client_that_leaves_during_the_callback_opens_no_websocket(wire,
 
     async with http.listen('127.0.0.1', 0, callback) as server:
         async with wire(server) as client:
-            client.ask('GET /', *frames.asking)
+            client.send_request('GET /', *frames.asking)
             await until(lambda: server.stats['in_flight'])
             reset = client.writer.get_extra_info('socket')
             reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
@@ -2610,8 +2614,8 @@ async def test_who_does_not_read_its_messages_is_cut_off(wire, frames):
             over.set()
 
     async with serve(flood, body_timeout=0.1) as server, wire(server) as client:
-        client.ask('GET /', *frames.asking)
-        await client.answer(silent=True)
+        client.send_request('GET /', *frames.asking)
+        await client.read_response(silent=True)
         await over.wait()
 
 
@@ -2683,7 +2687,7 @@ async def test_a_websocket_callback_with_aclose_is_closed(wire, frames, asks):
         http.listen('127.0.0.1', 0, lambda request: {'websocket': Chat()}) as server,
         wire(server) as client,
     ):
-        client.ask('GET /', *(frames.asking if asks else ()))
+        client.send_request('GET /', *(frames.asking if asks else ()))
         head = await client.reader.readuntil(b'\r\n\r\n')
         assert (b' 101 ' if asks else b' 426 ') in head
         if asks:

@@ -209,10 +209,10 @@ async def test_in_head_is_true_from_the_first_byte_of_a_head_to_its_last(framed,
         for start in range(0, len(HEAD), step):
             connection.data_received(HEAD[start : start + step])
             assert connection.in_head is (start + step < len(HEAD))
-        assert b'GET / 0' == (await client.answer())[2]
+        assert b'GET / 0' == (await client.read_response())[2]
         connection.data_received(HEAD + HEAD[:step])
         for _ in range(1 if step < len(HEAD) else 2):
-            assert b'GET / 0' == (await client.answer())[2]
+            assert b'GET / 0' == (await client.read_response())[2]
         assert connection.in_head is (step < len(HEAD))
         connection.data_received(HEAD[step:])
         assert not connection.in_head
@@ -242,10 +242,10 @@ async def test_many_pipelined_requests_get_responses_in_order(wire):
     asked = [f'/{number}' for number in range(500)]
     async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
         for path in asked:
-            client.ask(f'GET {path}')
+            client.send_request(f'GET {path}')
         client.send(b'bad\r\n\r\n')
-        found = [(await client.answer())[2].decode().split()[1] for _ in asked]
-        assert (asked, 400) == (found, (await client.answer())[0])
+        found = [(await client.read_response())[2].decode().split()[1] for _ in asked]
+        assert (asked, 400) == (found, (await client.read_response())[0])
 
 
 async def test_reading_stops_when_enough_is_held(framed):
@@ -258,7 +258,7 @@ async def test_reading_stops_when_enough_is_held(framed):
         assert (HEAD * (count - 1), False) == (connection.held, connection.transport.is_reading())
         server.may_respond.set()
         for _ in range(count):
-            assert b'GET / 0' == (await client.answer())[2]
+            assert b'GET / 0' == (await client.read_response())[2]
         assert (b'', True) == (connection.held, connection.transport.is_reading())
 
 
@@ -282,15 +282,15 @@ async def test_reading_stops_while_a_body_is_not_read(framed, until, chunks):
     async with framed(responds=False) as (server, connection, client):
         if chunks:
             body = b'%x\r\n%b\r\n0\r\n\r\n' % (size, body)
-            client.ask('POST /1', 'Transfer-Encoding: chunked', body=body)
+            client.send_request('POST /1', 'Transfer-Encoding: chunked', body=body)
         else:
-            client.ask('POST /1', f'Content-Length: {size}', body=body)
-        client.ask('GET /2')
+            client.send_request('POST /1', f'Content-Length: {size}', body=body)
+        client.send_request('GET /2')
         await until(lambda: connection.paused)
         assert not connection.transport.is_reading()
         assert connection.body.total_bytes + len(connection.held) < 1_500_000
         server.may_respond.set()
-        found = [(await client.answer())[2].decode() for _ in range(2)]
+        found = [(await client.read_response())[2].decode() for _ in range(2)]
         assert not connection.paused
     assert [f'POST /1 {size}', 'GET /2 0'] == found
 
@@ -304,9 +304,9 @@ async def test_bytes_behind_an_unread_body_are_held(framed, behind):
         connection.data_received(b'\r\n\r\n' + b'x' * size + behind)
         assert (True, behind, True) == (connection.paused, connection.held, connection.busy)
         server.may_respond.set()
-        assert b'POST /1 %d' % size == (await client.answer())[2]
+        assert b'POST /1 %d' % size == (await client.read_response())[2]
         if behind:
-            assert b'GET / 0' == (await client.answer())[2]
+            assert b'GET / 0' == (await client.read_response())[2]
 
 
 async def test_content_length_may_have_thousands_of_leading_zeros(framed):
@@ -315,8 +315,8 @@ async def test_content_length_may_have_thousands_of_leading_zeros(framed):
         length = '0' * 5000 + '2'
         connection.data_received(f'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}'.encode())
         connection.data_received(b'\r\n\r\nab' + HEAD)
-        assert b'POST / 2' == (await client.answer())[2]
-        assert b'GET / 0' == (await client.answer())[2]
+        assert b'POST / 2' == (await client.read_response())[2]
+        assert b'GET / 0' == (await client.read_response())[2]
 
 
 async def test_a_request_in_the_same_read_as_the_end_of_a_body_is_parsed(framed, until):
@@ -327,7 +327,7 @@ async def test_a_request_in_the_same_read_as_the_end_of_a_body_is_parsed(framed,
                 f'POST /{number} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n'.encode()
             )
             connection.data_received(b'ab' + HEAD)
-            found = [(await client.answer())[2] for _ in range(2)]
+            found = [(await client.read_response())[2] for _ in range(2)]
             assert [b'POST /%d 2' % number, b'GET / 0'] == found
 
 
@@ -351,13 +351,13 @@ async def test_trailers_are_no_headers_of_the_next_request(wire, behind, fields)
         return {'status': 200}
 
     async with http.listen('127.0.0.1', 0, handler) as server, wire(server) as client:
-        client.ask(
+        client.send_request(
             'POST /1',
             'Transfer-Encoding: chunked',
             *fields,
             body=b'1\r\na\r\n0\r\nX-Admin: yes\r\n\r\n' + behind,
         )
-        status, headers, _ = await client.answer()
+        status, headers, _ = await client.read_response()
         assert (200, 'close', b'') == (status, headers['Connection'], await client.rest())
     names = ['Host', 'Transfer-Encoding', *(field.partition(':')[0] for field in fields)]
     assert [('/1', names)] == seen
@@ -377,10 +377,10 @@ async def test_a_declined_websocket_ends_the_connection(wire, upgrade, option, c
     """aiohttp would parse later bytes unseen. Other upgrades do not end the connection."""
     async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
         fields = f'Connection: {option}', f'Upgrade: {upgrade}', 'Content-Length: 2'
-        client.ask('POST /1', *fields, 'Expect: 100-continue', body=b'a')
+        client.send_request('POST /1', *fields, 'Expect: 100-continue', body=b'a')
         await client.reader.readuntil(b'\r\n\r\n')  # the request has started
         client.send(b'b' + more)
-        status, headers, body = await client.answer()
+        status, headers, body = await client.read_response()
         expected = 200, 'close' if closes else None, b'POST /1 2'
         assert expected == (status, headers.get('Connection'), body)
         with contextlib.suppress(OSError):  # it may be closed already
@@ -411,14 +411,14 @@ async def test_a_broken_body_behind_a_refusal_is_not_logged(wire, caplog, option
         wire(server) as other,
         wire(server) as client,
     ):
-        other.ask('GET /')
+        other.send_request('GET /')
         await called.wait()
-        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'5\r\nhello\r\n')
-        status, headers, _ = await client.answer()
+        client.send_request('POST /', 'Transfer-Encoding: chunked', body=b'5\r\nhello\r\n')
+        status, headers, _ = await client.read_response()
         client.send(b'no size\r\n')
         assert ('close', b'') == (headers['Connection'], await client.rest())
         may_respond.set()
-        await other.answer()
+        await other.read_response()
     assert status == (413 if 'max_body' in options else 503)
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
@@ -426,13 +426,13 @@ async def test_a_broken_body_behind_a_refusal_is_not_logged(wire, caplog, option
 async def test_a_body_with_broken_framing_is_a_400(framed, until, caplog):
     """Its reader gets an error, though aiohttp's parser does not set one."""
     async with framed(responds=False) as (server, connection, client):
-        client.ask('POST /', 'Transfer-Encoding: chunked', body=b'5\r\nhello\r\n')
+        client.send_request('POST /', 'Transfer-Encoding: chunked', body=b'5\r\nhello\r\n')
         await until(lambda: connection.busy)
         client.send(b'no size\r\n')
         await until(connection.body.is_eof)
         assert isinstance(connection.body.exception(), RequestPayloadError)
         server.may_respond.set()
-        status, headers, _ = await client.answer()
+        status, headers, _ = await client.read_response()
         assert (400, 'close', b'') == (status, headers['Connection'], await client.rest())
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
@@ -441,14 +441,14 @@ async def test_an_invalid_request_is_a_400(framed):
     """It is the last request of its connection."""
     async with framed() as (_, connection, client):
         connection.data_received(b'bad\r\n\r\n' + HEAD)
-        assert 400 == (await client.answer())[0]
+        assert 400 == (await client.read_response())[0]
         assert (True, False, b'') == (connection.ended, connection.busy, connection.held)
 
 
 async def test_the_reader_of_a_body_gets_an_error_if_the_connection_is_lost(framed, until):
     """The error is what ended the connection, or a ConnectionResetError."""
     async with framed(responds=False) as (_, connection, client):
-        client.ask('POST /', 'Content-Length: 9', body=b'x')
+        client.send_request('POST /', 'Content-Length: 9', body=b'x')
         await until(lambda: connection.busy)
         client.writer.write_eof()
         await until(connection.body.exception)

@@ -56,7 +56,7 @@ async def test_async_with_closes_within_the_shutdown_timeout(wire):
 
     listening = listen('127.0.0.1', 0, late, shutdown_timeout=0.01)
     async with wire(await listening.__aenter__()) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await called.wait()
         await listening.__aexit__(None, None, None)
         assert (b'', True) == (await client.rest(), cancelled.is_set())
@@ -81,10 +81,10 @@ async def test_async_with_waits_for_running_callbacks(wire, timeout):
     task = asyncio.create_task(serve(started))
     server = await started
     async with wire(server) as idle, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         assert b'' == await idle.rest()  # the server closes
         release.set()
-        assert 204 == (await client.answer())[0]
+        assert 204 == (await client.read_response())[0]
     await task
 
 
@@ -174,8 +174,8 @@ async def test_an_option_of_none_is_the_default(wire):
     options = dict.fromkeys(OPTIONS)
     async with listen('127.0.0.1', 0, hello, None, **options) as server, wire(server) as client:
         body = b'0' * (8 * 1024 * 1024 + 1)
-        client.ask('POST /', f'Content-Length: {len(body)}', body=body)
-        assert (200, b'hello') == (await client.answer())[::2]
+        client.send_request('POST /', f'Content-Length: {len(body)}', body=body)
+        assert (200, b'hello') == (await client.read_response())[::2]
 
 
 async def test_every_option_is_accepted(wire, tmp_path):
@@ -199,10 +199,10 @@ async def test_every_option_is_accepted(wire, tmp_path):
         'server_header': 'we',
     }
     async with listen('127.0.0.1', None, hello, **options) as server, wire(server) as client:
-        client.ask('POST /', 'Content-Length: 3', body=b'[1]')
-        assert 'we' == (await client.answer())[1]['Server']
-        client.ask('POST /', 'Content-Length: 4', body=b'[10]')
-        assert 413 == (await client.answer())[0]
+        client.send_request('POST /', 'Content-Length: 3', body=b'[1]')
+        assert 'we' == (await client.read_response())[1]['Server']
+        client.send_request('POST /', 'Content-Length: 4', body=b'[10]')
+        assert 413 == (await client.read_response())[0]
     assert [([1], 200), (None, 413)] == seen
 
 
@@ -310,11 +310,11 @@ async def test_run_closes_gracefully_on_a_signal(wire, loop, number):
     """The running request gets its response; then the script goes on, with its signal handlers."""
     script = await Script.start(loop)
     async with wire(script) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         assert f'called on {loop}\n'.encode() == await script.process.stdout.readline()
         await script.signal(number)
         script.process.stdin.write(b'\n')
-        status, headers, body = await client.answer()
+        status, headers, body = await client.read_response()
         assert (200, 'close', b'done') == (status, headers['Connection'], body)
         assert 'script' == headers['Server']
     assert (b'ended True\n', b'') == await script.process.communicate()
@@ -329,7 +329,7 @@ async def test_a_second_signal_ends_the_process(wire, loop, first, second):
     """It has its default effect."""
     script = await Script.start(loop)
     async with wire(script) as client:
-        client.ask('GET /for-ever')
+        client.send_request('GET /for-ever')
         assert f'called on {loop}\n'.encode() == await script.process.stdout.readline()
         await script.signal(first)
         script.process.send_signal(second)

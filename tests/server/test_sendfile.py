@@ -83,12 +83,12 @@ def test_a_file_is_sent_by_the_kernel(wire, big, loop, monkeypatch):
     async def ask():
         async with listening_with_file(big) as server, wire(server) as client:
             for asked, expected in (('GET /', big.read_bytes()), ('HEAD /', b'')):
-                client.ask(asked)
-                response = await client.answer(silent=not expected)
+                client.send_request(asked)
+                response = await client.read_response(silent=not expected)
                 assert (200, str(BIG)) == (response[0], response[1]['Content-Length'])
                 assert expected == response[2]
-            client.ask('GET /', 'Range: bytes=5-9', 'Connection: close')
-            assert big.read_bytes()[5:10] == (await client.answer())[2]
+            client.send_request('GET /', 'Range: bytes=5-9', 'Connection: close')
+            assert big.read_bytes()[5:10] == (await client.read_response())[2]
 
     run(loop, ask())
 
@@ -99,8 +99,8 @@ async def test_bytes_sent_by_the_kernel_are_counted(self_sent, wire, tmp_path):
     with (tmp_path / 'small').open('rb') as file:
         response = PartOfFile(file)
         async with self_sent(response) as server, wire(server) as client:
-            client.ask('GET /')
-            assert b'123456789' == (await client.answer())[2]
+            client.send_request('GET /')
+            assert b'123456789' == (await client.read_response())[2]
     assert (9, None) == (response.size, response.error)
 
 
@@ -110,7 +110,7 @@ async def test_sendfile_sends_less_of_a_file_that_has_become_shorter(self_sent, 
     with (tmp_path / 'small').open('rb') as file:
         response = PartOfFile(file)
         async with self_sent(response) as server, wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             assert HEAD + b'1234' == await client.reader.readexactly(len(HEAD) + 4)
     assert (4, None) == (response.size, response.error)
 
@@ -121,7 +121,7 @@ def test_a_client_that_reads_slowly_gets_the_whole_file(wire, big, loop):
 
     async def ask():
         async with listening_with_file(big, body_timeout=0.2) as server, wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await client.reader.readuntil(b'\r\n\r\n')
             data = b''
             while len(data) < BIG // 2:
@@ -142,7 +142,7 @@ def test_a_client_that_does_not_read_or_leaves_is_cut_off(wire, big, until, capl
         async with listening_with_file(big, body_timeout=0.2) as server:
             before = sockets()
             async with wire(server) as client:
-                client.ask('GET /')
+                client.send_request('GET /')
                 await client.reader.readuntil(b'\r\n\r\n')
                 if leaves:
                     getattr(client.writer.transport, leaves)()
@@ -161,7 +161,7 @@ def test_a_closing_server_cuts_a_file_off_after_its_grace(wire, big, until, capl
     async def ask():
         before = sockets()
         async with listening_with_file(big) as server, wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await client.reader.readuntil(b'\r\n\r\n')
             await server.close(grace=0)
             with contextlib.suppress(ConnectionError):
@@ -191,7 +191,7 @@ async def test_a_connection_that_has_ended_is_not_an_error_of_the_callback(
     with (tmp_path / 'small').open('rb') as file:
         response = PartOfFile(file, first=first)
         async with self_sent(response) as server, wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             with contextlib.suppress(ConnectionError):
                 assert HEAD == await client.rest()
             await server.close()
@@ -205,7 +205,7 @@ async def test_what_the_kernel_cannot_send_raises_not_implemented_error(self_sen
     with ours, other, ours.makefile('rb') as file:
         response = PartOfFile(file)
         async with self_sent(response) as server, wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await client.rest()
     assert isinstance(response.error, NotImplementedError)
     assert isinstance(response.error.__cause__, OSError)
@@ -224,7 +224,7 @@ async def test_a_file_that_fails_in_the_middle_cuts_the_response_off(
 
     monkeypatch.setattr(os, 'sendfile', failing)
     async with listening_with_file(big) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         assert len(await client.rest()) < BIG
         assert 1 == server.stats['errors']
 
@@ -288,8 +288,8 @@ async def test_a_file_can_be_a_body(wire, file):
     """It gets the Content-Type of its name, its length, and validators."""
     async with serving_file(file, server_header='me') as (server, _), wire(server) as client:
         for _ in range(2):
-            client.ask('GET /')
-            status, headers, body = await client.answer()
+            client.send_request('GET /')
+            status, headers, body = await client.read_response()
             assert (200, DATA) == (status, body)
             assert ('text/csv', 'bytes') == (headers['Content-Type'], headers['Accept-Ranges'])
             assert 'Sun, 09 Sep 2001 01:46:40 GMT' == headers['Last-Modified']
@@ -300,8 +300,8 @@ async def test_a_file_can_be_a_body(wire, file):
 async def test_the_response_does_not_name_aiohttp(wire, file):
     """No ``Server`` header is sent unless it is configured."""
     async with serving_file(file) as (server, _), wire(server) as client:
-        client.ask('GET /')
-        assert 'Server' not in (await client.answer())[1]
+        client.send_request('GET /')
+        assert 'Server' not in (await client.read_response())[1]
 
 
 async def test_the_headers_of_the_table_are_kept(wire, file):
@@ -315,8 +315,8 @@ async def test_the_headers_of_the_table_are_kept(wire, file):
         'ETag': '"mine"',
     }
     async with serving_file(file, headers=headers) as (server, _), wire(server) as client:
-        client.ask('GET /')
-        _, fields, body = await client.answer()
+        client.send_request('GET /')
+        _, fields, body = await client.read_response()
     assert DATA == body
     assert ('a/b', 'no-store') == (fields['Content-Type'], fields['Cache-Control'])
     assert ['a=b', 'c=d'] == fields.getall('Set-Cookie')
@@ -377,8 +377,8 @@ async def test_a_file_may_be_requested_by_range_or_condition(
 async def test_a_part_is_of_the_file_that_the_client_has(wire, file, validator, status):
     """If-Range: the whole file is sent if it has changed (RFC 9110 13.1.5)."""
     async with serving_file(file) as (server, _), wire(server) as client:
-        client.ask('GET /', 'Range: bytes=0-4', f'If-Range: {validator}')
-        given, _, body = await client.answer()
+        client.send_request('GET /', 'Range: bytes=0-4', f'If-Range: {validator}')
+        given, _, body = await client.read_response()
     assert (status, DATA if status == 200 else DATA[:5]) == (given, body)
 
 
@@ -389,11 +389,11 @@ async def test_if_range_may_name_the_entity_tag_of_the_file(wire, file):
         for change in (b'', b'more'):
             with file.open('ab') as appended:
                 appended.write(change)
-            client.ask('HEAD /')
-            _, headers, _ = await client.answer(silent=True)
+            client.send_request('HEAD /')
+            _, headers, _ = await client.read_response(silent=True)
             tag = f'If-Range: {headers["ETag"]}'
-            client.ask('GET /', 'Range: bytes=1-4', tag, 'Accept-Encoding: gzip')
-            status, headers, body = await client.answer()
+            client.send_request('GET /', 'Range: bytes=1-4', tag, 'Accept-Encoding: gzip')
+            status, headers, body = await client.read_response()
             assert (206, DATA[1:5]) == (status, body)
             assert f'bytes 1-4/{len(DATA + change)}' == headers['Content-Range']
 
@@ -403,16 +403,16 @@ async def test_ranges_and_conditions_apply_only_to_a_200_for_get(wire, file, met
     """An error page is sent whole, and so is the response to another method."""
     async with serving_file(file, status=status) as (server, _), wire(server) as client:
         asked = 'Range: bytes=0-4', 'If-None-Match: *', 'Content-Length: 0'
-        client.ask(f'{method} /', *asked)
-        given, _, body = await client.answer()
+        client.send_request(f'{method} /', *asked)
+        given, _, body = await client.read_response()
     assert (status, DATA) == (given, body)
 
 
 async def test_a_response_without_a_body_needs_no_file(wire, tmp_path):
     """The file is not looked for."""
     async with serving_file(tmp_path, status=204) as (server, _), wire(server) as client:
-        client.ask('GET /')
-        assert 204 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 204 == (await client.read_response())[0]
 
 
 @pytest.mark.parametrize('name', ['no', 'a.csv/no', 'x' * 300, 'a\0b', '\ud800'])
@@ -420,8 +420,8 @@ async def test_a_missing_file_is_a_404(wire, file, name):
     """Also if no file can have that name; the connection is kept."""
     async with serving_file(file.parent / name) as (server, told), wire(server) as client:
         for method in ('HEAD', 'GET'):
-            client.ask(f'{method} /')
-            status, _, body = await client.answer(silent=method == 'HEAD')
+            client.send_request(f'{method} /')
+            status, _, body = await client.read_response(silent=method == 'HEAD')
             assert (404, b'Not Found' * (method == 'GET')) == (status, body)
     assert [] == told
 
@@ -432,8 +432,8 @@ async def test_a_path_that_is_no_regular_file_is_a_500(wire, tmp_path, caplog, n
     os.mkfifo(tmp_path / 'fifo')
     (tmp_path / 'loop').symlink_to('loop')
     async with serving_file(tmp_path / name) as (server, told), wire(server) as client:
-        client.ask('GET /')
-        assert 500 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 500 == (await client.read_response())[0]
     assert isinstance(told[0], OSError)
 
 
@@ -443,7 +443,7 @@ async def test_a_file_that_becomes_shorter_breaks_off(wire, tmp_path, caplog):
     with path.open('wb') as file:
         file.truncate(100_000_000)
     async with serving_file(path) as (server, told), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await client.reader.readuntil(b'\r\n\r\n')
         os.truncate(path, 1)
         assert len(await client.rest()) < 100_000_000
@@ -458,7 +458,7 @@ async def test_a_client_that_does_not_read_a_file_is_cut_off(wire, tmp_path, unt
     with path.open('wb') as file:
         file.truncate(1_000_000_000)
     async with serving_file(path, body_timeout=0.2) as (server, told), wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await until(lambda: server.stats['requests'] and not server.stats['in_flight'])
         assert server.stats['bytes_out'] < 50_000_000
     assert [] == told
@@ -472,7 +472,7 @@ async def test_a_client_that_leaves_is_logged_with_the_status_sent(wire, tmp_pat
     log = lambda request, response: logged.put_nowait(response.status)  # noqa: E731
     async with serving_file(path, access_log=log) as (server, told):
         async with wire(server) as client:
-            client.ask('GET /', 'Range: bytes=1-')
+            client.send_request('GET /', 'Range: bytes=1-')
             await client.reader.readuntil(b'\r\n\r\n')
             client.writer.transport.abort()
         assert 206 == await logged.get()
@@ -482,7 +482,7 @@ async def test_a_client_that_leaves_is_logged_with_the_status_sent(wire, tmp_pat
 async def test_every_byte_of_head_and_file_is_counted(wire, file):
     """Of head and file."""
     async with serving_file(file) as (server, _), wire(server) as client:
-        client.ask('GET /', 'Connection: close')
+        client.send_request('GET /', 'Connection: close')
         response = await client.rest()
         assert b'\r\nConnection: close\r\n' in response
         assert len(response) == server.stats['bytes_out']

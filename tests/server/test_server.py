@@ -113,10 +113,10 @@ async def test_what_is_no_http_is_answered_in_few_words(wire, caplog, data, stat
 async def test_invalid_http_after_a_request_is_a_400(wire):
     """The request before it gets its response first."""
     async with serving(hello) as server, wire(server) as client:
-        client.ask('GET /')
-        assert 200 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 200 == (await client.read_response())[0]
         client.send(b'garbage\r\n\r\n')
-        assert 400 == (await client.answer())[0]
+        assert 400 == (await client.read_response())[0]
         assert b'' == await client.rest()
 
 
@@ -124,8 +124,8 @@ async def test_an_unknown_upgrade_is_ignored(wire):
     """The response is an ordinary one, and the connection is kept."""
     async with serving(hello) as server, wire(server) as client:
         for _ in range(2):
-            client.ask('GET /', 'Connection: Upgrade', 'Upgrade: h2c')
-            assert (200, b'hello') == (await client.answer())[::2]
+            client.send_request('GET /', 'Connection: Upgrade', 'Upgrade: h2c')
+            assert (200, b'hello') == (await client.read_response())[::2]
 
 
 async def test_a_server_has_host_port_url_and_status():
@@ -217,19 +217,19 @@ async def test_idle_connections_are_closed_at_once(wire):
         wire(server) as partial,
     ):
         held.release.set()
-        used.ask('GET /')
-        await used.answer()
+        used.send_request('GET /')
+        await used.read_response()
         partial.send(b'GET / HTTP/1.1\r\nHo')
         held.called.clear()
         held.release.clear()
-        busy.ask('GET /busy')
+        busy.send_request('GET /busy')
         await held.called.wait()
         closing = asyncio.create_task(server.close())
         for client in silent, used, partial:
             assert b'' == await client.rest()
         assert ('closing', False) == (server.status, closing.done())
         held.release.set()
-        status, headers, body = await busy.answer()
+        status, headers, body = await busy.read_response()
         assert (200, 'close', b'/busy') == (status, headers['Connection'], body)
         assert b'' == await busy.rest()
         await closing
@@ -241,13 +241,13 @@ async def test_a_body_that_is_still_arriving_is_read_after_close(wire):
         serving(lambda request: {'status': 200, 'body': request.body}) as server,
         wire(server) as client,
     ):
-        client.ask('POST /', 'Content-Length: 4', 'Expect: 100-continue')
+        client.send_request('POST /', 'Content-Length: 4', 'Expect: 100-continue')
         await client.reader.readuntil(b'\r\n\r\n')
         client.send(b'ab')
         closing = asyncio.create_task(server.close())
         await stopped_accepting(server)
         client.send(b'cd')
-        assert (200, b'abcd') == (await client.answer())[::2]
+        assert (200, b'abcd') == (await client.read_response())[::2]
         await closing
 
 
@@ -255,7 +255,7 @@ async def test_callbacks_are_cancelled_after_the_grace(wire, caplog):
     """Their connections close without a response; nothing is logged."""
     held = Held()
     async with serving(held) as server, wire(server) as client:
-        client.ask('GET /late')
+        client.send_request('GET /late')
         await held.called.wait()
         await server.close(grace=0)
         assert (b'', ['/late']) == (await client.rest(), held.cancelled)
@@ -274,10 +274,10 @@ async def test_a_cancelled_callback_may_still_respond(wire):
             return {'status': 200, 'body': 'in time'}
 
     async with serving(stubborn) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await called.wait()
         await server.close(grace=0)
-        status, headers, body = await client.answer()
+        status, headers, body = await client.read_response()
         assert (200, 'close', b'in time') == (status, headers['Connection'], body)
 
 
@@ -286,7 +286,7 @@ async def test_close_waits_for_the_callback_of_a_client_that_has_left(wire):
     held = Held()
     async with serving(held) as server:
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await held.called.wait()
         closing = asyncio.create_task(server.close())
         await stopped_accepting(server)
@@ -315,7 +315,7 @@ async def test_a_request_read_as_the_server_closes_gets_a_response_or_is_not_sta
     """A callback is never cut off before the grace is over."""
     held = Held()
     async with serving(held) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         for _ in range(turns):
             await asyncio.sleep(0)
         closing = asyncio.create_task(server.close())
@@ -331,13 +331,13 @@ async def test_pipelined_requests_behind_the_running_one_are_not_started(wire):
     """The response to the running one says that the connection closes."""
     held = Held()
     async with serving(held) as server, wire(server) as client:
-        client.ask('GET /1')
-        client.ask('GET /2')
+        client.send_request('GET /1')
+        client.send_request('GET /2')
         await held.called.wait()
         closing = asyncio.create_task(server.close())
         await stopped_accepting(server)
         held.release.set()
-        assert b'/1' == (await client.answer())[2]
+        assert b'/1' == (await client.read_response())[2]
         assert b'' == await client.rest()
         await closing
 
@@ -346,14 +346,14 @@ async def test_a_second_close_waits_for_the_first(wire):
     """So do ``wait_closed`` and ``serve_forever``."""
     held = Held()
     async with serving(held) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await held.called.wait()
         calls = [server.close(None), server.close(0), server.wait_closed(), server.serve_forever()]
         tasks = [asyncio.create_task(call) for call in calls]
         await stopped_accepting(server)
         assert [False] * 4 == [task.done() for task in tasks]
         held.release.set()
-        await client.answer()
+        await client.read_response()
         assert [None] * 4 == await asyncio.gather(*tasks)
 
 
@@ -361,7 +361,7 @@ async def test_a_close_that_is_cancelled_goes_on(wire):
     """Only the waiting ends."""
     held = Held()
     async with serving(held) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await held.called.wait()
         closing = asyncio.create_task(server.close())
         await stopped_accepting(server)
@@ -369,7 +369,7 @@ async def test_a_close_that_is_cancelled_goes_on(wire):
         with pytest.raises(asyncio.CancelledError):
             await closing
         held.release.set()
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
         await server.wait_closed()
 
 
@@ -379,7 +379,7 @@ async def test_serve_forever_closes_when_it_is_cancelled(wire):
     server = await http.listen('127.0.0.1', 0, held, shutdown_timeout=0.01)
     forever = asyncio.create_task(server.serve_forever())
     async with wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await held.called.wait()
         forever.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -398,10 +398,10 @@ async def test_a_client_that_does_not_read_does_not_delay_close(wire):
         wire(server) as client,
         wire(server) as other,
     ):
-        client.ask('GET /')
+        client.send_request('GET /')
         await client.reader.readuntil(b'\r\n\r\n')
-        other.ask('POST /', 'Content-Length: 9')
-        assert 413 == (await other.answer())[0]
+        other.send_request('POST /', 'Content-Length: 9')
+        assert 413 == (await other.read_response())[0]
         await server.close(grace=0)
         assert 'closed' == server.status
         with pytest.raises((asyncio.IncompleteReadError, OSError)):
@@ -412,7 +412,7 @@ async def test_a_client_that_leaves_its_response_unread_is_not_logged(wire, capl
     """The connection ends."""
     async with serving(lambda request: {'status': 200, 'body': BIG}) as server:
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await client.reader.readuntil(b'\r\n\r\n')
             client.writer.transport.abort()
         await server.close()
@@ -425,8 +425,8 @@ async def test_an_idle_connection_is_closed_after_keepalive_timeout(wire):
         serving(hello, keepalive_timeout=0.05) as server,
         wire(server) as client,
     ):
-        client.ask('GET /')
-        assert 200 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 200 == (await client.read_response())[0]
         assert b'' == await client.rest()
 
 
@@ -442,10 +442,10 @@ async def test_a_server_with_tls_serves_https_only(wire, tls):
         assert f'https://127.0.0.1:{server.port}' == server.url
         async with wire(server, ssl=tls[1]) as client:
             for target in '/', 'http://h/', 'https://h:1/':
-                client.ask(f'GET {target}')
-                assert 200 == (await client.answer())[0]
+                client.send_request(f'GET {target}')
+                assert 200 == (await client.read_response())[0]
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             assert b'HTTP' not in await client.rest()
     assert [('https', 'h', 443)] * 2 + [('https', 'h', 1)] == seen
 
@@ -460,12 +460,12 @@ async def test_ca_requires_client_certificates(wire, authority, tls, tmp_path):
     async with serving(hello, tls=paths) as server:
         with contextlib.suppress(OSError):  # TLS 1.3 tells a client only after its handshake
             async with wire(server, ssl=tls[1]) as client:
-                client.ask('GET /')
+                client.send_request('GET /')
                 assert b'' == await client.rest()
         issued.configure_cert(tls[1])
         async with wire(server, ssl=tls[1]) as client:
-            client.ask('GET /')
-            assert 200 == (await client.answer())[0]
+            client.send_request('GET /')
+            assert 200 == (await client.read_response())[0]
 
 
 async def test_silent_tls_clients_do_not_delay_close(tls):
@@ -532,9 +532,9 @@ async def test_stats_is_a_table_of_numbers(wire):
         )
         assert nothing == server.stats
         async with wire(server) as client, wire(server) as other:
-            other.ask('GET /ill')
+            other.send_request('GET /ill')
             size = len(await other.reader.readuntil(b'\r\n\r\nInternal Server Error'))
-            client.ask('POST /', 'Content-Length: 3', body=b'abc')
+            client.send_request('POST /', 'Content-Length: 3', body=b'abc')
             await held.called.wait()
             expected = {
                 'connections': 2,
@@ -560,11 +560,11 @@ async def test_accepting_can_be_paused(wire):
         server.pause()
         assert 'paused' == server.status
         async with wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await asyncio.sleep(0)
             assert 0 == server.stats['requests']
             server.resume()
-            assert (200, 'listening') == ((await client.answer())[0], server.status)
+            assert (200, 'listening') == ((await client.read_response())[0], server.status)
     server.pause()
     assert 'closed' == server.status
 
@@ -658,7 +658,7 @@ async def test_a_callback_that_swallows_its_cancellation_is_cancelled_again(monk
         return {'status': 200}
 
     async with serving(stubborn) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await called.wait()
         await server.close(grace=0)
         assert (3, 'closed') == (len(swallowed), server.status)
@@ -677,7 +677,7 @@ async def test_a_request_that_was_just_read_has_the_whole_grace(monkeypatch, wir
         return {'status': 200}
 
     async with serving(callback) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         for _ in range(turns):
             await asyncio.sleep(0)
         await server.close()
@@ -705,7 +705,7 @@ async def test_who_leaves_can_cancel_its_callback(wire, tls, context):
             called.clear()
             cancelled.clear()
             async with wire(server, ssl=tls[1] if secure else None) as client:
-                client.ask('GET /')
+                client.send_request('GET /')
                 await called.wait()
                 assert 1 == server.stats['in_flight']
                 transport = client.writer.transport
@@ -722,7 +722,7 @@ async def test_a_client_that_leaves_cancels_nothing_by_default(wire, tls, contex
     held = Held()
     async with serving(held, **({'tls': tls[0]} if secure else {})) as server:
         async with wire(server, ssl=tls[1] if secure else None) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             await held.called.wait()
             client.writer.transport.abort()
         closing = asyncio.create_task(server.close())
@@ -736,10 +736,10 @@ async def test_a_client_that_leaves_cancels_nothing_by_default(wire, tls, contex
 async def test_a_client_that_half_closes_gets_its_responses(wire):
     """As ``nc -N`` does; the connection ends after the pipelined requests."""
     async with serving(hello) as server, wire(server) as client:
-        client.ask('GET /1')
-        client.ask('GET /2')
+        client.send_request('GET /1')
+        client.send_request('GET /2')
         client.writer.write_eof()
-        responses = [await client.answer() for _ in range(2)]
+        responses = [await client.read_response() for _ in range(2)]
         assert [(200, b'hello')] * 2 == [response[::2] for response in responses]
         assert b'' == await client.rest()
 
@@ -765,22 +765,22 @@ def test_close_works_the_same_on_uvloop(wire):
         held = Held()
         server = await http.listen('127.0.0.1', 0, held)
         async with wire(server) as idle, wire(server) as client, wire(server) as other:
-            client.ask('GET /1')
+            client.send_request('GET /1')
             await held.called.wait()
             held.called.clear()
-            other.ask('GET /2')
+            other.send_request('GET /2')
             await held.called.wait()
             closing = asyncio.create_task(server.close())
             assert b'' == await idle.rest()
             held.release.set()
             for which, path in (client, b'/1'), (other, b'/2'):
-                status, headers, body = await which.answer()
+                status, headers, body = await which.read_response()
                 assert (200, 'close', path) == (status, headers['Connection'], body)
             await closing
         held = Held()
         server = await http.listen('127.0.0.1', 0, held)
         async with wire(server) as client:
-            client.ask('GET /late')
+            client.send_request('GET /late')
             await held.called.wait()
             await server.close(grace=0)
             assert (b'', ['/late']) == (await client.rest(), held.cancelled)

@@ -114,14 +114,14 @@ async def test_beyond_the_limit_clients_wait(wire):
                     response = await asyncio.get_running_loop().sock_recv(client, 1000)
                     assert response.startswith(b'HTTP/1.1 200 OK')
                     assert 2 == server.stats['connections']
-                late.ask('GET /')
+                late.send_request('GET /')
                 waiting[0].close()
                 waiting[2].setblocking(False)
                 response = await asyncio.get_running_loop().sock_recv(waiting[2], 1000)
                 assert response.startswith(b'HTTP/1.1 200 OK')
                 assert 2 == server.stats['connections']
                 waiting[1].close()
-                assert 200 == (await late.answer())[0]
+                assert 200 == (await late.read_response())[0]
                 assert (2, 6) == (server.stats['connections'], server.stats['requests'])
 
 
@@ -148,24 +148,24 @@ async def test_more_clients_than_one_burst_are_accepted():
 async def test_clients_that_connect_during_a_pause_wait(wire):
     """Open connections go on; the new clients are served after ``resume``."""
     async with http.listen('127.0.0.1', 0, hello) as server, wire(server) as before:
-        before.ask('GET /')
-        await before.answer()
+        before.send_request('GET /')
+        await before.read_response()
         for _ in range(2):
             for _ in range(2):  # a second call changes nothing
                 server.pause()
                 assert 'paused' == server.status
             async with wire(server) as one, wire(server) as other:
                 for client in one, other:
-                    client.ask('GET /')
+                    client.send_request('GET /')
                 for _ in range(3):
-                    before.ask('GET /')
-                    assert 200 == (await before.answer())[0]
+                    before.send_request('GET /')
+                    assert 200 == (await before.read_response())[0]
                 assert 1 == server.stats['connections']
                 for _ in range(2):
                     server.resume()
                     assert 'listening' == server.status
                 for client in one, other:
-                    assert 200 == (await client.answer())[0]
+                    assert 200 == (await client.read_response())[0]
             await until(lambda: server.stats['connections'] == 1)
 
 
@@ -174,12 +174,12 @@ async def test_a_short_pause_loses_no_connection(wire):
     """However far the accepting of a connection has come when the pause begins."""
     for turns in range(6):
         async with http.listen('127.0.0.1', 0, hello) as server, wire(server) as client:
-            client.ask('GET /')
+            client.send_request('GET /')
             for _ in range(turns):
                 await asyncio.sleep(0)
             server.pause()
             server.resume()
-            assert 200 == (await client.answer())[0]
+            assert 200 == (await client.read_response())[0]
 
 
 @on_every_loop
@@ -251,8 +251,8 @@ async def test_failed_tls_handshakes_do_not_count_as_connections(wire, certifica
             failing[1].close()
             failing[2].close()
             async with wire(server, ssl=context) as client:
-                client.ask('GET /', 'Connection: close')
-                assert 200 == (await client.answer())[0]
+                client.send_request('GET /', 'Connection: close')
+                assert 200 == (await client.read_response())[0]
     assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -281,8 +281,8 @@ async def test_accepting_is_retried_after_file_descriptors_ran_out(monkeypatch, 
     monkeypatch.setattr(sockets, 'RECOVERY', 0.01)
     failing = FailingSocket(EXHAUSTED, EXHAUSTED)
     async with http.listen(None, None, hello, sock=failing) as server, wire(server) as client:
-        client.ask('GET /')
-        assert 200 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 200 == (await client.read_response())[0]
     expected = 'cannot accept connections for 0.01 s: [Errno 24] Too many open files'
     assert [(logging.ERROR, expected)] * 2 == [(r.levelno, r.getMessage()) for r in caplog.records]
 
@@ -292,8 +292,8 @@ async def test_clients_that_leave_before_they_are_accepted_are_not_logged(wire, 
     """The next one is accepted at once."""
     failing = FailingSocket(ConnectionAbortedError(), ConnectionAbortedError())
     async with http.listen(None, None, hello, sock=failing) as server, wire(server) as client:
-        client.ask('GET /')
-        assert 200 == (await client.answer())[0]
+        client.send_request('GET /')
+        assert 200 == (await client.read_response())[0]
     assert [] == caplog.records
 
 
@@ -303,7 +303,7 @@ async def test_a_recovery_does_not_end_a_pause(monkeypatch, wire, caplog):
     monkeypatch.setattr(sockets, 'RECOVERY', 0.05)
     failing = FailingSocket(EXHAUSTED)
     async with http.listen(None, None, hello, sock=failing) as server, wire(server) as client:
-        client.ask('GET /')
+        client.send_request('GET /')
         await until(lambda: caplog.records)
         server.pause()
         server.resume()
@@ -313,7 +313,7 @@ async def test_a_recovery_does_not_end_a_pause(monkeypatch, wire, caplog):
         await recovered.wait()
         assert 0 == server.stats['connections']
         server.resume()
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
 
 
 @on_every_loop

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from aioluahttp.errors import TableError
 from aioluahttp.tables import checks
 from aioluahttp.tables.checks import (
-    GIVEN_CHECKS,
     PORTS,
-    RECEIVED_CHECKS,
     REQUEST_CHECKS,
+    REQUEST_OBJECT_CHECKS,
     RESPONSE_CHECKS,
+    RESPONSE_OBJECT_CHECKS,
     SWITCHING_CHECKS,
     check_handler,
     check_userinfo,
@@ -367,14 +367,14 @@ def test_an_invalid_response_value_is_rejected(key, value, message):
 @pytest.mark.parametrize('status', [200, 600, 999])
 def test_a_received_response_may_have_any_final_status(status):
     """A response from the network may have a status from 200 to 999 (RFC 9110 15)."""
-    assert status == RECEIVED_CHECKS['status'](status)
+    assert status == RESPONSE_OBJECT_CHECKS['status'](status)
 
 
 @pytest.mark.parametrize('status', [199, 1000, True, '200'])
 def test_a_received_status_must_have_three_digits(status):
     """A status outside 200 to 999, or of another type, is rejected even in a ``Response``."""
     with pytest.raises(TableError, match=f"^'status' is {status!r}; it must be an int from 200"):
-        RECEIVED_CHECKS['status'](status)
+        RESPONSE_OBJECT_CHECKS['status'](status)
 
 
 @pytest.mark.parametrize('status', [100, 102, 200, True, '101', 101.5])
@@ -479,5 +479,5 @@ def test_the_userinfo_of_a_url_becomes_basic_authentication():
 def test_a_request_object_may_have_any_body():
     """A server may have converted the body; only a buffer is converted to bytes."""
     for body in ('x', b'x', {'a': 1}, iter('x')):
-        assert body is GIVEN_CHECKS['body'](body)
-    assert b'x' == GIVEN_CHECKS['body'](memoryview(b'x'))
+        assert body is REQUEST_OBJECT_CHECKS['body'](body)
+    assert b'x' == REQUEST_OBJECT_CHECKS['body'](memoryview(b'x'))

@@ -326,7 +326,7 @@ SENT = {
 def test_a_request_is_described_without_its_secrets():
     """The query is left out, because it may be secret."""
     table = request(scheme='http', host='h', port=80, path='/a', query='secret')
-    assert 'GET http://h:80/a' == models.described(table)
+    assert 'GET http://h:80/a' == models.describe_request(table)
 
 
 def test_the_table_of_an_error_pickles_without_its_functions():

@@ -32,7 +32,7 @@ def sent(raw_server):
     async def send(**fields):
         async with raw_server(OK) as peer:
             await http.request({'host': '127.0.0.1', 'port': peer.port, **fields})
-        (asked,) = peer.asked
+        (asked,) = peer.requests
         return asked
 
     return send
@@ -95,7 +95,7 @@ async def test_a_full_url_may_be_text_or_a_yarl_url(raw_server, make):
     """Both name the origin, and override the other keys."""
     async with raw_server(OK) as peer:
         response = await http.request(url=make(peer.url + '/%41?b'), host='no.invalid', port=1)
-    assert ('GET /%41?b HTTP/1.1', peer.url + '/%41?b') == (peer.asked[0].line, response.url)
+    assert ('GET /%41?b HTTP/1.1', peer.url + '/%41?b') == (peer.requests[0].line, response.url)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ async def test_a_header_that_cannot_be_sent_as_it_is_is_refused(raw_server, head
     async with raw_server(OK) as peer:
         with pytest.raises(http.TableError):
             await http.request(url=peer.url, headers=headers)
-    assert (0, []) == (peer.connections, peer.asked)
+    assert (0, []) == (peer.connections, peer.requests)
 
 
 async def test_an_error_hides_a_secret_header_that_cannot_be_sent():
@@ -294,7 +294,7 @@ async def test_the_userinfo_of_a_url_is_basic(raw_server):
     async with raw_server(OK) as peer:
         url = peer.url.replace('//', '//me:s%3Acret@')
         response = await http.request(url=url)
-    (value,) = peer.asked[0].values('Authorization')
+    (value,) = peer.requests[0].values('Authorization')
     assert 'me:s:cret' == b64decode(value.removeprefix('Basic ')).decode()
     assert peer.url + '/' == response.url
 
@@ -350,7 +350,7 @@ async def test_the_error_of_a_broken_stream_carries_the_request(raw_server):
     async def handler(line):
         await line.request()
         await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx')
-        if len(peer.asked) == 1:
+        if len(peer.requests) == 1:
             line.reset()
         await line.reader.read()
 

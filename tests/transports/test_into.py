@@ -133,7 +133,7 @@ async def test_events_are_requested_and_read(raw_server):
         for headers, accept in (({}, 'text/event-stream'), ({'accept': 'a/b'}, 'a/b')):
             response = await http.request(url=peer.url, into='events', headers=headers)
             assert ['a'] == [event['data'] async for event in response.body]
-            assert [accept] == peer.asked[-1].values('Accept')
+            assert [accept] == peer.requests[-1].values('Accept')
     assert 1 == peer.connections
 
 

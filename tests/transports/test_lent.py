@@ -295,7 +295,7 @@ async def test_a_websocket_handshake_on_a_lost_reused_connection_is_retried(raw_
         with pytest.raises(http.ProtocolError, match='418'):
             async with client.websocket(url=peer.url):
                 pass
-    assert (3, 2) == (len(peer.asked), peer.connections)
+    assert (3, 2) == (len(peer.requests), peer.connections)
 
 
 async def test_cookies_are_those_of_the_session(lent):

@@ -149,7 +149,7 @@ async def test_a_charset_is_read_and_written(raw_server, kind, body, text):
         if kind.isascii():
             headers = {'Content-Type': kind}
             await http.request(url=peer.url, body=response.body, headers=headers)
-            assert body == peer.asked[1].body
+            assert body == peer.requests[1].body
 
 
 def bare(data):
@@ -416,7 +416,7 @@ async def test_a_connection_is_reused(raw_server):
     async with raw_server(response_bytes(b'no', status='404 No')) as peer:
         for _ in range(3):
             await http.request(url=peer.url, method='POST', body='x')
-    assert (1, 3) == (peer.connections, len(peer.asked))
+    assert (1, 3) == (peer.connections, len(peer.requests))
 
 
 async def test_a_second_response_is_dropped_with_its_connection(raw_server):
@@ -443,7 +443,7 @@ async def test_a_connection_on_which_the_peer_spoke_unasked_is_not_used_again(ra
         for _ in range(5):  # turns of the loop, in which the client reads it
             await asyncio.sleep(0)
         assert 'hi' == (await client.request(url=peer.url, method='POST', body='x')).body
-    assert (2, 2) == (peer.connections, len(peer.asked))
+    assert (2, 2) == (peer.connections, len(peer.requests))
 
 
 def leaving(responds):
@@ -464,7 +464,7 @@ async def test_a_request_over_a_dead_connection_is_repeated_where_it_may_be(raw_
     async with raw_server(leaving(lambda peer: True)) as peer, http.Client() as client:
         await client.request(url=peer.url)
         assert 200 == (await client.request(url=peer.url, method=method, body=LONG)).status
-    assert [b'', LONG, LONG] == [asked.body for asked in peer.asked]
+    assert [b'', LONG, LONG] == [asked.body for asked in peer.requests]
 
 
 @pytest.mark.parametrize('method', ['POST', 'PATCH', 'QUERY'])
@@ -480,17 +480,17 @@ async def test_a_request_that_is_not_idempotent_is_never_repeated(raw_server, me
         'acted on it'
     ) == str(caught.value)
     assert {'url': peer.url, 'method': method, 'body': LONG} == caught.value.request
-    assert [b'', LONG] == [asked.body for asked in peer.asked]
+    assert [b'', LONG] == [asked.body for asked in peer.requests]
 
 
 async def test_a_request_is_repeated_once(raw_server):
     """A second lost connection is an error."""
-    handler = leaving(lambda peer: len(peer.asked) == 1)
+    handler = leaving(lambda peer: len(peer.requests) == 1)
     async with raw_server(handler) as peer, http.Client() as client:
         await client.request(url=peer.url)
         with pytest.raises(http.ProtocolError, match='Server disconnected'):
             await client.request(url=peer.url)
-    assert 3 == len(peer.asked)
+    assert 3 == len(peer.requests)
 
 
 @pytest.mark.parametrize('how', ['close', 'reset'])
@@ -505,7 +505,7 @@ async def test_a_request_over_a_new_connection_is_never_repeated(raw_server, how
     async with raw_server(handler) as peer:
         with pytest.raises(http.ProtocolError) as caught:
             await http.request(url=peer.url)
-    assert (1, 1) == (peer.connections, len(peer.asked))
+    assert (1, 1) == (peer.connections, len(peer.requests))
     assert 'reused' not in str(caught.value)
 
 
@@ -579,7 +579,7 @@ async def test_connections_are_limited(raw_server, limits, most):
 
     async with raw_server(handler) as peer, http.Client(**limits) as client:
         await asyncio.gather(*(client.request(url=peer.url) for _ in range(12)))
-    assert (12, True, most) == (len(peer.asked), max(seen) <= most, peer.connections)
+    assert (12, True, most) == (len(peer.requests), max(seen) <= most, peer.connections)
 
 
 async def test_no_limit_is_none(raw_server):
@@ -631,7 +631,7 @@ async def test_an_untrusted_server_is_refused(raw_server, certificates, tls):
     async with raw_server(OK, tls=certificates.server) as peer:
         with pytest.raises(http.ConnectError) as caught:
             await http.request(url=peer.url + '/?s3cret', tls=tls(certificates))
-    assert [] == peer.asked
+    assert [] == peer.requests
     assert 's3cret' not in str(caught.value)
 
 
@@ -652,7 +652,7 @@ async def test_a_client_sends_its_certificate(raw_server, certificates):
         assert 'hi' == (await http.request(url=peer.url, tls=mine)).body
         with pytest.raises((http.ConnectError, http.ProtocolError)):
             await http.request(url=peer.url, tls={'ca': certificates.ca})
-    assert 1 == len(peer.asked)
+    assert 1 == len(peer.requests)
 
 
 async def test_equal_tls_tables_share_connections(raw_server, certificates):
@@ -736,9 +736,9 @@ async def test_a_proxy_gets_requests_for_http(raw_server, userinfo, login):
         response = await http.request(
             url=origin.url + '/%41?b', proxy=f'http://{userinfo}127.0.0.1:{proxy.port}'
         )
-    assert f'GET {origin.url}/%41?b HTTP/1.1' == proxy.asked[0].line
-    assert [login] * bool(login) == proxy.asked[0].values('Proxy-Authorization')
-    assert ('hi', 'GET /%41?b HTTP/1.1') == (response.body, origin.asked[0].line)
+    assert f'GET {origin.url}/%41?b HTTP/1.1' == proxy.requests[0].line
+    assert [login] * bool(login) == proxy.requests[0].values('Proxy-Authorization')
+    assert ('hi', 'GET /%41?b HTTP/1.1') == (response.body, origin.requests[0].line)
 
 
 @pytest.mark.parametrize(('userinfo', 'login'), LOGINS)
@@ -755,11 +755,11 @@ async def test_a_proxy_tunnels_https(raw_server, certificates, userinfo, login):
             'tls': {'ca': certificates.ca},
         }
         assert ['hi', 'hi'] == [(await http.request(request)).body for _ in range(2)]
-    (connect,) = proxy.asked
+    (connect,) = proxy.requests
     assert f'CONNECT localhost:{origin.port} HTTP/1.1' == connect.line
     assert [login] * bool(login) == connect.values('Proxy-Authorization')
     assert 's3cret' not in str(connect)
-    assert [] == origin.asked[0].values('Proxy-Authorization')
+    assert [] == origin.requests[0].values('Proxy-Authorization')
 
 
 async def test_the_login_of_a_proxy_is_not_taken_from_headers(raw_server):
@@ -770,7 +770,7 @@ async def test_the_login_of_a_proxy_is_not_taken_from_headers(raw_server):
             headers={'Proxy-Authorization': LOGIN},
             proxy=f'http://127.0.0.1:{proxy.port}',
         )
-    assert [] == proxy.asked[0].values('Proxy-Authorization')
+    assert [] == proxy.requests[0].values('Proxy-Authorization')
 
 
 async def test_a_proxy_that_refuses_https_is_a_connect_error(raw_server):
@@ -809,7 +809,7 @@ async def test_a_request_over_a_unix_socket(raw_server, tmp_path, make):
         assert 'hi' == (await http.request(unix=make(paths[1]), host='name.example')).body
     assert ('hi', None, 'http://localhost/x') == (response.body, response.ip, response.url)
     assert (1, 2) == (one.connections, two.connections)
-    hosts = [asked.values('Host') for asked in (*one.asked, *two.asked)]
+    hosts = [asked.values('Host') for asked in (*one.requests, *two.requests)]
     assert [*[['localhost']] * 3, ['name.example']] == hosts
 
 
@@ -846,7 +846,7 @@ async def test_a_host_may_be_an_ipv6_address(raw_server, make):
     async with raw_server(OK, host='::1') as peer:
         response = await http.request(make(peer.port))
     assert ('::1', f'{peer.url}/x') == (response.ip, response.url)
-    assert [f'[::1]:{peer.port}'] == peer.asked[0].values('Host')
+    assert [f'[::1]:{peer.port}'] == peer.requests[0].values('Host')
 
 
 @pytest.mark.parametrize('host', ['::1', '[fe80::1%lo]', '[::ffff:127.0.0.1]'])
@@ -922,7 +922,7 @@ async def test_an_upgrade_uses_a_connection_of_its_own(raw_server):
             response = await transport.switch(request | {'port': peer.port}, {'Upgrade': 'x'})
             assert 200 == response.status
             response.close()
-    assert (2, [['x']] * 2) == (peer.connections, [one.values('Upgrade') for one in peer.asked])
+    assert (2, [['x']] * 2) == (peer.connections, [one.values('Upgrade') for one in peer.requests])
     with pytest.raises(http.ConnectError):
         await transport.switch(request | {'port': peer.port}, {})
     with pytest.raises(http.TableError):
@@ -944,8 +944,8 @@ async def test_pass_on_sends_exactly_the_given_headers(raw_server):
         response = await client.pass_on(request, None)
         assert b'ok' == await response.body.read()
     assert ('GET /a?b HTTP/1.1', request.headers) == (
-        peer.asked[0].line,
-        http.Headers(peer.asked[0].headers),
+        peer.requests[0].line,
+        http.Headers(peer.requests[0].headers),
     )
     assert (600, peer.url + '/a?b', 'gzip') == (
         response.status,

@@ -20,7 +20,7 @@ from aioluahttp.transports.request_body import (
     BodyDelivery,
     BodySource,
     BytesSource,
-    check_again,
+    check_resendable,
     to_source,
 )
 from aioluahttp.transports.session import PooledRequest
@@ -257,11 +257,11 @@ async def test_a_redirect_is_refused_if_the_body_cannot_be_sent_again():
     """The error has the redirect."""
     redirect = Response({'status': 307})
     spent, fresh = BodySource(letters()), BodySource(iter([b'a']))
-    check_again(fresh, redirect)
-    check_again('text', redirect)
+    check_resendable(fresh, redirect)
+    check_resendable('text', redirect)
     await read_all(spent)
     with pytest.raises(TableError, match='because a 307 sends the body again') as caught:
-        check_again(spent, redirect)
+        check_resendable(spent, redirect)
     assert redirect is caught.value.response
 
 

@@ -43,7 +43,7 @@ async def test_a_connection_on_which_the_peer_sent_data_is_not_used(raw_server):
         for _ in range(5):  # turns of the loop, in which the client reads it
             await asyncio.sleep(0)
         assert 'hi' == (await client.request(method='POST')).body
-    assert (21, 21) == (peer.connections, len(peer.asked))
+    assert (21, 21) == (peer.connections, len(peer.requests))
 
 
 async def test_a_peer_that_sends_data_before_a_request_is_refused(certificates):
@@ -79,7 +79,7 @@ async def test_a_lost_reused_connection_is_told_from_a_new_one(raw_server, metho
 
     async def handler(line):
         await line.request()
-        if len(peer.asked) == 1:
+        if len(peer.requests) == 1:
             await line.send(OK)
             await line.request()
 
@@ -90,7 +90,7 @@ async def test_a_lost_reused_connection_is_told_from_a_new_one(raw_server, metho
         assert ('a reused connection' in str(caught.value)) == (method == 'POST')
         with pytest.raises(http.ConnectError):
             await client.request(port=1)
-    assert (asked, 2 - (method == 'POST')) == (len(peer.asked), peer.connections)
+    assert (asked, 2 - (method == 'POST')) == (len(peer.requests), peer.connections)
 
 
 # Interim responses
@@ -111,7 +111,7 @@ async def test_so_many_interim_answers_are_passed_over_and_no_more(raw_server, c
         else:
             with pytest.raises(http.ProtocolError, match='over 1000 interim responses'):
                 await http.request(url=peer.url)
-    assert 1 == len(peer.asked)
+    assert 1 == len(peer.requests)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ async def test_a_client_adds_its_defaults(raw_server, frames):
             with pytest.raises(http.ProtocolError, match='declined a WebSocket: 403') as caught:
                 async with client.websocket(url='chat', protocols=['x']):
                     pass
-    [asked] = peer.asked
+    [asked] = peer.requests
     assert 'GET /v1/chat HTTP/1.1' == asked.line
     login = 'Basic ' + base64.b64encode(b'me:secret').decode()
     for name, value in {'A': 'b', 'Authorization': login, 'Cookie': 'c=1'}.items():
@@ -264,7 +264,7 @@ async def test_the_environment_is_read_where_it_is_trusted(monkeypatch, raw_serv
             with pytest.raises(http.ProtocolError, match='502'):
                 async with client.websocket(url='ws://nowhere.example/'):
                     pass
-    assert 'GET http://nowhere.example/ HTTP/1.1' == peer.asked[0].line
+    assert 'GET http://nowhere.example/ HTTP/1.1' == peer.requests[0].line
 
 
 async def test_a_websocket_over_a_unix_socket():

@@ -47,11 +47,11 @@ async def test_a_request_body_is_streamed_to_the_origin(raw_server, wire):
         await line.send(OK)
 
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
-        client.ask('PUT /', 'Content-Length: 0006')
+        client.send_request('PUT /', 'Content-Length: 0006')
         for part in b'abc', b'def':
             client.send(part)
             assert part == await parts.get()
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
 
 
 async def test_a_chunked_body_is_sent_in_chunks(raw_server, wire):
@@ -66,7 +66,7 @@ async def test_a_chunked_body_is_sent_in_chunks(raw_server, wire):
         await line.send(b'ok')
 
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
-        client.ask('PUT /', 'Transfer-Encoding: chunked')
+        client.send_request('PUT /', 'Transfer-Encoding: chunked')
         client.send(b'3;a=b\r\nabc\r\n')
         await client.reader.readuntil(b'\r\n\r\n')  # the response head
         client.send(b'0\r\n\r\n')
@@ -84,8 +84,8 @@ async def test_a_large_body_is_sent_whole(raw_server, wire):
 
     async with relayed(raw_server, origin) as (server, peer), wire(server) as client:
         for _ in range(2):
-            client.ask('PUT /', f'Content-Length: {len(body)}', body=body)
-            assert b'yo' == (await client.answer())[2]
+            client.send_request('PUT /', f'Content-Length: {len(body)}', body=body)
+            assert b'yo' == (await client.read_response())[2]
     assert 1 == peer.connections
 
 
@@ -103,7 +103,7 @@ async def test_a_client_that_leaves_its_body_unfinished_ends_nothing(raw_server,
     began = asyncio.Event()
     async with relayed(raw_server, origin) as (server, _):
         async with wire(server) as client:
-            client.ask('PUT /', framing)
+            client.send_request('PUT /', framing)
             client.send(b'abc' if 'Length' in framing else b'3\r\nabc\r\n')
             await began.wait()
         assert await read in (b'', b'\r\n')
@@ -125,8 +125,8 @@ async def test_a_body_that_stops_arriving_is_a_408_and_no_error_of_the_origin(
             http.listen('127.0.0.1', 0, proxy, body_timeout=0.05) as server,
             wire(server) as client,
         ):
-            client.ask('PUT /', framing)
-            assert 408 == (await client.answer())[0]
+            client.send_request('PUT /', framing)
+            assert 408 == (await client.read_response())[0]
             assert b'' == await client.rest()
     assert not caplog.records
 
@@ -144,8 +144,8 @@ async def test_a_body_above_the_server_s_limit_is_a_413(raw_server, wire):
             http.listen('127.0.0.1', 0, proxy, max_body=5) as server,
             wire(server) as client,
         ):
-            client.ask('PUT /', 'Transfer-Encoding: chunked', body=b'6\r\nabcdef\r\n')
-            assert 413 == (await client.answer())[0]
+            client.send_request('PUT /', 'Transfer-Encoding: chunked', body=b'6\r\nabcdef\r\n')
+            assert 413 == (await client.read_response())[0]
 
 
 @pytest.mark.parametrize('ends', [True, False])
@@ -161,8 +161,8 @@ async def test_an_early_answer_goes_back(raw_server, wire, ends):
     async with relayed(raw_server, origin) as (server, peer):
         for count in 1, 2:
             async with wire(server) as client:
-                client.ask('PUT /', 'Content-Length: 1000000')
-                status, _, body = await client.answer()
+                client.send_request('PUT /', 'Content-Length: 1000000')
+                status, _, body = await client.read_response()
                 assert (413, b'no') == (status, body)
                 assert b'' == await client.rest()
             assert count == peer.connections
@@ -181,7 +181,7 @@ async def test_a_response_is_received_while_the_body_is_sent(raw_server, wire):
 
     async with relayed(raw_server, origin) as (server, peer):
         async with wire(server) as client:
-            client.ask('PUT /', 'Content-Length: 6')
+            client.send_request('PUT /', 'Content-Length: 6')
             await client.reader.readuntil(b'\r\n\r\n')
             for part in b'abc', b'def':
                 client.send(part)
@@ -200,7 +200,7 @@ async def test_a_broken_request_body_cuts_off_a_response_that_has_begun(raw_serv
         assert b'' == await rest_of(line)
 
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
-        client.ask('PUT /', 'Transfer-Encoding: chunked')
+        client.send_request('PUT /', 'Transfer-Encoding: chunked')
         await client.reader.readuntil(b'abc')
         client.send(b'no chunk\r\n')
         assert b'' == await client.rest()
@@ -215,14 +215,14 @@ async def test_an_origin_that_resets_in_the_middle_of_a_body_is_a_502(raw_server
         line.reset()
 
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
-        client.ask('PUT /', f'Content-Length: {len(LARGE) * 1000}')
+        client.send_request('PUT /', f'Content-Length: {len(LARGE) * 1000}')
         with contextlib.suppress(ConnectionError):
             for _ in range(100):
                 client.send(LARGE)
                 await client.writer.drain()
                 if client.reader._buffer:
                     break
-        assert 502 == (await client.answer())[0]
+        assert 502 == (await client.read_response())[0]
 
 
 async def test_an_origin_that_takes_no_more_of_a_body_is_a_504(raw_server, wire):
@@ -237,7 +237,7 @@ async def test_an_origin_that_takes_no_more_of_a_body_is_a_504(raw_server, wire)
         relayed(raw_server, origin, timeout={'read': 0.1}) as (server, _),
         wire(server) as client,
     ):
-        client.ask('PUT /', f'Content-Length: {len(LARGE) * 1000}')
+        client.send_request('PUT /', f'Content-Length: {len(LARGE) * 1000}')
 
         async def send():
             while True:
@@ -245,7 +245,7 @@ async def test_an_origin_that_takes_no_more_of_a_body_is_a_504(raw_server, wire)
                 await client.writer.drain()
 
         sending = asyncio.create_task(send())
-        assert 504 == (await client.answer())[0]
+        assert 504 == (await client.read_response())[0]
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError, ConnectionError):
             await sending
@@ -265,11 +265,11 @@ async def test_the_read_timeout_begins_at_the_end_of_the_body(raw_server, wire):
         relayed(raw_server, origin, timeout={'read': 0.1}) as (server, _),
         wire(server) as client,
     ):
-        client.ask('PUT /', 'Content-Length: 6')
+        client.send_request('PUT /', 'Content-Length: 6')
         for _ in range(6):
             await asyncio.sleep(0.03)
             client.send(b'x')
-        assert 200 == (await client.answer())[0]
+        assert 200 == (await client.read_response())[0]
 
 
 async def test_an_origin_that_does_not_respond_is_a_504(raw_server, wire):
@@ -281,8 +281,8 @@ async def test_an_origin_that_does_not_respond_is_a_504(raw_server, wire):
     async with relayed(raw_server, origin, timeout={'read': 0.05}) as (server, _):
         for fields, body in ((), b''), (('Content-Length: 1',), b'x'):
             async with wire(server) as client:
-                client.ask('PUT /', *fields, body=body)
-                assert 504 == (await client.answer())[0]
+                client.send_request('PUT /', *fields, body=body)
+                assert 504 == (await client.read_response())[0]
 
 
 @pytest.mark.parametrize(
@@ -317,8 +317,8 @@ async def test_a_streamed_body_is_not_sent_again(raw_server, wire, caplog):
             ('GET', (), b'', 200),
             ('PUT', ('Content-Length: 1',), b'x', 502),
         ):
-            client.ask(f'{method} /', *fields, body=body)
-            assert status == (await client.answer())[0]
+            client.send_request(f'{method} /', *fields, body=body)
+            assert status == (await client.read_response())[0]
 
 
 async def test_a_request_may_be_cancelled_at_every_await(raw_server):
@@ -431,7 +431,7 @@ async def test_a_response_may_switch_protocols(raw_server, wire, frames):
         await line.reader.read(1)  # until the client has closed
 
     async with relayed(raw_server, origin) as (server, _), wire(server) as client:
-        client.ask('GET /', *frames.asking)
+        client.send_request('GET /', *frames.asking)
         assert b' 101 ' in await client.reader.readuntil(b'\r\n\r\n')
         assert (1, b'hello') == await frames.read(client.reader)
 
@@ -508,7 +508,7 @@ async def test_both_ways_of_sending_send_the_same_bytes(raw_server, method, data
                 given = dict(arguments, headers=http.Headers(headers))
                 assert wire.is_short(one, method, given)
                 found.append(await send(one, method, url, given, None))
-    assert peer.asked[0] == peer.asked[1] == peer.asked[2]
+    assert peer.requests[0] == peer.requests[1] == peer.requests[2]
     assert found[0] == found[1] == found[2]
     assert 1 == peer.connections
 

@@ -30,8 +30,8 @@ def to_server(wire, frames):
             return {'websocket': {'callback': chat, **options}}
 
         async with http.listen('127.0.0.1', 0, callback) as server, wire(server) as client:
-            client.ask('GET /', *frames.asking, *fields, body=behind)
-            assert 101 == (await client.answer(silent=True))[0]
+            client.send_request('GET /', *frames.asking, *fields, body=behind)
+            assert 101 == (await client.read_response(silent=True))[0]
             yield client
 
     return opened
@@ -474,7 +474,7 @@ async def test_a_waiting_sender_gets_an_error_when_the_connection_ends(to_client
 
 async def test_a_peer_that_neither_reads_nor_leaves_is_cut_off(to_client, monkeypatch):
     """The close frame waits behind unread data, but only for the close timeout."""
-    monkeypatch.setattr(connection, 'CLOSING', 0.05)
+    monkeypatch.setattr(connection, 'CLOSE_TIMEOUT', 0.05)
     done = asyncio.Event()
 
     async def deaf(line):
@@ -502,7 +502,7 @@ async def test_a_cancellation_ends_the_connection_without_a_close(to_client):
 @pytest.mark.parametrize('replies', [True, False])
 async def test_a_peer_that_does_not_leave_is_cut_off(to_client, frames, monkeypatch, replies):
     """The timeout holds for its close frame and for the end of the connection after it."""
-    monkeypatch.setattr(connection, 'CLOSING', 0.05)
+    monkeypatch.setattr(connection, 'CLOSE_TIMEOUT', 0.05)
 
     async def stays(line):
         assert CLOSE == (await frames.read(line.reader))[0]

@@ -5,8 +5,8 @@ import pytest
 import aioluahttp as http
 from aioluahttp.websockets.handshake import (
     accept_of,
+    check_handshake,
     read_agreement,
-    refusal_status,
     request_fields,
     response_fields,
     without_handshake,
@@ -123,7 +123,7 @@ def test_a_client_that_offers_no_compression_refuses_it():
 )
 def test_a_server_requires_version_13_and_a_valid_key(headers, status):
     """The key is 16 bytes in base64; each field stands once (RFC 6455 4.2.1)."""
-    refused = refusal_status({}, handshake_request(**headers), upgrades=True)
+    refused = check_handshake({}, handshake_request(**headers), upgrades=True)
     assert status == (refused and refused[0])
 
 
@@ -135,7 +135,7 @@ def test_a_server_requires_a_get_with_upgrade():
         'Sec-WebSocket-Version: 13',
     ]
     for method, upgrades in (('GET', False), ('POST', True)):
-        status, fields = refusal_status(
+        status, fields = check_handshake(
             {}, handshake_request() | {'method': method}, upgrades=upgrades
         )
         assert (426, upgrade) == (status, list(fields))
@@ -165,7 +165,7 @@ def test_a_server_requires_a_get_with_upgrade():
 )
 def test_a_page_may_connect_from_its_own_origin_or_those_named(origins, origin, allowed):
     """RFC 6455 10.2: by default Origin must have the host and port of the request."""
-    refused = refusal_status({'origins': origins}, handshake_request(Origin=origin), upgrades=True)
+    refused = check_handshake({'origins': origins}, handshake_request(Origin=origin), upgrades=True)
     assert (None if allowed else (403, ())) == refused
 
 
@@ -185,7 +185,7 @@ def test_origin_is_compared_with_the_host_from_a_trusted_proxy(url, origin):
         | http.to_request(url=url)
         | {'headers': handshake_request(Host='inside', Origin=origin)['headers']}
     )
-    assert refusal_status({}, request, upgrades=True) is None
+    assert check_handshake({}, request, upgrades=True) is None
 
 
 @pytest.mark.parametrize(

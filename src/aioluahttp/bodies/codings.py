@@ -13,12 +13,14 @@ from typing import Any
 from ..errors import BodyTooLarge, ProtocolError
 from ..headers import Headers
 
-__all__ = ['ACCEPT_ENCODING', 'UNDONE', 'Decoder', 'decode_body', 'decoder_for']
+__all__ = ['ACCEPT_ENCODING', 'DECODED_BY_AIOHTTP', 'Decoder', 'decode_body', 'decoder_for']
 
 ACCEPT_ENCODING = 'gzip, deflate'
 
 CODINGS = frozenset({'gzip', 'x-gzip', 'deflate'})
-UNDONE = frozenset({'gzip', 'deflate', 'br', 'zstd'})  # by aiohttp, if it decodes: a single coding
+DECODED_BY_AIOHTTP = frozenset(
+    {'gzip', 'deflate', 'br', 'zstd'}
+)  # by aiohttp, if it decodes: a single coding
 STEP = 64 * 1024  # bytes decoded at a time, and so what a bomb can cost beyond the limit
 MEMBERS = 1000  # gzip streams in one body: each costs an allocation, however short it is
 CHAIN = 2  # codings on top of each other: each multiplies what a small body can decode to

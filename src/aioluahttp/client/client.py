@@ -20,12 +20,13 @@ from aiohttp.abc import AbstractCookieJar
 from ..bodies.events import EventStream
 from ..bodies.stream import Stream
 from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
+from ..semantics import GOING_AWAY
 from ..tables.checks import TIMEOUT, check_handler, check_limit, is_accepted
 from ..tables.conversion import to_mapping
-from ..tables.models import Handler, Request, Response, SentRequest, described
+from ..tables.models import Handler, Request, Response, SentRequest, describe_request
 from ..transports.into import apply_into, with_accept
 from ..transports.network import NetworkTransport
-from ..transports.request_body import check_again, to_source
+from ..transports.request_body import check_resendable, to_source
 from ..types import (
     BytesTable,
     EventsTable,
@@ -49,7 +50,6 @@ __all__ = ['Client', 'Sender']
 T = TypeVar('T')
 
 REDIRECTS = 10
-GOING_AWAY = 1001  # close code of a WebSocket (RFC 6455 7.4.1)
 
 
 class Sender(Protocol):
@@ -268,8 +268,8 @@ class Client:
                 raise
             if self.closed:
                 what = 'the client was closed before the response arrived'
-                raise ProtocolError(f'{described(request)}: {what}') from error
-            raise TimedOut(f'{described(request)}: not done within {total} s') from error
+                raise ProtocolError(f'{describe_request(request)}: {what}') from error
+            raise TimedOut(f'{describe_request(request)}: not done within {total} s') from error
         finally:
             self._deadlines.remove(deadline)
             if self.closed and not self._deadlines:
@@ -292,7 +292,7 @@ class Client:
             if following is None:
                 response['history'] = history
                 return response
-            check_again(following.get('body'), response)
+            check_resendable(following.get('body'), response)
             history.append(response)
             request = following
 

@@ -17,7 +17,7 @@ import yarl
 from .. import url
 from ..errors import TableError
 from ..headers import Headers, is_secret, to_headers
-from ..tables.checks import WHOLE_SERVER, check_auth, check_proxy
+from ..tables.checks import ASTERISK, check_auth, check_proxy
 from ..tables.conversion import BODIES, LOGINS, NULLABLE, to_mapping, to_request
 from ..tables.models import Request
 from .redirects import TRUST, origin_of
@@ -77,7 +77,7 @@ def _resolved(base: str, given: Mapping[str, Any]) -> Any:
         return None if given.get('path') else base
     if isinstance(reference, yarl.URL):
         reference = str(reference)
-    if _is_absolute(reference) or reference == WHOLE_SERVER or reference.startswith('/'):
+    if _is_absolute(reference) or reference == ASTERISK or reference.startswith('/'):
         return reference
     return url.relative('//-' + base, reference).removeprefix('//-')
 

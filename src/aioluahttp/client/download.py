@@ -13,7 +13,7 @@ from ..bodies.chunks import in_thread, start_thread, wait_for_thread
 from ..bodies.stream import Stream
 from ..errors import BodyTooLarge, ProtocolError, TableError, shown
 from ..headers import Headers
-from ..tables.models import Request, Response, described
+from ..tables.models import Request, Response, describe_request
 from .part_file import ContentRange, NewFile, ResumableFile, parse_content_range, validator_of
 
 __all__ = ['download_to_file']
@@ -227,16 +227,16 @@ def _check_continuation(
     else:
         _check_last(request, found)
         return known
-    raise ProtocolError(f'{described(request)}: {what}')
+    raise ProtocolError(f'{describe_request(request)}: {what}')
 
 
 def _check_last(request: Request, found: ContentRange) -> None:
     # The transport counts what it receives, not what the part has already.
     limit = request.get('max_body')
     if limit is not None and (found.last or 0) >= limit:
-        raise BodyTooLarge(f'{described(request)}: the body passed max_body')
+        raise BodyTooLarge(f'{describe_request(request)}: the body passed max_body')
 
 
 def _check_known_length(request: Request, size: int, length: int | None) -> None:
     if length is not None and size != length:
-        raise ProtocolError(f'{described(request)}: {size} of {length} bytes were received')
+        raise ProtocolError(f'{describe_request(request)}: {size} of {length} bytes were received')

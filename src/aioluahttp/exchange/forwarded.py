@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..errors import TableError
 from ..headers import Headers
 
-__all__ = ['NO_PROXIES', 'ClientInfo', 'Proxies', 'check_trusted_proxies', 'client_info']
+__all__ = ['NO_PROXIES', 'SCHEMES', 'ClientInfo', 'Proxies', 'check_trusted_proxies', 'client_info']
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

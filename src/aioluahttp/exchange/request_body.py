@@ -12,10 +12,10 @@ from ..headers import Headers
 from ..tables.conversion import body_into
 from ..tables.models import Request
 
-__all__ = ['RequestChunks', 'decoder_of', 'open_request_stream', 'take_whole', 'to_refusal']
+__all__ = ['RequestChunks', 'decoder_of', 'open_request_stream', 'read_whole', 'to_refusal']
 
 
-async def take_whole(
+async def read_whole(
     parts: AsyncIterator[bytes], request: Request, into: str, limit: int | None
 ) -> None:
     """Read a whole body into the table of its request, and adapt the headers to the decoded body.

@@ -25,7 +25,7 @@ from ..websockets.socket import Peer, Socket, close_callback, run_socket_callbac
 from .forwarded import Proxies
 from .head import has_body
 from .options import Settings
-from .request_body import RequestChunks, decoder_of, open_request_stream, take_whole
+from .request_body import RequestChunks, decoder_of, open_request_stream, read_whole
 from .response import ResponseWriter, cancel_when_left, write_response
 
 __all__ = ['Exchange', 'ExchangeResponder', 'Responder', 'status_page']
@@ -36,7 +36,7 @@ logger: logging.Logger = logging.getLogger('aioluahttp')
 class Responder:
     """Call a handler once the body of its request has been read.
 
-    ``source`` is whatever the request is read from; only ``take_body`` and ``announces`` use it.
+    ``source`` is whatever the request is read from; only ``read_body`` and ``has_body`` use it.
 
     Attributes:
         handling: Number of handler calls in progress.
@@ -49,15 +49,15 @@ class Responder:
         self.handling: int = 0
         self.errors: int = 0
 
-    async def take_body(self, source: Any, request: Request, into: str, limit: int | None) -> None:
+    async def read_body(self, source: Any, request: Request, into: str, limit: int | None) -> None:
         """Read the body of a request into its table, or set it to an open stream."""
         raise NotImplementedError
 
-    def announces(self, source: Any, request: Request) -> bool:
+    def has_body(self, source: Any, request: Request) -> bool:
         """Tell whether the request has a body."""
         return has_body(request)
 
-    async def returned(self, source: Any, request: Request) -> Any:
+    async def call_handler(self, source: Any, request: Request) -> Any:
         """Read the body, call the handler and return its result.
 
         Raises:
@@ -65,9 +65,9 @@ class Responder:
         """
         settings = self.settings
         self._check_concurrency()
-        if self.announces(source, request):
+        if self.has_body(source, request):
             into, limit = self._body_options(request)
-            await self.take_body(source, request, into, limit)
+            await self.read_body(source, request, into, limit)
             self._check_concurrency()  # other calls may have begun while the body was read
         self.handling += 1
         try:
@@ -100,7 +100,7 @@ class Responder:
                 return {'status': 504, 'body': PHRASES[504]}
             raise
 
-    async def failed(
+    async def error_response(
         self, error: Exception, method: str, target: str, request: Request
     ) -> Response[Any]:
         """Return the error response: the status of a ``Refused``, else 500 for a handler error.
@@ -112,10 +112,12 @@ class Responder:
         for one in (error, error.__cause__):
             if isinstance(one, Refused):
                 return status_page(one.status)
-        await self.mistaken(error, method, target, request)
+        await self.report_error(error, method, target, request)
         return to_response({'status': 500, 'body': PHRASES[500]})
 
-    async def mistaken(self, error: Exception, method: str, target: str, request: Request) -> None:
+    async def report_error(
+        self, error: Exception, method: str, target: str, request: Request
+    ) -> None:
         """Count and log an error of the handler, and call ``on_error``."""
         self.errors += 1
         logger.error('%s %s failed', method, target.partition('?')[0], exc_info=error)
@@ -200,7 +202,7 @@ class ExchangeResponder(Responder):
             exchange.abort()
             left = exchange.gone and isinstance(error, ConnectionError)
             if not (left or isinstance(error.__cause__, Refused)):
-                await self.mistaken(error, exchange.method, target, request)
+                await self.report_error(error, exchange.method, target, request)
             return
         response['status'] = status
         if self.settings.access_log is not None:
@@ -213,7 +215,7 @@ class ExchangeResponder(Responder):
         guard = cancel_when_left if self.settings.cancel_on_disconnect else nullcontext
         try:
             async with guard(exchange):
-                table = await self.returned(exchange, request)
+                table = await self.call_handler(exchange, request)
             response = await take_response(table)
             if 'websocket' in response:
                 try:
@@ -224,14 +226,14 @@ class ExchangeResponder(Responder):
         except Exception as error:
             if exchange.begun or (exchange.gone and isinstance(error, ConnectionError)):
                 raise
-            response = await self.failed(error, exchange.method, target, request)
+            response = await self.error_response(error, exchange.method, target, request)
             return response, await write_response(exchange, exchange.method, asked, response)
 
-    def announces(self, source: Exchange, request: Request) -> bool:
+    def has_body(self, source: Exchange, request: Request) -> bool:
         """Tell whether the request has a body."""
-        return source.announced or super().announces(source, request)
+        return source.announced or super().has_body(source, request)
 
-    async def take_body(
+    async def read_body(
         self, source: Exchange, request: Request, into: str, limit: int | None
     ) -> None:
         """Read the body of a request into its table, or set it to an open stream."""
@@ -241,7 +243,7 @@ class ExchangeResponder(Responder):
                 RequestChunks(parts, decoder_of(into, request['headers'], limit)), request
             )
         else:
-            await take_whole(parts, request, into, limit)
+            await read_whole(parts, request, into, limit)
 
     async def _websocket(
         self, exchange: Exchange, request: Request, response: Response[Any]

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 from ..bodies.chunks import Chunks
 from ..errors import TableError
 from ..headers import ONE_HOP, Headers, given_length
-from ..semantics import NO_BODY, PHRASES, is_silent
+from ..semantics import PHRASES, STATUSES_WITHOUT_BODY, is_silent
 from ..tables.checks import is_streamed
 from ..tables.conversion import wire_body
 from ..tables.handlers import encoded_chunks
@@ -142,7 +142,7 @@ async def _ready_file(
     method: str, asked: Headers, status: int, reason: str | None, headers: Headers, path: Any
 ) -> ReadyResponse:
     """Prepare a file, the requested part of it, or a 304, 412 or 416; a 404 without a file."""
-    if status in NO_BODY:
+    if status in STATUSES_WITHOUT_BODY:
         return _ready_whole(method, status, reason, headers, b'')
     found = await _select_in_thread(path, method, asked, status)
     if found is None:

@@ -14,7 +14,7 @@ from typing import Any
 from ..bodies.encoders import ENCODERS, CompressedChunks, choose_coding, compress_body
 from ..errors import TableError
 from ..headers import Headers, given_length
-from ..semantics import NO_BODY
+from ..semantics import STATUSES_WITHOUT_BODY
 from ..tables.checks import check_body, check_count, check_names, is_streamed
 from ..tables.conversion import to_request, wire_body
 from ..tables.handlers import response_of_handler
@@ -135,7 +135,7 @@ def is_compressible(status: int, headers: Headers, size: float, least: int) -> b
     kind = headers.get('Content-Type', '').partition(';')[0].strip().lower()
     return (
         size >= least
-        and status not in NO_BODY
+        and status not in STATUSES_WITHOUT_BODY
         and status != PARTIAL
         and TYPES.fullmatch(kind) is not None
         and FIXING.isdisjoint(map(str.lower, headers))

@@ -23,12 +23,23 @@ from ..tables.handlers import response_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped
 from .taps import tap
 
-__all__ = ['KEPT', 'hidden', 'kept', 'record', 'replay']
+__all__ = ['RECORDED_KEYS', 'record', 'recorded_keys', 'replay', 'with_hidden_secrets']
 
 T = TypeVar('T', Request, Response[Any])
 
 # The keys of a request that are recorded. The others say how it was sent, or by whom.
-KEPT = ('method', 'url', 'scheme', 'host', 'port', 'path', 'query', 'headers', 'body', 'into')
+RECORDED_KEYS = (
+    'method',
+    'url',
+    'scheme',
+    'host',
+    'port',
+    'path',
+    'query',
+    'headers',
+    'body',
+    'into',
+)
 MATCH = ('method', 'scheme', 'host', 'port', 'url', 'body', 'into')
 
 
@@ -62,10 +73,10 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
     @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def recorded(table: Any) -> Response[Any]:
         request = to_request(table)
-        plain_request = kept(request if secrets else hidden(request))
+        plain_request = recorded_keys(request if secrets else with_hidden_secrets(request))
 
         async def note(response: Response[Any]) -> None:
-            given = (response if secrets else hidden(response)).plain()
+            given = (response if secrets else with_hidden_secrets(response)).plain()
             line = json.dumps({'request': plain_request, 'response': given})
             await asyncio.to_thread(write, line + '\n')
 
@@ -83,7 +94,7 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
             if error is not None:
                 return None
             if is_streamed(whole['body']):
-                whole['body'] = joined(chunks, whole['headers'].get('Content-Type'))
+                whole['body'] = join_chunks(chunks, whole['headers'].get('Content-Type'))
             return note(whole)
 
         return await tap(response, ended, chunks.append)
@@ -91,15 +102,15 @@ def record(handler: Handler, path: str | PathLike[str], *, secrets: bool = False
     return recorded
 
 
-def kept(request: Request) -> dict[str, Any]:
+def recorded_keys(request: Request) -> dict[str, Any]:
     """Return the recorded keys of a request, as values for JSON."""
-    plain = Request({key: request[key] for key in KEPT if key in request}).plain()
+    plain = Request({key: request[key] for key in RECORDED_KEYS if key in request}).plain()
     if plain.get('into') == 'text':
         del plain['into']  # the default
     return plain
 
 
-def hidden(table: T) -> T:
+def with_hidden_secrets(table: T) -> T:
     """Copy a table with its secrets hidden, except those in the body."""
     copy = table.copy()
     copy['headers'] = hide(table['headers'])
@@ -108,11 +119,11 @@ def hidden(table: T) -> T:
     if 'query' in table:
         copy['query'] = hide_query(f'?{table["query"]}')[1:]
     if 'history' in table:
-        copy['history'] = [hidden(Response(one)) for one in table['history']]
+        copy['history'] = [with_hidden_secrets(Response(one)) for one in table['history']]
     return copy
 
 
-def joined(chunks: list[Any], content_type: str | None) -> str:
+def join_chunks(chunks: list[Any], content_type: str | None) -> str:
     """Join the chunks of a body to one text, in the charset of the Content-Type."""
     data = (to_bytes(one, content_type) if isinstance(one, str) else one for one in chunks)
     return from_bytes(b''.join(data), content_type)
@@ -138,8 +149,8 @@ def replay(path: str | PathLike[str], *, match: Collection[str] = MATCH) -> Wrap
     if not file.is_file():
         raise TableError.of('path', str(path), 'an existing file that record has written')
     for key in check_names('match', match):
-        if key not in KEPT:
-            raise TableError.unknown(key, KEPT)
+        if key not in RECORDED_KEYS:
+            raise TableError.unknown(key, RECORDED_KEYS)
     tape: Tape | None = None
 
     async def replayed(table: Any) -> Response[Any]:
@@ -150,7 +161,7 @@ def replay(path: str | PathLike[str], *, match: Collection[str] = MATCH) -> Wrap
             tape = tape or read  # a concurrent request may have read it first
         response = tape.take(request)
         if not is_accepted(response['status'], request.get('check', False)):
-            error = StatusError(f'{line_of(hidden(request))}: {response["status"]}')
+            error = StatusError(f'{line_of(with_hidden_secrets(request))}: {response["status"]}')
             error.response = response
             raise error
         if request.get('into') in STREAMS:
@@ -187,7 +198,7 @@ class Tape:
         Raises:
             TableError: No response is recorded for it.
         """
-        for wanted in (kept(request), kept(hidden(request))):
+        for wanted in (recorded_keys(request), recorded_keys(with_hidden_secrets(request))):
             if responses := self._responses.get(self._key(wanted)):
                 plain = responses.popleft() if len(responses) > 1 else responses[0]
                 return Response.from_plain(plain)

@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import ProtocolError, TableError
-from ..headers import ONE_HOP, Headers, listed, to_headers
-from ..tables.checks import PORTS, WHOLE_SERVER, check_host, check_port, check_scheme
+from ..headers import ONE_HOP, Headers, list_items, to_headers
+from ..tables.checks import ASTERISK, PORTS, check_host, check_port, check_scheme
 from ..tables.models import Request
-from ..websockets.handshake import refusal_status
+from ..websockets.handshake import check_handshake
 
 __all__ = [
     'announced_length',
@@ -50,13 +50,13 @@ def as_cgi(name: str) -> str:
 
 def end_to_end(headers: Headers) -> Iterator[tuple[str, str]]:
     """Yield the headers without hop-by-hop ones, those in Connection included (RFC 9110 7.6.1)."""
-    hop = HOP.union(map(as_cgi, listed(headers, 'Connection')))
+    hop = HOP.union(map(as_cgi, list_items(headers, 'Connection')))
     return (pair for pair in headers.items() if as_cgi(pair[0]) not in hop)
 
 
 def count_via(headers: Headers) -> int:
     """Count the aioluahttp relays in the Via of a request (RFC 9110 7.6.3)."""
-    return sum(by.split()[1:2] == [NAME] for by in listed(headers, 'Via'))
+    return sum(by.split()[1:2] == [NAME] for by in list_items(headers, 'Via'))
 
 
 def hops_left(request: Request) -> int | None:
@@ -68,14 +68,14 @@ def hops_left(request: Request) -> int | None:
 def asks_websocket(request: Request) -> bool:
     """Tell whether a request is a valid WebSocket handshake, and asks for no other protocol."""
     headers = request['headers']
-    options = [one.lower() for one in listed(headers, 'Connection')]
-    upgrades = [one.lower() for one in listed(headers, 'Upgrade')]
+    options = [one.lower() for one in list_items(headers, 'Connection')]
+    upgrades = [one.lower() for one in list_items(headers, 'Upgrade')]
     return (
         request.get('version') != '1.0'
         and 'upgrade' in options
         and upgrades == ['websocket']
         and request.get('body') is None
-        and refusal_status({'origins': '*'}, request, upgrades=True) is None
+        and check_handshake({'origins': '*'}, request, upgrades=True) is None
     )
 
 
@@ -85,7 +85,7 @@ def target_with_base(method: str, url: Any, base: str) -> str:
     Raises:
         TableError: The target is not a path. A server's request always has one.
     """
-    if url == WHOLE_SERVER and method == 'OPTIONS':
+    if url == ASTERISK and method == 'OPTIONS':
         return base or url
     if not isinstance(url, str) or not TARGET.fullmatch(url):
         raise TableError.of('url', url, "a path as in a server's request, such as '/a?b'")

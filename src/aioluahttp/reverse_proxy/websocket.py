@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ProtocolError
-from ..headers import Headers, listed
+from ..headers import Headers, list_items
+from ..semantics import GOING_AWAY
 from ..tables.checks import SOCKET_CHECKS, check_options
 from ..tables.models import Request, Response
 from ..transports.wire import WireRequest
@@ -18,7 +19,7 @@ from .hops import to_client
 
 __all__ = ['Bridge', 'to_client_upgrade', 'to_origin_upgrade']
 
-NORMAL, GOING_AWAY, BAD_GATEWAY = 1000, 1001, 1014
+NORMAL, BAD_GATEWAY = 1000, 1014
 
 
 def to_origin_upgrade(
@@ -34,7 +35,7 @@ def to_origin_upgrade(
         TableError: The client offers invalid subprotocols.
     """
     headers = request['headers']
-    offered = {'protocols': listed(headers, 'Sec-WebSocket-Protocol') or None}
+    offered = {'protocols': list_items(headers, 'Sec-WebSocket-Protocol') or None}
     wanted = {**options, **check_options(offered, SOCKET_CHECKS), 'compress': False}
     fields = [*without_handshake(headers).items(), *request_fields(wanted).items()]
     return Request(request | {'headers': Headers(fields)}), wanted

@@ -18,7 +18,8 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_server import Server as LowLevelServer
 
-from ..websockets.connection import GOING_AWAY, ConnectionPeer
+from ..semantics import GOING_AWAY
+from ..websockets.connection import ConnectionPeer
 from .encode import EncodedResponse, encode_status_page
 from .exchange import SocketResponder
 from .framing import FramedConnection

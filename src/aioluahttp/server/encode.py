@@ -19,9 +19,9 @@ from ..dates import format_date
 from ..errors import TableError
 from ..exchange.response import content_length_of
 from ..headers import ONE_HOP, Headers
-from ..semantics import NO_BODY, PHRASES, is_silent
+from ..semantics import PHRASES, STATUSES_WITHOUT_BODY, is_silent
 from ..tables.checks import RESPONSE_CHECKS
-from ..tables.conversion import take_body, wire_body
+from ..tables.conversion import merge_body_keys, wire_body
 
 __all__ = [
     'EncodedResponse',
@@ -194,9 +194,9 @@ def _encode_fast_head(
     except TableError:
         return None
     given = {key: sample}
-    take_body(given, headers)
+    merge_body_keys(given, headers)
     wire_body(headers, given['body'])
-    if status in NO_BODY or not FRAMING.isdisjoint(map(str.lower, headers)):
+    if status in STATUSES_WITHOUT_BODY or not FRAMING.isdisjoint(map(str.lower, headers)):
         return None
     if sample and isinstance(sample, str) and codec_of(headers['Content-Type']) != 'utf-8':
         return None

@@ -35,7 +35,7 @@ from ..tables.conversion import body_into, wire_body
 from ..tables.handlers import encoded_chunks, take_response
 from ..tables.models import Handler, Request, Response
 from ..websockets.connection import ConnectionPeer
-from ..websockets.handshake import refusal_status, response_fields, without_handshake
+from ..websockets.handshake import check_handshake, response_fields, without_handshake
 from ..websockets.socket import Socket, close_callback, run_socket_callback
 from .encode import (
     EncodedResponse,
@@ -86,13 +86,13 @@ class SocketResponder(Responder):
         client, target = request.get('ip', '-'), request['url']
         response: Mapping[str, Any]
         try:
-            response = await self.returned(connection, request)
+            response = await self.call_handler(connection, request)
             encoded = self._encode_fast(connection, response)
             if encoded is None:
                 response = await take_response(response)
                 encoded = await self._respond(connection, request, target, response)
         except Exception as error:
-            response = await self.failed(error, connection.head.method, target, request)
+            response = await self.error_response(error, connection.head.method, target, request)
             encoded = self._encode(connection, response)
         if self.settings.access_log is not None:
             head = connection.head
@@ -102,7 +102,7 @@ class SocketResponder(Responder):
             await self.log(line, request, response)
         return encoded
 
-    async def take_body(
+    async def read_body(
         self, source: FramedConnection, request: Request, into: str, limit: int | None
     ) -> None:
         """Read the body of a request into its table, or put it there as a stream."""
@@ -146,7 +146,7 @@ class SocketResponder(Responder):
             if not (connection.begun or left):
                 raise
             if not (left or isinstance(error.__cause__, Refused)):
-                await self.mistaken(error, connection.head.method, target, request)
+                await self.report_error(error, connection.head.method, target, request)
         finally:
             connection.cancels = connection.begun = False
         response['status'] = sending.status
@@ -263,7 +263,7 @@ def check_coding(connection: FramedConnection, headers: Headers) -> None:
 
     Raises:
         Refused: Transfer-Encoding is sent with HTTP/1.0 or is not ``chunked``, or Content-Length
-            announces a body that aiohttp's parser did not find.
+            has_body a body that aiohttp's parser did not find.
     """
     coding = headers.get('Transfer-Encoding')
     # RFC 9112 6.1: an HTTP/1.0 proxy does not know Transfer-Encoding, and may have seen another
@@ -473,7 +473,7 @@ class UpgradeResponse:
             await close_callback(self._options['callback'])
 
     async def _send(self, connection: FramedConnection) -> bool:
-        refused = refusal_status(self._options, self._request, upgrades=connection.upgrade)
+        refused = check_handshake(self._options, self._request, upgrades=connection.upgrade)
         connection.begun = True
         if refused:
             self.status, fields = refused

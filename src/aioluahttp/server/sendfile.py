@@ -23,7 +23,7 @@ from multidict import CIMultiDict
 
 from ..exchange.files import RANGE, tag_of
 from ..headers import ONE_HOP, Headers
-from ..semantics import NO_BODY, PHRASES, is_silent
+from ..semantics import PHRASES, STATUSES_WITHOUT_BODY, is_silent
 from ..tables.models import Response
 from .encode import encode_response
 from .framing import FramedConnection
@@ -144,7 +144,7 @@ class SentFile:
 
     async def send(self, connection: FramedConnection) -> bool:
         """Send the file, a range of it, or only a head, as requested; 404 if there is no file."""
-        if self.status in NO_BODY:
+        if self.status in STATUSES_WITHOUT_BODY:
             await self._write(connection, self.headers, b'')
         elif tag := await asyncio.to_thread(tag_of, self.path):
             await self._send(connection, tag)

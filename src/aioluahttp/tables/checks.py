@@ -38,19 +38,19 @@ from ..headers import CONTROL, TOKEN, to_headers
 from ..tls import check_tls
 
 __all__ = [
+    'ASTERISK',
     'EVENTS',
-    'GIVEN_CHECKS',
     'INTO',
     'PORTS',
-    'RECEIVED_CHECKS',
     'REQUEST_CHECKS',
+    'REQUEST_OBJECT_CHECKS',
     'RESPONSE_CHECKS',
+    'RESPONSE_OBJECT_CHECKS',
     'SOCKET_CHECKS',
     'STREAMS',
     'SWITCHING',
     'SWITCHING_CHECKS',
     'UPGRADE_CHECKS',
-    'WHOLE_SERVER',
     'check_body',
     'check_options',
     'is_accepted',
@@ -63,7 +63,7 @@ PORTS = {'http': 80, 'https': 443}
 INTO = ('text', 'bytes', 'json')
 STREAMS = ('stream', 'raw')
 EVENTS = 'events'
-WHOLE_SERVER = '*'  # the path of an OPTIONS request for the server as a whole (RFC 9112 3.2.4)
+ASTERISK = '*'  # the path of an OPTIONS request for the server as a whole (RFC 9112 3.2.4)
 SWITCHING = 101
 TIMEOUT = 30.0  # seconds: the default of ``timeout``
 WHOLE = (str, bytes, bytearray, memoryview)
@@ -139,8 +139,8 @@ def _percent(found: re.Match[str]) -> str:
 
 
 def check_path(path: Any) -> str:
-    if path == WHOLE_SERVER:
-        return WHOLE_SERVER
+    if path == ASTERISK:
+        return ASTERISK
     if not isinstance(path, str) or not path.startswith('/') or '?' in path or '#' in path:
         raise TableError.of('path', path, "a str that begins with '/' and has no '?' or '#'")
     return quote_url('path', path)
@@ -175,7 +175,7 @@ def check_url(value: Any) -> str:
     given = str(value) if isinstance(value, yarl.URL) else value
     if not isinstance(given, str):
         raise TableError.of('url', value, 'a str or a yarl.URL')
-    if given == WHOLE_SERVER or given.startswith('/') or ABSOLUTE.match(given):
+    if given == ASTERISK or given.startswith('/') or ABSOLUTE.match(given):
         return given
     hint = '; write http:// before a host' if re.match(r'\w', given) else ''
     right = f"'scheme://host/path' or '/path'{hint}"
@@ -433,7 +433,7 @@ def check_received_body(body: Any) -> Any:
 
 
 # For a ``Request``: a server may have converted its body to what ``into`` asks for.
-GIVEN_CHECKS = REQUEST_CHECKS | {'body': check_received_body}
+REQUEST_OBJECT_CHECKS = REQUEST_CHECKS | {'body': check_received_body}
 
 
 def check_status_to(highest: int) -> Callable[[Any], int]:
@@ -523,7 +523,7 @@ RESPONSE_CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 # For a ``Response``: any status that a peer may send, and a body of any type, as JSON decodes to.
-RECEIVED_CHECKS = RESPONSE_CHECKS | {'status': check_status_to(999), 'body': accept_any}
+RESPONSE_OBJECT_CHECKS = RESPONSE_CHECKS | {'status': check_status_to(999), 'body': accept_any}
 
 
 def check_switching(status: Any) -> int:

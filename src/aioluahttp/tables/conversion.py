@@ -17,19 +17,19 @@ from ..errors import TableError
 from ..headers import Headers
 from ..types import RequestTable, ResponseTable
 from .checks import (
-    GIVEN_CHECKS,
+    ASTERISK,
     PORTS,
-    RECEIVED_CHECKS,
     REQUEST_CHECKS,
+    REQUEST_OBJECT_CHECKS,
     RESPONSE_CHECKS,
+    RESPONSE_OBJECT_CHECKS,
     SWITCHING,
     SWITCHING_CHECKS,
-    WHOLE_SERVER,
     check_userinfo,
 )
 from .models import Request, Response
 
-__all__ = ['body_into', 'take_body', 'to_mapping', 'to_request', 'to_response', 'wire_body']
+__all__ = ['body_into', 'merge_body_keys', 'to_mapping', 'to_request', 'to_response', 'wire_body']
 
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # None has a meaning: no limit, or null
 LOGINS = ('auth', 'bearer')
@@ -70,17 +70,17 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     """
     mapping = to_mapping(table)
     if isinstance(table, Request) and not fields:
-        given = _checked(table, GIVEN_CHECKS)
+        given = _checked(table, REQUEST_OBJECT_CHECKS)
     else:
         given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
     headers = given.pop('headers', None) or Headers()
     userinfo = _take_target(given)
     _take_authorization(given, headers, userinfo)
-    take_body(given, headers)
+    merge_body_keys(given, headers)
     given.setdefault('method', 'GET')
     given['headers'] = headers
-    if given['path'] == WHOLE_SERVER and given['method'] != 'OPTIONS':
-        raise TableError.of('path', WHOLE_SERVER, "a path; '*' is for OPTIONS only")
+    if given['path'] == ASTERISK and given['method'] != 'OPTIONS':
+        raise TableError.of('path', ASTERISK, "a path; '*' is for OPTIONS only")
     if given.get('resume'):
         _check_resume(given, headers)
     request = Request(NORMAL)  # fixes the order of the keys
@@ -150,7 +150,7 @@ def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str |
         headers['Authorization'] = made[0]
 
 
-def take_body(given: dict[str, Any], headers: Headers) -> None:
+def merge_body_keys(given: dict[str, Any], headers: Headers) -> None:
     """Replace ``json``, ``form``, ``multipart`` or ``events`` by ``body`` and default headers."""
     kinds = [key for key in BODIES if key in given]
     if len(kinds) > 1:
@@ -199,13 +199,13 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
         given = _checked(table, SWITCHING_CHECKS)
         given.setdefault('status', SWITCHING)
     elif isinstance(table, Response):
-        given = _checked(table, RECEIVED_CHECKS, NULLABLE | {'body'})
+        given = _checked(table, RESPONSE_OBJECT_CHECKS, NULLABLE | {'body'})
     else:
         given = _checked(table, RESPONSE_CHECKS)
     if 'status' not in given:
         raise TableError("'status' is missing; give one, as in {'status': 200}")
     headers = given.pop('headers', None) or Headers()
-    take_body(given, headers)
+    merge_body_keys(given, headers)
     given.setdefault('body', '')
     given['headers'] = headers
     if switches and given['body']:

@@ -28,7 +28,7 @@ else:
 
     Body = TypeVar('Body')
 
-__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'Wrapped', 'described']
+__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'Wrapped', 'describe_request']
 
 STREAMED_FORM = 8 * 1024 * 1024  # bytes: the default of max_body for bodies in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without a scheme
@@ -322,7 +322,7 @@ def _pickles(value: Any) -> bool:
     return True
 
 
-def described(request: Request) -> str:
+def describe_request(request: Request) -> str:
     """Name a request in a message, without query and login, which may be secret."""
     return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 

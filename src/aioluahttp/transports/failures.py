@@ -9,7 +9,7 @@ from aiohttp.http import HttpProcessingError
 
 from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, Refused, TimedOut
 from ..semantics import IDEMPOTENT
-from ..tables.models import Request, described
+from ..tables.models import Request, describe_request
 from .request_body import source_of
 
 __all__ = ['LostConnection', 'StaleConnection', 'reason_of', 'translate']
@@ -85,7 +85,7 @@ def translate(error: BaseException, request: Request, *, sent: bool) -> Error | 
         return None
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
-            text = f'{described(request)}: {QUERY.sub("", reason_of(error))}'
+            text = f'{describe_request(request)}: {QUERY.sub("", reason_of(error))}'
             if sent and ours is ConnectError:
                 return ProtocolError(f'{text}, after a request had been sent')
             return ours(text)

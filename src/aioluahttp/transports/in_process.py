@@ -22,19 +22,19 @@ from ..errors import BodyTooLarge, ConnectError, ProtocolError, Refused, TimedOu
 from ..exchange.forwarded import ClientInfo
 from ..exchange.head import to_head
 from ..exchange.options import EXCHANGE_OPTIONS, check_exchange_options, to_settings
-from ..exchange.request_body import RequestChunks, decoder_of, open_request_stream, take_whole
+from ..exchange.request_body import RequestChunks, decoder_of, open_request_stream, read_whole
 from ..exchange.responder import Responder, status_page
 from ..exchange.response import FilePieces, ReadyResponse, to_ready
 from ..headers import Headers, parse_cookies
-from ..semantics import PHRASES, is_silent
+from ..semantics import METHODS_WITHOUT_BODY, PHRASES, is_silent
 from ..tables.checks import STREAMS
 from ..tables.conversion import to_response
 from ..tables.handlers import close_body, take_response
-from ..tables.models import Handler, Request, Response, described
+from ..tables.models import Handler, Request, Response, describe_request
 from ..websockets.handshake import (
+    check_handshake,
     max_message,
     read_agreement,
-    refusal_status,
     request_fields,
     response_fields,
     to_pairs,
@@ -61,8 +61,6 @@ from .websocket import Dialed
 __all__ = ['InProcess', 'ResponseBody', 'SentBody']
 
 
-# Methods whose requests have no Content-Length of 0 if they have no body.
-BODILESS = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
 IP = '127.0.0.1'  # of both sides
 GRACE = 10.0  # seconds for a WebSocket callback to end once its client is closed
 ROUTE = frozenset({'proxy', 'tls', 'unix'})  # keys for a connection, which are ignored
@@ -94,7 +92,7 @@ class SentBody:
         length = data.size if isinstance(data, BodyDelivery) else len(data or b'')
         if length is None:
             headers['Transfer-Encoding'] = 'chunked'
-        elif data is not None or method not in BODILESS:
+        elif data is not None or method not in METHODS_WITHOUT_BODY:
             headers['Content-Length'] = str(length)
 
     @property
@@ -355,7 +353,7 @@ class InProcess(Responder):
             self,
         )
 
-    async def take_body(
+    async def read_body(
         self, source: SentBody, request: Request, into: str, limit: int | None
     ) -> None:
         """Read a request body into its table, or put a stream there."""
@@ -364,7 +362,7 @@ class InProcess(Responder):
                 RequestChunks(source, decoder_of(into, request['headers'], limit)), request
             )
         else:
-            await take_whole(source, request, into, limit)
+            await read_whole(source, request, into, limit)
 
     async def _ask_handler(
         self, request: Request, headers: Headers, sent: SentBody
@@ -379,10 +377,10 @@ class InProcess(Responder):
             table = self._head(request, headers)
         except Refused as refused:
             return await to_ready(method, headers, status_page(refused.status)), None
-        on_error = partial(self.mistaken, method=method, target=table['url'], request=table)
+        on_error = partial(self.report_error, method=method, target=table['url'], request=table)
         try:
             response = await self._without_websocket(
-                table, await take_response(await self.returned(sent, table))
+                table, await take_response(await self.call_handler(sent, table))
             )
             out = await to_ready(method, headers, response)
             if isinstance(out.body, bytes):
@@ -390,7 +388,7 @@ class InProcess(Responder):
             source = ResponseBody(out.body, sent, on_error)
             await source.begin()
         except Exception as error:
-            response = await self.failed(error, method, table['url'], table)
+            response = await self.error_response(error, method, table['url'], table)
             return await to_ready(method, headers, response), None
         return out, source
 
@@ -400,7 +398,7 @@ class InProcess(Responder):
             return response
         options = response['websocket']
         await close_callback(options['callback'])
-        status, fields = refusal_status(options, table, upgrades=False) or (426, ())
+        status, fields = check_handshake(options, table, upgrades=False) or (426, ())
         return to_response({'status': status, 'headers': to_pairs(fields), 'body': PHRASES[status]})
 
     async def _received_response(
@@ -442,9 +440,9 @@ class InProcess(Responder):
         table: Request = request  # for ``failed``, if a server would refuse the head
         try:
             table = self._head(request, headers)
-            response = await take_response(await self.returned(SentBody(None), table))
+            response = await take_response(await self.call_handler(SentBody(None), table))
         except Exception as error:
-            response = await self.failed(error, 'GET', request['url'], table)
+            response = await self.error_response(error, 'GET', request['url'], table)
         status, fields = response['status'], response['headers']
         if 'websocket' in response:
             status, fields = await self._accept(table, response)
@@ -453,7 +451,7 @@ class InProcess(Responder):
         try:
             agreement = read_agreement(options, handshake, status, fields)
         except ProtocolError as error:
-            raise ProtocolError(f'{described(request)}: {error}') from error
+            raise ProtocolError(f'{describe_request(request)}: {error}') from error
         near, far = peer_pair(agreement.max_message, max_message(response['websocket']))
         self._start_callback(
             response['websocket']['callback'], far, agreement.protocol, table, response
@@ -465,7 +463,7 @@ class InProcess(Responder):
     async def _accept(self, table: Request, response: Response[Any]) -> tuple[int, Headers]:
         """Accept a WebSocket or decline it; return the status and headers of the response."""
         options = response['websocket']
-        if refused := refusal_status(options, table, upgrades=True):
+        if refused := check_handshake(options, table, upgrades=True):
             await close_callback(options['callback'])
             return refused[0], Headers(to_pairs(refused[1]))
         _, fields = response_fields(options, table)
@@ -489,7 +487,7 @@ class InProcess(Responder):
                 finally:
                     await close_callback(callback)
             except Exception as error:
-                await self.mistaken(error, 'GET', target, table)
+                await self.report_error(error, 'GET', target, table)
 
         task = asyncio.create_task(run(), name='WebSocket')
         self._websocket_tasks.add(task)

@@ -15,7 +15,7 @@ from ..errors import Error, ProtocolError, shown
 from ..headers import Headers
 from ..tables.checks import EVENTS, INTO, STREAMS, is_accepted
 from ..tables.conversion import body_into
-from ..tables.models import Request, Response, described
+from ..tables.models import Request, Response, describe_request
 
 __all__ = ['PAGES', 'apply_into', 'body_as', 'is_whole', 'needs_stream', 'with_accept']
 
@@ -86,7 +86,7 @@ async def apply_into(response: Response[Any], request: Request, *, last: bool) -
             await _to_events(response)
     except ProtocolError as error:
         if error.request is None:
-            raise ProtocolError(f'{described(request)}: {error}') from error
+            raise ProtocolError(f'{describe_request(request)}: {error}') from error
         raise
 
 

@@ -14,7 +14,7 @@ from typing import Any, Never
 import aiohttp
 import yarl
 
-from ..bodies.codings import UNDONE
+from ..bodies.codings import DECODED_BY_AIOHTTP
 from ..errors import ConnectError, ProtocolError, TableError
 from ..headers import Headers, is_secret
 from ..tables.models import Request
@@ -35,7 +35,7 @@ from .wire import peer_of
 __all__ = ['LentTransport']
 
 CONNECT = aiohttp.BaseConnector.connect.__code__
-BODILESS = frozenset({204, 304})  # statuses of a response without a body
+STATUSES_NEVER_CODED = frozenset({204, 304})  # statuses of a response without a body
 
 
 class LentTransport(NetworkTransport):
@@ -160,8 +160,8 @@ async def read_response(
 
 def has_coding(response: Any, headers: Headers) -> bool:
     """Tell whether a response has a body in a content coding that aiohttp decodes."""
-    bodiless = response.method == 'HEAD' or response.status in BODILESS
-    return not bodiless and headers.get('Content-Encoding', '').lower() in UNDONE
+    bodiless = response.method == 'HEAD' or response.status in STATUSES_NEVER_CODED
+    return not bodiless and headers.get('Content-Encoding', '').lower() in DECODED_BY_AIOHTTP
 
 
 class BorrowedBody(FromConnection):

@@ -28,7 +28,7 @@ __all__ = [
     'BodySource',
     'BytesSource',
     'PeerGone',
-    'check_again',
+    'check_resendable',
     'source_of',
     'to_source',
 ]
@@ -144,7 +144,7 @@ def to_source(body: Any) -> BodySource | None:
     return None if body is None or isinstance(body, str | bytes) else BodySource(body)
 
 
-def check_again(body: Any, response: Response[Any]) -> None:
+def check_resendable(body: Any, response: Response[Any]) -> None:
     """Refuse a redirect that needs the body again, if the body can be sent only once.
 
     Raises:

@@ -11,8 +11,9 @@ import yarl
 
 from ..errors import ProtocolError, TableError
 from ..headers import Headers
+from ..semantics import INTERNAL_ERROR
 from ..tables.checks import SOCKET_CHECKS, check_options
-from ..tables.models import Request, Response, described
+from ..tables.models import Request, Response, describe_request
 from ..types import SocketTable
 from ..websockets.connection import to_peer
 from ..websockets.handshake import read_agreement, request_fields, without_handshake
@@ -23,7 +24,6 @@ __all__ = ['Dialed', 'as_request', 'dial', 'open_socket', 'split_socket_table']
 Dialed: TypeAlias = tuple[Peer, Socket, Callable[[], object]]
 
 SCHEMES = {'ws': 'http', 'wss': 'https'}
-MISTAKE = 1011  # close code after an exception in the block (RFC 6455 7.4.1)
 KEYS = SocketTable.__annotations__.keys()
 
 
@@ -88,7 +88,7 @@ async def dial(
             if connection is None or connection.protocol is None or connection.transport is None:
                 raise ProtocolError('the server did not switch protocols, or closed the connection')
         except ProtocolError as error:
-            raise ProtocolError(f'{described(request)}: {error}') from error
+            raise ProtocolError(f'{describe_request(request)}: {error}') from error
         peer = to_peer(connection.protocol, agreement)
     except BaseException:
         response.close()
@@ -112,7 +112,7 @@ async def open_socket(
     try:
         yield socket
     except Exception:
-        await socket.close(MISTAKE)
+        await socket.close(INTERNAL_ERROR)
         raise
     except BaseException:  # a cancellation must not wait for the peer
         peer.abort()

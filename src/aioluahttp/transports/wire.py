@@ -25,7 +25,7 @@ from aiohttp.http_writer import StreamWriter
 from ..bodies.chunks import close
 from ..errors import ProtocolError, TableError, TimedOut
 from ..headers import Headers
-from ..semantics import BODILESS
+from ..semantics import METHODS_WITHOUT_BODY
 from ..tables.models import Request
 from .failures import LostConnection, StaleConnection
 from .response_body import (
@@ -64,7 +64,11 @@ def is_short(session: aiohttp.ClientSession, method: str, arguments: dict[str, A
     """
     data = arguments.get('data')
     return (
-        (method in BODILESS if data is None else isinstance(data, bytes) and len(data) <= SHORT)
+        (
+            method in METHODS_WITHOUT_BODY
+            if data is None
+            else isinstance(data, bytes) and len(data) <= SHORT
+        )
         and FAST_PATH_ARGUMENTS.issuperset(arguments)
         and isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
         and not session.trace_configs

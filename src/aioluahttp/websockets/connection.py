@@ -23,12 +23,12 @@ from aiohttp.client_ws import (  # type: ignore[attr-defined]
 from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter, WSMsgType
 from aiohttp.http_writer import StreamWriter
 
-__all__ = ['GOING_AWAY', 'ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer']
+__all__ = ['ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer']
 
 
-NORMAL, GOING_AWAY, BROKEN, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1001, 1002, 1005, 1006, 1009
+NORMAL, BROKEN, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1002, 1005, 1006, 1009
 RESERVED = frozenset({1004, NO_CODE, ABNORMAL})  # never in a frame (RFC 6455 7.4.1)
-CLOSING = 10.0  # seconds for the whole closing handshake, until the connection has ended
+CLOSE_TIMEOUT = 10.0  # seconds for the whole closing handshake, until the connection has ended
 MOST = 2**32 - 1  # bytes: the largest message limit that aiohttp's reader takes
 QUEUE = 64 * 1024  # bytes: aiohttp stops reading while twice as many wait in the queue
 
@@ -301,12 +301,12 @@ class ConnectionPeer:
             self.shut(code)
 
     def shut(self, code: int, reason: str = '') -> None:
-        """Begin the closing handshake if it has not begun; ``CLOSING`` seconds later, abort."""
+        """Begin the closing handshake unless it has begun; abort after ``CLOSE_TIMEOUT`` s."""
         if not self._writer.ends:
             self._writer.ends = True
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self.loop.call_later(CLOSING, self._transport.abort)
+            self._timer = self.loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
             self._writer.send_control(WSMsgType.CLOSE, (code, reason))
 
     async def close(self, code: int, reason: str) -> None:

@@ -15,17 +15,17 @@ from typing import Any
 from aiohttp.http_websocket import WS_KEY, WSHandshakeError, ws_ext_gen, ws_ext_parse
 
 from ..errors import ProtocolError
-from ..headers import Headers, listed
+from ..headers import Headers, list_items
 from ..tables.checks import PORTS
 from ..tables.models import Request
 from .connection import PeerOptions
 
 __all__ = [
+    'check_handshake',
     'is_allowed',
     'max_message',
     'protocol_of',
     'read_agreement',
-    'refusal_status',
     'request_fields',
     'response_fields',
     'to_pairs',
@@ -101,7 +101,7 @@ def read_agreement(
         raise ProtocolError(f'the server declined a WebSocket: {status}')
     if headers.get('Sec-WebSocket-Accept') != accept_of(asked['Sec-WebSocket-Key']):
         raise ProtocolError('the server did not understand that a WebSocket was asked for')
-    chosen = listed(headers, 'Sec-WebSocket-Protocol')
+    chosen = list_items(headers, 'Sec-WebSocket-Protocol')
     if len(chosen) > 1 or not set(chosen) <= set(options.get('protocols', ())):
         raise ProtocolError(f'the server chose a subprotocol that was not offered: {chosen}')
     window, resets = _compression(asked, ', '.join(headers.getall('Sec-WebSocket-Extensions', ())))
@@ -123,7 +123,7 @@ def _compression(asked: Mapping[str, str], extensions: str) -> tuple[int, bool]:
 # Server side.
 
 
-def refusal_status(
+def check_handshake(
     options: Mapping[str, Any], request: Request, *, upgrades: bool
 ) -> tuple[int, Sequence[str]] | None:
     """Check a handshake request; return why it is refused, or ``None`` if it is acceptable.
@@ -185,7 +185,7 @@ def to_pairs(fields: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def response_fields(options: Mapping[str, Any], request: Request) -> tuple[PeerOptions, list[str]]:
-    """Accept a handshake request that ``refusal_status`` did not refuse.
+    """Accept a handshake request that ``check_handshake`` did not refuse.
 
     Returns:
         What was negotiated, and the header lines of the 101 response.
@@ -196,7 +196,7 @@ def response_fields(options: Mapping[str, Any], request: Request) -> tuple[PeerO
         'Connection: Upgrade',
         f'Sec-WebSocket-Accept: {accept_of(headers["Sec-WebSocket-Key"])}',
     ]
-    protocol = protocol_of(options, listed(headers, 'Sec-WebSocket-Protocol'))
+    protocol = protocol_of(options, list_items(headers, 'Sec-WebSocket-Protocol'))
     if protocol:
         fields.append(f'Sec-WebSocket-Protocol: {protocol}')
     window, resets = 0, False

@@ -10,6 +10,7 @@ from aiohttp import WSMsgType
 
 from ..bodies.chunks import call, close
 from ..errors import ProtocolError, TableError
+from ..semantics import INTERNAL_ERROR
 from ..tables.models import Request, Response, SentRequest
 from .connection import may_send
 
@@ -18,7 +19,6 @@ __all__ = ['Peer', 'Socket', 'close_callback', 'run_socket_callback']
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
 LONGEST = 123  # bytes of a close reason: 125 of a control frame less its code (RFC 6455 5.5)
-MISTAKE = 1011  # close code for an exception in the callback, as 500 is for a handler's
 
 
 class Peer(Protocol):
@@ -139,7 +139,7 @@ async def run_socket_callback(callback: Any, channel: Peer, socket: Socket) -> N
         channel.abort()
         raise
     except Exception as error:
-        await socket.close(MISTAKE)
+        await socket.close(INTERNAL_ERROR)
         if error is not channel.raised:
             raise
         logger.info('%s', error)  # the connection ended: not a mistake of the callback
