@@ -122,12 +122,12 @@ def _forwarded(headers: Headers) -> list[ClientInfo]:
         raise ValueError('Forwarded is malformed (RFC 7239 4)')
     hops = []
     for element in ELEMENT.findall(text):
-        if hop := _pairs(element):
+        if hop := _element_pairs(element):
             hops.append(ClientInfo(hop.get('for'), _scheme(hop.get('proto')), hop.get('host')))
     return hops
 
 
-def _pairs(element: str) -> dict[str, str]:
+def _element_pairs(element: str) -> dict[str, str]:
     """Parse an element of Forwarded; empty elements and pairs are skipped (RFC 9110 5.6.1)."""
     pairs: dict[str, str] = {}
     for pair in filter(None, map(str.strip, PAIR.findall(element))):

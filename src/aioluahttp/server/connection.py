@@ -203,7 +203,7 @@ class Connection(PacedConnection):
             Whether the transport stays open.
         """
         if self.channel is not None:
-            return self.channel.answers
+            return self.channel.close_is_pending
         self.at_eof: bool = (
             (self.busy or bool(self.held))
             and self.whole
@@ -218,7 +218,7 @@ class Connection(PacedConnection):
         super().become(channel)
         if self.connections.exchange.closing:
             channel.shut(GOING_AWAY)
-        if self.at_eof and not channel.answers and self.transport is not None:
+        if self.at_eof and not channel.close_is_pending and self.transport is not None:
             self.transport.close()
 
     def head_began(self) -> None:

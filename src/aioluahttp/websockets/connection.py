@@ -258,7 +258,7 @@ class ConnectionPeer:
         self.gone.set()
 
     @property
-    def answers(self) -> bool:
+    def close_is_pending(self) -> bool:
         """Whether a close frame in reply to the peer's is queued and not yet sent."""
         return self._writer.queued(WSMsgType.CLOSE) and self.code is not None and self.fault is None
 
