@@ -104,6 +104,11 @@ BROKEN = {
     'a control frame that is too long': ([(PING, b'x' * 126, 0x80)], 1002),
     'a continuation of no message': ([(MORE, b'x', 0x80)], 1002),
     'a message within a message': ([(TEXT, b'x', PART), (TEXT, b'x', 0x80)], 1002),
+    'a message within one whose fragments are empty': (
+        [(TEXT, b'', PART), (MORE, b'', PART), (BINARY, b'x', 0x80)],
+        1002,
+    ),
+    'a reserved bit on a control frame': ([(PING, b'x', COMPRESSED)], 1002),
     'a close code of one byte': ([(CLOSE, b'\x03', 0x80)], 1002),
     'a close code below 1000': ([(CLOSE, b'\x03\xe7', 0x80)], 1002),
     'a reserved close code': ([(CLOSE, b'\x03\xee', 0x80)], 1002),
@@ -155,6 +160,59 @@ async def test_a_server_that_breaks_the_protocol_is_told(to_client, frames, bad,
             await anext(socket)
         assert code == socket.code
     assert [(CLOSE, code, b'')] == told
+
+
+@pytest.mark.parametrize('kind', [TEXT, PING, CLOSE])
+async def test_a_client_has_to_mask_its_frames(to_server, frames, kind):
+    """RFC 6455 5.1: the server closes with 1002, and the callback gets the messages before."""
+    noted = Noted()
+    async with to_server(noted) as client:
+        client.send(frames.write(TEXT, b'good', masked=True) + frames.write(kind, b'\x03\xe8'))
+        kind, data = await frames.read(client.reader)
+        assert (CLOSE, 1002) == (kind, code_of(data))
+        client.writer.close()
+        await noted.over.wait()
+    assert (['good'], 1002) == (noted.messages, noted.socket.code)
+    assert 'a frame is not masked' in str(noted.error)
+
+
+async def test_a_server_must_not_mask_its_frames(to_client, frames):
+    """RFC 6455 5.1: the client closes with 1002 after the messages before."""
+    told = []
+
+    async def talk(line):
+        await line.send(frames.write(TEXT, b'good') + frames.write(TEXT, b'bad', masked=True))
+        told.append(code_of((await frames.read(line.reader))[1]))
+        await line.reader.read()
+
+    async with to_client(talk) as socket:
+        assert 'good' == await anext(socket)
+        with pytest.raises(http.ProtocolError, match='a frame is masked'):
+            await anext(socket)
+    assert [1002] == told
+
+
+@pytest.mark.parametrize('bits', [0xE0, 0xD0])
+async def test_only_the_first_reserved_bit_has_a_meaning(to_server, frames, bits):
+    """RFC 7692 6: compression was negotiated, and takes RSV1 alone."""
+    noted = Noted()
+    async with to_server(noted, 'Sec-WebSocket-Extensions: permessage-deflate') as client:
+        client.send(frames.write(TEXT, b'x', first=bits, masked=True))
+        assert 1002 == code_of((await frames.read(client.reader))[1])
+        client.writer.close()
+        await noted.over.wait()
+
+
+@pytest.mark.parametrize('first', [COMPRESSED, 0x40])
+async def test_a_continuation_has_no_reserved_bit(to_server, frames, first):
+    """RFC 7692 6.1: RSV1 is for the first fragment of a message."""
+    noted = Noted()
+    async with to_server(noted, 'Sec-WebSocket-Extensions: permessage-deflate') as client:
+        client.send(frames.write(TEXT, b'', first=0x40, masked=True))
+        client.send(frames.write(MORE, b'x', first=first, masked=True))
+        assert 1002 == code_of((await frames.read(client.reader))[1])
+        client.writer.close()
+        await noted.over.wait()
 
 
 def deflated(data):

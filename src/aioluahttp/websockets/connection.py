@@ -23,6 +23,8 @@ from aiohttp.client_ws import (  # type: ignore[attr-defined]
 from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter, WSMsgType
 from aiohttp.http_writer import StreamWriter
 
+from .frames import FrameCheck
+
 __all__ = ['ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer']
 
 
@@ -222,6 +224,8 @@ class ConnectionPeer:
         limit = 0 if self._limit is None else min(self._limit + 1, MOST)
         compressed = options.window > 0
         self._reader = WebSocketReader(self.queue, limit, compress=compressed, decode_text=True)
+        self._broken = False  # set at a frame that cannot be read: no later one can
+        self._check = FrameCheck(masked=not is_client, compressed=compressed).check
         self._reading = asyncio.Lock()
         self._writer = FrameWriter(
             protocol,
@@ -242,7 +246,12 @@ class ConnectionPeer:
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Parse received bytes; aiohttp's client protocol calls this as it would its own parser."""
         self._heard = True
-        self._reader.feed_data(data)
+        if not self._broken:
+            valid, fault = self._check(data)
+            self._reader.feed_data(data if fault is None else data[:valid])
+            if fault is not None:
+                self._broken = True
+                self.fail(BROKEN, f'the peer broke the protocol ({BROKEN}): {fault}')
         return False, b''  # True would detach this parser, and feed_eof would not be called
 
     def feed_eof(self) -> None:

@@ -12,13 +12,12 @@ from hashlib import sha1
 from os import urandom
 from typing import Any
 
-from aiohttp.http_websocket import WS_KEY, WSHandshakeError, ws_ext_gen, ws_ext_parse
-
 from ..errors import ProtocolError
 from ..headers import Headers, list_items
 from ..tables.checks import PORTS
 from ..tables.models import Request
 from .connection import PeerOptions
+from .deflate import NO_DEFLATE, OFFER, Deflate, accept_offer, read_response
 
 __all__ = [
     'check_handshake',
@@ -35,7 +34,7 @@ __all__ = [
 MAX_MESSAGE = 4 * 1024 * 1024  # bytes
 HEARTBEAT = 20.0  # seconds: common proxies drop connections after an idle minute
 VERSION = '13'
-WINDOW = 15  # bits: the largest compression window (RFC 7692 7.1.2)
+GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'  # RFC 6455 1.3
 
 UPGRADE = 'Upgrade: websocket'
 REFUSALS = {  # header lines that a response with this status must have
@@ -45,7 +44,7 @@ REFUSALS = {  # header lines that a response with this status must have
 
 def accept_of(key: str) -> str:
     """Compute Sec-WebSocket-Accept from Sec-WebSocket-Key (RFC 6455 4.2.2)."""
-    return b64encode(sha1(key.encode('utf-8', 'surrogateescape') + WS_KEY).digest()).decode()
+    return b64encode(sha1(key.encode('utf-8', 'surrogateescape') + GUID).digest()).decode()
 
 
 def without_handshake(headers: Headers) -> Headers:
@@ -55,10 +54,10 @@ def without_handshake(headers: Headers) -> Headers:
 
 
 def to_peer_options(
-    options: Mapping[str, Any], protocol: str | None, window: int, resets: bool
+    options: Mapping[str, Any], protocol: str | None, deflate: Deflate
 ) -> PeerOptions:
     heartbeat = options.get('heartbeat', HEARTBEAT)
-    return PeerOptions(protocol, window, resets, max_message(options), heartbeat)
+    return PeerOptions(protocol, *deflate, max_message(options), heartbeat)
 
 
 def max_message(options: Mapping[str, Any]) -> int | None:
@@ -81,7 +80,7 @@ def request_fields(options: Mapping[str, Any]) -> dict[str, str]:
     if options.get('protocols'):
         fields['Sec-WebSocket-Protocol'] = ', '.join(options['protocols'])
     if options.get('compress', True):
-        fields['Sec-WebSocket-Extensions'] = ws_ext_gen(WINDOW)
+        fields['Sec-WebSocket-Extensions'] = OFFER
     return fields
 
 
@@ -104,20 +103,9 @@ def read_agreement(
     chosen = list_items(headers, 'Sec-WebSocket-Protocol')
     if len(chosen) > 1 or not set(chosen) <= set(options.get('protocols', ())):
         raise ProtocolError(f'the server chose a subprotocol that was not offered: {chosen}')
-    window, resets = _compression(asked, ', '.join(headers.getall('Sec-WebSocket-Extensions', ())))
-    return to_peer_options(options, chosen[0] if chosen else None, window, resets)
-
-
-def _compression(asked: Mapping[str, str], extensions: str) -> tuple[int, bool]:
-    window, resets = 0, False
-    try:
-        if 'Sec-WebSocket-Extensions' in asked:
-            window, resets = ws_ext_parse(extensions)
-    except WSHandshakeError:
-        pass
-    if extensions and not window:
-        raise ProtocolError(f'the server chose an extension that was not offered: {extensions}')
-    return window, resets
+    accepted = ', '.join(headers.getall('Sec-WebSocket-Extensions', ()))
+    deflate = read_response(accepted, offered='Sec-WebSocket-Extensions' in asked)
+    return to_peer_options(options, chosen[0] if chosen else None, deflate)
 
 
 # Server side.
@@ -199,20 +187,9 @@ def response_fields(options: Mapping[str, Any], request: Request) -> tuple[PeerO
     protocol = protocol_of(options, list_items(headers, 'Sec-WebSocket-Protocol'))
     if protocol:
         fields.append(f'Sec-WebSocket-Protocol: {protocol}')
-    window, resets = 0, False
+    deflate = NO_DEFLATE
     if options.get('compress', True):
-        offered = ', '.join(headers.getall('Sec-WebSocket-Extensions', ()))
-        window, resets = ws_ext_parse(offered, isserver=True)
-        if window:
-            fields.append(
-                f'Sec-WebSocket-Extensions: {_choose_deflate(offered, window, resets=resets)}'
-            )
-    return to_peer_options(options, protocol, window, resets), fields
-
-
-def _choose_deflate(offered: str, window: int, *, resets: bool) -> str:
-    chosen = ws_ext_gen(window, isserver=True, server_notakeover=resets)
-    if window == WINDOW and 'server_max_window_bits' in offered:
-        # aiohttp omits the largest value, but omitting it declines the offer (RFC 7692 7.1.2.1).
-        chosen += f'; server_max_window_bits={WINDOW}'
-    return chosen
+        deflate, extension = accept_offer(', '.join(headers.getall('Sec-WebSocket-Extensions', ())))
+        if extension:
+            fields.append(f'Sec-WebSocket-Extensions: {extension}')
+    return to_peer_options(options, protocol, deflate), fields

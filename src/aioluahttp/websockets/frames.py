@@ -1,0 +1,98 @@
+"""Check the head of each WebSocket frame before aiohttp's reader gets it (RFC 6455 5, RFC 7692 6).
+
+aiohttp's reader is compiled and fast, but it takes frames that the standard forbids: unmasked ones
+from clients, masked ones from servers, RSV1 on control frames, and a new message inside a
+fragmented one. This module reads the same heads, and no payload: a frame that passes here is parsed
+by aiohttp, the first that does not ends the connection.
+
+Reads may be cut anywhere. What is known of a frame that has not ended stands in the attributes of
+``FrameCheck``, so the same bytes give the same result however they are cut.
+"""
+
+from __future__ import annotations
+
+__all__ = ['FrameCheck']
+
+FIN, RSV, RSV1, OPCODE, CONTROL = 0x80, 0x70, 0x40, 0x0F, 0x08  # bits of the first byte of a head
+MASK, LENGTH = 0x80, 0x7F  # bits of the second
+LONG = 126  # a length that stands for 2 more bytes of length; 127 for 8
+SHORT = 2  # bytes of a head without extended length and mask
+WHOLE = frozenset({FIN | 1, FIN | 2})  # first bytes of messages in one frame: text, binary
+COMPRESSED = frozenset({FIN | RSV1 | 1, FIN | RSV1 | 2})
+MESSAGES = frozenset({1, 2})  # opcodes with which a message begins: text, binary
+OPCODES = frozenset({0, 1, 2, 8, 9, 10})  # also continuation, close, ping, pong
+
+
+class FrameCheck:
+    """The state of one direction of a connection, between two reads.
+
+    Args:
+        masked: Whether frames have to be masked. Those of a client have to be, those of a server
+            must not (RFC 6455 5.1).
+        compressed: Whether RSV1 may be set, on the first frame of a message (RFC 7692 6).
+    """
+
+    __slots__ = ('_allowed', '_head', '_in_message', '_left', '_mask', '_skip', '_whole')
+
+    def __init__(self, *, masked: bool, compressed: bool) -> None:
+        self._mask, self._skip = (MASK, SHORT + 4) if masked else (0, SHORT)
+        self._allowed = RSV1 if compressed else 0
+        self._whole = WHOLE | COMPRESSED if compressed else WHOLE
+        self._head = b''  # of a head that has not ended
+        self._left = 0  # bytes of a payload that are yet to come
+        self._in_message = False  # whether a fragmented message has begun
+
+    def check(self, data: bytes) -> tuple[int, str | None]:
+        """Check the heads in received bytes.
+
+        Returns:
+            How many of the bytes may be parsed, and what is wrong with the frame that follows them;
+            ``None`` where nothing is. Do not call it again after a fault.
+        """
+        pending = len(self._head)
+        if pending:
+            data = self._head + data
+        start, end = self._left, len(data)
+        mask, skip, whole = self._mask, self._skip, self._whole
+        while start + 1 < end:
+            first, size = data[start], data[start + 1] ^ mask
+            if first in whole and size < LONG and not self._in_message:  # as nearly all are
+                start += skip + size
+                continue
+            if fault := self._fault(first, size):
+                return max(start - pending, 0), fault
+            extended = 0 if size < LONG else 2 if size == LONG else 8
+            if extended:
+                if end < start + SHORT + extended:
+                    break
+                size = int.from_bytes(data[start + SHORT : start + SHORT + extended])
+            if not first & CONTROL:
+                self._in_message = not first & FIN
+            start += skip + extended + size
+        self._head = data[start:]  # of a head that has not ended
+        self._left = max(start - end, 0)
+        return end - pending, None
+
+    def _fault(self, first: int, size: int) -> str | None:
+        """Say what is wrong with the first two bytes of a head; None where nothing is.
+
+        Args:
+            first: The first byte.
+            size: The length of the second byte; 128 more where the bit of the mask is wrong.
+        """
+        opcode = first & OPCODE
+        if size > LENGTH:
+            return 'a frame is not masked' if self._mask else 'a frame is masked'
+        if first & RSV & ~self._allowed or (first & RSV1 and opcode not in MESSAGES):
+            return 'a reserved bit is set'
+        if opcode not in OPCODES:
+            return f'the opcode {opcode} is unknown'
+        if opcode & CONTROL:
+            if not first & FIN:
+                return 'a control frame is fragmented'
+            return 'a control frame is longer than 125 bytes' if size >= LONG else None
+        if opcode and self._in_message:
+            return 'a message begins inside a fragmented one'
+        if not opcode and not self._in_message:
+            return 'a continuation has no message before it'
+        return None
