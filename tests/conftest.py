@@ -19,11 +19,6 @@ import pytest
 import trustme
 from multidict import CIMultiDict
 
-from aioluahttp.server.exchange import Settings, SocketResponder
-from aioluahttp.server.listen import Listening
-from aioluahttp.server.server import Server
-from aioluahttp.tables.conversion import to_response
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
@@ -206,22 +201,6 @@ def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Run a test twice: with the fast path for requests (over the wire), and without it."""
     if request.param == 'session':
         monkeypatch.setattr('aioluahttp.transports.wire.is_short', lambda *request: False)
-
-
-@pytest.fixture
-def self_sent() -> Any:
-    """Serve an object that writes each response itself: ``async with self_sent(response)``."""
-
-    def opened(sending: Any, **settings: Any) -> Any:
-        class Sends(SocketResponder):
-            def to_sending(self, connection: Any, request: Any, response: Any) -> Any:
-                return sending
-
-        table = to_response({'status': 200})
-        exchange = Sends(lambda request: table, Settings(**settings))
-        return Listening(functools.partial(Server.start, exchange, '127.0.0.1', 0, {}))
-
-    return opened
 
 
 class Asked(NamedTuple):

@@ -130,6 +130,11 @@ ROUTES = {
     '/broken': lambda request: {'status': 200, 'body': broken()},
     '/events': lambda request: {'status': 200, 'events': ticks()},
     '/file': lambda request: {'status': 200, 'body': FILE},
+    '/path': lambda request: {
+        'status': 200,
+        'headers': {'Vary': 'Cookie'},
+        'body': Path(request.query),
+    },
     '/no-file': lambda request: {'status': 200, 'body': FILE.with_name('none')},
     '/many': lambda request: {'status': 200, 'headers': {'X-Many': ['b', 'a', 'b']}},
     '/control': lambda request: {'status': 200, 'headers': {'X': 'a\r\nb: c'}},

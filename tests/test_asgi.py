@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ import aioluahttp as http
 from aioluahttp.asgi import AsgiExchange, to_asgi
 from aioluahttp.errors import Refused
 from aioluahttp.exchange.forwarded import NO_PROXIES
+from aioluahttp.exchange.response import ReadyResponse
 from aioluahttp.headers import Headers
 
 
@@ -221,7 +223,7 @@ async def test_a_body_cannot_be_read_after_the_response(run_exchange):
     """Reading it is a ProtocolError."""
 
     async def late(exchange):
-        await exchange.whole(200, None, Headers(), b'')
+        await exchange.whole(ReadyResponse(200, None, Headers(), None, b''), b'')
         await read(exchange)
 
     with pytest.raises(http.ProtocolError, match='is answered'):
@@ -251,13 +253,18 @@ async def test_a_client_that_leaves_is_noticed_after_the_body(run_exchange):
     ]
 
 
+WHOLE_FILE = SimpleNamespace(path='/a', is_whole=True)
+PART_OF_FILE = SimpleNamespace(path='/a', is_whole=False)
+
+
 async def respond(exchange):
     """Write a response in two parts."""
-    await exchange.start(200, 'Fine', Headers({'X-É'[:2] + 'a': 'é', 'Connection': 'close'}))
+    headers = Headers({'X-É'[:2] + 'a': 'é', 'Connection': 'close'})
+    await exchange.start(ReadyResponse(200, 'Fine', headers, None, b''))
     await exchange.write(b'a')
     await exchange.end()
     exchange.abort()
-    return await exchange.file('/a')
+    return await exchange.file(WHOLE_FILE)
 
 
 @pytest.mark.parametrize('version', ['1.1', '2'])
@@ -278,10 +285,11 @@ async def test_a_streamed_response_is_messages(run_exchange, version):
 
 
 async def test_a_file_is_sent_by_an_engine_that_supports_pathsend(run_exchange):
-    """It gets the path."""
+    """It gets the path of a whole file; a part is read here."""
 
     async def send(exchange):
-        assert await exchange.file('/a')
+        assert not await exchange.file(PART_OF_FILE)
+        assert await exchange.file(WHOLE_FILE)
 
     sent = (await run_exchange(send, extensions={'http.response.pathsend': {}}))[1]
     assert [{'type': 'http.response.pathsend', 'path': '/a'}] == sent
@@ -326,7 +334,7 @@ async def test_a_websocket_opens(run_exchange):
 
     async def opened(exchange):
         request = await exchange.head(NO_PROXIES)
-        assert exchange.refuses({}, request) is None
+        assert exchange.handshake_refusal({}, request) is None
         headers = Headers({'X': 'a', 'Connection': 'close', 'Sec-WebSocket-Accept': 'no'})
         end, protocol = await exchange.open({'protocols': ['b']}, request, headers)
         await end.close(1000, '')
@@ -347,7 +355,7 @@ async def test_a_request_that_may_not_open_a_websocket_is_refused(
     """A plain request is a 426, a page of another origin a 403."""
 
     async def refused(exchange):
-        return exchange.refuses({}, await exchange.head(NO_PROXIES))
+        return exchange.handshake_refusal({}, await exchange.head(NO_PROXIES))
 
     pairs = [(b'host', b'h'), *((name.encode(), one.encode()) for name, one in fields.items())]
     assert status == (await run_exchange(refused, **scope, headers=pairs))[0][0]

@@ -89,7 +89,7 @@ async def test_curl_requests_the_head(curl, files):
         (['-H', 'If-None-Match: "x"', '-H', f'If-Modified-Since: {LATER}'], 200),
         (['-H', 'If-Match: "x"'], 412),
         (['-H', f'If-Range: {EARLIER}', '-r', '0-0'], 200),
-        (['-H', f'If-Range: {LATER}', '-r', '0-0'], 206),
+        (['-H', f'If-Range: {LATER}', '-r', '0-0'], 200),  # a date must match exactly
     ],
 )
 async def test_curl_sends_conditional_requests(curl, files, tmp_path, arguments, status):

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -418,6 +420,154 @@ async def test_a_file_supports_ranges_and_conditions(serve, engine, headers, sta
     async with serve() as server:
         response = await server.ask(url='/file', headers=headers, into='bytes')
     assert (status, served.FILE.read_bytes()[part]) == (response.status, response.body)
+
+
+TAG, DATE = '"TAG"', 'Sun, 09 Sep 2001 01:46:40 GMT'  # TAG stands for the tag of the file
+BEFORE, AFTER = 'Sun, 09 Sep 2001 01:46:39 GMT', 'Sun, 09 Sep 2001 01:46:41 GMT'
+OTHER, WEAK = '"other"', f'W/{TAG}'
+DIGITS = b'0123456789'
+# Header fields of a GET of DIGITS, the status (RFC 9110 13 and 14), and the part that is sent.
+CONDITIONS = [
+    ([], 200, DIGITS),
+    *(([('If-Match', tag)], 200, DIGITS) for tag in (TAG, '*', f' {OTHER} ,, {TAG},', f',{TAG}')),
+    *(([('If-Match', tag)], 412, b'') for tag in (OTHER, WEAK, '"*"', '', 'TAG', f'x{TAG}')),
+    ([('If-Match', OTHER), ('If-Match', TAG)], 200, DIGITS),
+    ([('If-Match', OTHER), ('If-Match', WEAK)], 412, b''),
+    *(([('If-None-Match', tag)], 304, b'') for tag in (TAG, WEAK, '*', f'{OTHER},{TAG}')),
+    *(([('If-None-Match', tag)], 200, DIGITS) for tag in (OTHER, '"*"', '', 'TAG', f'{TAG}x')),
+    ([('If-None-Match', OTHER), ('If-None-Match', f', ,{WEAK}')], 304, b''),
+    ([('If-None-Match', '"a,b", "c' + TAG[1:])], 200, DIGITS),
+    *(([('If-Modified-Since', date)], 304, b'') for date in (DATE, AFTER)),
+    *(([('If-Modified-Since', date)], 200, DIGITS) for date in (BEFORE, 'yesterday', '0', '')),
+    ([('If-Modified-Since', AFTER), ('If-Modified-Since', AFTER)], 200, DIGITS),
+    ([('If-Modified-Since', AFTER), ('If-None-Match', OTHER)], 200, DIGITS),
+    ([('If-Modified-Since', BEFORE), ('If-None-Match', TAG)], 304, b''),
+    *(([('If-Unmodified-Since', date)], 200, DIGITS) for date in (DATE, AFTER, 'now', '')),
+    ([('If-Unmodified-Since', BEFORE)], 412, b''),
+    ([('If-Unmodified-Since', BEFORE), ('If-Match', TAG)], 200, DIGITS),
+    ([('If-Unmodified-Since', BEFORE), ('If-Unmodified-Since', BEFORE)], 200, DIGITS),
+    ([('If-Match', TAG), ('If-None-Match', TAG)], 304, b''),
+    *(
+        ([('Range', value)], 206, DIGITS[part])
+        for value, part in [
+            ('bytes=0-0', slice(0, 1)),
+            ('bytes=3-5', slice(3, 6)),
+            ('bytes=3-', slice(3, None)),
+            ('bytes=3-999', slice(3, None)),
+            ('bytes=-4', slice(-4, None)),
+            ('bytes=-99', slice(None)),
+        ]
+    ),
+    *(([('Range', value)], 416, b'') for value in ('bytes=10-', 'bytes=99-100', 'bytes=-0')),
+    *(
+        ([('Range', value)], 200, DIGITS)
+        for value in ('bytes=', 'bytes=a-b', 'lines=1-2', 'bytes=1', 'bytes=0-1,3-4', '')
+    ),
+    ([('Range', 'bytes=0-1'), ('Range', 'bytes=3-4')], 200, DIGITS),
+    *(([('Range', 'bytes=3-5'), ('If-Range', one)], 206, b'345') for one in (TAG, DATE)),
+    *(
+        ([('Range', 'bytes=3-5'), ('If-Range', one)], 200, DIGITS)
+        for one in (OTHER, WEAK, '*', BEFORE, AFTER, 'yesterday', '', 'TAG')
+    ),
+    ([('Range', 'bytes=3-5'), ('If-Range', TAG), ('If-Range', TAG)], 200, DIGITS),
+    ([('Range', 'bytes=3-5'), ('If-None-Match', TAG)], 304, b''),
+    ([('Range', 'bytes=3-5'), ('If-Match', OTHER)], 412, b''),
+    ([('Range', 'bytes=99-'), ('If-Range', OTHER)], 200, DIGITS),
+]
+
+
+def to_asked(fields, tag):
+    """Put the tag of the file into header fields."""
+    return [('Accept-Encoding', 'identity')] + [
+        (name, value.replace(TAG, tag).replace(TAG[1:], tag[1:])) for name, value in fields
+    ]
+
+
+async def test_conditional_requests_and_ranges_are_those_of_rfc_9110(serve, engine, tmp_path):
+    """On every engine alike, for each of the four conditions, If-Range and Range."""
+    path = tmp_path / 'digits.txt'
+    path.write_bytes(DIGITS)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    async with serve() as server:
+        table = {'url': '/path', 'query': str(path), 'into': 'bytes'}
+        tag = (await server.ask(table)).headers['ETag']
+        for fields, status, body in CONDITIONS:
+            response = await server.ask(table | {'headers': to_asked(fields, tag)})
+            assert (status, body) == (response.status, response.body), fields
+            ranged = response.headers.get('Content-Range')
+            assert (status in (206, 416)) == (ranged is not None), fields
+            if status in (200, 206, 304):
+                validators = response.headers['ETag'], response.headers['Last-Modified']
+                assert (tag, DATE) == validators, fields
+        head = table | {'method': 'HEAD', 'headers': {'Range': 'bytes=3-5'}}
+        response = await server.ask(head)
+        assert (200, '10') == (response.status, response.headers['Content-Length'])
+
+
+async def test_an_empty_file_has_no_range(serve, engine, tmp_path):
+    """Every range of it is unsatisfiable (RFC 9110 14.1.2)."""
+    path = tmp_path / 'empty'
+    path.write_bytes(b'')
+    async with serve() as server:
+        table = {'url': '/path', 'query': str(path)}
+        assert (200, '') == ((await server.ask(table)).status, (await server.ask(table)).body)
+        for value in ('bytes=0-', 'bytes=-1', 'bytes=-0', 'bytes=0-0'):
+            response = await server.ask(table | {'headers': {'Range': value}})
+            assert (416, 'bytes */0') == (response.status, response.headers['Content-Range'])
+
+
+@pytest.mark.parametrize(
+    ('accepted', 'coding'),
+    [
+        ('gzip', 'gzip'),
+        ('br, gzip', 'br'),
+        ('gzip, br;q=0.5', 'gzip'),
+        ('*', 'br'),
+        ('br;q=0, *;q=0.1', 'gzip'),
+        ('x-gzip', 'gzip'),
+        ('GZIP;q=1.0', 'gzip'),
+        ('', None),
+        ('identity', None),
+        ('gzip;q=0', None),
+        ('gzip; q=0.000, br;q=0', None),
+        ('foo-gzip, notbr', None),
+        ('gzip;q=0.5, identity', None),
+        ('gzip;q=x', None),
+    ],
+)
+async def test_a_compressed_variant_is_sent_as_the_client_accepts(
+    serve, engine, tmp_path, accepted, coding
+):
+    """RFC 9110 12.5.3: with Vary on each response, beside that of the handler (12.5.5, 15.4.5)."""
+    path = tmp_path / 'digits.txt'
+    for ending, data in (('', b'identity'), ('.gz', b'gzip'), ('.br', b'br')):
+        path.with_name(path.name + ending).write_bytes(data)
+    async with serve() as server:
+        table = {'url': '/path', 'query': str(path), 'into': 'raw'}
+        asked = {'Accept-Encoding': accepted}
+        response = await server.ask(table | {'headers': asked})
+        assert (coding or 'identity').encode() == await response.body.read()
+        assert coding == response.headers.get('Content-Encoding')
+        assert 'Cookie, Accept-Encoding' == response.headers['Vary']
+        assert 'text/plain' == response.headers['Content-Type'].partition(';')[0]
+        asked['If-None-Match'] = response.headers['ETag']
+        response = await server.ask(table | {'headers': asked})
+        assert (304, b'') == (response.status, await response.body.read())
+        assert 'Cookie, Accept-Encoding' == response.headers['Vary']
+
+
+async def test_last_modified_is_never_later_than_date(serve, engine, tmp_path):
+    """RFC 9110 8.8.2.1, for a file of the future and one of this second."""
+    path = tmp_path / 'new'
+    path.write_bytes(b'x')
+    async with serve() as server:
+        for _ in range(2):
+            response = await server.ask(url='/path', query=str(path))
+            dates = map(response.headers.get, ('Last-Modified', 'Date'))
+            modified, date = (http.parse_date(text or '') for text in dates)
+            assert modified <= int(time.time())
+            assert date is None or modified <= date
+            os.utime(path, (4_000_000_000, 4_000_000_000))
 
 
 async def test_a_websocket_works(serve, engine):

@@ -8,8 +8,9 @@ import re
 import pytest
 
 import aioluahttp as http
+from aioluahttp.exchange.options import Settings
+from aioluahttp.exchange.responder import Responder
 from aioluahttp.server.connection import Connections
-from aioluahttp.server.exchange import Settings, SocketResponder
 
 
 def ask(*fields, line='GET /1 HTTP/1.1', body=b''):
@@ -244,7 +245,7 @@ async def serving():
         return {'status': 200, 'body': seen[-1]}
 
     settings = Settings(head_timeout=9, body_timeout=9)
-    connections = RecordedConnections(SocketResponder(handler, settings))
+    connections = RecordedConnections(Responder(handler, settings))
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
     try:
         yield connections, seen, server.sockets[0].getsockname()
@@ -410,7 +411,7 @@ async def relaying(raw_server):
     async with raw_server(origin) as peer:
         handler = http.proxy(peer.url)
         settings = Settings(into=handler.into, head_timeout=9, body_timeout=9)
-        connections = RecordedConnections(SocketResponder(handler, settings))
+        connections = RecordedConnections(Responder(handler, settings))
         server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
         try:
             yield connections, read, server.sockets[0].getsockname()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, Unpack
 from urllib.parse import quote
 
@@ -21,7 +22,8 @@ from .exchange.options import (
     check_hook,
     to_settings,
 )
-from .exchange.responder import ExchangeResponder
+from .exchange.responder import Exchange, Responder
+from .exchange.response import FilePieces, ReadyResponse, cancelled_when, page_of
 from .headers import ONE_HOP, Headers
 from .tables.models import Handler, Request
 from .websockets.asgi import AsgiPeer
@@ -82,7 +84,7 @@ def to_asgi(
     """
     hooks = [check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)]
     made = check_exchange_options(handler, options, EXCHANGE_OPTIONS)
-    responder = ExchangeResponder(handler, to_settings(made, on_error))
+    responder = Responder(handler, to_settings(made, on_error))
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] in ('http', 'websocket'):
@@ -111,7 +113,7 @@ async def _run_lifespan(hooks: list[Hook], receive: Receive, send: Send) -> None
         await send({'type': f'lifespan.{phase}.complete'})
 
 
-class AsgiExchange:
+class AsgiExchange(Exchange):
     """An ``Exchange`` over the scope, ``receive`` and ``send`` of an ASGI application.
 
     Attributes:
@@ -127,11 +129,17 @@ class AsgiExchange:
         self._no_reader.set()
         self.method: str = scope.get('method', 'GET')
         self.begun: bool = False
-        self.gone: bool = False
         self.announced: bool = False
+        self._gone = False
         self._response_ended = False
-        server = scope.get('server')
+        client, server = scope.get('client'), scope.get('server')
+        self.peer: str | None = client[0] if client else None
         self.sockname: tuple[Any, ...] | None = tuple(server) if server and server[1] else None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client is known to have left."""
+        return self._gone
 
     async def head(self, proxies: Proxies) -> Request:
         """Make the table of the request, without its body."""
@@ -140,13 +148,12 @@ class AsgiExchange:
         if len(headers.getall('Host', ())) > 1:
             raise Refused(400)
         query = utf8_text(scope.get('query_string') or b'')
-        client = scope.get('client')
         request = to_head(
             self.method,
             target_of_scope(scope) + ('?' + query if query else ''),
             scope['http_version'],
             headers,
-            client_of(client[0] if client else None, headers, proxies),
+            client_of(self.peer, headers, proxies),
             SCHEMES[scope.get('scheme') or 'http'],
             self,
         )
@@ -170,23 +177,38 @@ class AsgiExchange:
         if not more:
             self._no_reader.set()
         if message['type'] != 'http.request':
-            self.gone = True
+            self._gone = True
             raise ConnectionResetError('the client has left')
         return message.get('body', b''), more
+
+    def cancelled_when_left(self) -> AbstractAsyncContextManager[None]:
+        """Cancel the block once the client leaves, and raise ``ConnectionResetError``."""
+        return cancelled_when(self.left)
 
     async def left(self) -> None:
         """Wait until the client has left."""
         await self._no_reader.wait()
-        while not self.gone and (await self._receive())['type'] == 'http.request':
+        while not self._gone and (await self._receive())['type'] == 'http.request':
             pass
+        self._gone = True
 
-    async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
+    async def whole(self, response: ReadyResponse, body: bytes) -> None:
         """Write a complete response."""
-        await self.start(status, reason, headers)
+        await self._start(*response.head())
         await self._send_body(body, more=False)
 
-    async def start(self, status: int, reason: str | None, headers: Headers) -> None:
-        """Write the head of a response; ASGI has no reason phrases."""
+    async def refuse(self, status: int, fields: Sequence[str] = ()) -> None:
+        """Write a short page for a request that no handler gets, with more header lines."""
+        page, body = page_of(status, fields)
+        await self._start(status, None, page)
+        await self._send_body(body, more=False)
+
+    async def start(self, response: ReadyResponse) -> None:
+        """Write the head of a response whose body follows in parts."""
+        await self._start(*response.head())
+
+    async def _start(self, status: int, reason: str | None, headers: Headers) -> None:
+        """Write a head; ASGI has no reason phrases."""
         if self._is_socket and self._response_type not in (self._scope.get('extensions') or ()):
             await self._send_message({'type': 'websocket.close'})  # the server sends a 403
             self._response_type = ''
@@ -209,19 +231,20 @@ class AsgiExchange:
             )
         self._response_ended = not more
 
-    async def file(self, path: str) -> bool:
-        """Let the ASGI server send the file if it supports pathsend; return whether it does."""
+    async def file(self, pieces: FilePieces) -> bool:
+        """Let the ASGI server send a whole file if it supports pathsend; return whether it does."""
         takes = not self._is_socket and PATH_SEND in (self._scope.get('extensions') or ())
-        if takes:
-            await self._send_message({'type': PATH_SEND, 'path': path})
+        if takes and pieces.is_whole:
+            await self._send_message({'type': PATH_SEND, 'path': pieces.path})
             self._response_ended = True
-        return takes
+            return True
+        return False
 
     def abort(self) -> None:
         """Do nothing: the ASGI server aborts a response that is incomplete on return."""
 
-    def refuses(
-        self, options: dict[str, Any], request: Request
+    def handshake_refusal(
+        self, options: Mapping[str, Any], request: Request
     ) -> tuple[int, Sequence[str]] | None:
         """Return why no WebSocket can be opened; the ASGI server has checked version and key."""
         if not self._is_socket:
@@ -229,7 +252,7 @@ class AsgiExchange:
         return None if is_allowed(options.get('origins'), request) else (403, ())
 
     async def open(
-        self, options: dict[str, Any], request: Request, headers: Headers
+        self, options: Mapping[str, Any], request: Request, headers: Headers
     ) -> tuple[AsgiPeer, str | None]:
         """Open a WebSocket; return this end of it and the subprotocol."""
         protocol = protocol_of(options, self._scope.get('subprotocols') or ())
@@ -237,7 +260,7 @@ class AsgiExchange:
         pairs = [pair for pair in self._pairs(kept) if pair[0].decode() not in ONE_HOP]
         first = await self._receive()  # websocket.connect
         if first['type'] != 'websocket.connect':
-            self.gone = True
+            self._gone = True
             raise ConnectionResetError('the client has left')
         await self._send_message(
             {'type': 'websocket.accept', 'subprotocol': protocol, 'headers': pairs}
@@ -258,7 +281,7 @@ class AsgiExchange:
         try:
             await self._send(message)
         except OSError as error:  # what ASGI specifies once the client has left
-            self.gone = True
+            self._gone = True
             raise ConnectionResetError('the client has left') from error
 
 

@@ -19,7 +19,7 @@ STATUSES_WITHOUT_BODY = frozenset({204, 205, 304})
 IDEMPOTENT = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'})  # RFC 9110 9.2.2
 # A request of these methods without a body has no ``Content-Length: 0`` either (RFC 9110 8.6).
 METHODS_WITHOUT_BODY = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})
-# Close codes of a WebSocket (RFC 6455 7.4.1): the endpoint ends; its code raised an exception.
+# Close codes of a WebSocket (RFC 6455 7.4.1): this end shuts down; its callback raised an error.
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 
 

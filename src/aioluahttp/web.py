@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, TypeAlias, Unpack
 
 from aiohttp import web
@@ -24,8 +24,8 @@ from .exchange.options import (
     check_hook,
     to_settings,
 )
-from .exchange.responder import ExchangeResponder
-from .exchange.response import reset_connection
+from .exchange.responder import Exchange, Responder
+from .exchange.response import ReadyResponse, cancelled_when, page_of, reset_connection
 from .headers import ONE_HOP, Headers
 from .semantics import GOING_AWAY
 from .tables.models import Handler, Request
@@ -116,13 +116,13 @@ def _to_signal(hook: Callable[[], Any]) -> Callable[[web.Application], Awaitable
     return called
 
 
-def to_responder(handler: Handler, on_error: OnError | None, options: Any) -> ExchangeResponder:
+def to_responder(handler: Handler, on_error: OnError | None, options: Any) -> Responder:
     made = check_exchange_options(handler, options, EXCHANGE_OPTIONS)
-    return ExchangeResponder(handler, to_settings(made, on_error))
+    return Responder(handler, to_settings(made, on_error))
 
 
 def _to_web_handler(
-    responder: ExchangeResponder, channels: set[ConnectionPeer], decompressed: bool
+    responder: Responder, channels: set[ConnectionPeer], decompressed: bool
 ) -> WebHandler:
     async def serve(request: web.Request) -> web.StreamResponse:
         exchange = WebExchange(request, channels, decompressed=decompressed)
@@ -135,7 +135,7 @@ def _to_web_handler(
     return serve
 
 
-class WebExchange:
+class WebExchange(Exchange):
     """An ``Exchange`` over a request of aiohttp.web.
 
     Attributes:
@@ -149,11 +149,17 @@ class WebExchange:
         self._request, self._channels = request, channels
         self._decompressed = decompressed
         self.method: str = request.method
+        self.peer: str | None = request.remote
         self.begun: bool = False
-        self.gone: bool = False
         self.announced: bool = False
+        self._gone = False
         self.response: web.StreamResponse = web.Response(status=500)
         self.opened: list[ConnectionPeer] = []
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client is known to have left."""
+        return self._gone
 
     @property
     def sockname(self) -> Any:
@@ -188,14 +194,27 @@ class WebExchange:
         """Iterate over the body; each part must arrive within the timeout in seconds."""
         return WebParts(self._request, seconds)
 
+    def cancelled_when_left(self) -> AbstractAsyncContextManager[None]:
+        """Cancel the block once the client leaves, and raise ``ConnectionResetError``."""
+        return cancelled_when(self.left)
+
     async def left(self) -> None:
         """Wait until the client has left."""
         transport = self._request.transport
         if transport is not None and not transport.is_closing():
             await WatchedProtocol(transport).left()
+        self._gone = True
 
-    async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
+    async def whole(self, response: ReadyResponse, body: bytes) -> None:
         """Return a complete response, which the application's middlewares may change."""
+        self._whole(*response.head(), body)
+
+    async def refuse(self, status: int, fields: Sequence[str] = ()) -> None:
+        """Return a short page for a request that no handler gets, with more header lines."""
+        page, body = page_of(status, fields)
+        self._whole(status, None, page, body)
+
+    def _whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
         response = web.Response(status=status, reason=reason, headers=headers, body=body or None)
         self._set(response, headers)
 
@@ -206,8 +225,11 @@ class WebExchange:
             response.force_close()
         self.response = response
 
-    async def start(self, status: int, reason: str | None, headers: Headers) -> None:
+    async def start(self, response: ReadyResponse) -> None:
         """Write the head of a response whose body follows in parts."""
+        await self._start(*response.head())
+
+    async def _start(self, status: int, reason: str | None, headers: Headers) -> None:
         response = web.StreamResponse(status=status, reason=reason, headers=headers)
         self._set(response, headers)
         self.begun = True
@@ -229,21 +251,17 @@ class WebExchange:
         try:
             yield
         except ConnectionError:
-            self.gone = True
+            self._gone = True
             raise
-
-    async def file(self, path: str) -> bool:
-        """Return False: the file is read here, not sent by aiohttp."""
-        return False
 
     def abort(self) -> None:
         """Reset the connection, so that the client does not take the response for complete."""
         reset_connection(self._request.transport)
 
-    def refuses(
-        self, options: dict[str, Any], request: Request
+    def handshake_refusal(
+        self, options: Mapping[str, Any], request: Request
     ) -> tuple[int, Sequence[str]] | None:
-        """Return why no WebSocket can be opened, as ``refusal_status`` does."""
+        """Return why no WebSocket can be opened, as ``check_handshake`` does."""
         headers = self._request.headers
         upgrades = (
             headers.get('Upgrade', '').lower() == 'websocket'
@@ -253,14 +271,14 @@ class WebExchange:
         return check_handshake(options, request, upgrades=upgrades)
 
     async def open(
-        self, options: dict[str, Any], request: Request, headers: Headers
+        self, options: Mapping[str, Any], request: Request, headers: Headers
     ) -> tuple[ConnectionPeer, str | None]:
         """Open a WebSocket with our own framing; return this end of it and the subprotocol."""
         terms, fields = response_fields(options, request)
         kept = without_handshake(headers)
         pairs = [pair for pair in kept.items() if pair[0].lower() not in ONE_HOP]
         given = Headers([*to_pairs(fields), *pairs])
-        await self.start(101, None, given)
+        await self._start(101, None, given)
         self.response.force_close()
         channel = ConnectionPeer(self._request.protocol, terms, is_client=False)
         self._request.protocol.set_parser(channel)  # type: ignore[arg-type]

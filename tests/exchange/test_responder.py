@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,7 @@ import aioluahttp as http
 from aioluahttp.asgi import AsgiExchange
 from aioluahttp.errors import Refused
 from aioluahttp.exchange.options import Settings
-from aioluahttp.exchange.responder import ExchangeResponder, Responder, status_page
+from aioluahttp.exchange.responder import Responder, status_page
 
 
 class Handles(Responder):
@@ -33,10 +34,12 @@ def body(request):
 
 async def call_handler(handler=body, asked=None, **settings):
     """Call a handler."""
-    return await Handles(handler, Settings(**settings)).call_handler('source', asked or request())
+    handles = Handles(handler, Settings(**settings))
+    return await handles.call_handler(SOURCE, asked or request())
 
 
 POST = {'method': 'POST'}
+SOURCE = SimpleNamespace(announced=False)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,7 @@ POST = {'method': 'POST'}
 )
 async def test_a_body_is_read_as_the_settings_say(settings, expected):
     """``into`` and ``max_body`` are values, or functions of the request."""
-    assert ('source', *expected) == await call_handler(asked=request(**POST), **settings)
+    assert (SOURCE, *expected) == await call_handler(asked=request(**POST), **settings)
 
 
 async def test_a_request_without_a_body_reads_none():
@@ -59,18 +62,12 @@ async def test_a_request_without_a_body_reads_none():
     assert None is await call_handler()
 
 
-async def test_the_base_class_reads_no_body():
-    """A subclass has to."""
-    with pytest.raises(NotImplementedError):
-        await Responder(body, Settings()).call_handler(None, request(**POST))
-
-
 @pytest.mark.parametrize('asked', [{}, POST])
 async def test_max_concurrent_limits_the_handler_calls(asked):
     """Further requests are a 503, also those that began while a body was read."""
     free = asyncio.Event()
     handles = Handles(lambda request: free.wait(), Settings(max_concurrent=1))
-    tasks = [asyncio.create_task(handles.call_handler(None, request(**asked))) for _ in range(2)]
+    tasks = [asyncio.create_task(handles.call_handler(SOURCE, request(**asked))) for _ in range(2)]
     with pytest.raises(Refused):
         await tasks[1]
     free.set()
@@ -151,7 +148,7 @@ def serve(by_messages):
     """Serve a request with a handler; return the statuses, the body and the messages."""
 
     async def served(handler, *messages, settings=None, **scope):
-        responder = ExchangeResponder(handler, Settings(**(settings or {})))
+        responder = Responder(handler, Settings(**(settings or {})))
 
         async def application(*given):
             await responder(AsgiExchange(*given))
@@ -292,7 +289,7 @@ async def test_a_websocket_may_be_refused(serve):
 
 async def test_a_cancellation_by_the_engine_is_passed_on(by_messages):
     """There is no response."""
-    responder = ExchangeResponder(lambda request: asyncio.Event().wait(), Settings())
+    responder = Responder(lambda request: asyncio.Event().wait(), Settings())
 
     async def application(*given):
         await responder(AsgiExchange(*given))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import aioluahttp as http
-from aioluahttp.exchange.response import cancel_when_left, to_ready, write_response
+from aioluahttp.exchange.response import cancelled_when, to_ready, write_response
 from aioluahttp.headers import Headers
 
 
@@ -21,16 +21,22 @@ class Recorder:
     async def left(self):
         """Wait for ``leaves``."""
         await self.leaves.wait()
+        self.gone = True
 
-    async def whole(self, status, reason, headers, body):
+    def cancelled_when_left(self):
+        """Cancel the block once ``leaves`` is set."""
+        return cancelled_when(self.left)
+
+    async def whole(self, response, body):
         """Record a complete response."""
-        await self.start(status, reason, headers)
+        await self.start(response)
         self.data.append(body)
         await self.end()
 
-    async def start(self, status, reason, headers):
+    async def start(self, response):
         """Record a head."""
         self.begun = True
+        status, reason, headers = response.head()
         self.heads.append((status, reason, dict(headers)))
 
     async def write(self, data):
@@ -41,17 +47,18 @@ class Recorder:
         """Record the end."""
         self.ended = True
 
-    async def file(self, path):
-        """Record a path, if files are accepted; return whether they are."""
-        self.paths += [path] * self.files
+    async def file(self, pieces):
+        """Record a file and whether it is whole, if files are accepted; return whether they are."""
+        self.paths += [(pieces.path, pieces.is_whole)] * self.files
         return self.files
 
 
 async def written(table, method='GET', writer=None, **asked):
     """Write a table, and return the writer with what it recorded."""
     writer = writer or Recorder()
-    status = await write_response(writer, method, Headers(asked), http.to_response(table))
-    assert status == writer.heads[0][0]
+    response = http.to_response(table)
+    await write_response(writer, method, Headers(asked), response)
+    assert response['status'] == writer.heads[0][0]
     return writer
 
 
@@ -157,7 +164,7 @@ async def test_a_cancellation_from_outside_is_passed_on():
     """Also if the client leaves at the same time."""
 
     async def wait(writer):
-        async with cancel_when_left(writer):
+        async with writer.cancelled_when_left():
             await asyncio.Event().wait()
 
     for leaves in (False, True):
@@ -201,11 +208,11 @@ async def test_a_file_is_a_response_body(file, method, asked, status, data, leng
     assert sent['ETag'] != '"x"' or status == 416
 
 
-@pytest.mark.parametrize(('asked', 'left'), [({}, True), ({'Range': 'bytes=0-1'}, False)])
-async def test_only_a_whole_file_may_be_sent_by_the_engine(file, asked, left):
-    """A part is read here."""
+@pytest.mark.parametrize(('asked', 'whole'), [({}, True), ({'Range': 'bytes=0-1'}, False)])
+async def test_the_engine_may_send_a_file(file, asked, whole):
+    """It is told whether that is all of the file."""
     writer = await written({'status': 200, 'body': file}, writer=Recorder(files=True), **asked)
-    assert [str(file)] * left == writer.paths
+    assert [(str(file), whole)] == writer.paths
     assert 'text/plain' == writer.heads[0][2]['Content-Type']
 
 

@@ -58,7 +58,7 @@ async def test_a_request_that_is_not_in_normal_form_is_rejected(wrong, message):
     with pytest.raises(http.TableError) as caught:
         await lint(handler)(http.Request({**NORMAL, **wrong}))
     text = str(caught.value)
-    assert text.startswith(f'{handler.__qualname__} is given no request: ')
+    assert text.startswith(f'{handler.__qualname__} was given an invalid request: ')
     assert (True, False) == (message in text, 'secret' in text)
 
 
@@ -105,7 +105,7 @@ async def test_an_invalid_response_is_rejected(response, message):
     with pytest.raises(http.TableError) as caught:
         await lint(handler)(NORMAL)
     text = str(caught.value)
-    assert text.startswith(f'{handler.__qualname__} returns no response: ')
+    assert text.startswith(f'{handler.__qualname__} returned an invalid response: ')
     assert message in text
 
 

@@ -18,9 +18,10 @@ from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import RequestHandler
 
 import aioluahttp as http
+from aioluahttp.exchange.options import Settings
+from aioluahttp.exchange.responder import Responder
 from aioluahttp.server.connection import Connection, Connections
 from aioluahttp.server.encode import encode_status_page
-from aioluahttp.server.exchange import Settings, SocketResponder
 
 BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
 VARIABLE = ContextVar('VARIABLE', default='unset')
@@ -71,9 +72,7 @@ class RecordingConnections(Connections):
 @contextlib.asynccontextmanager
 async def serving(handler=echo, connections=None, **settings):
     """Serve without ``listen``; give the connections, and what ``wire`` takes as a server."""
-    connections = connections or RecordingConnections(
-        SocketResponder(handler, Settings(**settings))
-    )
+    connections = connections or RecordingConnections(Responder(handler, Settings(**settings)))
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0)
     try:
         yield connections, SimpleNamespace(port=server.sockets[0].getsockname()[1])
@@ -125,7 +124,7 @@ async def test_aiohttp_has_the_same_inner_parts(wire):
 # Errors
 
 
-class FailingResponder(SocketResponder):
+class FailingResponder(Responder):
     """A responder with a bug of its own, which is no error of a handler."""
 
     async def __call__(self, raw):
@@ -162,7 +161,7 @@ async def test_a_bug_of_the_library_is_logged_once_if_the_client_has_left(wire, 
     """That no response can be sent is not a second error."""
     called, left = asyncio.Event(), asyncio.Event()
 
-    class Late(SocketResponder):
+    class Late(Responder):
         async def __call__(self, raw):
             called.set()
             await left.wait()
@@ -175,7 +174,7 @@ async def test_a_bug_of_the_library_is_logged_once_if_the_client_has_left(wire, 
             await called.wait()
         await until(lambda: not connections.open)
         left.set()
-        await until(lambda: not connections.exchange.running)
+        await until(lambda: not connections.running)
     assert ['ERROR'] == [record.levelname for record in caplog.records]
 
 
@@ -587,7 +586,7 @@ async def test_no_request_is_started_after_the_last_response_of_a_closing_server
         client.send_request('GET /1')
         client.send_request('GET /2')
         await until(transport.get_write_buffer_size)
-        connections.exchange.closing = True
+        connections.closing = True
         assert None is (await client.read_response())[1].get('Connection')
         with contextlib.suppress(ConnectionError):
             assert b'' == await client.rest()
@@ -596,9 +595,8 @@ async def test_no_request_is_started_after_the_last_response_of_a_closing_server
 
 async def test_a_connection_accepted_as_the_server_closes_is_aborted(wire):
     """A connection that was being accepted is closed at once."""
-    exchange = SocketResponder(echo, Settings())
-    async with serving(connections=Connections(exchange)) as (_, server):
-        exchange.closing = True
+    async with serving() as (connections, server):
+        connections.closing = True
         async with wire(server) as client:
             with contextlib.suppress(ConnectionResetError):
                 assert b'' == await client.rest()
@@ -664,7 +662,7 @@ async def test_a_closing_server_closes_its_websockets_with_1001(wire, frames, un
             held.release.set()
             assert 101 == (await client.read_response(silent=True))[0]
         closing = asyncio.create_task(server.close())
-        await until(lambda: server._exchange.closing)
+        await until(lambda: server._connections.closing)
         held.release.set()
         if not opened:
             assert 101 == (await client.read_response(silent=True))[0]
@@ -710,7 +708,7 @@ def test_aiohttp_takes_the_same_arguments_for_pauses(parameters, function, expec
 
 async def test_nothing_is_written_or_counted_without_a_transport():
     """Nor is that counted."""
-    connections = Connections(SocketResponder(echo, Settings()))
+    connections = Connections(Responder(echo, Settings()))
     connections().write_now(encode_status_page(400))
     assert 0 == connections.bytes_out
 
@@ -767,7 +765,7 @@ async def test_a_client_that_reads_slowly_gets_the_whole_response(
         def __call__(self):
             return Looking(self)
 
-    connections = Looked(SocketResponder(big, Settings(body_timeout=0.25)))
+    connections = Looked(Responder(big, Settings(body_timeout=0.25)))
     options = {'ssl': certificates.server, 'ssl_shutdown_timeout': 0.25} if tls else {}
     server = await asyncio.get_running_loop().create_server(connections, '127.0.0.1', 0, **options)
     address = SimpleNamespace(port=server.sockets[0].getsockname()[1])

@@ -13,20 +13,18 @@ import zlib
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from types import SimpleNamespace
 
 import pytest
 import websockets
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import StreamReader
-from aiohttp.web_request import BaseRequest
 
 import aioluahttp as http
 from aioluahttp.bodies.encoders import CompressedChunks
 from aioluahttp.errors import TableError
-from aioluahttp.server.connection import Connection, Connections
-from aioluahttp.server.exchange import UpgradeResponse
-from aioluahttp.server.sendfile import ResponseStreamWriter, to_aiohttp_request
+from aioluahttp.server.exchange import SocketExchange
 from aioluahttp.websockets import connection
 
 both_ways = pytest.mark.usefixtures('both_ways')
@@ -682,110 +680,6 @@ async def test_a_body_that_comes_too_slowly_is_a_408(wire, caplog):
         status, headers, _ = await client.read_response()
         assert (408, 'close', b'') == (status, headers['Connection'], await client.rest())
     assert ([], []) == (calls, [r for r in caplog.records if r.levelno >= logging.WARNING])
-
-
-class Parts:
-    """A response that writes each part when it is told to."""
-
-    status = 200
-
-    def __init__(self):
-        self.parts, self.ended = asyncio.Queue(), asyncio.Event()
-
-    async def send(self, connection):
-        try:
-            while part := await self.parts.get():
-                if isinstance(part, Exception):
-                    raise part
-                connection.begun = True
-                await connection.write(part)
-            return connection.can_keep_alive
-        finally:
-            self.ended.set()
-
-
-@both_ways
-async def test_a_response_may_be_written_in_parts(self_sent, wire):
-    """Each part is sent when it is written; the next request waits for the last one."""
-    response = Parts()
-    async with self_sent(response) as server, wire(server) as client:
-        for _ in range(2):
-            client.send_request('GET /')
-            for part in (b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n', b'a', b'b'):
-                response.parts.put_nowait(part)
-                assert part == await client.reader.readexactly(len(part))
-            response.parts.put_nowait(None)
-
-
-@both_ways
-@pytest.mark.parametrize('begun', [False, True])
-async def test_an_error_while_writing_is_a_500_or_cuts_the_response_off(
-    self_sent, wire, caplog, begun
-):
-    """It is logged and passed to ``on_error`` in both cases."""
-    told, response = [], Parts()
-    head = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n'
-    async with (
-        self_sent(response, on_error=lambda error, request: told.append(str(error))) as server,
-        wire(server) as client,
-    ):
-        client.send_request('GET /')
-        if begun:
-            response.parts.put_nowait(head)
-        response.parts.put_nowait(ConnectionError('oops'))
-        if begun:
-            assert head == await client.rest()
-        else:
-            assert 500 == (await client.read_response())[0]
-        assert (1, ['oops']) == (server.stats['errors'], told)
-    assert ['GET / failed'] == [record.getMessage() for record in caplog.records]
-
-
-@both_ways
-async def test_a_client_that_leaves_cancels_its_response(self_sent, wire, caplog):
-    """This is not an error, and the access log has the response."""
-    response, logged = Parts(), asyncio.Queue()
-    log = lambda request, response: logged.put_nowait(response.status)  # noqa: E731
-    async with self_sent(response, access_log=log) as server:
-        async with wire(server) as client:
-            client.send_request('GET /')
-            response.parts.put_nowait(b'HTTP/1.1 200 OK\r\n')
-            await client.reader.readline()
-        await response.ended.wait()
-        assert 200 == await logged.get()
-    assert [] == caplog.records
-
-
-@both_ways
-async def test_a_closing_server_cancels_responses_after_its_grace(self_sent, wire, until):
-    """They have the same grace as callbacks."""
-    response = Parts()
-    async with self_sent(response) as server, wire(server) as client:
-        client.send_request('GET /')
-        await until(lambda: server.stats['in_flight'])
-        await server.close(grace=0)
-        assert response.ended.is_set()
-        assert b'' == await client.rest()
-
-
-class LostResponse:
-    """Writes to a connection that has just been lost."""
-
-    status = 200
-
-    async def send(self, connection):
-        connection.transport.abort()
-        await connection.write(b'x')
-
-
-@both_ways
-async def test_a_write_to_a_client_that_has_left_is_not_an_error(self_sent, wire, caplog):
-    """Whether anything was sent or not."""
-    async with self_sent(LostResponse()) as server, wire(server) as client:
-        client.send_request('GET /')
-        assert b'' == await client.rest()
-        assert 0 == server.stats['errors']
-    assert [] == caplog.records
 
 
 @both_ways
@@ -1720,59 +1614,6 @@ async def test_a_stream_has_a_limit_only_if_one_is_given(wire):
         assert str(BIG).encode() == (await client.read_response())[2]
 
 
-class AiohttpResponse:
-    """Responds with a response of aiohttp."""
-
-    status = 200
-
-    def __init__(self, headers):
-        self.headers = headers
-
-    async def send(self, connection):
-        loop = asyncio.get_running_loop()
-        request = to_aiohttp_request(connection, ResponseStreamWriter(connection, loop), loop)
-        text = f'{request.method} {request.path} {request.remote}'
-        response = web.Response(text=text, headers=self.headers)
-        await response.prepare(request)
-        await response.write_eof()
-        return connection.can_keep_alive
-
-
-@pytest.mark.parametrize(
-    ('function', 'expected'),
-    [
-        (BaseRequest, ['message', 'payload', 'protocol', 'payload_writer', 'task', 'loop']),
-        (StreamWriter, ['protocol', 'loop', 'on_chunk_sent', 'on_headers_sent']),
-        (StreamWriter.write_headers, ['self', 'status_line', 'headers']),
-    ],
-    ids=lambda value: getattr(value, '__qualname__', ''),
-)
-def test_aiohttp_takes_the_same_arguments_for_writes(parameters, function, expected):
-    """The methods of aiohttp that we override or call still have these parameters."""
-    name = function.__qualname__
-    assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
-
-
-@pytest.mark.parametrize('name', [None, 'me'])
-async def test_a_response_of_aiohttp_can_be_sent(self_sent, wire, name):
-    """It gets aiohttp's form of the request, does not name aiohttp, and the connection is kept."""
-    response = AiohttpResponse({'Server': name} if name else {})
-    async with self_sent(response) as server, wire(server) as client:
-        for _ in range(2):
-            client.send_request('GET /a')
-            status, headers, body = await client.read_response()
-            assert (200, b'GET /a 127.0.0.1', name) == (status, body, headers.get('Server'))
-
-
-@pytest.mark.parametrize(('length', 'left'), [(None, None), (5, 2)])
-async def test_bytes_sent_without_the_writer_are_counted(length, left):
-    """They are added to the size, and subtracted from the remaining length if there is one."""
-    writer = ResponseStreamWriter(Connection(Connections(None)), asyncio.get_running_loop())
-    writer.length = length
-    writer.sent(3)
-    assert (3, left) == (writer.output_size, writer.length)
-
-
 CHUNK = b'x' * 65536
 
 
@@ -2504,7 +2345,7 @@ async def test_a_websocket_that_opens_as_the_server_closes_is_closed(wire, frame
         client.send_request('GET /', *frames.asking)
         await called.wait()
         closing = asyncio.create_task(server.close())
-        await until(lambda: server._exchange.closing)
+        await until(lambda: server._connections.closing)
         release.set()
         assert 101 == (await client.read_response(silent=True))[0]
         assert (CLOSE, closed(1001)) == await frames.read(client.reader)
@@ -2659,16 +2500,17 @@ async def test_a_client_that_leaves_during_the_handshake_opens_no_websocket():
     """The connection may be lost while the 101 is written."""
 
     class Lost:
-        upgrade, begun, cancels, transport = True, False, True, None
+        head = SimpleNamespace(method='GET')
+        peer, upgrade, begun, transport = None, True, False, None
 
         async def write(self, data):
             assert data.startswith(b'HTTP/1.1 101 ')
 
     key = {'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ=='}
     request = http.to_request(url='http://h', headers=key)
-    upgrade = UpgradeResponse(request, http.to_response({'websocket': echo_messages}))
+    exchange = SocketExchange(Lost(), None, lambda: False)
     with pytest.raises(ConnectionResetError):
-        await upgrade.send(Lost())
+        await exchange.open({}, request, http.Headers())
 
 
 @pytest.mark.parametrize('asks', [True, False])

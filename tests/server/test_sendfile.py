@@ -7,11 +7,10 @@ import socket
 from stat import S_ISSOCK
 
 import pytest
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.web_fileresponse import FileResponse
 
 import aioluahttp as http
-from aioluahttp.server.sendfile import RANGE, ResponseStreamWriter, SendfileLoop
+from aioluahttp.exchange.files import RANGE
+from aioluahttp.server.sendfile import send_file
 
 LOOPS = {'asyncio': asyncio.new_event_loop}
 with contextlib.suppress(ImportError):  # there is none on Windows
@@ -20,7 +19,6 @@ with contextlib.suppress(ImportError):  # there is none on Windows
     LOOPS['uvloop'] = uvloop.new_event_loop
 
 BIG = 50_000_000  # bytes: more than the buffers of two sockets hold
-HEAD = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n'
 
 
 @pytest.fixture
@@ -51,34 +49,10 @@ def listening_with_file(path, **options):
     return http.listen('127.0.0.1', 0, lambda request: {'status': 200, 'body': path}, **options)
 
 
-class PartOfFile:
-    """A response that sends a part of a file behind a head, and records what happened."""
-
-    status = 200
-
-    def __init__(self, file, *, first=lambda transport: None):
-        self.file, self.first, self.error = file, first, None
-
-    async def send(self, connection):
-        writer = ResponseStreamWriter(connection, asyncio.get_running_loop())
-        connection.begun = True
-        await connection.write(HEAD)
-        transport = connection.transport
-        self.first(transport)
-        try:
-            await SendfileLoop(connection, writer).sendfile(transport, self.file, 1, 9)
-        except Exception as error:
-            self.error = error
-            raise
-        finally:
-            self.size = writer.output_size
-        return connection.can_keep_alive
-
-
 @pytest.mark.parametrize('loop', LOOPS)
 def test_a_file_is_sent_by_the_kernel(wire, big, loop, monkeypatch):
     """It is not read by this process, on any loop; the next response follows it."""
-    monkeypatch.setattr('aiohttp.web_fileresponse.FileResponse._sendfile_fallback', None)
+    monkeypatch.setattr('aioluahttp.exchange.response.FilePieces.__anext__', None)
 
     async def ask():
         async with listening_with_file(big) as server, wire(server) as client:
@@ -93,26 +67,36 @@ def test_a_file_is_sent_by_the_kernel(wire, big, loop, monkeypatch):
     run(loop, ask())
 
 
-async def test_bytes_sent_by_the_kernel_are_counted(self_sent, wire, tmp_path):
-    """Byte for byte, though it did not go through this process."""
-    (tmp_path / 'small').write_bytes(b'0123456789')
-    with (tmp_path / 'small').open('rb') as file:
-        response = PartOfFile(file)
-        async with self_sent(response) as server, wire(server) as client:
-            client.send_request('GET /')
-            assert b'123456789' == (await client.read_response())[2]
-    assert (9, None) == (response.size, response.error)
+async def test_bytes_sent_by_the_kernel_are_counted(wire, tmp_path):
+    """Byte for byte, though they did not go through this process."""
+    path = tmp_path / 'small'
+    path.write_bytes(b'0123456789')
+    async with listening_with_file(path) as server, wire(server) as client:
+        client.send_request('GET /', 'Connection: close')
+        assert len(await client.rest()) == server.stats['bytes_out']
 
 
-async def test_sendfile_sends_less_of_a_file_that_has_become_shorter(self_sent, wire, tmp_path):
-    """It raises no error; its caller compares the sizes."""
-    (tmp_path / 'small').write_bytes(b'01234')
-    with (tmp_path / 'small').open('rb') as file:
-        response = PartOfFile(file)
-        async with self_sent(response) as server, wire(server) as client:
-            client.send_request('GET /')
-            assert HEAD + b'1234' == await client.reader.readexactly(len(HEAD) + 4)
-    assert (4, None) == (response.size, response.error)
+@pytest.mark.parametrize('size', [0, 100_000])
+async def test_a_file_that_becomes_shorter_while_it_is_sent_cuts_the_response_off(
+    wire, tmp_path, monkeypatch, size
+):
+    """It is an error that ``on_error`` gets; the client sees that bytes are missing."""
+    path, told = tmp_path / 'a', []
+    path.write_bytes(bytes(1_000_000))
+    sendfile = os.sendfile
+
+    def shortening(out, file, offset, count):
+        os.truncate(path, size)
+        return sendfile(out, file, offset, count)
+
+    monkeypatch.setattr(os, 'sendfile', shortening)
+    options = {'on_error': lambda error, request: told.append(str(error))}
+    async with listening_with_file(path, **options) as server, wire(server) as client:
+        client.send_request('GET /')
+        head = await client.reader.readuntil(b'\r\n\r\n')
+        assert b'Content-Length: 1000000' in head
+        assert size == len(await client.rest())
+    assert [f'{path} has become shorter while it was sent'] == told
 
 
 @pytest.mark.parametrize('loop', LOOPS)
@@ -184,31 +168,44 @@ def half_close(transport):
 
 @pytest.mark.parametrize('first', [leave, half_close])
 async def test_a_connection_that_has_ended_is_not_an_error_of_the_callback(
-    self_sent, wire, first, tmp_path
+    wire, first, tmp_path, monkeypatch
 ):
     """Whether the transport has noticed it or not."""
-    (tmp_path / 'small').write_bytes(b'0123456789')
-    with (tmp_path / 'small').open('rb') as file:
-        response = PartOfFile(file, first=first)
-        async with self_sent(response) as server, wire(server) as client:
-            client.send_request('GET /')
-            with contextlib.suppress(ConnectionError):
-                assert HEAD == await client.rest()
-            await server.close()
-            assert 0 == server.stats['errors']
-    assert isinstance(response.error, ConnectionError)
+    path = tmp_path / 'small'
+    path.write_bytes(b'0123456789')
+    raised = []
 
+    async def after_the_head(connection, pieces):
+        first(connection.transport)
+        try:
+            return await send_file(connection, pieces)
+        except Exception as error:
+            raised.append(error)
+            raise
 
-async def test_what_the_kernel_cannot_send_raises_not_implemented_error(self_sent, wire):
-    """aiohttp then reads it instead; a socket is such a file."""
-    ours, other = socket.socketpair()
-    with ours, other, ours.makefile('rb') as file:
-        response = PartOfFile(file)
-        async with self_sent(response) as server, wire(server) as client:
-            client.send_request('GET /')
+    monkeypatch.setattr('aioluahttp.server.exchange.send_file', after_the_head)
+    async with listening_with_file(path) as server, wire(server) as client:
+        client.send_request('GET /')
+        with contextlib.suppress(ConnectionError):
             await client.rest()
-    assert isinstance(response.error, NotImplementedError)
-    assert isinstance(response.error.__cause__, OSError)
+        await server.close()
+        assert 0 == server.stats['errors']
+    assert [True] == [isinstance(error, ConnectionError) for error in raised]
+
+
+async def test_what_the_kernel_cannot_send_is_read(wire, monkeypatch, tmp_path):
+    """Some file systems do not support sendfile(2)."""
+    path = tmp_path / 'small'
+    path.write_bytes(b'0123456789')
+
+    def failing(out, file, offset, count):
+        raise OSError(22, 'Invalid argument')
+
+    monkeypatch.setattr(os, 'sendfile', failing)
+    async with listening_with_file(path) as server, wire(server) as client:
+        for asked, expected in ((), b'0123456789'), (('Range: bytes=3-5',), b'345'):
+            client.send_request('GET /', *asked)
+            assert expected == (await client.read_response())[2]
 
 
 async def test_a_file_that_fails_in_the_middle_cuts_the_response_off(
@@ -267,21 +264,6 @@ async def serving_file(path, *, status=200, headers=None, **options):
 
     async with http.listen('127.0.0.1', 0, callback, on_error, **options) as server:
         yield server, told
-
-
-@pytest.mark.parametrize(
-    ('function', 'expected'),
-    [
-        (FileResponse, ['path', 'chunk_size', 'status', 'reason', 'headers']),
-        (FileResponse.prepare, ['self', 'request']),
-    ],
-    ids=lambda value: getattr(value, '__qualname__', ''),
-)
-def test_aiohttp_takes_the_same_arguments_for_files(parameters, function, expected):
-    """The methods of aiohttp that we call still have these parameters."""
-    name = function.__qualname__
-    assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
-    assert 0 == AbstractStreamWriter.output_size, 'aiohttp: a writer counts in another way now'
 
 
 async def test_a_file_can_be_a_body(wire, file):

@@ -71,7 +71,8 @@ class Decoder:
 
     def __init__(self, codings: list[str] | tuple[()], limit: int | None) -> None:
         self.left = math.inf if limit is None else limit
-        # Input that decodes to nothing costs time too. No honest one is twice as long as its text.
+        # Input is limited too, for input that decodes to nothing costs time. Compressed data that
+        # is honest is never twice as long as what it decodes to.
         self.stages: list[_Stage] = [
             _Stage(coding, 2 * self.left + STEP) for coding in reversed(codings)
         ]

@@ -39,7 +39,10 @@ CONTENT_RANGE = r'bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)'
 
 
 class ContentRange(NamedTuple):
-    """The bytes ``first`` to ``last``, None if none came, of ``length``, None if unknown."""
+    """A Content-Range: the bytes ``first`` to ``last`` of ``length``.
+
+    ``first`` and ``last`` are None if it names no bytes (``*``), ``length`` is None if unknown.
+    """
 
     first: int | None
     last: int | None
@@ -191,7 +194,7 @@ class ResumableFile(NewFile):
             stack.callback(self._unlock)
             while not self._take():  # the lock was free because its holder renamed the file
                 pass
-            file = open(self._name, 'ab')  # noqa: SIM115 - the sink closes it
+            file = open(self._name, 'ab')  # noqa: SIM115 - keep or drop closes it
             self.notes = self._read_notes()
             self.start = os.path.getsize(self._name) if self.notes else 0
             stack.pop_all()

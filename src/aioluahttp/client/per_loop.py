@@ -1,4 +1,9 @@
-"""`request` and `websocket` without a client of yours: each event loop has one, and closes it."""
+"""The functions `request` and `websocket`, which need no client of yours.
+
+Each event loop has a client for requests, and another for requests that a reverse proxy passes on;
+it closes them when it shuts down, and a forked child makes its own. `websocket` makes a client for
+each call.
+"""
 
 from __future__ import annotations
 

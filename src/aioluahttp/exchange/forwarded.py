@@ -104,7 +104,10 @@ def client_info(peer: str | None, headers: Headers, proxies: Proxies) -> ClientI
 
 
 def _walk(peer: str | None, hops: list[ClientInfo], proxies: Proxies) -> ClientInfo:
-    """Return the nearest hop that is not trusted, else the farthest, as the hop after it says."""
+    """Walk back from the peer; return the first hop that is not trusted, or the last one.
+
+    Its address, scheme and host are those that the hop nearer to this server reported.
+    """
     client = ClientInfo(peer)
     for hop in reversed(hops):
         address = _address(hop.ip) if hop.ip and '%' not in hop.ip else None  # a zone is local
@@ -155,7 +158,7 @@ def _listed(headers: Headers, name: str) -> list[str]:
 
 
 def _per_hop(values: list[str], hops: int) -> list[str] | list[None]:
-    """Return a value per hop: a single one holds for all; any other number is ambiguous: none."""
+    """Return one value for each hop. A single one holds for all; any other number gives None."""
     if len(values) == 1:
         return values * hops
     return values if len(values) == hops else [None] * hops

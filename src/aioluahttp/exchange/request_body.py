@@ -29,13 +29,25 @@ async def read_whole(
     """
     headers = request['headers']
     try:
-        # The limit is for the decoded body, and a compressed one may be longer.
-        if 'Content-Encoding' not in headers:
+        if 'Content-Encoding' in headers:  # the limit is for the decoded body
+            data = await decode_body(parts, headers, limit)
+        else:
             _check_length(headers, limit)
-        data = await decode_body(parts, headers, limit)
+            data = await _join(parts, limit)
         request['body'] = body_into(into, data, headers)
     except (BodyTooLarge, ProtocolError, ValueError, OSError) as error:
         raise to_refusal(error) from error
+
+
+async def _join(parts: AsyncIterator[bytes], limit: int | None) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for part in parts:
+        size += len(part)
+        if limit is not None and size > limit:
+            raise BodyTooLarge('the body passed max_body')
+        pieces.append(part)
+    return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
 
 def decoder_of(into: str, headers: Headers, limit: int | None) -> Decoder:

@@ -1,7 +1,8 @@
-"""Responder: call a handler for a request, enforce its limits, and turn its errors into responses.
+"""Responder: answer each exchange with what a handler returns, whatever the engine.
 
-``ExchangeResponder`` does it for an exchange of ASGI or aiohttp.web; the classes of our own server
-and of the in-process transport are in ``server`` and ``transports``.
+An exchange is one request and its response on some engine. ``server/exchange`` (``listen``),
+``asgi`` and ``web`` each implement ``Exchange``; ``transports/in_process`` uses the responder's
+methods. Limits, timeouts, ``on_error``, the access log and status pages are here, once for all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Protocol
 
 from ..bodies.chunks import call
@@ -20,23 +20,70 @@ from ..tables.checks import STREAMS, check_into, check_max_body
 from ..tables.conversion import to_response
 from ..tables.handlers import take_response
 from ..tables.models import Handler, Request, Response
-from ..websockets.handshake import to_pairs
 from ..websockets.socket import Peer, Socket, close_callback, run_socket_callback
 from .forwarded import Proxies
 from .head import has_body
 from .options import Settings
 from .request_body import RequestChunks, decoder_of, open_request_stream, read_whole
-from .response import ResponseWriter, cancel_when_left, write_response
+from .response import ResponseWriter, write_response
 
-__all__ = ['Exchange', 'ExchangeResponder', 'Responder', 'status_page']
+__all__ = ['Exchange', 'Responder', 'status_page']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
 
-class Responder:
-    """Call a handler once the body of its request has been read.
+class Exchange(ResponseWriter, Protocol):
+    """A request on some engine, and the means to respond to it.
 
-    ``source`` is whatever the request is read from; only ``read_body`` and ``has_body`` use it.
+    Attributes:
+        method: Method of the request, as it was received.
+        peer: Address of the peer, for logs; ``None`` if unknown or on a Unix socket.
+        announced: Whether there is a body even if the head does not say so.
+    """
+
+    method: str
+    peer: str | None
+    announced: bool
+
+    async def head(self, proxies: Proxies) -> Request:
+        """Make the table of the request, without its body; raises ``Refused``."""
+        ...
+
+    def parts(self, seconds: float) -> AsyncIterator[bytes]:
+        """Iterate over the body; each part must arrive within the timeout in seconds.
+
+        Raises:
+            Refused: The body is sent in a way that the engine does not support.
+        """
+        ...
+
+    async def fast(self, table: Any) -> bool:
+        """Write a plain table in one step, if this engine can; return whether it was written."""
+        return False
+
+    async def refuse(self, status: int, fields: Sequence[str] = ()) -> None:
+        """Write a short page for a request that no handler gets, with more header lines."""
+        ...
+
+    def handshake_refusal(
+        self, options: Mapping[str, Any], request: Request
+    ) -> tuple[int, Sequence[str]] | None:
+        """Return why no WebSocket can be opened, as ``handshake.check_handshake`` does."""
+
+    async def open(
+        self, options: Mapping[str, Any], request: Request, headers: Headers
+    ) -> tuple[Peer, str | None]:
+        """Open a WebSocket; return this end of it and the subprotocol."""
+        ...
+
+    def abort(self) -> None:
+        """Abort a response that has begun, so that the client does not take it for complete."""
+
+
+class Responder:
+    """Call a handler once the body of its request has been read, and write what it returns.
+
+    ``source`` is what a request is read from: an ``Exchange``, unless a subclass has its own.
 
     Attributes:
         handling: Number of handler calls in progress.
@@ -49,13 +96,70 @@ class Responder:
         self.handling: int = 0
         self.errors: int = 0
 
+    async def __call__(self, exchange: Exchange) -> None:
+        """Read the request, call the handler, and write the response."""
+        try:
+            request = await exchange.head(self.settings.trusted_proxies)
+        except Refused as refused:
+            logger.info('bad request from %s: %s', exchange.peer, refused.status)
+            await exchange.refuse(refused.status)
+            return
+        # Kept for logs and conditions: the handler may change its table.
+        client, target, asked = request.get('ip', '-'), request['url'], request['headers']
+        version = request['version']
+        response = await self._respond(exchange, request, target, asked)
+        if response is not None and self.settings.access_log is not None:
+            line = f'{client} "{exchange.method} {target} HTTP/{version}"'
+            await self.log(line, request, response)
+
+    async def _respond(
+        self, exchange: Exchange, request: Request, target: str, asked: Headers
+    ) -> Mapping[str, Any] | None:
+        """Call the handler and write its response; return what was written, at least in part."""
+        response: Response[Any] | None = None
+        try:
+            table = await self._call_until_left(exchange, request)
+            # A function as access log gets a Response, which the fast path does not make.
+            if not callable(self.settings.access_log) and await exchange.fast(table):
+                fast: Mapping[str, Any] = table
+                return fast
+            response = await take_response(table)
+            if 'websocket' in response:
+                await self._websocket(exchange, request, response)
+            else:
+                await write_response(exchange, exchange.method, asked, response)
+        except Exception as error:
+            left = exchange.gone and isinstance(error, ConnectionError)
+            if not (exchange.begun or left):
+                response = await self.error_response(error, exchange.method, target, request)
+                await write_response(exchange, exchange.method, asked, response)
+                return response
+            exchange.abort()
+            if not (left or isinstance(error.__cause__, Refused)):
+                await self.report_error(error, exchange.method, target, request)
+        except BaseException:
+            exchange.abort()
+            raise
+        return response
+
+    async def _call_until_left(self, exchange: Exchange, request: Request) -> Any:
+        if not self.settings.cancel_on_disconnect:
+            return await self.call_handler(exchange, request)
+        async with exchange.cancelled_when_left():
+            return await self.call_handler(exchange, request)
+
     async def read_body(self, source: Any, request: Request, into: str, limit: int | None) -> None:
         """Read the body of a request into its table, or set it to an open stream."""
-        raise NotImplementedError
+        parts = source.parts(self.settings.body_timeout)
+        if into in STREAMS:
+            decoder = decoder_of(into, request['headers'], limit)
+            open_request_stream(RequestChunks(parts, decoder), request)
+        else:
+            await read_whole(parts, request, into, limit)
 
     def has_body(self, source: Any, request: Request) -> bool:
         """Tell whether the request has a body."""
-        return has_body(request)
+        return source.announced or has_body(request)
 
     async def call_handler(self, source: Any, request: Request) -> Any:
         """Read the body, call the handler and return its result.
@@ -99,6 +203,25 @@ class Responder:
             if deadline.expired():
                 return {'status': 504, 'body': PHRASES[504]}
             raise
+
+    async def _websocket(
+        self, exchange: Exchange, request: Request, response: Response[Any]
+    ) -> None:
+        """Refuse a WebSocket, or open it and run its callback (RFC 6455 4.2)."""
+        options = response['websocket']
+        try:
+            if refusal := exchange.handshake_refusal(options, request):
+                status, fields = refusal
+                logger.info('no WebSocket for %s: %s', request.get('ip'), status)
+                response['status'] = status
+                await exchange.refuse(status, fields)
+                return
+            response['status'] = 101
+            peer, protocol = await exchange.open(options, request, response['headers'])
+            socket = Socket(peer, protocol, request, response)
+            await run_socket_callback(options['callback'], peer, socket)
+        finally:
+            await close_callback(options['callback'])
 
     async def error_response(
         self, error: Exception, method: str, target: str, request: Request
@@ -146,121 +269,3 @@ def status_page(status: int) -> Response[Any]:
     # Closed after a bad request: its framing, and so where the next one begins, is in doubt.
     headers = {'Retry-After': 1} if overloaded else {'Connection': 'close'}
     return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
-
-
-class Exchange(ResponseWriter, Protocol):
-    """A request on some engine, and the means to respond to it.
-
-    Attributes:
-        method: Method of the request, as it was received.
-        announced: Whether there is a body even if the head does not say so.
-    """
-
-    method: str
-    announced: bool
-
-    async def head(self, proxies: Proxies) -> Request:
-        """Make the table of the request, without its body; raises ``Refused``."""
-        ...
-
-    def parts(self, seconds: float) -> AsyncIterator[bytes]:
-        """Iterate over the body; each part must arrive within the timeout in seconds."""
-        ...
-
-    def refuses(
-        self, options: dict[str, Any], request: Request
-    ) -> tuple[int, Sequence[str]] | None:
-        """Return why no WebSocket can be opened, as ``handshake.refusal_status`` does."""
-
-    async def open(
-        self, options: dict[str, Any], request: Request, headers: Headers
-    ) -> tuple[Peer, str | None]:
-        """Open a WebSocket; return this end of it and the subprotocol."""
-        ...
-
-    def abort(self) -> None:
-        """Abort the response, so that the client does not take it for complete."""
-
-
-class ExchangeResponder(Responder):
-    """Respond to each exchange of an engine with what a handler returns."""
-
-    async def __call__(self, exchange: Exchange) -> None:
-        """Read the request, call the handler, and write the response."""
-        try:
-            request = await exchange.head(self.settings.trusted_proxies)
-        except Refused as refused:
-            logger.info('bad request: %s', refused.status)
-            await write_response(exchange, exchange.method, Headers(), status_page(refused.status))
-            return
-        # Kept for the logs: the handler may change its table.
-        target, asked = request['url'], request['headers']
-        line = f'{request.get("ip", "-")} "{exchange.method} {target} HTTP/{request["version"]}"'
-        try:
-            response, status = await self._respond(exchange, request, target, asked)
-        except Exception as error:
-            exchange.abort()
-            left = exchange.gone and isinstance(error, ConnectionError)
-            if not (left or isinstance(error.__cause__, Refused)):
-                await self.report_error(error, exchange.method, target, request)
-            return
-        response['status'] = status
-        if self.settings.access_log is not None:
-            await self.log(line, request, response)
-
-    async def _respond(
-        self, exchange: Exchange, request: Request, target: str, asked: Headers
-    ) -> tuple[Response[Any], int]:
-        """Call the handler and write its response; return that and the status that was written."""
-        guard = cancel_when_left if self.settings.cancel_on_disconnect else nullcontext
-        try:
-            async with guard(exchange):
-                table = await self.call_handler(exchange, request)
-            response = await take_response(table)
-            if 'websocket' in response:
-                try:
-                    return response, await self._websocket(exchange, request, response)
-                finally:
-                    await close_callback(response['websocket']['callback'])
-            return response, await write_response(exchange, exchange.method, asked, response)
-        except Exception as error:
-            if exchange.begun or (exchange.gone and isinstance(error, ConnectionError)):
-                raise
-            response = await self.error_response(error, exchange.method, target, request)
-            return response, await write_response(exchange, exchange.method, asked, response)
-
-    def has_body(self, source: Exchange, request: Request) -> bool:
-        """Tell whether the request has a body."""
-        return source.announced or super().has_body(source, request)
-
-    async def read_body(
-        self, source: Exchange, request: Request, into: str, limit: int | None
-    ) -> None:
-        """Read the body of a request into its table, or set it to an open stream."""
-        parts = source.parts(self.settings.body_timeout)
-        if into in STREAMS:
-            open_request_stream(
-                RequestChunks(parts, decoder_of(into, request['headers'], limit)), request
-            )
-        else:
-            await read_whole(parts, request, into, limit)
-
-    async def _websocket(
-        self, exchange: Exchange, request: Request, response: Response[Any]
-    ) -> int:
-        """Refuse a WebSocket, or open it and run its callback; return the status (RFC 6455 4.2)."""
-        options = response['websocket']
-        refused = exchange.refuses(options, request)
-        if refused:
-            status, fields = refused
-            logger.info('no WebSocket for %s: %s', request.get('ip'), status)
-            body = PHRASES[status].encode()
-            plain = {'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': str(len(body))}
-            headers = Headers([*to_pairs(fields), *plain.items()])
-            await exchange.whole(status, None, headers, body)
-            return status
-        end, protocol = await exchange.open(options, request, response['headers'])
-        await run_socket_callback(
-            options['callback'], end, Socket(end, protocol, request, response)
-        )
-        return 101

@@ -1,6 +1,7 @@
-"""Write a response table to an engine that does the framing itself (ASGI, aiohttp.web).
+"""Turn a response table into what an engine writes: whole, in parts, or a file.
 
-Our own server encodes responses in ``server/encode``.
+The engines implement ``ResponseWriter``. How bytes are framed is theirs: ``server/encode`` for our
+own server.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from os import PathLike
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -27,8 +28,9 @@ __all__ = [
     'FilePieces',
     'ReadyResponse',
     'ResponseWriter',
-    'cancel_when_left',
+    'cancelled_when',
     'content_length_of',
+    'page_of',
     'reset_connection',
     'to_ready',
     'write_response',
@@ -43,20 +45,24 @@ class ResponseWriter(Protocol):
     """What a response is written to. Methods raise ``ConnectionError`` once the client has left.
 
     Attributes:
-        begun: Whether part of a response has been written.
-        gone: Whether the client is known to have left.
+        begun: Whether the head of a response with parts has been written.
     """
 
     begun: bool
-    gone: bool
 
-    async def left(self) -> None:
-        """Wait until the client has left."""
+    @property
+    def gone(self) -> bool:
+        """Whether the client is known to have left."""
+        ...
 
-    async def whole(self, status: int, reason: str | None, headers: Headers, body: bytes) -> None:
-        """Write a complete response; its headers already give its length."""
+    def cancelled_when_left(self) -> AbstractAsyncContextManager[None]:
+        """Cancel the block once the client leaves, and raise ``ConnectionResetError``."""
+        ...
 
-    async def start(self, status: int, reason: str | None, headers: Headers) -> None:
+    async def whole(self, response: ReadyResponse, body: bytes) -> None:
+        """Write a complete response."""
+
+    async def start(self, response: ReadyResponse) -> None:
         """Write the head of a response whose body follows in parts."""
 
     async def write(self, data: bytes) -> None:
@@ -65,9 +71,9 @@ class ResponseWriter(Protocol):
     async def end(self) -> None:
         """End the body."""
 
-    async def file(self, path: str) -> bool:
-        """Let the engine send a whole file as the body; return whether it does."""
-        ...
+    async def file(self, pieces: FilePieces) -> bool:
+        """Send a file as the body without reading it here; return whether that was possible."""
+        return False
 
 
 class ReadyResponse(NamedTuple):
@@ -76,7 +82,6 @@ class ReadyResponse(NamedTuple):
     Attributes:
         length: Content-Length in bytes; ``None`` if it is unknown or must not be sent.
         body: Bytes, or an iterator over parts, which the reader has to close.
-        path: Path of the file if the body is all of it.
     """
 
     status: int
@@ -84,7 +89,6 @@ class ReadyResponse(NamedTuple):
     headers: Headers
     length: int | None
     body: bytes | Chunks | FilePieces
-    path: str | None = None
 
     def head(self) -> tuple[int, str | None, Headers]:
         """Return status, reason phrase and headers to send.
@@ -149,6 +153,8 @@ async def _ready_file(
         missing = Headers({'Content-Type': 'text/plain; charset=utf-8'})
         return _ready_whole(method, 404, None, missing, PHRASES[404].encode())
     fields = Headers(found.fields)
+    if 'Vary' in fields:
+        fields['Vary'] = ', '.join([*headers.getall('Vary', ()), fields['Vary']])
     kept = Headers(
         [
             pair
@@ -161,49 +167,80 @@ async def _ready_file(
     start = found.status, reason if found.status == status else None, kept
     if found.file is None:
         return ReadyResponse(*start, None if found.status == 304 else found.size, b'')
-    whole = found.path if found.status == status else None
-    return ReadyResponse(*start, found.size, FilePieces(found.file, found), whole)
+    pieces = FilePieces(found.file, found, is_whole=found.status == status)
+    return ReadyResponse(*start, found.size, pieces)
 
 
 async def write_response(
     writer: ResponseWriter, method: str, asked: Headers, response: Response[Any]
-) -> int:
-    """Write a response table, and return the status written; the arguments are as in ``to_ready``.
+) -> None:
+    """Write a response table, and set its status to the one written; arguments as in ``to_ready``.
 
     While a body that is neither text nor bytes is written, a client that leaves cancels it.
     """
     if isinstance(response['body'], str | bytes):
-        return await _write_parts(writer, await to_ready(method, asked, response))
-    async with cancel_when_left(writer):
-        return await _write_parts(writer, await to_ready(method, asked, response))
+        await _write(writer, method, asked, response)
+        return
+    async with writer.cancelled_when_left():
+        await _write(writer, method, asked, response)
 
 
-async def _write_parts(writer: ResponseWriter, out: ReadyResponse) -> int:
-    """Write a response. The head waits for the first part, so an error before it can be a 500."""
-    if isinstance(out.body, bytes):
-        await writer.whole(*out.head(), out.body)
-        return out.status
-    async with aclosing(out.body) as parts:
-        if out.path is not None:
-            await writer.start(*out.head())
-            if await writer.file(out.path):
-                return out.status
-        async for data in parts:
-            if not writer.begun:
-                await writer.start(*out.head())
-            await writer.write(data)
+async def _write(
+    writer: ResponseWriter, method: str, asked: Headers, response: Response[Any]
+) -> None:
+    ready = await to_ready(method, asked, response)
+    response['status'] = ready.status
+    if isinstance(ready.body, bytes):
+        await writer.whole(ready, ready.body)
+        return
+    async with aclosing(ready.body) as parts:
+        await _write_parts(writer, ready, parts)
+
+
+def page_of(status: int, fields: Sequence[str]) -> tuple[Headers, bytes]:
+    """Make headers and body of a short page, with more header lines."""
+    body = PHRASES[status].encode()
+    headers = Headers([(name, value) for name, _, value in (one.partition(': ') for one in fields)])
+    headers['Content-Type'] = 'text/plain; charset=utf-8'
+    headers['Content-Length'] = str(len(body))
+    headers.setdefault('Connection', 'close')
+    return headers, body
+
+
+async def _write_parts(
+    writer: ResponseWriter, response: ReadyResponse, parts: Chunks | FilePieces
+) -> None:
+    """Write a body in parts. The head waits for the first, so an error before it can be a 500."""
+    if isinstance(parts, FilePieces):
+        await writer.start(response)
+        if await writer.file(parts):
+            return
+    async for data in parts:
         if not writer.begun:
-            await writer.start(*out.head())
-        await writer.end()
-    return out.status
+            await writer.start(response)
+        await writer.write(data)
+    if not writer.begun:
+        await writer.start(response)
+    await writer.end()
 
 
 class FilePieces:
-    """Iterate over an open file in pieces that are read in a thread."""
+    """Iterate over an open file, or a range of it, in pieces that are read in a thread.
 
-    def __init__(self, file: BinaryIO, selected: SelectedFile) -> None:
-        self._file = file
-        self._path = selected.path
+    Attributes:
+        file: Open, at ``start``.
+        path: Its path.
+        start: First byte to send.
+        size: Number of bytes to send.
+        is_whole: Whether that is all of the file.
+    """
+
+    def __init__(self, file: BinaryIO, selected: SelectedFile, *, is_whole: bool) -> None:
+        self.file = file
+        self.path: str = selected.path
+        self.start: int = selected.start
+        self.size: int = selected.size
+        self.is_whole: bool = is_whole
         self._left = selected.size
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -212,15 +249,19 @@ class FilePieces:
     async def __anext__(self) -> bytes:
         if not self._left:
             raise StopAsyncIteration
-        data = await asyncio.to_thread(self._file.read, min(self._left, PIECE))
+        data = await asyncio.to_thread(self.file.read, min(self._left, PIECE))
         if not data:  # the client would wait for the rest
-            raise OSError(f'{self._path} has become shorter while it was sent')
+            raise self.shortened()
         self._left -= len(data)
         return data
 
+    def shortened(self) -> OSError:
+        """Make the error for a file that ends before all of it was sent."""
+        return OSError(f'{self.path} has become shorter while it was sent')
+
     async def aclose(self) -> None:
         """Close the file."""
-        self._file.close()
+        self.file.close()
 
 
 async def _select_in_thread(
@@ -238,16 +279,20 @@ async def _select_in_thread(
 
 
 @asynccontextmanager
-async def cancel_when_left(writer: ResponseWriter) -> AsyncIterator[None]:
-    """Cancel the block once the client leaves, and raise ``ConnectionResetError``."""
+async def cancelled_when(left: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Cancel the block once ``left`` returns, and raise ``ConnectionResetError``.
+
+    Args:
+        left: Waits until the client has left; runs in a task of its own.
+    """
     task = asyncio.current_task()
     assert task is not None
     cancelled = False
 
     async def watch() -> None:
         nonlocal cancelled
-        await writer.left()
-        writer.gone = cancelled = True
+        await left()
+        cancelled = True
         task.cancel()
 
     watcher = asyncio.create_task(watch())
@@ -273,7 +318,7 @@ def content_length_of(method: str, status: int, headers: Headers, body: bytes) -
 
 def reset_connection(transport: Any) -> None:
     """Reset a connection, so that the peer does not take its close for the end of a body."""
-    if transport is not None:
+    if transport is not None and not transport.is_closing():
         on_socket = transport.get_extra_info('socket')
         on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
         transport.abort()

@@ -54,7 +54,7 @@ def lint(handler: Handler) -> Wrapped:
         >>> import asyncio
         >>> asyncio.run(lint(lambda request: {'stauts': 200})({'host': 'h'}))
         Traceback (most recent call last):
-        aioluahttp.errors.TableError: <lambda> returns no response: unknown key 'stauts': ...
+        aioluahttp.errors.TableError: <lambda> returned an invalid response: ... 'stauts': ...
     """
     name = getattr(handler, '__qualname__', None) or type(handler).__qualname__
 
@@ -63,14 +63,14 @@ def lint(handler: Handler) -> Wrapped:
         try:
             request = checked_request(table)
         except TableError as error:
-            raise TableError(f'{name} is given no request: {error}') from error
+            raise TableError(f'{name} was given an invalid request: {error}') from error
         into = request.get('into')
         response = await call(handler, request)
         try:
             return checked_response(response, into)
         except TableError as error:
             await close_body(response)
-            raise TableError(f'{name} returns no response: {error}') from error
+            raise TableError(f'{name} returned an invalid response: {error}') from error
 
     return linted
 

@@ -1,4 +1,4 @@
-"""Watch a streamed response body: see each chunk, and be called at its end."""
+"""Call a function when a response body ends, and another with each chunk before."""
 
 from __future__ import annotations
 

@@ -18,10 +18,11 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_server import Server as LowLevelServer
 
+from ..exchange.responder import Responder
 from ..semantics import GOING_AWAY
 from ..websockets.connection import ConnectionPeer
 from .encode import EncodedResponse, encode_status_page
-from .exchange import SocketResponder
+from .exchange import SocketExchange
 from .framing import FramedConnection
 
 __all__ = ['Connection', 'Connections', 'PacedConnection']
@@ -134,7 +135,7 @@ class PacedConnection(FramedConnection):
             else:
                 self.start_write_timer(transport)
 
-        seconds = self.connections.exchange.settings.body_timeout
+        seconds = self.connections.responder.settings.body_timeout
         self.write_timer = self.connections.loop.call_later(seconds, check_progress)
 
     def stop_write_timer(self) -> None:
@@ -171,7 +172,7 @@ class Connection(PacedConnection):
         unix = None if name is not None else ''
         self.peer: str | None = name[0] if isinstance(name, tuple) else unix
         self.connections.opened(self, transport)
-        self._expect(self.connections.exchange.settings.head_timeout)
+        self._expect(self.connections.responder.settings.head_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the connection; cancel a response that writes itself.
@@ -181,7 +182,7 @@ class Connection(PacedConnection):
         super().connection_lost(exc)
         if self.timer is not None:
             self.timer.cancel()
-        cancels = self.cancels or self.connections.exchange.settings.cancel_on_disconnect
+        cancels = self.cancels or self.connections.responder.settings.cancel_on_disconnect
         # A WebSocket reports the lost connection to its callback itself.
         if self.busy and self.task and cancels and self.channel is None:
             self.task.cancel()
@@ -208,7 +209,7 @@ class Connection(PacedConnection):
             (self.busy or bool(self.held))
             and self.whole
             and self.ssl_context is None  # TLS has no half-close in asyncio
-            and not self.connections.exchange.settings.cancel_on_disconnect
+            and not self.connections.responder.settings.cancel_on_disconnect
             and not self.begun
         )
         return self.at_eof
@@ -216,7 +217,7 @@ class Connection(PacedConnection):
     def become(self, channel: ConnectionPeer) -> None:
         """Switch to a WebSocket; close it with 1001 at once if the server is closing."""
         super().become(channel)
-        if self.connections.exchange.closing:
+        if self.connections.closing:
             channel.shut(GOING_AWAY)
         if self.at_eof and not channel.close_is_pending and self.transport is not None:
             self.transport.close()
@@ -225,7 +226,7 @@ class Connection(PacedConnection):
         """Start ``head_timeout`` at the first part of a head."""
         if not self.in_head:
             super().head_began()
-            self._expect(self.connections.exchange.settings.head_timeout)
+            self._expect(self.connections.responder.settings.head_timeout)
 
     def expect_body(self, seconds: float) -> None:
         """Set a deadline for the next part of the body."""
@@ -263,7 +264,7 @@ class Connection(PacedConnection):
     def start_request(self) -> None:
         """Handle a request in a task of its own, with contextvars of its own."""
         self.connections.requests_count += 1
-        self.connections.exchange.running.add(self)
+        self.connections.running.add(self)
         # The current context may be that of the previous request.
         context = self.connections.context.copy()
         task = asyncio.Task(
@@ -272,11 +273,13 @@ class Connection(PacedConnection):
         self.task = task if self.busy else None  # an eager task may have ended already
 
     async def _respond(self) -> None:
+        connections = self.connections
+        header = connections.responder.settings.server_header
+        exchange = SocketExchange(self, header, connections.is_closing)
         keep_alive = False
         try:
-            response = await self.connections.exchange(self)
-            await self.write(response.data)
-            keep_alive = response.keep_alive
+            await connections.responder(exchange)
+            keep_alive = exchange.keep_alive
         except ConnectionError:
             pass  # the client has left
         except Exception:
@@ -287,19 +290,20 @@ class Connection(PacedConnection):
             self.connections.loop.call_soon(_raise, error)
         finally:
             self.task = None
-            self.connections.exchange.running.discard(self)
+            self.cancels = self.begun = False
+            connections.running.discard(self)
             self.finish_request()
             self._continue(keep_alive)
 
     def _continue(self, keep_alive: bool) -> None:
         """After a response: close, go on with the bytes held, or wait for the next request."""
-        if not keep_alive or self.ended or self.connections.exchange.closing:
+        if not keep_alive or self.ended or self.connections.closing:
             broken = self.body.exception() is not None
             self._leave(lingers=broken or not self.whole or bool(self.held))
         elif self.held or self.at_eof:  # by the loop, for many requests may be held
             self.connections.loop.call_soon(self.data_received, b'')
         else:
-            self._expect(self.connections.exchange.settings.keepalive_timeout)
+            self._expect(self.connections.responder.settings.keepalive_timeout)
 
     def reject(self, error: HttpProcessingError) -> None:
         """Respond to a bad request with 400 or 431, without repeating any byte of it."""
@@ -333,11 +337,19 @@ def _raise(error: BaseException) -> None:
 
 
 class Connections(LowLevelServer):
-    """The open connections of a server, and the protocol factory that makes them."""
+    """The open connections of a server, and the protocol factory that makes them.
 
-    def __init__(self, exchange: SocketResponder) -> None:
-        super().__init__(exchange)  # type: ignore[arg-type]  # it takes a Connection
-        self.exchange = exchange
+    Attributes:
+        responder: Responds to each request.
+        closing: Whether the server is closing, and keeps no connection alive.
+        running: The connections with a current request.
+    """
+
+    def __init__(self, responder: Responder) -> None:
+        super().__init__(responder)  # type: ignore[arg-type]  # aiohttp never calls it
+        self.responder = responder
+        self.closing: bool = False
+        self.running: set[Connection] = set()
         self.settings: dict[str, Any] = {
             'access_log': None,
             'keepalive_timeout': 0,  # Connection has deadlines of its own
@@ -355,11 +367,15 @@ class Connections(LowLevelServer):
     def __call__(self) -> Connection:
         return Connection(self)
 
+    def is_closing(self) -> bool:
+        """Tell whether the server is closing."""
+        return self.closing
+
     def opened(self, connection: PacedConnection, transport: Any) -> None:
         """Add a new connection; abort it if the server was closed while it was accepted."""
         self.open[connection] = transport
         self._none_open.clear()
-        if self.exchange.closing:
+        if self.closing:
             transport.abort()
 
     def gone(self, connection: PacedConnection) -> None:

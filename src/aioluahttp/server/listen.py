@@ -28,11 +28,11 @@ from ..exchange.options import (
     check_exchange_options,
     to_settings,
 )
+from ..exchange.responder import Responder
 from ..headers import to_headers
 from ..tables.checks import check_count, check_limit, check_seconds, check_unix
 from ..tables.models import Handler
 from ..tls import TlsLike, server_context
-from .exchange import SocketResponder
 from .server import Server
 
 __all__ = ['Listening', 'listen', 'run', 'run_in_loop']
@@ -155,8 +155,8 @@ def listen(
     made = check_exchange_options(callback, options, OPTIONS)
     settings = to_settings(made, on_error)
     _check_parser()
-    exchange = SocketResponder(callback, settings)
-    return Listening(partial(Server.start, exchange, host, port, made))
+    responder = Responder(callback, settings)
+    return Listening(partial(Server.start, responder, host, port, made))
 
 
 @cache

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from os import stat
 from typing import Any, Self
 
+from ..exchange.responder import Responder
 from ..types import StatsTable
 from .connection import Connections
-from .exchange import SocketResponder
 from .sockets import Acceptor, bind_tcp, bind_unix, unlink_unix, url_of
 
 __all__ = ['GRACE', 'Server']
@@ -31,14 +31,14 @@ class Server:
         status: ``'listening'``, ``'paused'``, ``'closing'`` or ``'closed'``.
     """
 
-    def __init__(self, exchange: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, responder: Responder, options: Mapping[str, Any]) -> None:
         self.host: str | None = None
         self.port: int | None = None
         self.url: str = ''
         self.status: str = 'starting'
-        self._exchange: SocketResponder = exchange
+        self._responder = responder
         self._options = options
-        self._connections = Connections(exchange)
+        self._connections = Connections(responder)
         self._grace: float | None = options.get('shutdown_timeout', GRACE)
         self._sockets: list[socket.socket] = []
         self._unix: tuple[str, int] | None = None
@@ -47,10 +47,10 @@ class Server:
 
     @classmethod
     async def start(
-        cls, exchange: Any, host: str | None, port: int | None, options: Mapping[str, Any]
+        cls, responder: Responder, host: str | None, port: int | None, options: Mapping[str, Any]
     ) -> Self:
         """Create a server and start listening. Call ``listen`` instead."""
-        server = cls(exchange, options)
+        server = cls(responder, options)
         await server._bind(host, port)
         server._accept(host)
         return server
@@ -60,8 +60,8 @@ class Server:
         tls: dict[str, Any] = {}
         if context:
             tls['ssl'] = context
-            tls['ssl_handshake_timeout'] = self._exchange.settings.head_timeout
-            tls['ssl_shutdown_timeout'] = self._exchange.settings.body_timeout
+            tls['ssl_handshake_timeout'] = self._responder.settings.head_timeout
+            tls['ssl_shutdown_timeout'] = self._responder.settings.body_timeout
         limit = self._options.get('max_connections')
         self._acceptor = Acceptor(self._sockets, self._connections, limit, tls)
         self._acceptor.start()
@@ -100,8 +100,8 @@ class Server:
         return {
             'connections': len(self._connections.open),
             'requests': self._connections.requests_count,
-            'in_flight': len(self._exchange.running),
-            'errors': self._exchange.errors,
+            'in_flight': len(self._connections.running),
+            'errors': self._responder.errors,
             'bytes_in': self._connections.bytes_in,
             'bytes_out': self._connections.bytes_out,
         }
@@ -133,7 +133,7 @@ class Server:
 
     async def _close(self, grace: float | None) -> None:
         self.status = 'closing'
-        self._exchange.closing = True
+        self._connections.closing = True
         await self._acceptor.close()
         if self._unix:
             unlink_unix(*self._unix)
@@ -141,7 +141,7 @@ class Server:
             await asyncio.sleep(0)
         self._connections.close_idle()
         self._connections.close_sockets()
-        late = {connection.task for connection in self._exchange.running if connection.task}
+        late = {connection.task for connection in self._connections.running if connection.task}
         wait = grace
         while late:
             _, late = await asyncio.wait(late, timeout=wait)

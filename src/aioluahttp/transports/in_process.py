@@ -20,7 +20,7 @@ from ..bodies.chunks import Chunks
 from ..bodies.codings import decode_body
 from ..errors import BodyTooLarge, ConnectError, ProtocolError, Refused, TimedOut
 from ..exchange.forwarded import ClientInfo
-from ..exchange.head import to_head
+from ..exchange.head import has_body, to_head
 from ..exchange.options import EXCHANGE_OPTIONS, check_exchange_options, to_settings
 from ..exchange.request_body import RequestChunks, decoder_of, open_request_stream, read_whole
 from ..exchange.responder import Responder, status_page
@@ -352,6 +352,10 @@ class InProcess(Responder):
             request['scheme'],
             self,
         )
+
+    def has_body(self, source: Any, request: Request) -> bool:
+        """Tell whether the request has a body."""
+        return has_body(request)
 
     async def read_body(
         self, source: SentBody, request: Request, into: str, limit: int | None
