@@ -22,6 +22,7 @@ from .exchange.options import (
     check_hook,
     to_settings,
 )
+from .exchange.request_body import BodyParts
 from .exchange.responder import Exchange, Responder
 from .exchange.response import FilePieces, ReadyResponse, cancelled_when, page_of
 from .headers import ONE_HOP, Headers
@@ -163,7 +164,7 @@ class AsgiExchange(Exchange):
             self.announced = bool(self._message.get('body') or self._message.get('more_body'))
         return request
 
-    def parts(self, seconds: float) -> AsyncIterator[bytes]:
+    def parts(self, seconds: float) -> AsgiParts:
         """Iterate over the body; each part must arrive within the timeout in seconds."""
         self._no_reader.clear()
         return AsgiParts(self, seconds)
@@ -285,7 +286,7 @@ class AsgiExchange(Exchange):
             raise ConnectionResetError('the client has left') from error
 
 
-class AsgiParts:
+class AsgiParts(BodyParts):
     """Iterate over the non-empty parts of a body, each within a timeout in seconds."""
 
     def __init__(self, exchange: AsgiExchange, seconds: float) -> None:

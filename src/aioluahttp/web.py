@@ -24,6 +24,7 @@ from .exchange.options import (
     check_hook,
     to_settings,
 )
+from .exchange.request_body import BodyParts
 from .exchange.responder import Exchange, Responder
 from .exchange.response import ReadyResponse, cancelled_when, page_of, reset_connection
 from .headers import ONE_HOP, Headers
@@ -190,7 +191,7 @@ class WebExchange(Exchange):
             self,
         )
 
-    def parts(self, seconds: float) -> AsyncIterator[bytes]:
+    def parts(self, seconds: float) -> WebParts:
         """Iterate over the body; each part must arrive within the timeout in seconds."""
         return WebParts(self._request, seconds)
 
@@ -287,7 +288,7 @@ class WebExchange(Exchange):
         return channel, terms.protocol
 
 
-class WebParts:
+class WebParts(BodyParts):
     """Iterate over the parts of a body, each within a timeout in seconds."""
 
     def __init__(self, request: web.Request, seconds: float) -> None:

@@ -7,6 +7,7 @@ import pytest
 import aioluahttp as http
 from aioluahttp.errors import Refused
 from aioluahttp.exchange.request_body import (
+    BodyParts,
     RequestChunks,
     decoder_of,
     open_request_stream,
@@ -16,12 +17,28 @@ from aioluahttp.headers import Headers
 from aioluahttp.tables.models import Request
 
 
-async def parts(*data):
-    """Yield these parts; raise those that are exceptions."""
-    for one in data:
+class Parts(BodyParts):
+    """Parts of a body; an exception among them is raised."""
+
+    def __init__(self, *data):
+        self.data = list(data)
+
+    async def __anext__(self):
+        """Return the next part."""
+        if not self.data:
+            raise StopAsyncIteration
+        one = self.data.pop(0)
         if isinstance(one, Exception):
             raise one
-        yield one
+        return one
+
+
+class Arrived(Parts):
+    """A body of which all has arrived."""
+
+    def rest(self):
+        """Return it."""
+        return b''.join(self.data)
 
 
 def to_request(**headers):
@@ -33,10 +50,10 @@ async def take(*data, into='text', limit=10, **headers):
     """Read a body whole, or as a stream to its end."""
     request = to_request(**headers)
     if into in ('text', 'json'):
-        await read_whole(parts(*data), request, into, limit)
+        await read_whole(Parts(*data), request, into, limit)
         return request.body
     open_request_stream(
-        RequestChunks(parts(*data), decoder_of(into, request.headers, limit)), request
+        RequestChunks(Parts(*data), decoder_of(into, request.headers, limit)), request
     )
     return (await request.body.read()).decode('latin-1')
 
@@ -63,7 +80,7 @@ async def test_a_raw_body_is_not_decoded():
     """Its headers stay as they are."""
     request = to_request(Content_Encoding='deflate')
     open_request_stream(
-        RequestChunks(parts(ZIPPED), decoder_of('raw', request.headers, None)), request
+        RequestChunks(Parts(ZIPPED), decoder_of('raw', request.headers, None)), request
     )
     assert (ZIPPED, 'deflate') == (await request.body.read(), request.headers['Content-Encoding'])
 
@@ -100,3 +117,13 @@ async def test_invalid_json_is_refused():
     assert [1] == await take(b'[1]', into='json')
     with pytest.raises(Refused):
         await take(b'[', into='json')
+
+
+async def test_a_body_that_has_arrived_is_read_at_once():
+    """It has the same limit."""
+    request = to_request()
+    await read_whole(Arrived(b'ab', b'c'), request, 'bytes', 3)
+    assert b'abc' == request['body']
+    with pytest.raises(Refused) as refused:
+        await read_whole(Arrived(b'ab', b'cd'), to_request(), 'bytes', 3)
+    assert 413 == refused.value.status

@@ -12,12 +12,25 @@ from ..headers import Headers
 from ..tables.conversion import body_into
 from ..tables.models import Request
 
-__all__ = ['RequestChunks', 'decoder_of', 'open_request_stream', 'read_whole', 'to_refusal']
+__all__ = [
+    'BodyParts',
+    'RequestChunks',
+    'decoder_of',
+    'open_request_stream',
+    'read_whole',
+    'to_refusal',
+]
 
 
-async def read_whole(
-    parts: AsyncIterator[bytes], request: Request, into: str, limit: int | None
-) -> None:
+class BodyParts(AsyncIterator[bytes]):
+    """The parts of a request body, as an engine gives them."""
+
+    def rest(self) -> bytes | None:
+        """Return all that is not read yet if it has arrived; ``None`` if it has to be awaited."""
+        return None
+
+
+async def read_whole(parts: BodyParts, request: Request, into: str, limit: int | None) -> None:
     """Read a whole body into the table of its request, and adapt the headers to the decoded body.
 
     Args:
@@ -39,7 +52,11 @@ async def read_whole(
         raise to_refusal(error) from error
 
 
-async def _join(parts: AsyncIterator[bytes], limit: int | None) -> bytes:
+async def _join(parts: BodyParts, limit: int | None) -> bytes:
+    if (rest := parts.rest()) is not None:
+        if limit is not None and len(rest) > limit:
+            raise BodyTooLarge('the body passed max_body')
+        return rest
     pieces: list[bytes] = []
     size = 0
     async for part in parts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..bodies.chunks import call
@@ -24,7 +24,7 @@ from ..websockets.socket import Peer, Socket, close_callback, run_socket_callbac
 from .forwarded import Proxies
 from .head import has_body
 from .options import Settings
-from .request_body import RequestChunks, decoder_of, open_request_stream, read_whole
+from .request_body import BodyParts, RequestChunks, decoder_of, open_request_stream, read_whole
 from .response import ResponseWriter, write_response
 
 __all__ = ['Exchange', 'Responder', 'status_page']
@@ -49,7 +49,7 @@ class Exchange(ResponseWriter, Protocol):
         """Make the table of the request, without its body; raises ``Refused``."""
         ...
 
-    def parts(self, seconds: float) -> AsyncIterator[bytes]:
+    def parts(self, seconds: float) -> BodyParts:
         """Iterate over the body; each part must arrive within the timeout in seconds.
 
         Raises:

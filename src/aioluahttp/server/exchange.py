@@ -21,6 +21,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from ..errors import ProtocolError, Refused
 from ..exchange.forwarded import Proxies
 from ..exchange.head import client_of, to_head
+from ..exchange.request_body import BodyParts
 from ..exchange.response import FilePieces, ReadyResponse, reset_connection
 from ..headers import ONE_HOP, Headers
 from ..tables.models import Request
@@ -116,7 +117,7 @@ class SocketExchange:
             self,
         )
 
-    def parts(self, seconds: float) -> AsyncIterator[bytes]:
+    def parts(self, seconds: float) -> SocketParts:
         """Iterate over the body; each part must arrive within the timeout in seconds.
 
         Raises:
@@ -258,7 +259,7 @@ def _encode_switch(fields: list[str], given: Headers) -> bytes:
     return lines.encode('utf-8', 'surrogateescape')
 
 
-class SocketParts:
+class SocketParts(BodyParts):
     """The parts of a body, each with a timeout. Not a generator, which would have to be closed.
 
     Args:
@@ -290,6 +291,12 @@ class SocketParts:
         except RequestPayloadError as error:
             raise ProtocolError(str(error)) from error
         return data
+
+    def rest(self) -> bytes | None:
+        """Return all that is not read yet if it has arrived; ``None`` if it has to be awaited."""
+        if not self._connection.whole or self._body.exception() is not None:
+            return None
+        return self._body.read_nowait()
 
     async def _next(self) -> bytes:
         """Wait for the next part; ``b''`` if the body broke meanwhile, as ``read_nowait`` tells."""

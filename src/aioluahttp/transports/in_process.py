@@ -22,7 +22,13 @@ from ..errors import BodyTooLarge, ConnectError, ProtocolError, Refused, TimedOu
 from ..exchange.forwarded import ClientInfo
 from ..exchange.head import has_body, to_head
 from ..exchange.options import EXCHANGE_OPTIONS, check_exchange_options, to_settings
-from ..exchange.request_body import RequestChunks, decoder_of, open_request_stream, read_whole
+from ..exchange.request_body import (
+    BodyParts,
+    RequestChunks,
+    decoder_of,
+    open_request_stream,
+    read_whole,
+)
 from ..exchange.responder import Responder, status_page
 from ..exchange.response import FilePieces, ReadyResponse, to_ready
 from ..headers import Headers, parse_cookies
@@ -66,7 +72,7 @@ GRACE = 10.0  # seconds for a WebSocket callback to end once its client is close
 ROUTE = frozenset({'proxy', 'tls', 'unix'})  # keys for a connection, which are ignored
 
 
-class SentBody:
+class SentBody(BodyParts):
     """A request body, as the handler reads it: an asynchronous iterator of bytes.
 
     Args:
@@ -102,6 +108,14 @@ class SentBody:
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
+
+    def rest(self) -> bytes | None:
+        """Return a body of bytes; ``None`` for one that is drawn from an iterator."""
+        data = self._data
+        if isinstance(data, BodyDelivery):
+            return None
+        self._data = None
+        return data or b''
 
     async def __anext__(self) -> bytes:
         data = self._data
