@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import doctest
 import pickle
+import re
 from collections.abc import Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,7 @@ from aioluahttp.headers import (
     given_length,
     hide,
     hide_query,
+    list_items,
     parse_cookies,
     parse_links,
     to_headers,
@@ -308,6 +310,22 @@ def test_cookies_are_parsed(pairs: list[str], cookies: dict[str, str]) -> None:
             r'</a>; title="a \"b\\"; rel="next"',
             {'next': {'url': '/a', 'title': 'a "b\\', 'rel': 'next'}},
         ),
+        # Empty parameters are skipped, wherever they are (RFC 8288 B.3).
+        *(
+            (f'</a>{parameters}', {'next': {'url': '/a', 'rel': 'next'}})
+            for parameters in [
+                *('; ; rel="next"', ';;rel=next', ';rel=next;', '; rel=next ; ;', ';\t;rel=next'),
+                *(' ; rel\t=\t"next"\t;', ';=; rel=next', ';="x";rel=next', '; =x ;rel=next'),
+                *(';;;;rel=next', ' ;\t; ; rel = next , </b>;;rel=NEXT', ';rel="next";,<>'),
+            ]
+        ),
+        (
+            '</a>; ; rel=next; , ,</b>;; rel=prev;; x',
+            {
+                'next': {'url': '/a', 'rel': 'next'},
+                'prev': {'url': '/b', 'rel': 'prev', 'x': ''},
+            },
+        ),
         ("</a>; title*=UTF-8''x; rel=n", {'n': {'url': '/a', 'title*': "UTF-8''x", 'rel': 'n'}}),
     ],
 )
@@ -317,7 +335,11 @@ def test_links_are_parsed(text: str, links: dict[str, dict[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    'unit', ['<', '<a', '<>', '<>;', '<>; a', '<>;a="', '<>;a=\\"', ';a="\\', '<> ', '>;=", ', '\\']
+    'unit',
+    [
+        *('<', '<a', '<>', '<>;', '<>; a', '<>;a="', '<>;a=\\"', ';a="\\', '<> ', '>;=", ', '\\'),
+        *(';', '; ', ';=', ';=""', ' ;'),
+    ],
 )
 def test_a_hostile_link_header_is_parsed_in_linear_time(unit: str) -> None:
     """No repetition takes more than linear time."""
@@ -330,6 +352,47 @@ def test_a_hostile_link_header_is_parsed_in_linear_time(unit: str) -> None:
 def test_every_link_header_can_be_parsed(text: str) -> None:
     """No text makes parsing fail, and each link has its url and rel."""
     assert all({'url', 'rel'} <= link.keys() for link in parse_links(text).values())
+
+
+@pytest.mark.parametrize(
+    ('values', 'items'),
+    [
+        ([], []),
+        (['a'], ['a']),
+        (['a, b', 'c'], ['a', 'b', 'c']),
+        ([',a,\t,b ,'], ['a', 'b']),
+        (['"a,b", c'], ['"a,b"', 'c']),
+        (['a;x="1, 2";y=3,b'], ['a;x="1, 2";y=3', 'b']),
+        (['"a\\",b",c'], ['"a\\",b"', 'c']),
+        (['"a\\\\",b'], ['"a\\\\"', 'b']),
+        (['"",""'], ['""', '""']),
+        (['a\\,b'], ['a\\', 'b']),
+        (['a "b, c'], ['a "b', 'c']),
+        (['"a", b, "c, d'], ['"a"', 'b', '"c', 'd']),
+        (['"a, b\\'], ['"a', 'b\\']),
+        (['"a', 'b", c'], ['"a', 'b"', 'c']),
+        (['a\xa0,\xa0b'], ['a\xa0', '\xa0b']),
+    ],
+)
+def test_a_list_is_split_at_commas_outside_of_quotes(values: list[str], items: list[str]) -> None:
+    """Quoted strings are whole (RFC 9110 5.6.1), and none goes on in another header line."""
+    assert items == list_items(Headers([('L', value) for value in values]), 'l')
+
+
+@pytest.mark.parametrize('unit', [',', '"', '",', '\\"', '"\\', '"a",', '\\', 'a', '"\\",'])
+def test_a_hostile_list_is_split_in_linear_time(unit: str) -> None:
+    """No repetition takes more than linear time."""
+    text = '"' + unit * 100_000
+    joined = ','.join(list_items(Headers([('L', text), ('L', unit * 100_000)]), 'L'))
+    assert joined.count('"') == text.count('"') + unit.count('"') * 100_000
+
+
+@settings(deadline=None)
+@given(st.lists(st.text('ab,"\\ ') | VALUES.filter(lambda text: '"' not in text)))
+def test_quoted_items_come_back_from_a_list(texts: list[str]) -> None:
+    """Any texts that are quoted and joined by commas are the items of the list."""
+    quoted = ['"{}"'.format(re.sub(r'(["\\])', r'\\\1', text)) for text in texts]
+    assert quoted == list_items(Headers({'L': ' , '.join(quoted)}), 'L')
 
 
 @settings(deadline=None)

@@ -43,7 +43,9 @@ ONE_HOP = frozenset(
 # Possessive quantifiers: a Link header of a hostile peer is parsed in linear time. Not compiled:
 # re does so at the first Link header, and many programs never parse one.
 VALUE = r'\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;,"]*+))'
-PARAMETER = rf';\s*+([^\s=;,"]++)(?:{VALUE})?+'
+PARAMETER = rf';\s*+([^\s=;,"]*+)(?:{VALUE})?+'  # the name may be empty (RFC 8288 B.3)
+# Up to a comma outside of quoted strings, or up to a quoted string that does not end.
+ITEM = r'(?:[^,"]++|"(?:[^"\\]++|\\.)*+")*+'
 LINK = rf'<([^<>]*+)>((?:\s*+{PARAMETER})*+)'
 
 Value: TypeAlias = str | int | list[str] | tuple[str, ...]
@@ -207,16 +209,39 @@ def parse_links(text: str) -> dict[str, dict[str, str]]:
     for target, parameters, *_ in re.findall(LINK, text):
         link = {'url': target}
         for name, quoted, bare in re.findall(PARAMETER, parameters):
-            link.setdefault(name.lower(), re.sub(r'\\(.)', r'\1', quoted) or bare)
+            if name:
+                link.setdefault(name.lower(), re.sub(r'\\(.)', r'\1', quoted) or bare)
         for relation in link.get('rel', '').lower().split():
             links.setdefault(relation, link)
     return links
 
 
 def list_items(headers: Headers, name: str) -> list[str]:
-    """Return the items of a comma-separated header (RFC 9110 5.6.1), which has no quoted commas."""
-    values = ','.join(headers.getall(name, ())).split(',')
-    return [value.strip() for value in values if value.strip()]
+    """Return the items of a comma-separated header (RFC 9110 5.6.1), without empty ones.
+
+    A comma in a quoted string does not separate. A quote that nothing closes is an ordinary
+    character, so that it does not hide the items behind it.
+
+    Example:
+        >>> list_items(Headers({'Example': 'a;b="c, d", e'}), 'Example')
+        ['a;b="c, d"', 'e']
+    """
+    items = [item for value in headers.getall(name, ()) for item in _split_list(value)]
+    return [stripped for item in items if (stripped := item.strip(' \t'))]
+
+
+def _split_list(value: str) -> list[str]:
+    if '"' not in value:
+        return value.split(',')
+    items: list[str] = []
+    start = 0
+    while start <= len(value):
+        end = re.compile(ITEM, re.DOTALL).match(value, start).end()  # type: ignore[union-attr]  # always matches
+        if value[end : end + 1] == '"':
+            return [*items, *value[start:].split(',')]
+        items.append(value[start:end])
+        start = end + 1
+    return items
 
 
 def hide_query(text: str, instead: str = '***') -> str:
