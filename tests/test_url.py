@@ -279,10 +279,15 @@ def test_dot_segments_are_removed_by_the_steps_of_the_rfc(
         (1, '1'),
         (-1.5, '-1.5'),
         (Named('red'), 'red'),
+        (None, ''),
+        (True, 'true'),
+        (False, 'false'),
         ({}, ''),
         ([], ''),
         ({'a': None, 'b': ''}, 'b='),
         ({'a': [1, 'x y', b'\xff']}, 'a=1&a=x%20y&a=%FF'),
+        ({'a': True, 'b': [False, 1, 0], True: False}, 'a=true&b=false&b=1&b=0&true=false'),
+        ([('a', None), ('b', True)], 'b=true'),
         ({'a': (1, 2), 'b': [], '&': '='}, 'a=1&a=2&%26=%3D'),
         ([('a', 1), ('b', 2), ('a', 3)], 'a=1&b=2&a=3'),
         (((name, name) for name in 'ab'), 'a=a&b=b'),
@@ -296,8 +301,6 @@ def test_a_value_is_encoded(value: Any, text: str) -> None:
 @pytest.mark.parametrize(
     'value',
     [
-        True,
-        None,
         '\ud800',
         pytest.param(10**5000, id='huge'),
         5j,
@@ -306,7 +309,6 @@ def test_a_value_is_encoded(value: Any, text: str) -> None:
         ['abc'],
         [1],
         [('a', 'b', 'c')],
-        {'a': True},
         {'a': {'b': 'c'}},
         {'a': [['b']]},
         {'a': [None]},
@@ -319,6 +321,27 @@ def test_what_cannot_be_encoded_is_a_table_error(value: Any) -> None:
     """A value of another type, or text that UTF-8 cannot encode, is a TableError."""
     with pytest.raises(TableError, match='query'):
         encode(value)
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (5j, "'query' is 5j; it must be a str, a mapping or pairs"),
+        ('\ud800', "'query' is '\\ud800'; it must be text that UTF-8 can encode"),
+        ({'a': {}}, "'query[a]' is {}; it must be text, bytes or a number, or a bool"),
+        (
+            [('b', [1, 5j])],
+            "'query[b]' is 5j; it must be text, bytes or a number, or a bool",
+        ),
+        ({'a': '\ud800'}, "'query[a]' is '\\ud800'; it must be text that UTF-8 can encode"),
+        ({None: 1}, "'query' is None; it must be text, bytes or a number, or a bool"),
+    ],
+)
+def test_an_error_names_the_field(value: Any, message: str) -> None:
+    """A wrong value of a table is named with its field."""
+    with pytest.raises(TableError) as caught:
+        encode(value)
+    assert message == str(caught.value)
 
 
 @settings(deadline=None)

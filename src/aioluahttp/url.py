@@ -169,15 +169,16 @@ def _without_dots(path: str) -> str:
     return '/'.join(kept)
 
 
-def encode(value: Scalar | Query) -> str:
+def encode(value: Scalar | Query | None) -> str:
     """Percent-encode a component, or encode a table as a query string.
 
     All but the unreserved characters of RFC 3986 2.3 are encoded, a space as ``%20``. Text is
     encoded as UTF-8; surrogate escapes, as ``decode`` returns them, as the bytes they stand for.
 
     Args:
-        value: A component (str, bytes or a number), or a mapping or pairs. In these a list
-            repeats its key, and a key whose value is None is left out.
+        value: A component (str, bytes, a number, or a bool, which becomes ``true`` or ``false``;
+            None becomes ``''``), or a mapping or pairs. In these a list repeats its key, and a
+            key whose value is None is left out.
 
     Raises:
         TableError: A value is of another type, or is text that UTF-8 cannot encode.
@@ -185,17 +186,24 @@ def encode(value: Scalar | Query) -> str:
     Example:
         >>> encode('a b&c')
         'a%20b%26c'
-        >>> encode({'q': 'x y', 'page': [1, 2]})
-        'q=x%20y&page=1&page=2'
+        >>> encode({'q': 'x y', 'page': [1, 2], 'all': True})
+        'q=x%20y&page=1&page=2&all=true'
     """
+    if value is None:
+        return ''
     if isinstance(value, str | bytes | int | float):
-        return _component(value)
-    pairs = value.items() if isinstance(value, Mapping) else value
+        return _component(value, 'query')
+    return encode_pairs('query', value)
+
+
+def encode_pairs(key: str, table: Query) -> str:
+    """Encode a mapping or pairs as a query string; errors call the table ``key``."""
+    pairs = table.items() if isinstance(table, Mapping) else table
     try:
         flat = [(name, one) for name, many in pairs for one in _values(many)]
     except (TypeError, ValueError) as error:
-        raise TableError.of('query', value, 'a str, a mapping or pairs') from error
-    return '&'.join(f'{_component(name)}={_component(one)}' for name, one in flat)
+        raise TableError.of(key, table, 'a str, a mapping or pairs') from error
+    return '&'.join([f'{_component(name, key)}={_component(one, key, name)}' for name, one in flat])
 
 
 def _values(value: Any) -> Iterable[Any]:
@@ -204,15 +212,19 @@ def _values(value: Any) -> Iterable[Any]:
     return () if value is None else (value,)
 
 
-def _component(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | bytes | int | float):
-        raise TableError.of('query', value, "text, bytes or a number (a bool: say 'true' or 1)")
+def _component(value: Any, key: str, name: Any = None) -> str:
+    """Encode a component; errors call it ``key``, or ``key[name]`` if it is the value of a name."""
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    right = 'text, bytes or a number, or a bool'
     try:
-        text = value if isinstance(value, str | bytes) else str(value)
-        data = text if isinstance(text, bytes) else text.encode('utf-8', 'surrogateescape')
-    except ValueError as error:  # a lone surrogate, or an int of over 4300 digits
-        raise TableError.of('query', value, 'text that UTF-8 can encode') from error
-    return quote(data, safe='')
+        if isinstance(value, str | bytes | int | float):
+            text = value if isinstance(value, str | bytes) else str(value)
+            data = text if isinstance(text, bytes) else text.encode('utf-8', 'surrogateescape')
+            return quote(data, safe='')
+    except ValueError:  # a lone surrogate, or an int of over 4300 digits
+        right = 'text that UTF-8 can encode'
+    raise TableError.of(key if name is None else f'{key}[{name}]', value, right)
 
 
 def decode(query: str) -> dict[str, str | list[str]]:

@@ -33,7 +33,7 @@ from .. import url
 from ..bodies.chunks import Chunks
 from ..bodies.events import encode_event
 from ..bodies.forms import encode_multipart
-from ..errors import TableError
+from ..errors import USERINFO, TableError
 from ..headers import CONTROL, TOKEN, to_headers
 from ..tls import check_tls
 
@@ -94,6 +94,11 @@ def check_port(port: Any) -> int:
 
 HOST = re.compile(r'[A-Za-z0-9._-]+')
 IPV6 = re.compile(r'[0-9a-f.]*:[0-9a-f:.]+(?:%[A-Za-z0-9._~-]+)?')  # with a zone (RFC 6874 2)
+# A host whose last label is a number is an IPv4 address (WHATWG URL, 3.5), and getaddrinfo reads
+# 0x7f.1 as 127.0.0.1. Only the usual form is accepted, so that a check of the text is reliable.
+NUMBER = re.compile(r'(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?')
+OCTET = '(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])'
+IPV4 = re.compile(rf'{OCTET}(?:\.{OCTET}){{3}}')
 
 
 def check_host(host: Any) -> str:
@@ -115,6 +120,9 @@ def _host(host: str) -> str:
     labels = raw.removesuffix('.').split('.')
     if not HOST.fullmatch(raw) or len(raw) > 253 or not all(0 < len(one) < 64 for one in labels):
         raise TableError.of('host', host, 'an IP address or a name (labels of 1 to 63 characters)')
+    if NUMBER.fullmatch(raw) and not IPV4.fullmatch(raw):
+        right = 'an IP address or a name (what ends with a number is four of 0 to 255)'
+        raise TableError.of('host', host, right)
     return raw
 
 
@@ -157,15 +165,12 @@ def check_query(query: Any) -> str:
 def _encode_pairs(key: str, table: Any) -> str:
     if isinstance(table, bytes | int | float):
         raise TableError.of(key, table, 'a mapping or pairs')
-    try:
-        return url.encode(table)
-    except TableError as error:
-        raise TableError(repr(key) + str(error).removeprefix("'query'")) from error
+    return url.encode_pairs(key, table)
 
 
-def _has_login(text: str) -> bool:
-    """Tell whether a login may come before the slashes, where an error message does not hide it."""
-    return '@' in text.partition('//')[0]
+def has_login(text: str) -> bool:
+    """Tell whether a URL may have a login where an error message does not hide it."""
+    return '@' in re.sub(USERINFO, '', text)
 
 
 ABSOLUTE = re.compile('[A-Za-z][A-Za-z0-9+.-]*://')
@@ -179,7 +184,7 @@ def check_url(value: Any) -> str:
         return given
     hint = '; write http:// before a host' if re.match(r'\w', given) else ''
     right = f"'scheme://host/path' or '/path'{hint}"
-    raise TableError.of('url', value, right, secret=_has_login(given))
+    raise TableError.of('url', value, right, secret=has_login(given))
 
 
 def check_seconds(key: str, value: Any) -> float | None:
@@ -280,7 +285,10 @@ def check_auth(auth: Any) -> str:
 def check_userinfo(userinfo: str) -> str:
     """Return the Authorization header for the percent-encoded userinfo of a URL."""
     user, _, password = userinfo.partition(':')
-    return check_auth(tuple(unquote(one, errors='surrogateescape') for one in (user, password)))
+    try:
+        return check_auth(tuple(unquote(one, errors='surrogateescape') for one in (user, password)))
+    except TableError as error:
+        raise TableError(f'{error}; it is the login in the url') from error
 
 
 def check_bearer(token: Any) -> str:
@@ -289,17 +297,19 @@ def check_bearer(token: Any) -> str:
     return 'Bearer ' + token
 
 
-def check_proxy(proxy: Any) -> str:
+def check_proxy(proxy: Any, key: str = 'proxy') -> str:
+    """Check the URL of a proxy; errors call it ``key``."""
     given = str(proxy)
     try:
-        quote_url('proxy', given)  # refuses characters that no URL may contain
+        quote_url(key, given)  # refuses characters that no URL may contain
         parts = url.split(given)
         check_scheme(parts.get('scheme'))
         check_host(parts.get('host'))
         check_port(parts.get('port') or PORTS['http'])
+        check_userinfo(parts.get('userinfo', ''))
     except TableError as error:
         right = "a URL such as 'http://proxy:3128'"
-        raise TableError.of('proxy', proxy, right, secret=_has_login(given)) from error
+        raise TableError.of(key, proxy, right, secret=has_login(given)) from error
     return given
 
 
