@@ -115,6 +115,7 @@ ROUTES = {
     '/tell': tell,
     '/echo': echo,
     '/json': lambda request: {'status': 200, 'json': request.body},
+    '/parsed': lambda request: {'status': 200, 'json': request.json()},
     '/digest': digest,
     '/form': form,
     '/fail': fail,

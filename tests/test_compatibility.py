@@ -48,7 +48,7 @@ def test_a_response_pickled_by_0_1_0_loads(pickled):
     assert type(pickled['headers']) is http.Headers
 
 
-@pytest.mark.parametrize('name', errors.__all__)
+@pytest.mark.parametrize('name', sorted(set(errors.__all__) - {'TableWarning'}))
 def test_an_error_pickled_by_0_1_0_loads(pickled, name):
     """An error has its class, its text and its request."""
     error = pickled[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Collection
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from aioluahttp import errors
 from aioluahttp.errors import Error, StatusError, TableError, shown
 from aioluahttp.headers import Headers
+from aioluahttp.tables.checks import REQUEST_CHECKS, RESPONSE_CHECKS
 from aioluahttp.tables.models import Response, SentRequest
 
-KINDS = [getattr(errors, name) for name in errors.__all__]
+KINDS = [getattr(errors, name) for name in errors.__all__ if name != 'TableWarning']
 NO_SLASH = st.text(st.characters(codec='utf-8', exclude_characters='/?#'))
 
 
@@ -104,6 +106,38 @@ def test_a_message_hides_a_secret_value() -> None:
 def test_the_error_for_an_unknown_key_suggests_the_nearest(key: object, message: str) -> None:
     """The error suggests the nearest known key, or lists all if none is near."""
     assert message == str(TableError.unknown(key, {'timeout', 'method'}))
+
+
+REQUEST = {*REQUEST_CHECKS}
+
+
+@pytest.mark.parametrize(
+    ('key', 'known', 'hint'),
+    [
+        ('params', REQUEST, "did you mean 'query'?"),
+        ('data', REQUEST, "did you mean 'form' or 'body'?"),
+        ('content', REQUEST, "did you mean 'body'?"),
+        ('files', REQUEST, "did you mean 'multipart'?"),
+        ('verify', REQUEST, "did you mean 'tls'?"),
+        ('Verify', REQUEST, "did you mean 'tls'?"),
+        ('cert', REQUEST, "did you mean 'tls'?"),
+        ('ssl', REQUEST, "did you mean 'tls'?"),
+        ('stream', REQUEST, "did you mean 'into'?"),
+        ('allow_redirects', REQUEST, "did you mean 'redirects'?"),
+        ('follow_redirects', REQUEST, "did you mean 'redirects'?"),
+        ('cookies', REQUEST, 'give cookies to a client, as Client(cookies=…)'),
+        ('data', RESPONSE_CHECKS, "did you mean 'body'?"),
+        ('content', RESPONSE_CHECKS, "did you mean 'body'?"),
+        ('cookies', RESPONSE_CHECKS, 'known are body, events,'),
+        ('params', RESPONSE_CHECKS, 'known are body, events,'),
+        ('files', {'file', 'x'}, "did you mean 'file'?"),
+    ],
+)
+def test_the_error_for_a_key_of_another_library_suggests_ours(
+    key: str, known: Collection[str], hint: str
+) -> None:
+    """What requests, httpx and aiohttp call a key leads to our key, if the table has it."""
+    assert str(TableError.unknown(key, known)).startswith(f'unknown key {key!r}: {hint}')
 
 
 @pytest.mark.parametrize(

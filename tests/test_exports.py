@@ -21,6 +21,7 @@ ROOT = {
         'ProtocolError',
         'StatusError',
         'TableError',
+        'TableWarning',
         'TimedOut',
     },
     'static': {'files'},

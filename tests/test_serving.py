@@ -403,6 +403,14 @@ async def test_a_form_is_read(serve, engine):
         assert 400 == (await server.ask(post, body='x', into='text')).status
 
 
+async def test_a_body_that_is_not_json_is_a_400(serve, engine):
+    """``request.json()`` parses the body; the handler need not catch its error."""
+    async with serve() as server:
+        post = {'method': 'POST', 'url': '/parsed'}
+        assert '[1]' == (await server.ask(post, json=[1])).body
+        assert [400] * 2 == [(await server.ask(post, body=body)).status for body in ('{', b'\xff')]
+
+
 @pytest.mark.parametrize(
     ('headers', 'status', 'part'),
     [

@@ -16,6 +16,7 @@ from .errors import (
     ProtocolError,
     StatusError,
     TableError,
+    TableWarning,
     TimedOut,
 )
 from .headers import Headers
@@ -49,6 +50,7 @@ __all__ = [
     'Socket',
     'StatusError',
     'TableError',
+    'TableWarning',
     'TimedOut',
     'compress',
     'files',

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import sys
+import warnings
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from .tables.models import Request, Response
 
 __all__ = [
@@ -16,11 +20,28 @@ __all__ = [
     'ProtocolError',
     'StatusError',
     'TableError',
+    'TableWarning',
     'TimedOut',
 ]
 
 SHOWN = 100  # characters of a bad value in a message: enough to recognise it
 USERINFO = r'//[^/?#]*@'
+
+# What other HTTP libraries call a key, and its names here.
+SYNONYMS = {
+    'params': ('query',),
+    'data': ('form', 'body'),
+    'content': ('body',),
+    'files': ('multipart',),
+    'verify': ('tls',),
+    'cert': ('tls',),
+    'ssl': ('tls',),
+    'stream': ('into',),
+    'allow_redirects': ('redirects',),
+    'follow_redirects': ('redirects',),
+}
+# Packages whose frames can stand between a user's call and the code that warns.
+BETWEEN = frozenset({__name__.partition('.')[0], 'asyncio', 'contextlib', 'functools'})
 
 
 def shown(value: object) -> str:
@@ -57,13 +78,40 @@ class TableError(Error, ValueError):
         return cls(f'{key!r} is {"***" if secret else shown(value)}; it must be {right}')
 
     @classmethod
-    def unknown(cls, key: object, known: Iterable[str]) -> Self:
-        """Return the error for an unknown key, with the nearest known key or all known keys."""
-        from difflib import get_close_matches
+    def unknown(cls, key: object, known: Collection[str]) -> Self:
+        """Return the error for an unknown key, with the nearest known keys or all of them."""
+        return cls(f'unknown key {shown(key)}: {_hint(key, known)}')
 
-        near = get_close_matches(key.lower(), sorted(known), 1) if isinstance(key, str) else ()
-        hint = f'did you mean {near[0]!r}?' if near else f'known are {", ".join(sorted(known))}'
-        return cls(f'unknown key {shown(key)}: {hint}')
+
+def _hint(key: object, known: Collection[str]) -> str:
+    """Suggest the known key that was meant: another library's name for it, or the nearest."""
+    from difflib import get_close_matches
+
+    if isinstance(key, str):
+        word = key.lower()
+        if word == 'cookies' and 'url' in known and 'host' in known:  # of a request
+            return 'give cookies to a client, as Client(cookies=…)'
+        same = [name for name in SYNONYMS.get(word, ()) if name in known]
+        if near := same or get_close_matches(word, sorted(known), 1):
+            return f'did you mean {" or ".join(map(repr, near))}?'
+    return f'known are {", ".join(sorted(known))}'
+
+
+class TableWarning(UserWarning):
+    """``url`` overrides a key of the table with a different value."""
+
+
+def warn(text: str) -> None:
+    """Issue a ``TableWarning`` that points at the user's call, as far as it is on the stack."""
+    # ``skip_file_prefixes`` of warnings.warn does this, but only from Python 3.12 on.
+    frame, level = sys._getframe(), 1
+    while frame.f_back and _package(frame) in BETWEEN:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, TableWarning, stacklevel=level)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get('__name__', '')).partition('.')[0]
 
 
 class ConnectError(Error, ConnectionError):

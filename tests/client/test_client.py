@@ -52,12 +52,50 @@ async def test_redirects_are_followed_to_their_end(raw_server):
         routes['/c'] = redirect(f'//127.0.0.1:{peer.port}/d#part', '308 There')
         response = await http.request(url=peer.url + '/dir/a', method='POST', body='x')
     assert ['POST /dir/a', 'GET /dir/b?x', 'GET /c', 'GET /d'] == lines(peer)
-    assert (200, 'GET', peer.url + '/d') == (response.status, response.method, response.url)
+    assert (200, 'GET', peer.url + '/d#part') == (response.status, response.method, response.url)
     expected = [(301, 'POST', '/dir/a'), (303, 'GET', '/dir/b?x'), (308, 'GET', '/c')]
     assert [(status, method, peer.url + path) for status, method, path in expected] == [
         (one.status, one.method, one.url) for one in response.history
     ]
     assert [[]] * 3 == [one.history for one in response.history]
+
+
+@pytest.mark.parametrize(
+    ('fragment', 'locations', 'expected'),
+    [
+        ('', ['/2'], ['', '']),
+        ('#a', [], ['#a']),
+        ('#a', ['/2', '/3'], ['#a', '#a', '#a']),
+        ('#a', ['/2#b', '/3'], ['#a', '#b', '#b']),
+        ('#a', ['/2', '/3#c?d'], ['#a', '#a', '#c?d']),
+        ('#a b#é', ['/2#\xff <'], ['#a%20b%23%C3%A9', '#%C3%BF%20%3C']),
+        ('', ['/2#b', '/3#'], ['', '#b', '#']),
+    ],
+)
+@pytest.mark.parametrize('kind', [str, yarl.URL], ids=['str', 'yarl'])
+async def test_the_url_has_the_fragment_of_the_request_or_of_a_location(
+    raw_server, kind, fragment, locations, expected
+):
+    """Each response has the last fragment so far (RFC 9110 10.2.2); none is sent."""
+    routes = {f'/{n}': redirect(to) for n, to in enumerate(locations, 1)}
+    async with raw_server(routing(routes)) as peer:
+        url = f'{peer.url}/1{fragment}'
+        response = await http.request(url=kind(url))
+    assert [f'GET /{n}' for n, _ in enumerate(expected, 1)] == lines(peer)
+    assert [f'{peer.url}/{n}{one}' for n, one in enumerate(expected, 1)] == [
+        one.url for one in (*response.history, response)
+    ]
+
+
+async def test_a_redirect_that_is_not_followed_keeps_the_fragment(raw_server):
+    """Its Location does not count; neither is the fragment in the text of an error."""
+    async with raw_server(redirect('/2#b\tc')) as peer:
+        table = {'url': peer.url + '/1#token', 'redirects': 0}
+        assert peer.url + '/1#token' == (await http.request(table)).url
+        with pytest.raises(http.StatusError) as caught:
+            await http.request(table, check=[200])
+    assert peer.url + '/1#token' == caught.value.response.url
+    assert 'token' not in str(caught.value)
 
 
 @pytest.mark.parametrize('body', ['text é', b'\x00\xff', 'x' * (2 << 20)], ids=len)
@@ -247,7 +285,7 @@ async def test_check_applies_to_the_last_response(raw_server):
         ('/api/', {'url': 'a b'}, 'GET /api/a%20b'),
         ('/api/', {'url': '%41/%2F?%27'}, 'GET /api/%41/%2F?%27'),
         ('/api/', {'path': '/users'}, 'GET /users'),
-        ('/api/', {'url': 'x', 'path': '/no', 'query': 'y'}, 'GET /api/x?y'),
+        ('/api/', {'url': 'x', 'path': '/api/x', 'query': 'y'}, 'GET /api/x?y'),
         ('/api/', {'url': '*', 'method': 'OPTIONS'}, 'OPTIONS *'),
         ('/api/', {'url': None, 'path': None}, 'GET /api/'),
         ('/api/', {'host': None, 'port': None, 'scheme': None}, 'GET /api/'),

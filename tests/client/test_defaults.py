@@ -2,15 +2,18 @@
 
 import doctest
 import os
+import re
+import warnings
 from base64 import b64decode
 from pathlib import Path
 
 import pytest
 import yarl
 
-from aioluahttp import TableError, to_request
+import aioluahttp as http
+from aioluahttp import TableError, TableWarning, to_request
 from aioluahttp.client import defaults
-from aioluahttp.client.defaults import Defaults, from_environment
+from aioluahttp.client.defaults import Defaults, from_environment, is_listed
 from aioluahttp.headers import Headers
 
 BASE = 'http://user:pw@base:8080/v1/?k=v'
@@ -126,6 +129,85 @@ def test_a_wrong_default_is_refused_by_the_constructor(wrong):
         Defaults(None, wrong)
 
 
+@pytest.mark.parametrize(
+    ('key', 'hint'),
+    [
+        ('baseurl', "did you mean 'base_url'?"),
+        ('limits', "did you mean 'limit'?"),
+        ('trust_environment', "did you mean 'trust_env'?"),
+        ('timout', "did you mean 'timeout'?"),
+        ('verify', "did you mean 'tls'?"),
+        ('follow_redirects', "did you mean 'redirects'?"),
+    ],
+)
+def test_an_unknown_default_is_told_with_the_options_of_a_client(key, hint):
+    """The nearest key of a request, or option of ``Client``, is suggested."""
+    with pytest.raises(TableError, match=re.escape(f'unknown key {key!r}: {hint}')):
+        http.Client(**{key: 1})
+
+
+@pytest.mark.parametrize(
+    ('base', 'message'),
+    [
+        (
+            '/v1/',
+            "'base_url' is '/v1/'; it must be a URL such as 'https://api.ex",
+        ),
+        ('api.example', "'base_url' is 'api.example'; it must be a URL such as"),
+        ('http://127.1/', "'base_url' is 'http://127.1/'; it must be a URL such as"),
+        ('http://me:s3cret@h:0/', "'base_url' is 'http://***@h:0/'; it must be"),
+        ('http://me:s3cret/@h/', "'base_url' is ***; it must be a URL such as"),
+        (5, "'base_url' is 5; it must be"),
+    ],
+)
+def test_the_error_for_an_invalid_base_url_names_it(base, message):
+    """The message has no password."""
+    with pytest.raises(TableError) as caught:
+        http.Client(base_url=base)
+    assert str(caught.value).startswith(message)
+    assert 's3cret' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('base', 'own', 'fields', 'keys'),
+    [
+        # The URL may override defaults.
+        (None, {'host': 'x', 'path': '/x', 'query': 'x'}, {'url': 'http://a/b?c'}, ''),
+        ('http://base:1/v1/', {'query': 'x'}, {'url': 'b?c'}, ''),
+        ('http://base:1/v1/', {}, {'url': 'https://other/x?y'}, ''),
+        # It overrides keys of the table, also if it is a default.
+        (None, {'timeout': 1}, {'url': 'http://a/b', 'path': '/c'}, 'path'),
+        (None, {'url': 'http://a/b?c'}, {'query': 'd'}, 'query'),
+        (None, {'url': 'http://a/b?c'}, {'query': 'c'}, ''),
+        ('http://base/v1/?c', {}, {'query': {'page': 2}}, 'query'),
+        ('http://base/v1/', {}, {'query': {'page': 2}}, ''),
+        ('http://base/v1/', {}, {'path': '/p', 'query': {'page': 2}}, ''),
+        ('http://base/v1/', {}, {'url': 'x', 'path': '/no'}, 'path'),
+        ('http://base/v1/', {}, {'url': 'x', 'path': '/v1/x'}, ''),
+        ('http://base/', {}, {'url': 'http://other:1/x', 'port': 2, 'path': '/y'}, 'port path'),
+    ],
+)
+@pytest.mark.parametrize('beside', [True, False], ids=['keywords', 'table'])
+def test_a_key_that_the_url_overrides_gets_one_warning(base, own, fields, keys, beside):
+    """It lists keys of the table and keywords, but no defaults."""
+    client = Defaults(base, own)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        client.request({} if beside else fields, fields if beside else {})
+    found = [re.findall(r"'(\w+)'", str(one.message)) for one in caught]
+    assert ([keys.split()] if keys else []) == found
+
+
+def test_keys_of_a_request_get_no_warning_with_defaults():
+    """A request that a server received may be sent elsewhere; keywords beside it get a warning."""
+    received = to_request(url='http://here/p?q')
+    client = Defaults('http://base/', {'timeout': 1})
+    moved = client.request(received, {'url': 'http://other/x?y'})
+    assert ('other', '/x?y') == (moved.host, moved.url)
+    with pytest.warns(TableWarning, match="overrides 'path' with"):
+        client.request(received, {'path': '/new'})
+
+
 def test_a_default_resume_applies_to_downloads_only():
     """Without a path in ``into`` it is left out; in a table that is an error."""
     own = Defaults(None, {'resume': True, 'into': 'bytes', 'on_progress': print})
@@ -228,6 +310,10 @@ def test_the_proxy_is_that_of_the_url_scheme(monkeypatch, variables, url, expect
         ('a.example:81', 'http://a.example/', False),
         ('127.0.0.1', 'http://127.0.0.1:8080/', True),
         ('::1', 'http://[::1]:8080/', True),
+        ('[::1]', 'http://[::1]:8080/', True),
+        ('::1/128', 'http://[::1]:8080/', True),
+        ('127.0.0.0/8', 'http://127.0.0.1/', True),
+        ('0.0.1', 'http://127.0.0.1/', False),
     ],
 )
 def test_no_proxy_lists_hosts_without_a_proxy(monkeypatch, no_proxy, url, bypassed):
@@ -237,11 +323,66 @@ def test_no_proxy_lists_hosts_without_a_proxy(monkeypatch, no_proxy, url, bypass
     assert bypassed == (found(url).proxy is None)
 
 
-@pytest.mark.parametrize('proxy', ['socks5://me:s3cret@p', 'http://', 'http://me:s3cret@p:0'])
-def test_the_error_for_an_invalid_proxy_hides_its_password(monkeypatch, proxy):
-    """It names the key ``proxy``."""
-    monkeypatch.setenv('HTTP_PROXY', proxy)
-    with pytest.raises(TableError, match=r"^'proxy' is ") as caught:
+@pytest.mark.parametrize(
+    ('entries', 'listed', 'not_listed'),
+    [
+        # Names: with all that is below them, in any case, and with dots at both ends.
+        ('a.example', 'a.example www.a.example A.EXAMPLE. x.y.a.example', 'nota.example example'),
+        ('.A.example.', 'a.example www.a.example', 'nota.example a.example.b'),
+        ('local', 'local x.local', 'localhost'),
+        ('*.example', '', 'a.example'),
+        ('.', '', 'a a.'),
+        # Addresses: compared as such.
+        ('127.0.0.1', '127.0.0.1', '127.0.0.10 1.127.0.0.1.example 128.0.0.1'),
+        ('0.0.1', '', '127.0.0.1'),
+        ('.0.0.1', '', '127.0.0.1'),
+        ('127.*', '', '127.0.0.1'),
+        ('::1', '::1', '::2 1::1 0.0.0.1'),
+        ('0:0::0:1', '::1', '::2'),
+        ('[::1]', '::1', '::2'),
+        ('FE80::5', 'fe80::5 fe80::5%eth0', 'fe80::6'),
+        # Networks.
+        ('127.0.0.0/8', '127.0.0.1 127.255.255.255', '128.0.0.1 ::7f00:1 127.a'),
+        ('10.1.0.0/15', '10.0.0.1 10.1.2.3', '10.2.0.0'),
+        ('10.1.2.3/31', '10.1.2.2 10.1.2.3', '10.1.2.4'),
+        ('10.1.2.3/32', '10.1.2.3', '10.1.2.2'),
+        ('0.0.0.0/0', '1.2.3.4', '::1 a'),
+        ('::1/128', '::1', '::2'),
+        ('[fe80::]/10', 'fe80::1 febf::1%eth0', 'fec0::1'),
+        ('10.0.0.0/33 ::/129 10/8 /8 /', '', '10.0.0.1 ::1 a'),
+        # Lists, between commas or blanks.
+        ('a,b', 'a b', 'c'),
+        (' ,, a ,\tb c,', 'a b c', 'd'),
+        ('*', 'a 127.0.0.1 ::1', ''),
+        (' * ', 'a 127.0.0.1 ::1', ''),
+        ('*,a', 'a', 'b 127.0.0.1'),
+        ('', '', 'a 127.0.0.1'),
+        # Entries with a port; the requested one is 80.
+        ('a:80', 'a x.a', 'b'),
+        ('a:81 127.0.0.1:81 [::1]:81', '', 'a 127.0.0.1 ::1'),
+        ('127.0.0.1:80 [::1]:80', '127.0.0.1 ::1', 'a'),
+        ('10.0.0.0/8:80', '10.1.2.3', 'a'),
+        ('a:', '', 'a'),
+    ],
+)
+def test_no_proxy_has_names_addresses_and_networks(entries, listed, not_listed):
+    """The rules are those of curl since 7.86, and an entry may have a port."""
+    hosts = [*listed.split(), *not_listed.split()]
+    assert listed.split() == [host for host in hosts if is_listed(host, 80, entries)]
+
+
+@pytest.mark.parametrize(
+    'proxy',
+    [
+        *('socks5://me:s3cret@p', 'http://', 'http://me:s3cret@p:0', 'http://m%0A:s3cret@p'),
+        *('http://me:x/s3cret@p', 'http://127.1:80'),
+    ],
+)
+@pytest.mark.parametrize('name', ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'])
+def test_the_error_for_an_invalid_proxy_names_the_variable(monkeypatch, name, proxy):
+    """Its message hides the password."""
+    monkeypatch.setenv(name, proxy)
+    with pytest.raises(TableError, match=f'^{name!r} is ') as caught:
         found()
     assert 's3cret' not in str(caught.value)
 
@@ -303,6 +444,7 @@ def test_the_error_for_an_invalid_netrc_hides_its_password(environment, content)
     (environment / '.netrc').write_bytes(content)
     with pytest.raises(TableError) as caught:
         found()
+    assert str(caught.value).startswith("'netrc' is ")
     assert 's3cret' not in str(caught.value)
 
 

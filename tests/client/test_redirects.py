@@ -3,8 +3,9 @@
 import copy
 
 import pytest
+import yarl
 
-from aioluahttp.client.redirects import next_request, origin_of
+from aioluahttp.client.redirects import add_fragments, next_request, origin_of
 from aioluahttp.headers import Headers
 from aioluahttp.tables.conversion import to_request
 from aioluahttp.tables.models import Response
@@ -89,6 +90,7 @@ def test_a_location_is_resolved_against_the_request_url(location, expected):
         'http://a.example:99999/',
         'http://[::1/',
         '/a\tb',
+        '/a#\tb',
         '/a\x00b',
     ],
 )
@@ -175,6 +177,26 @@ def test_a_unix_socket_is_kept_except_for_https(location, expected):
     """Requests to https are not sent to it, because it is used without TLS."""
     following = follow(location, unix='/s')
     assert expected == (following and following.unix)
+
+
+@pytest.mark.parametrize(
+    ('written', 'locations', 'expected'),
+    [
+        (None, [], ['']),
+        ('http://h/', [], ['']),
+        ('http://h/#a', [], ['#a']),
+        (yarl.URL('http://h/#a'), [], ['#a']),
+        (None, ['/x#a'], ['', '#a']),
+        ('/p#a#b', ['x', '#', 'y'], ['#a%23b', '#a%23b', '#', '#']),
+        ('/p', ['/x#\udcff"', '//h'], ['', '#%FF%22', '#%FF%22']),
+    ],
+)
+def test_fragments_are_inherited(written, locations, expected):
+    """A Location without a fragment has that of the URL before it (RFC 9110 10.2.2)."""
+    history = [redirect(location=one, url='http://h/') for one in locations]
+    last = redirect(location='/not-followed#z', url='http://h/') | {'history': history}
+    add_fragments(last, written)
+    assert [f'http://h/{one}' for one in expected] == [one['url'] for one in (*history, last)]
 
 
 def test_neither_table_is_changed():

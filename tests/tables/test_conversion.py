@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+import warnings
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioluahttp.bodies.stream import Stream
-from aioluahttp.errors import TableError
+from aioluahttp.errors import TableError, TableWarning
 from aioluahttp.headers import Headers
 from aioluahttp.tables import conversion
 from aioluahttp.tables.conversion import body_into, to_request, to_response, wire_body
@@ -82,12 +83,69 @@ def test_a_request_in_normal_form_has_all_target_keys():
         ({'host': 'h', 'url': None, 'port': None, 'path': None}, ('http', 'h', 80, '/', '', '/')),
     ],
 )
+@pytest.mark.filterwarnings('ignore::aioluahttp.TableWarning')
 def test_the_target_comes_from_the_url_and_the_keys(table, expected):
     """A part that the URL has overrides its key; nothing is decoded or normalised."""
     request = to_request(table)
     *parts, path, query, url = expected
     expected = [url or path + (query and f'?{query}'), *parts, path, query]
     assert expected == [request[key] for key in PARTS]
+
+
+OVERRIDING = 'the url overrides {} with a different value; change the url'
+
+
+@pytest.mark.parametrize(
+    ('table', 'keys'),
+    [
+        ({'url': 'http://h/?x=1', 'query': {'page': 2}}, ['query']),
+        ({'url': 'http://h/?x=1', 'query': 'x=1'}, []),
+        ({'url': 'http://h/?x=%41', 'query': 'x=A'}, ['query']),
+        ({'url': 'http://h/?a b', 'query': 'a%20b'}, []),
+        ({'url': 'http://h/?x=1', 'query': {'x': 1}}, []),
+        ({'url': 'http://h/?', 'query': 'x=1'}, ['query']),
+        ({'url': 'http://h/', 'query': 'x=1'}, []),
+        ({'url': 'http://h/?x=1', 'query': None}, []),
+        ({'url': 'http://h/?x=1', 'query': ''}, ['query']),
+        ({'url': 'http://h/', 'path': '/new'}, ['path']),
+        ({'url': 'http://h', 'path': '/new'}, []),
+        ({'url': 'http://h/é', 'path': '/%C3%A9'}, []),
+        ({'url': '/a', 'host': 'h', 'path': '/b'}, ['path']),
+        ({'url': '/a', 'host': 'h', 'path': '/a', 'port': 1}, []),
+        ({'url': 'http://h:80', 'port': '80', 'host': 'H', 'scheme': 'HTTP'}, []),
+        ({'url': 'http://h', 'port': 8080}, []),
+        ({'url': 'http://h:80', 'port': 8080}, ['port']),
+        ({'url': 'https://a:1/b?c', 'scheme': 'http', 'host': 'x', 'port': 2}, 'scheme host port'),
+        ({'url': 'https://a', 'host': 'x', 'auth': ('u', 's3cret')}, ['host']),
+        ({'url': 'http://é.example', 'host': 'xn--9ca.example'}, []),
+        ({'url': 'http://[0::1]/', 'host': '::1'}, []),
+    ],
+)
+def test_a_key_that_the_url_overrides_gets_a_warning(table, keys):
+    """One warning lists the keys with a different value, compared after normalisation."""
+    keys = keys.split() if isinstance(keys, str) else keys
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        assert to_request(table) == to_request(**table)
+    expected = OVERRIDING.format(' and '.join(map(repr, keys)))
+    assert [True] * (2 if keys else 0) == [str(one.message).startswith(expected) for one in caught]
+    assert all((TableWarning, __file__) == (one.category, one.filename) for one in caught)
+    assert 's3cret' not in str([str(one.message) for one in caught])
+
+
+def test_the_keys_of_a_request_get_no_warning():
+    """A ``Request`` may be changed or sent elsewhere; keywords beside it and copies get one."""
+    request = to_request(url='http://h/old?x=1')
+    assert request == to_request(request)
+    assert '/old' == to_request(request | {'path': '/new'}).path
+    assert ('other', '/') == (
+        (moved := to_request(request, url='http://other/')).host,
+        moved.path,
+    )
+    with pytest.warns(TableWarning, match="overrides 'path' with"):
+        to_request(request, path='/new', query='x=1')
+    with pytest.warns(TableWarning, match="overrides 'path' with"):
+        to_request({**request, 'path': '/new'})
 
 
 @pytest.mark.parametrize(
@@ -309,6 +367,7 @@ TABLES = st.builds(
 )
 
 
+@pytest.mark.filterwarnings('ignore::aioluahttp.TableWarning')
 @settings(deadline=None)
 @given(TABLES)
 def test_converting_a_request_again_changes_nothing(table):
@@ -326,6 +385,7 @@ def test_resume_is_accepted_with_a_path():
     assert not to_request(host='h', resume=False)['resume']
 
 
+@pytest.mark.filterwarnings('ignore::aioluahttp.TableWarning')
 @settings(deadline=None)
 @given(TABLES)
 def test_to_request_does_not_change_its_argument(table):
@@ -338,6 +398,7 @@ def test_to_request_does_not_change_its_argument(table):
     assert before == request
 
 
+@pytest.mark.filterwarnings('ignore::aioluahttp.TableWarning')
 @settings(deadline=None)
 @given(TABLES)
 def test_equal_tables_make_equal_requests(table):

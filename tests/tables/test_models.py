@@ -15,6 +15,7 @@ from aioluahttp.bodies.text import from_bytes
 from aioluahttp.errors import BodyTooLarge, ProtocolError, Refused, TableError
 from aioluahttp.headers import Headers, to_headers
 from aioluahttp.tables import models
+from aioluahttp.tables.conversion import body_into, to_response
 from aioluahttp.tables.models import Request, Response, SentRequest
 
 
@@ -170,6 +171,50 @@ def test_a_body_read_as_json_has_no_bytes():
 def test_json_is_decoded_from_the_bytes(data):
     """The encoding of JSON is detected, whether the body was read as text or as bytes."""
     assert ['é'] == response(body=data).json() == request(body=from_bytes(data, None)).json()
+
+
+@pytest.mark.parametrize('value', [[1], {'a': 1}, 'text', '1', '', 0, 1.5, True, False, None])
+def test_json_returns_a_body_that_was_read_as_json(value):
+    """After ``into='json'`` it is the body itself, also text; a copy of the table keeps that."""
+    body = body_into('json', json.dumps(value).encode(), Headers())
+    table = response(body=body)
+    copies = [
+        table,
+        table.copy(),
+        table | {'status': 201},
+        to_response(table),
+        pickle.loads(pickle.dumps(table)),
+        Response.from_plain(json.loads(json.dumps(table.plain()))),
+        request(body=body),
+    ]
+    assert [value] * 14 == [got for one in copies for got in (one.body, one.json())]
+
+
+@pytest.mark.parametrize('into', ['text', 'bytes'])
+def test_json_parses_a_body_that_was_not_read_as_json(into):
+    """Text and bytes are JSON to be parsed, even if what they decode to is text."""
+    assert 'a' == response(body=body_into(into, b'"a"', Headers())).json()
+    assert 1 == response(body=body_into(into, b'1', Headers())).json()
+
+
+@pytest.mark.parametrize('body', ['', '{', b'\xff', '[' * 100_000, None], ids=repr)
+def test_a_request_that_is_not_json_is_an_error_of_the_client(body):
+    """The error carries the 400 that a server responds with, and the reason."""
+    table = request() if body is None else request(body=body)
+    with pytest.raises(TableError, match=r"^'body' is .*; it must be valid JSON \(") as caught:
+        table.json()
+    refused = caught.value.__cause__
+    assert (Refused, 400) == (type(refused), refused.status)
+    assert isinstance(refused.__cause__, ValueError | RecursionError)
+
+
+async def test_a_stream_is_not_json():
+    """That is an error of the program, on both sides."""
+    for table in (request(body=streamed()), response(body=streamed())):
+        with pytest.raises(TableError, match=r"^'body' is .*; it must be a str") as caught:
+            table.json()
+        assert caught.value.__cause__ is None
+        await table.body.aclose()
 
 
 @pytest.mark.parametrize('body', ['', '{', b'\xff', '[' * 100_000], ids=len)

@@ -7,6 +7,7 @@ is sent is in ``transports``.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
@@ -39,7 +40,7 @@ from ..types import (
 )
 from .deadlines import Deadlines
 from .defaults import Defaults, from_environment
-from .redirects import next_request
+from .redirects import add_fragments, next_request
 
 if TYPE_CHECKING:
     from ..transports.in_process import InProcess
@@ -127,7 +128,8 @@ class Client:
             own = cookies is True and (limit, limit_per_host, via) == (100, None, None)
             _check_session(session, alone=own)
         self._session = session
-        self._defaults = Defaults(base_url, defaults, session and session.headers)
+        options = Client.__init__.__kwdefaults__ or ()
+        self._defaults = Defaults(base_url, defaults, session and session.headers, options)
         self._trust_env = trust_env
         self._cookies = _checked_cookies(cookies)
         check_limit('limit', limit)
@@ -202,7 +204,9 @@ class Client:
         given = {**to_mapping(table), **fields}
         try:
             request_keys, options = split_socket_table(given)
-            request = as_request(self._defaults.request(request_keys, {}))
+            keywords = {key: one for key, one in request_keys.items() if key in fields}
+            whole = Request(request_keys) if isinstance(table, Request) else request_keys
+            request = as_request(self._defaults.request(whole, keywords))
             if self._trust_env:
                 request = await asyncio.to_thread(from_environment, request)
             dialed = await self._within_total(
@@ -241,6 +245,7 @@ class Client:
                 response = await download_to_file(request, self._send)
             else:
                 response = await self._send(request)
+            add_fragments(response, _to_table(table, fields).get('url'))
             return _accepted(response, request.get('check', False))
         except Error as error:
             given = _to_table(table, fields)
@@ -359,7 +364,7 @@ def _accepted(response: Response[Any], check: bool | list[int]) -> Response[Any]
     status = response['status']
     if isinstance(response['body'], PathLike) or is_accepted(status, check):
         return response
-    target = response['url'].partition('?')[0]  # the query may be secret
+    target = re.split('[?#]', response['url'])[0]  # query and fragment may be secret
     error = StatusError(f'{response["method"]} {target}: {status} {response["reason"]}')
     error.response = response
     raise error

@@ -6,10 +6,12 @@ The environment's are the proxies of ``HTTP_PROXY`` and the like, ``NO_PROXY``, 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from netrc import NetrcParseError, netrc
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
 import yarl
@@ -17,12 +19,14 @@ import yarl
 from .. import url
 from ..errors import TableError
 from ..headers import Headers, is_secret, to_headers
-from ..tables.checks import ASTERISK, check_auth, check_proxy
-from ..tables.conversion import BODIES, LOGINS, NULLABLE, to_mapping, to_request
+from ..tables.checks import ASTERISK, REQUEST_CHECKS, check_auth, check_proxy, has_login
+from ..tables.conversion import BODIES, LOGINS, NULLABLE, normalize, to_mapping, to_request
 from ..tables.models import Request
 from .redirects import TRUST, origin_of
 
-__all__ = ['Defaults', 'from_environment']
+__all__ = ['Defaults', 'from_environment', 'is_listed']
+
+Address: TypeAlias = IPv4Address | IPv6Address
 
 
 class Defaults:
@@ -32,9 +36,10 @@ class Defaults:
         base_url: Relative URLs are resolved against it; only its origin gets credentials.
         defaults: Keys of the request table. Headers are merged by name.
         headers: More headers, read at each request; those of ``defaults`` replace them.
+        options: Names of the client's other options, to suggest one for an unknown default.
 
     Raises:
-        TableError: A default has a wrong value.
+        TableError: A default is unknown or has a wrong value, or the base URL is not absolute.
     """
 
     def __init__(
@@ -42,11 +47,15 @@ class Defaults:
         base_url: str | None,
         defaults: Mapping[str, Any],
         headers: Any = None,
+        options: Iterable[str] = (),
     ) -> None:
+        for key in defaults:
+            if key not in REQUEST_CHECKS:
+                raise TableError.unknown(key, {*REQUEST_CHECKS, *options})
         self._headers = headers or {}
-        self.base: Request | None = None if base_url is None else to_request(url=base_url)
+        self.base: Request | None = None if base_url is None else _base(base_url)
         self._defaults = dict(defaults)
-        to_request(_merge_defaults(defaults, {'host': 'localhost'}))  # raises TableError
+        normalize(_merge_defaults(defaults, {'host': 'localhost'}))  # raises TableError
         if self.base:
             headers = to_headers(defaults.get('headers'))
             self._defaults['headers'] = _replaced(self.base['headers'], headers)
@@ -60,14 +69,25 @@ class Defaults:
             return to_request(table, **fields)
         both = {**to_mapping(table), **fields}
         given = {key: one for key, one in both.items() if one is not None or key in NULLABLE}
+        # Of a Request and of the defaults no key is watched: the url may override them.
+        watched = fields if isinstance(table, Request) else both
         if self.base is None:
-            return to_request(_merge_defaults(defaults, given))
+            return normalize(_merge_defaults(defaults, given), watched=watched)
         given['url'] = _resolved(self.base['url'], given)
         defaults = _origin_of_base(self.base, given) | defaults
-        request = to_request(_merge_defaults(defaults, given))
+        request = normalize(_merge_defaults(defaults, given), watched=watched)
         if origin_of(request) != origin_of(self.base):
-            return to_request(_merge_defaults(_without_origin_keys(defaults), given))
+            return normalize(_merge_defaults(_without_origin_keys(defaults), given))
         return request
+
+
+def _base(base_url: Any) -> Request:
+    try:
+        return to_request(url=base_url)
+    except TableError as error:
+        hidden = has_login(str(base_url))
+        right = "a URL such as 'https://api.example/v1/'" + ('' if hidden else f': {error}')
+        raise TableError.of('base_url', base_url, right, secret=hidden) from error
 
 
 def _resolved(base: str, given: Mapping[str, Any]) -> Any:
@@ -138,24 +158,87 @@ def from_environment(request: Request) -> Request:
         added['proxy'] = proxy
     if 'Authorization' not in request['headers'] and (login := _login_from_netrc(request['host'])):
         added['headers'] = request['headers'].copy()
-        added['headers']['Authorization'] = check_auth(login)
+        added['headers']['Authorization'] = login
     return added
 
 
 def _proxy_from_environment(request: Request) -> str | None:
     proxies = getproxies()
-    proxy = proxies.get(request['scheme'], proxies.get('all'))
-    if not proxy or proxy_bypass(f'{request["host"]}:{request["port"]}'):
+    kind = request['scheme'] if request['scheme'] in proxies else 'all'
+    proxy, listed = proxies.get(kind), proxies.get('no')
+    host, port = request['host'], request['port']
+    # Without NO_PROXY, the settings of macOS and Windows may name hosts without a proxy.
+    direct = proxy_bypass(f'{host}:{port}') if listed is None else is_listed(host, port, listed)
+    if not proxy or direct:
         return None
-    return check_proxy(proxy if '://' in proxy else f'http://{proxy}')
+    name = f'{kind}_proxy'
+    key = name if name in os.environ else name.upper()
+    return check_proxy(proxy if '://' in proxy else f'http://{proxy}', key)
 
 
-def _login_from_netrc(host: str) -> tuple[str, str] | None:
+def is_listed(host: str, port: int, no_proxy: str) -> bool:
+    """Tell whether ``NO_PROXY`` lists a host, by the rules of curl since 7.86.
+
+    An entry is a name, which includes its subdomains, or an address, or a network in CIDR notation.
+    Addresses are compared as such, never as text. Unlike in curl, an entry may end with a port, as
+    in Python's urllib, and ``/0`` is the network of all addresses.
+
+    Args:
+        host: In normal form: a name, or an address without brackets.
+        no_proxy: Entries between commas or blanks, or ``*`` for all hosts.
+
+    Example:
+        >>> is_listed('10.1.2.3', 80, 'localhost, 10.0.0.0/8')
+        True
+    """
+    if no_proxy.strip() == '*':
+        return True
+    address, name = _address(host), host.lower().removesuffix('.')
+    for entry in no_proxy.replace(',', ' ').split():
+        listed, found = _without_port(entry)
+        if found in (None, str(port)) and (
+            _is_within(address, listed) if address else _is_below(name, listed)
+        ):
+            return True
+    return False
+
+
+PORT = re.compile(r'(\[[^\]]*\]|[^:]*):([0-9]+)')  # behind anything but a bare IPv6 address
+
+
+def _without_port(entry: str) -> tuple[str, str | None]:
+    parts = PORT.fullmatch(entry)
+    return (parts[1], parts[2]) if parts else (entry, None)
+
+
+def _address(host: str) -> Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_within(address: Address, entry: str) -> bool:
+    try:
+        network = ip_network(re.sub(r'[\[\]]', '', entry), strict=False)
+    except ValueError:
+        return False
+    return address in network
+
+
+def _is_below(name: str, entry: str) -> bool:
+    domain = entry.lower().removesuffix('.').removeprefix('.')
+    return bool(domain) and (name == domain or name.endswith('.' + domain))
+
+
+def _login_from_netrc(host: str) -> str | None:
+    """Return the Authorization header for the login of a host."""
     path = os.environ.get('NETRC') or os.path.expanduser('~/.netrc')
     if not os.path.isfile(path):
         return None
     try:
         entry = netrc(path).authenticators(host)
-    except (NetrcParseError, OSError, UnicodeError) as error:  # their texts may have a password
-        raise TableError.of('netrc', path, 'a readable file in netrc format') from error
-    return (entry[0], entry[2] or '') if entry else None
+        return check_auth((entry[0], entry[2] or '')) if entry else None
+    except (NetrcParseError, OSError, ValueError) as error:  # their texts may have a password
+        right = 'a readable file in netrc format, without a colon in a login'
+        raise TableError.of('netrc', path, right) from error

@@ -1,4 +1,4 @@
-"""Make the request that follows a redirect, as a pure function (RFC 9110 15.4)."""
+"""Redirects as pure functions: the request that follows, and fragments (RFC 9110 15.4)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 from .. import url
 from ..errors import TableError
+from ..tables.checks import quote_url
 from ..tables.conversion import to_request
 from ..tables.models import Request, Response
 
-__all__ = ['next_request', 'origin_of']
+__all__ = ['add_fragments', 'next_request', 'origin_of']
 
 FOLLOWED = frozenset({301, 302, 303, 307, 308})
 CREDENTIALS = ('Authorization', 'Cookie', 'Host')
@@ -54,6 +55,32 @@ def next_request(request: Request, response: Response[Any]) -> Request | None:
         following.pop('body', None)
         _drop(headers, CONTENT)
     return following
+
+
+def add_fragments(response: Response[Any], written: Any) -> None:
+    """Add the fragment of the request URL to the ``url`` of a response and of its ``history``.
+
+    The fragment of a Location replaces it from there on (RFC 9110 10.2.2). It is not sent.
+
+    Args:
+        response: The last response, whose ``url`` has no fragment yet.
+        written: The ``url`` of the request as the user wrote it, or None.
+    """
+    history = response['history']
+    text = written if isinstance(written, str) else str(written or '')
+    if not history and '#' not in text:
+        return
+    fragment = _fragment(text)
+    for redirect in history:
+        redirect['url'] += fragment
+        fragment = _fragment(redirect['headers']['Location']) or fragment
+    response['url'] += fragment
+
+
+def _fragment(reference: str) -> str:
+    """Return the fragment with its mark; a reference without one gives ``''``."""
+    _, mark, fragment = reference.partition('#')
+    return mark + quote_url('url', fragment)
 
 
 def _becomes_get(method: str, status: int) -> bool:

@@ -15,7 +15,7 @@ from ..dates import parse_date
 from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from ..semantics import IDEMPOTENT
 from ..tables.checks import TIMEOUT, check_limit, check_names, check_seconds, is_file, is_one_shot
-from ..tables.conversion import to_request
+from ..tables.conversion import to_mapping, to_request
 from ..tables.handlers import close_body, response_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped
 
@@ -81,7 +81,9 @@ def retry(
             async for attempt in stamina.retry_context(_seconds, attempts=attempts, timeout=None):
                 with attempt:
                     if attempt.num > 1:
-                        repeated = with_time_left(to_request(table), deadline - time.monotonic())
+                        # As a ``Request``, because its keys get no TableWarning again.
+                        again = to_request(Request(to_mapping(table)))
+                        repeated = with_time_left(again, deadline - time.monotonic())
                         outcome = await outcome_of(handler, repeated)
                     backoff = attempt.next_wait and attempt.next_wait + random.uniform(0, JITTER)
                     seconds = wait_after(rules, method, outcome, backoff)

@@ -6,14 +6,14 @@ Normal form is what handlers and callers receive. The checks of single keys are 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from os import PathLike
 from typing import Any
 
 from .. import url
 from ..bodies import text
-from ..errors import TableError
+from ..errors import TableError, warn
 from ..headers import Headers
 from ..types import RequestTable, ResponseTable
 from .checks import (
@@ -26,10 +26,19 @@ from .checks import (
     SWITCHING,
     SWITCHING_CHECKS,
     check_userinfo,
+    quote_url,
 )
-from .models import Request, Response
+from .models import Request, Response, to_json_body
 
-__all__ = ['body_into', 'merge_body_keys', 'to_mapping', 'to_request', 'to_response', 'wire_body']
+__all__ = [
+    'body_into',
+    'merge_body_keys',
+    'normalize',
+    'to_mapping',
+    'to_request',
+    'to_response',
+    'wire_body',
+]
 
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # None has a meaning: no limit, or null
 LOGINS = ('auth', 'bearer')
@@ -59,6 +68,9 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
     keys stay. A table that is in normal form is returned as an equal copy. A ``Request`` may have
     any body that a server passes to a handler: a stream, or a value decoded from JSON.
 
+    If ``url`` overrides a key with a different value, there is a ``TableWarning``, except for keys
+    of a ``Request``.
+
     Raises:
         TableError: A key is unknown, a value is not valid for its key, or two keys exclude each
             other. The message names the key and the value and says what would be right.
@@ -69,12 +81,22 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
         ('localhost', 8080, '/a', 'b=c', '/a?b=c')
     """
     mapping = to_mapping(table)
-    if isinstance(table, Request) and not fields:
-        given = _checked(table, REQUEST_OBJECT_CHECKS)
-    else:
-        given = _checked({**mapping, **fields} if fields else mapping, REQUEST_CHECKS)
+    whole = isinstance(table, Request)
+    if whole and not fields:
+        return normalize(mapping, REQUEST_OBJECT_CHECKS)
+    both = {**mapping, **fields} if fields else mapping
+    return normalize(both, watched=fields if whole else both)
+
+
+def normalize(
+    table: Mapping[str, Any],
+    checks: Mapping[str, Callable[[Any], Any]] = REQUEST_CHECKS,
+    watched: Collection[str] = (),
+) -> Request:
+    """Do what ``to_request`` does; a key of ``watched`` that ``url`` overrides gets a warning."""
+    given = _checked(table, checks)
     headers = given.pop('headers', None) or Headers()
-    userinfo = _take_target(given)
+    userinfo, overridden = _take_target(given)
     _take_authorization(given, headers, userinfo)
     merge_body_keys(given, headers)
     given.setdefault('method', 'GET')
@@ -85,6 +107,11 @@ def to_request(table: RequestTable | Mapping[str, Any] | None = None, /, **field
         _check_resume(given, headers)
     request = Request(NORMAL)  # fixes the order of the keys
     request.update(given)
+    if overridden and (lost := [key for key in overridden if key in watched]):
+        warn(
+            f'the url overrides {" and ".join(map(repr, lost))} with a different value; '
+            'change the url, or leave that part out of it'
+        )
     return request
 
 
@@ -104,9 +131,14 @@ def to_mapping(table: Any) -> Mapping[str, Any]:
     raise TableError.of('table', table, "a table such as {'url': 'http://localhost/'}")
 
 
-def _take_target(given: dict[str, Any]) -> str | None:
-    """Merge the parts of ``url`` into the target keys, and return the userinfo of the URL."""
+def _take_target(given: dict[str, Any]) -> tuple[str | None, list[str]]:
+    """Merge the parts of ``url`` into the target keys.
+
+    Returns:
+        The userinfo of the URL, and the keys that it overrides with a different value.
+    """
     parts, userinfo = _parts(str.__str__(given.pop('url', '')))
+    overridden = [key for key in parts if key in given and given[key] != parts[key]]
     given |= parts
     if 'host' not in given:
         if 'unix' not in given:
@@ -117,7 +149,7 @@ def _take_target(given: dict[str, Any]) -> str | None:
     path, query = given.setdefault('path', '/'), given.setdefault('query', '')
     # A '?' with an empty query is part of the URL, but path and query do not show it.
     given['url'] = path + ('?' + query if query or 'query' in parts else '')
-    return userinfo
+    return userinfo, overridden
 
 
 @lru_cache(256)
@@ -132,6 +164,7 @@ def _parts(written: str) -> tuple[Mapping[str, Any], str | None]:
         for key in TARGET
         if parts.get(key) or (key == 'query' and key in parts)
     }
+    quote_url('url', parts.get('fragment', ''))  # raises TableError; a response's url will have it
     if 'host' in parts and not parts['host']:
         raise TableError.of('url', written, 'a URL with a host')
     return checked, parts.get('userinfo')
@@ -252,6 +285,6 @@ def body_into(into: str, data: bytes, headers: Headers) -> Any:
     if into == 'text':
         return text.from_bytes(data, headers.get('Content-Type'))
     try:
-        return json.loads(data) if data else None
+        return to_json_body(json.loads(data)) if data else None
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error

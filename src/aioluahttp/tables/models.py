@@ -28,12 +28,35 @@ else:
 
     Body = TypeVar('Body')
 
-__all__ = ['Handler', 'Request', 'Response', 'SentRequest', 'Wrapped', 'describe_request']
+__all__ = [
+    'Handler',
+    'Request',
+    'Response',
+    'SentRequest',
+    'Wrapped',
+    'describe_request',
+    'to_json_body',
+]
 
 STREAMED_FORM = 8 * 1024 * 1024  # bytes: the default of max_body for bodies in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without a scheme
 
 Data: TypeAlias = bytes  # ``Table.bytes`` hides the built-in name
+
+
+class JsonText(str):
+    """A body that was decoded from JSON and is a str: ``json`` returns it as it is."""
+
+    __slots__ = ()
+
+
+# What JSON decodes to, but for None, and text that was not decoded.
+DECODED = (dict, list, int, float, JsonText)
+
+
+def to_json_body(value: Any) -> Any:
+    """Return a value decoded from JSON as a body, in which text is marked as decoded."""
+    return JsonText(value) if isinstance(value, str) else value
 
 
 class Table(dict[str, Any]):
@@ -78,10 +101,14 @@ class Table(dict[str, Any]):
         return self._headers().get('Content-Type')
 
     def bytes(self) -> Data:
-        """Return the body as bytes, exactly as they came over the network.
+        """Return the bytes of the body, which text is encoded back to without loss.
+
+        They are the bytes after decompression: if the message had a Content-Encoding, they are
+        not those that came over the network. For these, for example to verify the signature of
+        a webhook, read the stream of ``into='raw'``.
 
         Raises:
-            TableError: The body is neither text nor bytes (``into='json'``).
+            TableError: The body is neither text nor bytes (``into='json'``, or a stream).
         """
         match self.get('body'):
             case None:
@@ -102,16 +129,25 @@ class Table(dict[str, Any]):
         return text.readable(self.bytes(), self._content_type())
 
     def json(self) -> Any:
-        """Decode the body as JSON (UTF-8, UTF-16 or UTF-32).
+        """Decode the body as JSON (UTF-8, UTF-16 or UTF-32); after ``into='json'``, return it.
 
         Raises:
-            TableError: The body is not valid JSON.
+            TableError: The body is not valid JSON. If it is that of a server's request and the
+                handler does not catch the error, the client gets a 400.
         """
+        body = self.get('body')
+        if isinstance(body, DECODED) or (body is None and 'body' in self):
+            return body
         data = self.bytes()
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise TableError.of('body', data, f'valid JSON ({error})') from error
+            wrong = TableError.of('body', data, f'valid JSON ({error})')
+            raise wrong from self._fault(error)
+
+    def _fault(self, error: Exception) -> Exception:
+        """Return the cause of the error for a body that is not JSON."""
+        return error
 
     def plain(self) -> dict[str, Any]:
         """Return a copy of the table that can be written as JSON; ``from_plain`` reverses it.
@@ -130,8 +166,9 @@ class Table(dict[str, Any]):
             return [list(pair) for pair in to_headers(value).items()]
         if key == 'history':
             return [Response(one).plain() for one in value]
-        if key == 'body' and not (isinstance(value, str) and text.is_clean(value)):
-            if isinstance(value, str | Data):
+        decoded = isinstance(value, JsonText)
+        if key == 'body' and (decoded or not (isinstance(value, str) and text.is_clean(value))):
+            if isinstance(value, str | Data) and not decoded:
                 coded = {'base64': b64encode(self.bytes()).decode()}
                 return coded | {'text': True} if isinstance(value, str) else coded
             value = {'json': value}
@@ -150,7 +187,7 @@ class Table(dict[str, Any]):
             given['history'] = [Response.from_plain(one) for one in given['history']]
         match given.get('body'):
             case {'json': value}:
-                given['body'] = value
+                given['body'] = to_json_body(value)
             case {'base64': coded, 'text': True}:
                 given['body'] = text.from_bytes(b64decode(coded), given._content_type())
             case {'base64': coded}:
@@ -192,6 +229,11 @@ class Request(Table):
         tls: Any
         proxy: str | None
         unix: str | None
+
+    def _fault(self, error: Exception) -> Exception:
+        refused = Refused(400)  # what a server responds, unless the handler catches the TableError
+        refused.__cause__ = error
+        return refused
 
     def cookies(self) -> dict[str, str]:
         """Return the cookies of the request by name."""
