@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
 import warnings
 from collections.abc import Collection
+from inspect import currentframe
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class TableWarning(UserWarning):
 def warn(text: str) -> None:
     """Issue a ``TableWarning`` that points at the user's call, as far as it is on the stack."""
     # ``skip_file_prefixes`` of warnings.warn does this, but only from Python 3.12 on.
-    frame, level = sys._getframe(), 1
-    while frame.f_back and _package(frame) in BETWEEN:
+    frame, level = currentframe(), 1
+    while frame and _package(frame) in BETWEEN:
         frame, level = frame.f_back, level + 1
     warnings.warn(text, TableWarning, stacklevel=level)
 
