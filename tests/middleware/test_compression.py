@@ -33,7 +33,7 @@ FEATURES = {
 
 def asking(accepted='gzip', **fields):
     """Make a request with this Accept-Encoding."""
-    return http.to_request({'host': 'h', 'headers': {'Accept-Encoding': accepted}} | fields)
+    return http.to_request({'url': 'http://h', 'headers': {'Accept-Encoding': accepted}} | fields)
 
 
 async def compressed(request, table, **options):

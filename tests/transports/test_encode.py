@@ -85,6 +85,7 @@ def sent(raw_server):
     ],
     ids=str,
 )
+@pytest.mark.filterwarnings('ignore::aioluahttp.TableWarning')
 async def test_the_bytes_of_a_url_reach_the_wire_unchanged(sent, fields, line):
     """Method and target are sent as written; only what a URL must not contain is quoted."""
     assert line == (await sent(**fields)).line
@@ -94,7 +95,8 @@ async def test_the_bytes_of_a_url_reach_the_wire_unchanged(sent, fields, line):
 async def test_a_full_url_may_be_text_or_a_yarl_url(raw_server, make):
     """Both name the origin, and override the other keys."""
     async with raw_server(OK) as peer:
-        response = await http.request(url=make(peer.url + '/%41?b'), host='no.invalid', port=1)
+        with pytest.warns(http.TableWarning, match="overrides 'host' and 'port' with"):
+            response = await http.request(url=make(peer.url + '/%41?b'), host='no.invalid', port=1)
     assert ('GET /%41?b HTTP/1.1', peer.url + '/%41?b') == (peer.requests[0].line, response.url)
 
 
