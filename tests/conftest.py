@@ -196,11 +196,11 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         )
 
 
-@pytest.fixture(params=['direct', 'session'])
+@pytest.fixture(params=['wire', 'session'])
 def both_routes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test twice: with the fast path for requests (over the wire), and without it."""
+    """Run a test twice: over the wire, and by ``ClientSession.request``."""
     if request.param == 'session':
-        monkeypatch.setattr('aioluahttp.transports.wire.is_short', lambda *request: False)
+        monkeypatch.setattr('aioluahttp.transports.wire.can_send', lambda *request: False)
 
 
 class Asked(NamedTuple):

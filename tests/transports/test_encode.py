@@ -2,7 +2,6 @@
 
 import asyncio
 from base64 import b64decode
-from functools import partial
 
 import pytest
 import yarl
@@ -450,22 +449,20 @@ def test_the_login_of_a_proxy_is_sent_to_the_proxy_alone(url, given):
     assert 'proxy_headers' not in arguments(url=url, proxy='http://p:1')
 
 
-async def test_an_exception_of_the_body_source_ends_an_attempt():
-    """An exception of the body source is raised in place of an error, not of a cancellation."""
-    source, mine = BodySource(iter(())), ValueError('mine')
+@pytest.mark.parametrize('error', [OSError, asyncio.CancelledError])
+async def test_the_body_source_is_closed_if_an_attempt_fails(tmp_path, error):
+    """Whatever ended the attempt."""
+    (tmp_path / 'a').write_bytes(b'abc')
+    source = BodySource(tmp_path / 'a')
     request = http.to_request(url='http://h') | {'body': source}
 
-    async def attempt(request, *, error, own=None):
-        source.error = own
+    async def attempt(request):
+        assert 3 == source.length
         raise error
 
-    for error, own, raised in (
-        (OSError, None, OSError),
-        (OSError, mine, ValueError),
-        (asyncio.CancelledError, mine, asyncio.CancelledError),
-    ):
-        with pytest.raises(raised):
-            await try_with_source(partial(attempt, error=error, own=own), request)
+    with pytest.raises(error):
+        await try_with_source(attempt, request)
+    assert source._opened is None
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ import aiohttp
 import pytest
 
 import aioluahttp as http
-from aioluahttp.errors import Refused
-from aioluahttp.transports.failures import translate
-from aioluahttp.transports.request_body import BodySource
+from aioluahttp.transports.failures import BodyFailed, translate
 
 
 @pytest.mark.parametrize(
@@ -36,13 +34,9 @@ def test_an_exception_is_translated_or_left_alone(error, sent, kind):
     assert ours == ('after a request had been sent' in str(made))
 
 
-def test_an_exception_of_the_sender_is_left_alone():
-    """An exception of the body source, or caused by ``Refused``, is not translated."""
-    error = OSError()
-    source = BodySource(iter(()))
-    request = http.to_request(url='http://h') | {'body': source}
-    assert translate(error, request, sent=True) is not None
-    source.error = error
-    assert translate(error, request, sent=True) is None
-    error.__cause__ = Refused(400)
-    assert translate(error, http.to_request(url='http://h'), sent=True) is None
+def test_a_failed_body_carries_what_was_raised():
+    """It is no error of a connection, even if that is an OSError."""
+    mine = OSError('mine')
+    failed = BodyFailed(mine)
+    assert (mine, 'mine') == (failed.error, str(failed))
+    assert translate(failed, http.to_request(url='http://h'), sent=True) is None

@@ -11,6 +11,7 @@ import pytest
 import aioluahttp as http
 from aioluahttp.errors import Refused
 from aioluahttp.headers import Headers
+from aioluahttp.transports.failures import BodyFailed
 from aioluahttp.transports.in_process import ResponseBody, SentBody
 from aioluahttp.transports.request_body import BodyDelivery, BodySource
 
@@ -1052,7 +1053,7 @@ async def test_the_content_length_of_a_body_in_memory(data, method, framing):
     assert framing == dict(headers)
     assert (data or b'') == b''.join([part async for part in sent])
     assert [] == [part async for part in sent]
-    assert sent.error is None
+    assert sent.failure is None
     await sent.aclose()
 
 
@@ -1091,13 +1092,13 @@ async def test_a_body_that_is_not_read_is_closed():
 
 @pytest.mark.parametrize('part', [ValueError('mine'), 'text'])
 async def test_an_exception_of_a_source_is_kept(part):
-    """Its reader gets a ProtocolError; ``error`` has what was raised."""
+    """Its reader gets a ProtocolError; ``failure`` has what was raised."""
     sent = sending(Parts(b'a', part))
     assert b'a' == await anext(sent)
     with pytest.raises(http.ProtocolError, match='the request body was cut off') as caught:
         await anext(sent)
-    assert caught.value.__cause__ is sent.error
-    assert isinstance(part, str) or part is sent.error
+    assert caught.value.__cause__ is sent.failure.error
+    assert isinstance(part, str) or part is sent.failure.error
 
 
 async def test_an_exception_of_on_progress_is_kept():
@@ -1105,7 +1106,7 @@ async def test_an_exception_of_on_progress_is_kept():
     sent = sending([b'a'], progress=lambda *one: 1 / 0)
     with pytest.raises(http.ProtocolError):
         await anext(sent)
-    assert isinstance(sent.error, ZeroDivisionError)
+    assert isinstance(sent.failure.error, ZeroDivisionError)
 
 
 async def test_an_exception_of_iter_is_raised():
@@ -1115,10 +1116,9 @@ async def test_an_exception_of_iter_is_raised():
         def __iter__(self):
             raise OSError('mine')
 
-    body = delivery(Bad())
-    with pytest.raises(OSError, match='mine') as caught:
-        SentBody(body)
-    assert caught.value is body.source.error
+    with pytest.raises(BodyFailed, match='mine') as caught:
+        SentBody(delivery(Bad()))
+    assert isinstance(caught.value.error, OSError)
 
 
 async def test_a_file_is_closed_after_the_body(tmp_path):
@@ -1246,9 +1246,9 @@ async def test_an_exception_of_the_request_body_is_not_lost():
 
     source = response_body(parts(), sent)
     for _ in range(2):
-        with pytest.raises(http.ProtocolError, match='the request body was cut off') as caught:
+        with pytest.raises(BodyFailed) as caught:
             await source.read(None)
-        assert 'mine' == str(caught.value.__cause__)
+        assert 'mine' == str(caught.value.error)
     await source.stop()
 
 

@@ -919,9 +919,9 @@ async def test_an_upgrade_uses_a_connection_of_its_own(raw_server):
     request = http.to_request(url='http://127.0.0.1', headers={'Upgrade': 'of the table'})
     async with raw_server(OK) as peer:
         for _ in range(2):
-            response = await transport.switch(request | {'port': peer.port}, {'Upgrade': 'x'})
-            assert 200 == response.status
-            response.close()
+            switched = await transport.switch(request | {'port': peer.port}, {'Upgrade': 'x'})
+            assert (200, None) == (switched.response['status'], switched.protocol)
+            switched.close()
     assert (2, [['x']] * 2) == (peer.connections, [one.values('Upgrade') for one in peer.requests])
     with pytest.raises(http.ConnectError):
         await transport.switch(request | {'port': peer.port}, {})

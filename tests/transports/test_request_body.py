@@ -8,7 +8,6 @@ import pickle
 import socket
 import threading
 
-import aiohttp
 import pytest
 
 import aioluahttp as http
@@ -17,13 +16,11 @@ from aioluahttp.tables.checks import is_one_shot
 from aioluahttp.tables.models import Response
 from aioluahttp.transports.request_body import (
     PIECE,
-    BodyDelivery,
     BodySource,
     BytesSource,
     check_resendable,
     to_source,
 )
-from aioluahttp.transports.session import PooledRequest
 
 
 class Again:
@@ -486,15 +483,6 @@ async def test_an_exception_of_on_progress_is_raised(into, body, error):
     assert error is caught.value
 
 
-async def test_a_broken_request_body_breaks_a_response_that_is_received_later(raw_server):
-    """The response head arrived before the failure, but was not read."""
-    content = aiohttp.StreamReader(None, 1024, loop=asyncio.get_running_loop())
-    source = BodySource(iter([]))
-    source.error = ValueError('mine')
-    BodyDelivery(source, None, bytes).head_received(content, streamed=False)
-    assert content.exception() is not None
-
-
 @pytest.mark.parametrize('into', ['text', 'stream'])
 async def test_a_cancelled_request_sends_no_more(raw_server, into):
     """Its iterator and its connection are closed."""
@@ -728,19 +716,3 @@ async def test_a_retry_sends_a_body_again_if_it_can(raw_server, body, asked):
             with pytest.raises(http.ProtocolError):
                 await client.request(method='PUT', body=iter([b'a']))
     assert asked == len(heads)
-
-
-def test_aiohttp_writes_bodies_by_the_same_method(parameters):
-    """The method that the library overrides has the same parameters as before."""
-    assert ['self', 'writer', 'conn', 'content_length'] == parameters(
-        aiohttp.ClientRequest.write_bytes
-    )
-    assert PooledRequest.write_bytes is not aiohttp.ClientRequest.write_bytes
-
-
-def test_a_delivery_cannot_be_decoded():
-    """aiohttp cannot decode it, and has nothing to close."""
-    delivery = BodyDelivery(BodySource(iter([])), 5, bytes)
-    assert (5, True) == (delivery.size, delivery.autoclose)
-    with pytest.raises(TypeError):
-        delivery.decode()

@@ -9,7 +9,13 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
-from aioluahttp.transports.response_body import DecodedBody, FromConnection, InMemory, ReadOptions
+from aioluahttp.transports.response_body import (
+    ConnectionInfo,
+    DecodedBody,
+    FromConnection,
+    InMemory,
+    ReadOptions,
+)
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -438,7 +444,8 @@ def test_a_stream_may_be_dropped_after_its_loop_was_closed():
 
     async def make():
         content = aiohttp.StreamReader(None, 1, loop=asyncio.get_running_loop())
-        source = FromConnection(http.Headers(), content, Held(), None, None)
+        info = ConnectionInfo(Held(), None, None)
+        source = FromConnection(http.Headers(), content, info, None)
         return DecodedBody(
             http.Headers(), source, ReadOptions(False, None, None, lambda error: None)
         )

@@ -1,274 +1,341 @@
-"""One attempt to send a request on one connection, and what counts as its response."""
+"""Requests that are sent by an ``aiohttp.ClientSession`` of the user."""
 
 import asyncio
-import contextlib
-import ssl
+import gzip
+import io
 
+import aiohttp
 import pytest
 
 import aioluahttp as http
+from aioluahttp.transports.request_body import BodyDelivery, BodySource
+from aioluahttp.transports.session import CachedBody, SessionPayload
 
-pytestmark = pytest.mark.usefixtures('both_routes')
-
-OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
-INTERIM = b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n'
-LONG = bytes(range(256)) * 8192  # 2 MiB: more than is read in one go
-
-
-def response_bytes(body, *fields, length=True):
-    """Make the bytes of a response."""
-    lines = ['HTTP/1.1 200 OK', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
-    return '\r\n'.join((*lines, '\r\n')).encode() + body
+PACKED = gzip.compress(b'hello' * 1000, mtime=0)
+CHALLENGE = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'
 
 
-# Connections that may be used
+async def site(request):
+    """Respond by the path; echo the request with a 404 for other paths."""
+    match request.path:
+        case '/packed':
+            return {'status': 200, 'headers': {'Content-Encoding': 'gzip'}, 'body': PACKED}
+        case '/nothing':
+            return {'status': 304, 'headers': {'Content-Encoding': 'gzip'}}
+        case '/moved':
+            return {'status': 302, 'headers': {'Location': '/packed'}}
+        case '/away':
+            return {'status': 302, 'headers': {'Location': request.headers['x-to']}}
+        case '/chat':
+            return {'websocket': chat}
+        case '/guarded' if 'Authorization' not in request.headers:
+            return {'status': 401, 'headers': {'WWW-Authenticate': CHALLENGE}}
+        case '/flowing':
+            return {'status': 200, 'body': flowing()}
+    return {'status': 404, 'headers': request.headers, 'body': request.body or ''}
 
 
-async def test_a_connection_on_which_the_peer_sent_data_is_not_used(raw_server):
-    """Of 20 stale connections none is used, and a POST is sent once."""
-    everyone, lines = asyncio.Barrier(20), []
+class Parts:
+    """A body that can be read again."""
 
-    async def handler(line):
-        lines.append(line)
-        while True:
-            asked = await line.request()
-            if asked.line.startswith('GET /together'):
-                await everyone.wait()
-            await line.send(OK)
+    def __init__(self, text):
+        self.text = text
 
-    async with raw_server(handler) as peer, http.Client(base_url=peer.url) as client:
-        await asyncio.gather(*(client.request(url='/together') for _ in range(20)))
-        for line in lines:
-            await line.send(b'HTTP/1.1 408 Bye\r\nContent-Length: 0\r\n\r\n')
-        for _ in range(5):  # turns of the loop, in which the client reads it
-            await asyncio.sleep(0)
-        assert 'hi' == (await client.request(method='POST')).body
-    assert (21, 21) == (peer.connections, len(peer.requests))
+    def __iter__(self):
+        return iter([self.text])
 
 
-async def test_a_peer_that_sends_data_before_a_request_is_refused(certificates):
-    """Here it sends data with the end of the TLS handshake. Nothing is sent to it."""
-
-    class Talker(asyncio.Protocol):
-        def connection_made(self, transport):
-            talkers.append(transport)
-            transport.write(OK)
-
-        def data_received(self, data):
-            asked.append(data)
-
-    talkers, asked = [], []
-    certificates.tls12.maximum_version = ssl.TLSVersion.TLSv1_2
-    server = await asyncio.get_running_loop().create_server(
-        Talker, '127.0.0.1', 0, ssl=certificates.tls12
-    )
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        with pytest.raises(http.ProtocolError) as caught:
-            await http.request(url=f'https://127.0.0.1:{port}/', tls={'ca': certificates.ca})
-        for talker in talkers:
-            talker.abort()
-    assert (1, []) == (len(talkers), asked)
-    what = 'the peer sent data, or closed the connection, before the request'
-    assert f'GET https://127.0.0.1:{port}/: {what}' == str(caught.value)
+async def chat(socket):
+    """Echo each message."""
+    async for message in socket:
+        await socket.send(message)
 
 
-@pytest.mark.parametrize(('method', 'asked'), [('GET', 3), ('POST', 2)])
-async def test_a_lost_reused_connection_is_told_from_a_new_one(raw_server, method, asked):
-    """A request is sent again only after a reused one, and only if it is idempotent."""
-
-    async def handler(line):
-        await line.request()
-        if len(peer.requests) == 1:
-            await line.send(OK)
-            await line.request()
-
-    async with raw_server(handler) as peer, http.Client(base_url=peer.url) as client:
-        await client.request()
-        with pytest.raises(http.ProtocolError) as caught:
-            await client.request(method=method)
-        assert ('a reused connection' in str(caught.value)) == (method == 'POST')
-        with pytest.raises(http.ConnectError):
-            await client.request(port=1)
-    assert (asked, 2 - (method == 'POST')) == (len(peer.requests), peer.connections)
+async def flowing():
+    """Yield a body in two parts, the second a moment after the first."""
+    yield 'one '
+    await asyncio.sleep(0.01)
+    yield 'two'
 
 
-# Interim responses
+@pytest.fixture
+def lent():
+    """Open a server, a session and a client of it: ``async with lent() as (url, client)``."""
+
+    class Opened:
+        def __init__(self, *, client=None, **options):
+            self.options, self.defaults = options, client or {}
+
+        async def __aenter__(self):
+            self.server = await http.listen('127.0.0.1', 0, site)
+            self.session = aiohttp.ClientSession(**self.options)
+            self.client = http.Client(session=self.session, **self.defaults)
+            return self.server.url, self.client
+
+        async def __aexit__(self, *raised):
+            await self.client.close()
+            assert not self.session.closed
+            await self.session.close()
+            await self.server.close()
+
+    return Opened
 
 
-@pytest.mark.parametrize(('count', 'passes'), [(0, True), (1000, True), (1001, False)])
-@pytest.mark.parametrize('more', [b'', OK], ids=['', 'and one more'])
-async def test_so_many_interim_answers_are_passed_over_and_no_more(raw_server, count, passes, more):
-    """Up to 1000 are skipped; a second final response is not taken for the first."""
-
-    async def handler(line):
-        await line.request()
-        await line.send(INTERIM * count + response_bytes(b'mine') + more)
-
-    async with raw_server(handler) as peer:
-        if passes:
-            assert 'mine' == (await http.request(url=peer.url)).body
-        else:
-            with pytest.raises(http.ProtocolError, match='over 1000 interim responses'):
-                await http.request(url=peer.url)
-    assert 1 == len(peer.requests)
+@pytest.mark.parametrize('undone', [True, False])
+async def test_a_body_is_decoded_by_the_session_or_by_us(lent, undone):
+    """The body is decoded, and no header names a coding, whoever decodes it."""
+    async with lent(auto_decompress=undone) as (url, client):
+        response = await client.request(url=f'{url}/packed')
+        streamed = await client.request(url=f'{url}/packed', into='stream')
+        read = b''.join([chunk async for chunk in streamed.body])
+        for one in (response, streamed):
+            assert {'Content-Encoding', 'Content-Length'}.isdisjoint(one.headers)
+        assert 'hello' * 1000 == response.body == read.decode()
+        with pytest.raises(http.BodyTooLarge):
+            await client.request(url=f'{url}/packed', max_body=4999)
+        assert 304 == (await client.request(url=f'{url}/nothing')).status
 
 
-@pytest.mark.parametrize(
-    'status', ['000 X', '099 X', '101 X', '101 X\r\nConnection: upgrade\r\nUpgrade: x']
-)
-async def test_a_status_below_100_or_an_unrequested_101_is_an_error(raw_server, status):
-    """One below 100, or an unrequested 101, is an error and closes the connection."""
-    raw = f'HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n'.encode()
-    async with raw_server(raw) as peer:
-        for _ in range(2):
-            with pytest.raises(http.ProtocolError, match=f'sent status {int(status[:3])}, '):
-                await http.request(url=peer.url)
-    assert 2 == peer.connections
+async def test_raw_is_refused_if_the_session_decodes(lent):
+    """A body that aiohttp decodes cannot be returned as it was sent."""
+    async with lent() as (url, client):
+        with pytest.raises(http.TableError, match='auto_decompress=False'):
+            await client.request(url=url, into='raw')
+    async with lent(auto_decompress=False) as (url, client):
+        response = await client.request(url=f'{url}/packed', into='raw')
+        assert PACKED == b''.join([chunk async for chunk in response.body])
 
 
-# The end of a body
+async def test_headers_of_client_and_table_override_those_of_the_session(lent):
+    """Headers of the client and the table override them, even those that are set later."""
+    headers = {'User-Agent': 'mine', 'A': 'session', 'B': 'session', 'Authorization': 'session'}
+    async with (opened := lent(headers=headers, client={'headers': {'A': 'client'}})) as (url, c):
+        opened.session.headers['C'] = 'later'
+        sent = (await c.request(url=url, headers={'B': 'table'}, bearer='t')).headers
+    assert ['mine', 'client', 'table', 'later', 'Bearer t'] == [
+        sent[name] for name in ('User-Agent', 'A', 'B', 'C', 'Authorization')
+    ]
 
 
-@pytest.mark.parametrize(
-    ('fields', 'fits'), [({}, True), ({'max_body': 1}, False), ({'into': 'json'}, True)]
-)
-async def test_a_body_that_is_refused_closes_its_connection(raw_server, fields, fits):
-    """Even if all of it has arrived; a complete body that is not JSON does not."""
-    async with raw_server(OK) as peer, http.Client() as client:
-        for _ in range(2):
-            with contextlib.suppress(http.BodyTooLarge, http.ProtocolError):
-                await client.request(url=peer.url, **fields)
-    assert 2 - fits == peer.connections
+async def test_a_secret_of_the_session_is_not_sent_to_another_origin(lent):
+    """aiohttp would add it to each request, so such a redirect is not followed."""
+    async with (
+        lent(headers={'Authorization': 'secret', 'X': 'y'}) as (url, client),
+        http.listen('localhost', 0, site) as other,
+    ):
+        assert 200 == (await client.request(url=f'{url}/moved')).status
+        with pytest.raises(http.TableError, match='would send it to http://localhost') as raised:
+            await client.request(url=f'{url}/away', headers={'X-To': other.url})
+        assert 0 == other.stats['requests']
+    assert 'secret' not in str(raised.value)
 
 
-RESETS = [
-    (b'', 'GET', False),
-    (b'HTTP/1.1 200 OK\r\n', 'GET', False),
-    (response_bytes(b'half', length=False), 'GET', False),
-    (response_bytes(b'', length=False), 'GET', False),
-    (response_bytes(b'half', 'Transfer-Encoding: gzip', length=False), 'GET', False),
-    (response_bytes(b'half', 'Transfer-Encoding: xchunked', length=False), 'GET', False),
-    (response_bytes(b'half', 'Transfer-Encoding: chunked, gzip', length=False), 'GET', False),
-    (response_bytes(b'half', 'Transfer-Encoding: chunked', length=False), 'GET', False),
-    (b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', 'GET', False),
-    (response_bytes(b'whole'), 'GET', True),
-    (
-        response_bytes(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: Chunked', length=False),
-        'GET',
-        True,
-    ),
-    (b'HTTP/1.1 200 OK\r\n\r\n', 'HEAD', True),
-    (b'HTTP/1.1 204 OK\r\n\r\n', 'GET', True),
-]
+async def test_a_status_is_no_error_and_redirects_are_followed_by_us(lent):
+    """``raise_for_status`` has no effect; the history has the redirect."""
+    async with lent(raise_for_status=True) as (url, client):
+        assert 404 == (await client.request(url=url)).status
+        response = await client.request(url=f'{url}/moved')
+    assert [302] == [one.status for one in response.history]
 
 
-@pytest.mark.parametrize(('raw', 'method', 'whole'), RESETS)
-async def test_a_reset_ends_no_body(raw_server, raw, method, whole):
-    """A reset does not complete a body that ends with its connection; others may precede one."""
-
-    written, read = asyncio.Event(), asyncio.Event()
-
-    async def handler(line):
-        await line.request()
-        await line.send(raw)
-        written.set()
-        await read.wait()
-        line.reset()
-
-    async with raw_server(handler) as peer:
-        asking = asyncio.ensure_future(http.request(url=peer.url, method=method))
-        await written.wait()
-        for _ in range(20):  # turns of the loop: the client reads before the reset drops it all
-            await asyncio.sleep(0)
-        read.set()
-        if whole:
-            assert int(raw.split()[1]) == (await asking).status
-        else:
-            with pytest.raises(http.ProtocolError):
-                await asking
+async def test_a_body_is_streamed_over_the_session(lent):
+    """It is read in parts, and ``ip`` is that of the peer."""
+    async with lent() as (url, client):
+        response = await client.request(url=f'{url}/flowing', into='stream')
+        assert '127.0.0.1' == response.ip
+        assert b'one two' == b''.join([chunk async for chunk in response.body])
+        async with (await client.request(url=f'{url}/flowing', into='stream')).body as body:
+            assert b'one ' == await anext(body)
 
 
-async def cut(line):
-    """End TLS without close_notify."""
-    line.writer.transport.abort()
+async def test_a_body_that_a_middleware_has_read_is_complete(lent):
+    """A middleware of aiohttp may read a body before we do."""
 
+    async def reads(request, handler):
+        response = await handler(request)
+        await response.read()
+        return response
 
-async def say(line):
-    """End TLS with close_notify."""
-    line.writer.close()
-
-
-@pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-@pytest.mark.parametrize(('end', 'whole'), [(say, True), (cut, False)])
-@pytest.mark.parametrize('body', [b'', b'text', LONG], ids=len)
-async def test_tls_that_is_cut_off_ends_no_body(
-    raw_server, certificates, version, end, whole, body
-):
-    """A body that ends with its connection is complete only after close_notify."""
-
-    async def handler(line):
-        await line.request()
-        await line.send(response_bytes(body, length=False))
-        await end(line)
-
-    trust = ssl.create_default_context(cafile=certificates.ca)
-    trust.maximum_version = version
-    async with raw_server(handler, tls=certificates.server) as peer:
-        if whole:
-            response = await http.request(url=peer.url, tls=trust, into='bytes')
-            assert body == response.body
-        else:
-            with pytest.raises(http.ProtocolError, match='TLS connection was cut off'):
-                await http.request(url=peer.url, tls=trust)
-
-
-@pytest.mark.parametrize(
-    'raw',
-    [
-        response_bytes(b'x'),
-        response_bytes(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: chunked', length=False),
-    ],
-)
-async def test_a_body_with_a_length_or_chunks_needs_no_close_notify(raw_server, certificates, raw):
-    """A body with a length or chunks is complete without close_notify."""
-
-    async def handler(line):
-        await line.request()
-        await line.send(raw)
-        await cut(line)
-
-    async with raw_server(handler, tls=certificates.server) as peer:
-        response = await http.request(url=peer.url, tls={'ca': certificates.ca})
-    assert 'x' == response.body
-
-
-# Bodies that are sent in parts; test_request_body has more of them
+    async with lent(middlewares=(reads,)) as (url, client):
+        assert 'one two' == (await client.request(url=f'{url}/flowing')).body
+        assert 'hello' * 1000 == (await client.request(url=f'{url}/packed')).body
 
 
 @pytest.mark.parametrize('into', ['text', 'stream'])
-@pytest.mark.parametrize('make', [lambda: iter(['a', 'b']), lambda: 'ab'])
-async def test_bodies_are_whole_or_streamed_in_both_directions(into, make):
-    """The request body and the response body are whole or streamed."""
+@pytest.mark.parametrize('kind', ['text', 'file', 'path', 'parts'])
+async def test_a_middleware_may_send_a_body_again(lent, tmp_path, kind, into):
+    """aiohttp's digest authentication sends a request twice, with the whole body each time."""
+    text = 'x' * 2**21 if kind == 'text' else 'some text'
+    (path := tmp_path / 'file').write_text(text)
+    bodies = {'text': text, 'file': io.BytesIO(text.encode()), 'path': path, 'parts': Parts(text)}
+    table = {'method': 'POST', 'body': bodies[kind], 'into': into}
+    async with lent(middlewares=(aiohttp.DigestAuthMiddleware('me', 'pw'),)) as (url, client):
+        response = await client.request(table, url=f'{url}/guarded')
+        got = response.bytes() if into == 'text' else b''.join([one async for one in response.body])
+    assert text == got.decode()
 
-    async def echo(request):
-        return {'status': 200, 'body': request.body}
 
-    async with http.listen('127.0.0.1', 0, echo, into='stream') as server:
-        response = await http.request(url=server.url, body=make(), into=into)
-        got = await response.body.read() if into == 'stream' else response.bytes()
-    assert b'ab' == got
+async def test_a_body_that_can_be_sent_only_once_is_sent_once(lent):
+    """Sending it again is an error, and sends no empty body."""
+
+    def once():
+        yield b'text'
+
+    async with lent(middlewares=(aiohttp.DigestAuthMiddleware('me', 'pw'),)) as (url, client):
+        assert 'text' == (await client.request(url=url, method='POST', body=once())).body
+        with pytest.raises(http.ProtocolError, match='can be sent only once'):
+            await client.request(url=f'{url}/guarded', method='POST', body=once())
 
 
-async def test_a_reset_after_an_early_error_response_is_no_error(raw_server):
-    """A reset after an early error response is for the rest of the request body."""
+@pytest.mark.parametrize('mistake', [OSError('disk'), ValueError('text')])
+async def test_an_exception_of_the_body_is_raised(lent, mistake):
+    """aiohttp does not retry after an OSError of the body, as after one of its own."""
+    begun = []
 
-    async def handler(line):
+    class Broken:
+        def __iter__(self):
+            begun.append(self)
+            yield b'x'
+            raise mistake
+
+    async with lent() as (url, client):
+        with pytest.raises(type(mistake)) as raised:
+            await client.request(url=url, method='PUT', body=Broken())
+    assert raised.value is mistake
+    assert 1 == len(begun)
+
+
+async def test_a_peer_that_closes_ends_the_request_body(raw_server):
+    """A connection that ends in the middle of the body is a ProtocolError."""
+
+    async def hangs_up(line):
         await line.reader.readuntil(b'\r\n\r\n')
-        await line.send(b'HTTP/1.1 413 Too Large\r\n\r\nno')
         line.reset()
 
-    async with raw_server(handler) as peer:
-        body = (bytes(65536) for _ in range(1000))
-        response = await http.request(url=peer.url, method='POST', body=body)
-    assert (413, 'no') == (response.status, response.body)
+    async with (
+        raw_server(hangs_up) as peer,
+        aiohttp.ClientSession() as session,
+        http.Client(session=session) as client,
+    ):
+        with pytest.raises(http.ProtocolError):
+            await client.request(url=peer.url, method='POST', body=Parts('x' * 2**24))
+
+
+async def test_a_peer_that_stops_reading_is_an_oserror_for_aiohttp():
+    """aiohttp handles it as with a body of its own."""
+
+    class Gone:
+        async def write(self, data):
+            raise ConnectionResetError('gone')
+
+    delivery = BodyDelivery(BodySource([b'x', b'y']), 1, bytes)
+    payload = SessionPayload(delivery)
+    assert (1, True) == (payload.size, payload.autoclose)
+    with pytest.raises(TypeError):
+        payload.decode()
+    with pytest.raises(OSError, match='gone'):
+        await payload.write(Gone())
+
+
+@pytest.mark.parametrize(
+    ('mistake', 'ours'),
+    [(KeyError('no route'), http.ConnectError), (TimeoutError(), http.TimedOut)],
+)
+async def test_an_exception_of_a_connector_is_a_connect_error(mistake, ours):
+    """Any exception of a connector is a ConnectError, but a timeout a TimedOut."""
+
+    class Odd(aiohttp.TCPConnector):
+        async def _create_connection(self, *arguments):
+            raise mistake
+
+    async with (
+        aiohttp.ClientSession(connector=Odd()) as session,
+        http.Client(session=session) as client,
+    ):
+        with pytest.raises(ours) as raised:
+            await client.request(url='http://127.0.0.1:1')
+    assert raised.value.__cause__ is not None
+
+
+async def test_an_exception_of_a_middleware_is_raised(lent):
+    """It is not translated into an error of a connection."""
+
+    async def refuses(request, handler):
+        raise LookupError('no such tenant')
+
+    async with lent(middlewares=(refuses,)) as (url, client):
+        with pytest.raises(LookupError):
+            await client.request(url=url)
+
+
+async def test_a_websocket_uses_the_connector_of_the_session(lent):
+    """Without the middlewares of the session; session and connector stay open."""
+    async with lent(headers={'X': 'y'}) as (url, client):
+        async with client.websocket(url=f'{url}/chat') as socket:
+            await socket.send('hello')
+            assert 'hello' == await anext(socket)
+        assert 404 == (await client.request(url=url)).status
+
+
+async def test_a_websocket_handshake_on_a_lost_reused_connection_is_retried(raw_server):
+    """The handshake is sent again if the peer closes a reused connection."""
+
+    async def answers_once(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 418 Teapot\r\nContent-Length: 0\r\n\r\n')
+        await line.request()
+
+    async with (
+        raw_server(answers_once) as peer,
+        aiohttp.ClientSession() as session,
+        http.Client(session=session) as client,
+    ):
+        await client.request(url=peer.url)
+        with pytest.raises(http.ProtocolError, match='418'):
+            async with client.websocket(url=peer.url):
+                pass
+    assert (3, 2) == (len(peer.requests), peer.connections)
+
+
+async def test_cookies_are_those_of_the_session(lent):
+    """The cookie jar of the session is used."""
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with lent(cookies={'a': 'b'}, cookie_jar=jar) as (url, client):
+        assert 'a=b' == (await client.request(url=url)).headers['cookie']
+
+
+async def test_a_unix_socket_in_the_table_is_refused(lent):
+    """A path in the table would have no effect, so it is refused."""
+    async with lent() as (_, client):
+        with pytest.raises(http.TableError, match='UnixConnector'):
+            await client.request(url='http://h', unix='/tmp/no')
+
+
+async def test_a_closed_session_and_a_closed_client_send_nothing(lent):
+    """Each is a ConnectError that says which one is closed."""
+    async with (opened := lent()) as (url, client):
+        await client.request(url=url)
+        await client.close()
+        with pytest.raises(http.ConnectError, match='client is closed'):
+            await client.request(url=url)
+    other = http.Client(session=opened.session)
+    with pytest.raises(http.ConnectError, match='session is closed'):
+        await other.request(url=url)
+
+
+async def test_closing_the_client_ends_a_stream(lent):
+    """The session stays open."""
+    async with lent() as (url, client):
+        response = await client.request(url=f'{url}/flowing', into='stream')
+        await client.close()
+        with pytest.raises(http.ProtocolError):
+            _ = [chunk async for chunk in response.body]
+
+
+async def test_a_cached_body_is_read_once():
+    """``release`` and ``finish`` do nothing."""
+    whole = CachedBody(b'text', http.Headers(), None, None)
+    assert [b'text', b''] == [await whole.read(None), await whole.read(None)]
+    whole.finish()
+    whole.release()
+    await whole.stop()

@@ -1,8 +1,9 @@
-"""The fast path: requests of a reverse proxy, and short requests, on a pooled connection."""
+"""Requests over the wire: those of ``request``, and those of a reverse proxy."""
 
 import asyncio
 import contextlib
 import logging
+import re
 
 import aiohttp
 import pytest
@@ -12,7 +13,9 @@ from aiohttp.client_reqrep import ConnectionKey
 
 import aioluahttp as http
 from aioluahttp.transports import wire
-from aioluahttp.transports.session import FinalResponse, PooledRequest, send_by_session, send_once
+from aioluahttp.transports.request_body import BodyDelivery, BodySource
+from aioluahttp.transports.response_body import ReadOptions
+from aioluahttp.transports.session import send_by_session, send_once
 from aioluahttp.websockets.handshake import accept_of
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
@@ -437,15 +440,45 @@ async def test_a_response_may_switch_protocols(raw_server, wire, frames):
 
 
 HI = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
+
+
+@pytest.mark.parametrize(('count', 'passes'), [(0, True), (1000, True), (1001, False)])
+@pytest.mark.parametrize('more', [b'', HI], ids=['', 'and one more'])
+async def test_so_many_interim_answers_are_passed_over_and_no_more(raw_server, count, passes, more):
+    """Up to 1000 are skipped; aiohttp has no limit."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n' * count + HI + more)
+
+    async with raw_server(handler) as peer:
+        if passes:
+            assert 'hi' == (await http.request(url=peer.url)).body
+        else:
+            with pytest.raises(http.ProtocolError, match='over 1000 interim responses'):
+                await http.request(url=peer.url)
+    assert 1 == len(peer.requests)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'fits'), [({}, True), ({'max_body': 1}, False), ({'into': 'json'}, True)]
+)
+async def test_a_body_that_is_refused_closes_its_connection(raw_server, fields, fits):
+    """Even if all of it has arrived; a complete body that is not JSON does not."""
+    async with raw_server(HI) as peer, http.Client() as client:
+        for _ in range(2):
+            with contextlib.suppress(http.BodyTooLarge, http.ProtocolError):
+                await client.request(url=peer.url, **fields)
+    assert 2 - fits == peer.connections
+
+
 TIMEOUT = aiohttp.ClientTimeout(total=None)
 
 
 def session(**options):
     """Make a session with the options that ``NetworkTransport`` uses."""
     return aiohttp.ClientSession(
-        **{'cookie_jar': aiohttp.DummyCookieJar(), **options},
-        request_class=PooledRequest,
-        response_class=FinalResponse,
+        **{'cookie_jar': aiohttp.DummyCookieJar(), 'connector': wire.TCPPool(), **options},
         middlewares=(send_once,),
         auto_decompress=False,
         skip_auto_headers=('Content-Type',),
@@ -487,53 +520,85 @@ async def test_both_ways_of_sending_use_the_same_connections(certificates, url, 
     assert found[0] == found[1]
 
 
+NOT_READ = ReadOptions(False, None, None, lambda error: None)
+
+
+def by_wire(one, method, url, headers, data, jar=None):
+    """Send a request over the wire."""
+    head = wire.request_head(method, url, headers, data)
+    sent = wire.WireRequest(method, head, data, cookies=jar)
+    return sent.ask(one, url, {'timeout': TIMEOUT}, None)
+
+
+def by_session(one, method, url, headers, data):
+    """Send a request by ``ClientSession.request``."""
+    arguments = {'headers': headers, 'timeout': TIMEOUT, 'data': data}
+    return send_by_session(one, method, url, arguments, NOT_READ, streamed=False)
+
+
+def delivered(body, size=None):
+    """Make the delivery of a body that is read in parts."""
+    return BodyDelivery(BodySource(body), size, bytes)
+
+
 @pytest.mark.parametrize(
-    ('method', 'data'),
+    ('method', 'make'),
     [
-        *((method, None) for method in ('GET', 'HEAD', 'OPTIONS', 'TRACE')),
-        *((method, b'a\0b') for method in ('GET', 'POST', 'PUT', 'DELETE', 'PURGE')),
-        ('POST', b''),
+        *((method, lambda: None) for method in ('GET', 'HEAD', 'OPTIONS', 'TRACE')),
+        *((method, lambda: None) for method in ('POST', 'PUT', 'DELETE', 'PURGE')),
+        *((method, lambda: b'a\0b') for method in ('GET', 'POST', 'PUT', 'DELETE', 'PURGE')),
+        ('POST', lambda: b''),
+        ('POST', lambda: LARGE),
+        ('POST', lambda: delivered([LARGE, b'', b'end'], len(LARGE) + 3)),
+        ('POST', lambda: delivered([])),
+        ('POST', lambda: delivered([b'ab', b'', b'c'])),
     ],
 )
-async def test_both_ways_of_sending_send_the_same_bytes(raw_server, method, data):
+async def test_both_ways_of_sending_send_the_same_bytes(raw_server, method, make):
     """A failure means that aiohttp sends requests or keys connections in a new way."""
     headers = [('Host', 'host:81'), ('Accept', '*/*'), ('Accept-Encoding', 'x'), ('A', 'b')]
     headers += [('User-Agent', 'é'), ('A', 'c')]
-    arguments = {'headers': headers, 'timeout': TIMEOUT} | ({} if data is None else {'data': data})
-    found = []
-    async with raw_server(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nB: c\r\n\r\n') as peer:
+    found, came = [], []
+
+    async def handler(line):
+        while True:
+            data = await line.reader.readuntil(b'\r\n\r\n')
+            length = re.search(b'Content-Length: (.*)\r', data)
+            if length:
+                data += await line.reader.readexactly(int(length[1]))
+            elif b'chunked' in data:
+                data += await line.reader.readuntil(b'0\r\n\r\n')
+            came.append(data)
+            await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nB: c\r\n\r\n')
+
+    async with raw_server(handler) as peer, session() as one:
         url = yarl.URL(peer.url + '/%41?a=%2C', encoded=True)
-        async with session() as one:
-            for send in (send_by_session, wire.send_short, send_by_session):
-                given = dict(arguments, headers=http.Headers(headers))
-                assert wire.is_short(one, method, given)
-                found.append(await send(one, method, url, given, None))
-    assert peer.requests[0] == peer.requests[1] == peer.requests[2]
+        for send in (by_session, by_wire, by_session):
+            found.append(await send(one, method, url, http.Headers(headers), make()))
+    assert came[0] == came[1] == came[2]
     assert found[0] == found[1] == found[2]
     assert 1 == peer.connections
 
 
-@pytest.mark.parametrize(
-    ('method', 'arguments'),
-    [
-        ('POST', {}),  # aiohttp knows which of these have a length of 0
-        ('DELETE', {}),
-        ('GET', {'proxy': 'http://h/'}),
-        ('POST', {'data': b'x' * 20_000}),
-        ('POST', {'data': object()}),
-    ],
-)
-async def test_a_request_that_is_not_short_is_sent_by_the_session(method, arguments):
-    """A request through a proxy is, too."""
+async def test_a_request_through_a_proxy_is_sent_by_the_session():
+    """aiohttp knows how to speak to it."""
     async with session() as one:
-        assert wire.is_short(one, 'GET', {})
-        assert not wire.is_short(one, method, arguments)
+        assert wire.can_send(one, {})
+        assert not wire.can_send(one, {'proxy': 'http://h/'})
 
 
-async def test_a_session_with_cookies_is_not_on_the_fast_path():
-    """aiohttp adds and stores the cookies."""
-    async with session(cookie_jar=aiohttp.CookieJar()) as one:
-        assert not wire.is_short(one, 'GET', {})
+async def test_both_ways_of_sending_keep_and_send_cookies(raw_server):
+    """In one jar; a cookie of the jar replaces one of the table."""
+    raw = b'HTTP/1.1 200 OK\r\nSet-Cookie: a="x,y"; Path=/\r\nContent-Length: 0\r\n\r\n'
+    async with raw_server(raw) as peer:
+        for first, then in ((True, False), (False, True)):
+            async with http.Client(base_url=peer.url) as client:
+                for over_wire in (first, then):
+                    with pytest.MonkeyPatch.context() as patch:
+                        patch.setattr(wire, 'can_send', lambda *_, answer=over_wire: answer)
+                        await client.request(headers={'Cookie': 'a=1; b=2'})
+    sent = [sorted(asked.values('Cookie')[0].split('; ')) for asked in peer.requests]
+    assert [['a=1', 'b=2'], ['a="x,y"', 'b=2']] * 2 == sent
 
 
 async def test_traces_of_aiohttp_see_every_request(raw_server, monkeypatch):

@@ -26,7 +26,7 @@ from ..tables.checks import TIMEOUT, check_handler, check_limit, is_accepted
 from ..tables.conversion import to_mapping
 from ..tables.models import Handler, Request, Response, SentRequest, describe_request
 from ..transports.into import apply_into, with_accept
-from ..transports.network import NetworkTransport
+from ..transports.network import LentTransport, NetworkTransport
 from ..transports.request_body import check_resendable, to_source
 from ..types import (
     BytesTable,
@@ -314,8 +314,6 @@ class Client:
 
     def _make_transport(self, cookies: AbstractCookieJar) -> NetworkTransport | InProcess:
         if self._session is not None:
-            from ..transports.lent import LentTransport
-
             return LentTransport(self._session)
         if self._via is None:
             return NetworkTransport(*self._limits, cookies)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractCookieJar
 
 from .. import url
 from ..bodies import text
@@ -22,13 +24,14 @@ from ..tables.checks import EVENTS, check_body, check_userinfo
 from ..tables.conversion import wire_body
 from ..tables.models import Request, Response, SentRequest
 from ..tls import client_context
-from .failures import translate
+from .failures import BodyFailed, translate
 from .into import body_as, is_whole
 from .request_body import BodyDelivery, BytesSource, source_of
 from .response_body import ReadOptions, ReceivedResponse
 
 __all__ = [
     'MAX_BODY',
+    'add_cookies',
     'arguments_of',
     'body_of',
     'connection_arguments',
@@ -48,23 +51,16 @@ DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': '
 async def try_with_source(
     attempt: Callable[[Request], Awaitable[Response[Any]]], request: Request
 ) -> Response[Any]:
-    """Open the body source of a request, if it has one, and make one attempt to send it.
-
-    Raises:
-        Exception: What reading the body source raised, if that ended the attempt.
-    """
+    """Open the body source of a request, if it has one, and make one attempt to send it."""
     source = source_of(request)
     if source is None:
         return await attempt(request)
     try:
         await source.open()
         return await attempt(request)
-    except BaseException as error:
+    except BaseException:
         await source.end()
-        if source.error is None or not isinstance(error, Exception):
-            raise
-        failure: Exception = source.error
-    raise failure  # outside of the except block, which would change its __context__
+        raise
 
 
 def response_of(received: ReceivedResponse, body: Any, target: str, method: str) -> Response[Any]:
@@ -128,6 +124,16 @@ def connection_arguments(request: Request) -> dict[str, Any]:
         if isinstance(request['tls'], dict):
             arguments['server_hostname'] = request['tls'].get('server_name')
     return arguments
+
+
+def add_cookies(headers: Headers, jar: AbstractCookieJar, target: yarl.URL) -> None:
+    """Add the cookies of a jar to the Cookie header; they replace given ones of the same name."""
+    if kept := jar.filter_cookies(target):
+        given = '; '.join(headers.getall('Cookie', ())).split('; ')
+        pairs = [(pair.partition('=')[0].strip(), pair) for pair in given if pair]
+        pairs = [(name, pair) for name, pair in pairs if name not in kept]
+        pairs += [(name, f'{name}={one.coded_value}') for name, one in kept.items()]
+        headers['Cookie'] = '; '.join(pair for _, pair in sorted(pairs, key=itemgetter(0)))
 
 
 def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:
@@ -207,9 +213,9 @@ def read_options_of(request: Request, limit: int | None) -> ReadOptions:
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:
+    if isinstance(error, BodyFailed):
+        raise error.error
     if source := source_of(request):
-        if source.error:
-            raise source.error
         request = request | {'body': source.body}
     if ours := translate(error, request, sent=True):
         ours.request = SentRequest(request)

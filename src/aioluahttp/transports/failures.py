@@ -7,12 +7,11 @@ import re
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
-from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, Refused, TimedOut
+from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, TimedOut
 from ..semantics import IDEMPOTENT
 from ..tables.models import Request, describe_request
-from .request_body import source_of
 
-__all__ = ['LostConnection', 'StaleConnection', 'reason_of', 'translate']
+__all__ = ['BodyFailed', 'LostConnection', 'reason_of', 'translate']
 
 
 REUSED = 'the peer closed a reused connection before it responded'
@@ -24,8 +23,16 @@ LOSSES = {
 }
 
 
-class StaleConnection(aiohttp.ClientError):
-    """The peer sent data on a pooled connection, or closed it; nothing was sent on it."""
+class BodyFailed(Exception):
+    """The request body failed on our side: in its source, or in the progress callback.
+
+    The user gets ``error`` as it was raised. This is no ``OSError`` even if ``error`` is one, for
+    that would look like an error of the connection.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class LostConnection(aiohttp.ClientError):
@@ -77,12 +84,8 @@ def translate(error: BaseException, request: Request, *, sent: bool) -> Error | 
         sent: Whether this request, or one that was redirected to it, was sent before.
 
     Returns:
-        Our exception; None where ``error`` is to be raised as it is: it is none of a connection,
-        it was raised by the body source, or the client of a proxy caused it (``Refused``).
+        Our exception; None where ``error`` is none of a connection, and is raised as it is.
     """
-    source = source_of(request)
-    if isinstance(error.__cause__, Refused) or (source and error is source.error):
-        return None
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
             text = f'{describe_request(request)}: {QUERY.sub("", reason_of(error))}'

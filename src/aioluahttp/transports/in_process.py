@@ -31,7 +31,7 @@ from ..exchange.request_body import (
 )
 from ..exchange.responder import Responder, status_page
 from ..exchange.response import FilePieces, ReadyResponse, to_ready
-from ..headers import Headers, parse_cookies
+from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY, PHRASES, is_silent
 from ..tables.checks import STREAMS
 from ..tables.conversion import to_response
@@ -50,6 +50,7 @@ from ..websockets.memory import MemoryPeer, peer_pair
 from ..websockets.socket import Socket, close_callback, run_socket_callback
 from .encode import (
     MAX_BODY,
+    add_cookies,
     arguments_of,
     body_of,
     read_options_of,
@@ -58,7 +59,7 @@ from .encode import (
     try_with_source,
     with_bytes_source,
 )
-from .failures import translate
+from .failures import BodyFailed, translate
 from .into import PAGES, needs_stream
 from .request_body import BodyDelivery
 from .response_body import DecodedBody, InMemory, ReceivedResponse
@@ -77,20 +78,23 @@ class SentBody(BodyParts):
 
     Args:
         data: The ``data`` that aiohttp would get.
+
+    Attributes:
+        failure: What reading the source raised, and the client raises; None if nothing did.
     """
 
     def __init__(self, data: bytes | BodyDelivery | None) -> None:
         self._data = data
         self._chunks = self._start(data) if isinstance(data, BodyDelivery) else None
         self._sent = 0
+        self.failure: BodyFailed | None = None
 
     def _start(self, delivery: BodyDelivery) -> Chunks:
         """Make the iterator of the body, which ``aclose`` then closes though nobody reads it."""
         try:
             return delivery.chunks()
         except Exception as error:
-            delivery.source.error = error
-            raise
+            raise BodyFailed(error) from error
 
     def frame(self, method: str, headers: Headers) -> None:
         """Add Content-Length or Transfer-Encoding to the headers (RFC 9112 6)."""
@@ -100,11 +104,6 @@ class SentBody(BodyParts):
             headers['Transfer-Encoding'] = 'chunked'
         elif data is not None or method not in METHODS_WITHOUT_BODY:
             headers['Content-Length'] = str(length)
-
-    @property
-    def error(self) -> Exception | None:
-        """What reading the source raised, which the client raises as it is."""
-        return self._data.source.error if isinstance(self._data, BodyDelivery) else None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -136,7 +135,7 @@ class SentBody(BodyParts):
                 self._sent += len(data)
                 delivery.tell(self._sent)
         except Exception as error:
-            delivery.source.error = error  # the client raises it
+            self.failure = BodyFailed(error)
             raise ProtocolError('the request body was cut off') from error
         return data
 
@@ -227,6 +226,7 @@ class ResponseBody:
         except Exception as error:
             if deadline.expired():
                 raise TimedOut(f'no more of the body arrived within {seconds} s') from error
+            self._check()
             raise ProtocolError('the handler failed while it sent its response') from error
         finally:
             self._reading = False
@@ -238,8 +238,8 @@ class ResponseBody:
     def _check(self) -> None:
         if self._closed:
             raise self._closed
-        if error := self._sent.error:  # even if the handler ignores it
-            raise ProtocolError('the request body was cut off') from error
+        if self._sent.failure:  # even if the handler ignores it
+            raise self._sent.failure
 
     def finish(self) -> None:
         """Treat the end as a complete body: an incomplete one raises in ``read``."""
@@ -317,10 +317,13 @@ class InProcess(Responder):
         request = with_bytes_source(request)
         try:
             return await try_with_source(self._exchange, request)
+        except BodyFailed as failed:
+            failure = failed.error
         except Exception as error:
             if ours := translate(error, request, sent=sent):
                 raise ours from error
             raise
+        raise failure  # outside of the except block, which would change its __context__
 
     def _check_open(self) -> None:
         if self._closed:
@@ -333,8 +336,8 @@ class InProcess(Responder):
         source = None
         try:
             out, source = await self._ask_handler(request, arguments['headers'], sent)
-            if sent.error is not None:
-                raise sent.error
+            if sent.failure is not None:
+                raise sent.failure
             response = await self._received_response(request, target, out, source)
         except BaseException:
             await (source.stop() if source else sent.aclose())
@@ -349,11 +352,7 @@ class InProcess(Responder):
             request = Request({key: one for key, one in request.items() if key not in ROUTE})
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
         arguments = arguments_of(request, target)
-        if len(self._cookies) and (kept := self._cookies.filter_cookies(target)):
-            headers = arguments['headers']
-            given = parse_cookies('; '.join(headers.getall('Cookie', ())).split(';'))
-            both = given | {name: one.coded_value for name, one in kept.items()}
-            headers['Cookie'] = '; '.join(f'{name}={one}' for name, one in sorted(both.items()))
+        add_cookies(arguments['headers'], self._cookies, target)
         return target, arguments
 
     def _head(self, request: Request, headers: Headers) -> Request:

@@ -1,4 +1,4 @@
-"""Send request tables over the network, and choose how: ``wire``, ``session`` or a WebSocket.
+"""Send request tables over the network, and choose how: over the ``wire`` or by a ``session``.
 
 A request is sent again here if a pooled connection turns out to be lost. Redirects are followed in
 ``client``.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import WeakSet
 
 import aiohttp
@@ -17,10 +17,12 @@ from aiohttp.abc import AbstractCookieJar
 
 from ..bodies.stream import Stream
 from ..errors import ConnectError, TableError
+from ..headers import Headers
 from ..tables.models import Request, Response
 from . import wire
 from .encode import (
     MAX_BODY,
+    add_cookies,
     arguments_of,
     body_of,
     connection_arguments,
@@ -30,18 +32,30 @@ from .encode import (
     try_with_source,
     with_bytes_source,
 )
-from .failures import LostConnection, StaleConnection, translate
+from .failures import BodyFailed, LostConnection, translate
 from .into import PAGES, needs_stream
-from .request_body import source_of
+from .request_body import BodyDelivery, BodySource, source_of
 from .response_body import DecodedBody, ReadOptions, ReceivedResponse
-from .session import FinalResponse, PooledRequest, SwitchingResponse, send_by_session, send_once
+from .session import check_headers, open_by_session, send_by_session, send_once
 
 if TYPE_CHECKING:
     from .websocket import Dialed
 
-__all__ = ['NetworkTransport']
+__all__ = ['LentTransport', 'NetworkTransport', 'Switched']
 
 Exchange: TypeAlias = Callable[[Request], Awaitable[Response[Any]]]
+
+
+class Switched(NamedTuple):
+    """The response to a request for an upgrade, and its connection.
+
+    ``protocol`` is aiohttp's; None if the peer did not switch protocols, or has closed the
+    connection. ``close`` closes it.
+    """
+
+    response: Response[Any]
+    protocol: Any
+    close: Callable[[], object]
 
 
 class NetworkTransport:
@@ -61,6 +75,7 @@ class NetworkTransport:
     ) -> None:
         self._limits: dict[str, Any] = {'limit': limit or 0, 'limit_per_host': limit_per_host or 0}
         self._cookies = cookies
+        self._keeps_cookies = not isinstance(cookies, aiohttp.DummyCookieJar)
         # By the path of a Unix socket, and whether for WebSockets, which the limits do not count.
         self._sessions: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
         self._bodies: WeakSet[DecodedBody] = WeakSet()  # streamed response bodies
@@ -87,8 +102,6 @@ class NetworkTransport:
             connector=self._connector(unix, switches=switches),
             connector_owner=self._owns_connectors,
             cookie_jar=self._cookies,
-            request_class=PooledRequest,
-            response_class=SwitchingResponse if switches else FinalResponse,
             middlewares=self._middlewares,
             auto_decompress=False,  # ``bodies.codings`` does: with a limit, and a check of the end
             skip_auto_headers=('Content-Type',),
@@ -98,8 +111,8 @@ class NetworkTransport:
     def _connector(self, unix: str | None, *, switches: bool) -> aiohttp.BaseConnector | None:
         limits = {'limit': 0, 'force_close': True} if switches else self._limits
         if unix is None:
-            return aiohttp.TCPConnector(**limits)
-        return aiohttp.UnixConnector(unix, **limits)
+            return wire.TCPPool(**limits)
+        return wire.UnixPool(unix, **limits)
 
     async def send(
         self, request: Request, *, sent: bool = False, exchange: Exchange | None = None
@@ -120,8 +133,9 @@ class NetworkTransport:
         while True:
             try:
                 return await exchange(request)
-            except StaleConnection:  # no endless loop: each removes a connection from the pool
-                continue
+            except BodyFailed as failed:
+                failure = failed.error
+                break
             except Exception as error:
                 supply = source_of(request)
                 lost = isinstance(error, LostConnection) and error.repeatable
@@ -131,8 +145,9 @@ class NetworkTransport:
                     raise ours from error
                 else:
                     raise
+        raise failure  # outside of the except block, which would change its __context__
 
-    async def switch(self, request: Request, fields: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def switch(self, request: Request, fields: Mapping[str, str]) -> Switched:
         """Send a request for an upgrade, on a connection that is not from the request pool.
 
         Args:
@@ -140,7 +155,7 @@ class NetworkTransport:
             fields: Headers that ask for the upgrade.
 
         Returns:
-            The response, whatever its status; the caller has to close it.
+            The response, whatever its status, and its connection, which the caller has to close.
 
         Raises:
             Error: Translated from aiohttp's exception, which is its cause.
@@ -148,10 +163,11 @@ class NetworkTransport:
         try:
             target = target_of(request['scheme'], request['host'], request['port'], request['url'])
             arguments = arguments_of(request, target)
-            arguments['allow_redirects'] = arguments['read_until_eof'] = False
             arguments['headers'].update(fields)
             session = self._session(request, switches=True)
-            return await session.get(target, **arguments)
+            if self._can_send(session, arguments):
+                return await self._switch_over_wire(session, request, target, arguments)
+            return await _switch_by_session(session, target, arguments)
         except Exception as error:
             if ours := translate(error, request, sent=False):
                 raise ours from error
@@ -180,9 +196,45 @@ class NetworkTransport:
         options: ReadOptions | None,
     ) -> ReceivedResponse:
         session, method = self._session(request), request['method']
-        short = wire.is_short(session, method, arguments)
-        send = wire.send_short if short else send_by_session
-        return await send(session, method, target, arguments, limit, options)
+        if not self._can_send(session, arguments):
+            streamed = options is not None
+            options = options or read_options_of(request, limit)._replace(failed=lambda error: None)
+            return await send_by_session(
+                session, method, target, arguments, options, streamed=streamed
+            )
+        jar = self._add_cookies(target, arguments)
+        body = arguments.get('data')
+        head = wire.request_head(method, target, arguments['headers'], body)
+        wire_request = wire.WireRequest(method, head, body, cookies=jar)
+        return await wire_request.ask(session, target, arguments, limit, options)
+
+    def _can_send(self, session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
+        """Tell whether a request can be sent over the wire."""
+        return wire.can_send(session, arguments)
+
+    def _add_cookies(self, target: yarl.URL, arguments: dict[str, Any]) -> AbstractCookieJar | None:
+        if not self._keeps_cookies:
+            return None
+        add_cookies(arguments['headers'], self._cookies, target)
+        return self._cookies
+
+    async def _switch_over_wire(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        target: yarl.URL,
+        arguments: dict[str, Any],
+    ) -> Switched:
+        jar = self._add_cookies(target, arguments)
+        head = wire.request_head('GET', target, arguments['headers'], None)
+        wire_request = wire.WireRequest('GET', head, switches=True, cookies=jar)
+        options = read_options_of(request, None)
+        received = await wire_request.ask(session, target, arguments, None, options)
+        response = response_of(received, '', str(target), 'GET')
+        if isinstance(received.data, DecodedBody):
+            return Switched(response, None, received.data.close)
+        protocol = wire_request.protocol if wire_request.has_switched else None
+        return Switched(response, protocol, wire_request.close)
 
     async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
         """Open a WebSocket.
@@ -199,7 +251,7 @@ class NetworkTransport:
         return await dial(self.switch, request, options)
 
     async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
-        """Send a request of a reverse proxy with exactly its own headers, by ``wire.send_wire``.
+        """Send a request of a reverse proxy with exactly its own headers, over the wire.
 
         Args:
             request: In normal form.
@@ -211,20 +263,79 @@ class NetworkTransport:
         Raises:
             Error: As ``send`` does.
         """
+        body = request.get('body')
+        if not (body is None or isinstance(body, bytes)):
+            request = Request(request | {'body': BodySource(body)})
 
         async def exchange(request: Request) -> Response[Any]:
             origin = target_of(request['scheme'], request['host'], request['port'], '/')
             session, arguments = self._session(request), connection_arguments(request)
             options = read_options_of(request, None)._replace(early=True)
-            received, wire_request = await wire.send_wire(
-                session, request, length, origin, arguments, options
+            method, headers, source = request['method'], request['headers'], source_of(request)
+            wire_request = wire.WireRequest(
+                method,
+                wire.encode_head(method, request['url'], headers),
+                BodyDelivery(source, length, bytes) if source else request.get('body'),
+                switches='Upgrade' in headers,
+                seconds=options.seconds,
             )
-            body: Any = wire_request
+            received = await wire_request.ask(session, origin, arguments, None, options)
+            answer: Any = wire_request
             if isinstance(received.data, DecodedBody):
                 self._bodies.add(received.data)
-                body = Stream(received.data, received.headers.get('Content-Type'))
-            return response_of(
-                received, body, str(origin.origin()) + request['url'], request['method']
-            )
+                answer = Stream(received.data, received.headers.get('Content-Type'))
+            return response_of(received, answer, str(origin.origin()) + request['url'], method)
 
         return await self.send(request, exchange=exchange)
+
+
+async def _switch_by_session(
+    session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
+) -> Switched:
+    arguments['read_until_eof'] = False
+    response = await open_by_session(session, 'GET', target, arguments)
+    received = ReceivedResponse(
+        response.status, response.reason, response.version, Headers(response.headers), b'', None
+    )
+    connection = response.connection
+    is_open = connection is not None and connection.transport is not None
+    protocol = connection.protocol if is_open else None
+    return Switched(response_of(received, '', str(target), 'GET'), protocol, response.close)
+
+
+class LentTransport(NetworkTransport):
+    """A transport over a session that the user made: ``Client(session=...)``.
+
+    Each request goes through ``ClientSession.request``, so that the session's own settings,
+    middlewares and overridden methods apply. A WebSocket uses the session's connector and cookies,
+    without its middlewares.
+
+    Args:
+        session: The user's; ``close`` leaves it open.
+    """
+
+    _owns_connectors = False
+    # Without ``send_once``: the peer may have closed a pooled connection, so a retry is needed.
+    _middlewares = ()
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        super().__init__(None, None, session.cookie_jar)
+        self._lent = session
+
+    def _session(self, request: Request, *, switches: bool = False) -> aiohttp.ClientSession:
+        if self._closed or self._lent.closed:
+            raise ConnectError(f'the {"client" if self._closed else "session"} is closed')
+        if 'unix' in request:
+            right = 'absent: make the session with a UnixConnector, which decides where to connect'
+            raise TableError.of('unix', request['unix'], right)
+        if request.get('into') == 'raw' and self._lent.auto_decompress:
+            right = 'another value, or the session made with auto_decompress=False'
+            raise TableError.of('into', request['into'], right)
+        check_headers(self._lent.headers, request)
+        return super()._session(request, switches=True) if switches else self._lent
+
+    def _connector(self, unix: str | None, *, switches: bool) -> aiohttp.BaseConnector | None:
+        return self._lent.connector
+
+    def _can_send(self, session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
+        return False

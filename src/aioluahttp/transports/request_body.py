@@ -1,7 +1,7 @@
 """Request bodies that are sent in parts: the source of the bytes, and their delivery.
 
 ``BodySource`` reads a path, a file or an iterable, in one or more attempts. ``BodyDelivery`` is one
-attempt to send it through aiohttp. ``wire`` sends the body of a proxied request.
+attempt to send it; ``wire`` and ``session`` write its chunks.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ import asyncio
 import contextlib
 import io
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from mimetypes import guess_type
 from stat import S_ISREG
-from typing import IO, Any, Never, TypeVar
-
-import aiohttp
+from typing import IO, Any, TypeVar
 
 from ..bodies.chunks import Chunks, close
 from ..errors import TableError
 from ..tables.checks import is_file, is_one_shot
 from ..tables.models import Request, Response
+from .failures import BodyFailed
 
 __all__ = [
     'PIECE',
     'BodyDelivery',
     'BodySource',
     'BytesSource',
-    'PeerGone',
+    'LastBytesProtocol',
     'check_resendable',
+    'keep_last_bytes',
     'source_of',
     'to_source',
 ]
@@ -51,8 +51,6 @@ class BodySource:
     """In bytes; None if it is unknown before the end."""
     content_type: str | None = None
     """Guessed by the name of the file; None if there is no name, or an unknown one."""
-    error: Exception | None = None
-    """What ended the last attempt, unless the peer did: an error of the source or the callback."""
 
     def __init__(self, body: Any) -> None:
         self.body = body
@@ -72,7 +70,6 @@ class BodySource:
         Raises:
             TableError: The path is not that of a file that can be read.
         """
-        self.error = None
         if isinstance(self.body, os.PathLike):
             await run_in_thread(self._open)
         elif is_file(self.body) and not self._one_shot:
@@ -227,145 +224,74 @@ def source_of(request: Request) -> BodySource | None:
     return body if isinstance(body, BodySource) else None
 
 
-class BodyBroken(Exception):
-    """The request body failed on our side. aiohttp passes it on, and does not retry."""
-
-
-class BodyDelivery(aiohttp.Payload):
-    """One attempt to send a body, as an aiohttp payload: chunked unless its length is known.
-
-    aiohttp calls ``PooledRequest.write_bytes`` in a task, which calls ``deliver``. A peer that
-    stops reading is no error here: its response, or the lack of one, says why.
+class BodyDelivery:
+    """One attempt to send the body of a source.
 
     Args:
         source: Of the bytes; it is open.
-        length: In bytes; ``None`` is unknown.
+        size: The length of the body in bytes; ``None`` is unknown.
         encode: Converts a chunk of an iterable to bytes.
-        progress: Called with the bytes that were sent so far, and ``length``.
+        progress: Called with the bytes that were sent so far, and ``size``.
     """
 
     def __init__(
         self,
         source: BodySource,
-        length: int | None,
+        size: int | None,
         encode: Callable[[Any], bytes],
         progress: Callable[[int, int | None], object] | None = None,
     ) -> None:
-        super().__init__(source)
-        self._length = length
         self.source = source
+        self.size = size
         self._encode = encode
         self._progress = progress
-        self._content: aiohttp.StreamReader | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._protocol: Any = None
-        self._transport: Any = None  # None for TLS, which asyncio closes in time
-        self.read_timeout: float | None = None  # seconds, from the end of the body
-        self.is_done: bool = False  # the body was sent completely
-
-    @property
-    def autoclose(self) -> bool:
-        """True: aiohttp has nothing to close. An attribute of aiohttp's payloads."""
-        return True
-
-    @property
-    def size(self) -> int | None:
-        """The length in bytes; None if it is unknown. An attribute of aiohttp's payloads."""
-        return self._length
-
-    def decode(self, encoding: str = 'utf-8', errors: str = 'strict') -> Never:
-        """Raise a TypeError. A method of aiohttp's payloads."""
-        raise TypeError('a body that is sent in parts cannot be decoded to text')
-
-    async def write(self, writer: Any) -> None:
-        """Write the body, without the last chunk, and close the iterator in any case."""
-        async with contextlib.aclosing(self.chunks()) as chunks:
-            await self._write(chunks, writer)
 
     def chunks(self) -> Chunks:
         """Begin to read the source."""
         chunks = self.source.chunks(self._encode)
-        chunks.length = self._length
+        chunks.length = self.size
         return chunks
-
-    async def _write(self, chunks: Chunks, writer: Any) -> None:
-        sent = since = 0
-        async for data in chunks:
-            await _write_or_gone(writer.write, data)
-            sent += len(data)
-            since += len(data)
-            if since >= TURN:
-                since = 0
-                await asyncio.sleep(0)
-            self.tell(sent)
 
     def tell(self, sent: int) -> None:
         """Call the progress callback with the number of bytes that were sent."""
         if self._progress:
-            self._progress(sent, self._length)
+            self._progress(sent, self.size)
 
-    def take(self, protocol: Any, transport: Any) -> None:
-        """Prepare a connection so that an early response is read though the peer closes then."""
-        self._protocol = protocol
-        if transport.get_extra_info('sslcontext'):  # the socket has encrypted bytes alone
-            return
-        self._transport = transport
-        if transport.get_protocol() is protocol:
-            transport.set_protocol(LastBytesProtocol(protocol))
-
-    async def deliver(self, writer: Any, connection: Any) -> None:
-        """Send the body over aiohttp's connection; the read timeout runs from its end."""
-        self._task = asyncio.current_task()
-        protocol = self._protocol
-        self.read_timeout, protocol.read_timeout = protocol.read_timeout, None
-        try:
-            await self.write(writer)
-            await _write_or_gone(writer.write_eof)
-            self.is_done = True
-        except PeerGone:
-            _abort(protocol)  # closing would wait for the peer to read
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._break(protocol, error)
-            _abort(protocol)
-            connection.close()
-            if not isinstance(error, Exception):
-                raise
-        else:
-            protocol.read_timeout = self.read_timeout
-            protocol.start_timeout()
-        finally:
-            await self.source.end()
-
-    def _break(self, protocol: Any, error: Exception) -> None:
-        """Raise the failure in whoever waits for the response head or body."""
-        self.source.error = error
-        for waiting in (protocol, self._content):
-            if waiting is not None:
-                waiting.set_exception(BodyBroken())
-
-    def head_received(self, content: aiohttp.StreamReader, *, streamed: bool) -> None:
-        """Take the body of the response, whose head was received.
+    async def send(self, write: Callable[[bytes], Awaitable[bool]]) -> bool:
+        """Write all chunks, and close the iterator in any case.
 
         Args:
-            content: The response body; reading it raises if the request body fails.
-            streamed: Whether the reader enforces timeouts itself, as ``DecodedBody`` does.
-        """
-        self._content = content
-        if self.source.error:
-            content.set_exception(BodyBroken())
-        if streamed:
-            self.read_timeout = None
+            write: Writes a chunk, with back-pressure; returns False if the peer reads no more.
 
-    async def stop(self) -> None:
-        """Stop sending, and wait until the task has ended."""
-        if self._task and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self.source.end()
-        transport = self._transport
-        if transport and transport.is_closing() and transport.get_write_buffer_size():
-            transport.abort()  # else its buffer may wait for the peer for ever
+        Returns:
+            Whether all chunks were written.
+
+        Raises:
+            BodyFailed: The source, or the progress callback, raised an exception.
+        """
+        sent = since = 0
+        try:
+            async with contextlib.aclosing(self.chunks()) as chunks:
+                async for data in chunks:
+                    if not await write(data):
+                        return False
+                    sent += len(data)
+                    since += len(data)
+                    if since >= TURN:
+                        since = 0
+                        await asyncio.sleep(0)
+                    self.tell(sent)
+        except Exception as error:
+            raise BodyFailed(error) from error
+        return True
+
+
+def keep_last_bytes(protocol: Any, transport: Any) -> None:
+    """Let a connection read an early response though the peer then resets it."""
+    # The socket of a TLS connection has encrypted bytes alone.
+    is_tls = transport.get_extra_info('sslcontext') is not None
+    if not is_tls and transport.get_protocol() is protocol:
+        transport.set_protocol(LastBytesProtocol(protocol))
 
 
 class LastBytesProtocol(asyncio.Protocol):
@@ -383,8 +309,11 @@ class LastBytesProtocol(asyncio.Protocol):
         self._protocol.data_received(data)
 
     def eof_received(self) -> Any:
-        """Pass the end of input on."""
-        return self._protocol.eof_received()
+        """Pass the end of input on; the peer reads no more of the request then."""
+        keep_open = self._protocol.eof_received()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()  # closing would wait for the peer to read
+        return keep_open
 
     def pause_writing(self) -> None:
         """Pass on that the write buffer is full."""
@@ -404,19 +333,3 @@ class LastBytesProtocol(asyncio.Protocol):
                 while data := left.recv(PIECE):
                     self.data_received(data)
         self._protocol.connection_lost(exc)
-
-
-def _abort(protocol: Any) -> None:
-    if protocol.transport is not None:  # None once the connection is lost
-        protocol.transport.abort()
-
-
-class PeerGone(Exception):
-    """The peer does not read the request body any more."""
-
-
-async def _write_or_gone(write: Callable[..., Any], *data: Any) -> None:
-    try:
-        await write(*data)
-    except OSError as error:
-        raise PeerGone from error

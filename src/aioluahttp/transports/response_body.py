@@ -9,16 +9,16 @@ import asyncio
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import aiohttp
 
 from ..bodies.codings import Decoder, decode_body, decoder_for
 from ..errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from ..headers import Headers
-from .request_body import BodyDelivery
 
 __all__ = [
+    'ConnectionInfo',
     'DecodedBody',
     'FromConnection',
     'InMemory',
@@ -26,6 +26,8 @@ __all__ = [
     'ReadOptions',
     'ReceivedResponse',
     'ResponseSource',
+    'check_end',
+    'is_self_delimited',
     'read_response_body',
 ]
 
@@ -69,30 +71,57 @@ class ResponseSource(Protocol):
         """Stop sending the request body, and wait until that is done."""
 
 
-class FromConnection:
-    """A response body that is read from a connection of aiohttp's; a ``ResponseSource``.
+class ConnectionInfo(NamedTuple):
+    """What reading a response needs to know of its connection.
 
-    ``held`` has the ``release`` and ``close`` of the connection: aiohttp's connection, its
-    response, or a ``WireRequest``. ``delivery`` is the request body, which may still be sent.
+    ``protocol`` is aiohttp's. ``peer`` is the IP address; None for a Unix socket. ``tls`` is the
+    TLS object; None without TLS. ``reused`` tells whether a request was sent on it before.
     """
+
+    protocol: Any
+    peer: str | None
+    tls: ssl.SSLObject | None
+    reused: bool = False
+
+    @classmethod
+    def of(cls, connection: Any, *, reused: bool = False) -> Self:
+        """Ask a connection of aiohttp's, which has no transport any more once it is lost."""
+        extra: Any = getattr(connection.transport, 'get_extra_info', {}.get)
+        peer = extra('peername')
+        ip = peer[0] if isinstance(peer, tuple) else None
+        return cls(connection.protocol, ip, extra('ssl_object'), reused)
+
+
+class Held(Protocol):
+    """What holds a connection until the response body was read."""
+
+    def release(self) -> None:
+        """Give the connection back to the pool."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    async def stop(self) -> None:
+        """Stop sending the request body, and wait until that is done."""
+
+
+class FromConnection:
+    """A response body that is read from a connection of aiohttp's; a ``ResponseSource``."""
 
     def __init__(
         self,
         headers: Headers,
         content: aiohttp.StreamReader,
-        protocol: Any,
-        tls: ssl.SSLObject | None,
-        held: Any,
-        delivery: BodyDelivery | None = None,
+        info: ConnectionInfo,
+        held: Held,
     ) -> None:
         self.is_empty: bool = content is aiohttp.EMPTY_PAYLOAD
-        self._is_self_delimited = _is_self_delimited(headers, content)
-        self._content, self._protocol, self._tls = content, protocol, tls
-        self._held, self._delivery = held, delivery
+        self._is_self_delimited = self.is_empty or is_self_delimited(headers)
+        self._content, self._info, self._held = content, info, held
         if not content.is_eof():  # else another request may use the connection
             # Stop aiohttp's own timer, which also runs while nobody reads.
-            protocol.read_timeout = None
-            protocol.start_timeout()
+            info.protocol.read_timeout = None
+            info.protocol.start_timeout()
 
     @property
     def is_pending(self) -> bool:
@@ -117,7 +146,7 @@ class FromConnection:
     def finish(self) -> None:
         """Raise an error if a body that ends with its connection was cut off."""
         if not self._is_self_delimited:
-            _check_end(self._protocol, self._tls)
+            check_end(self._info)
 
     def release(self) -> None:
         """Give the connection back to the pool."""
@@ -130,8 +159,7 @@ class FromConnection:
 
     async def stop(self) -> None:
         """Stop sending the request body, and wait until that is done."""
-        if self._delivery:
-            await self._delivery.stop()
+        await self._held.stop()
 
 
 class InMemory:
@@ -184,8 +212,7 @@ class ReadOptions(NamedTuple):
 async def read_response_body(
     content: aiohttp.StreamReader,
     headers: Headers,
-    protocol: Any,
-    tls: Any,
+    info: ConnectionInfo,
     limit: int | None,
     *,
     strict: bool = True,
@@ -195,8 +222,7 @@ async def read_response_body(
     Args:
         content: The body.
         headers: Of the response.
-        protocol: aiohttp's protocol of the connection.
-        tls: The TLS object of the connection; None without TLS.
+        info: Of the connection.
         limit: In bytes, decoded; ``None`` is no limit.
         strict: Whether a body that ends with its connection must not end in a reset or with TLS
             that is cut off.
@@ -206,7 +232,7 @@ async def read_response_body(
         ProtocolError: The body is broken or was cut off.
         OSError: The connection was reset in the body.
     """
-    self_delimited = _is_self_delimited(headers, content)
+    self_delimited = content is aiohttp.EMPTY_PAYLOAD or is_self_delimited(headers)
     if 'Content-Encoding' in headers or not content.is_eof():
         data = await decode_body(content.iter_any(), headers, limit)
     else:
@@ -214,7 +240,7 @@ async def read_response_body(
         if limit is not None and len(data) > limit:
             raise BodyTooLarge('the body passed max_body')
     if strict and not self_delimited:
-        _check_end(protocol, tls)
+        check_end(info)
     return data
 
 
@@ -321,9 +347,9 @@ class DecodedBody:
         await self._source.stop()
 
 
-def _is_self_delimited(headers: Headers, content: aiohttp.StreamReader) -> bool:
+def is_self_delimited(headers: Headers) -> bool:
     """Tell whether a body has a length or chunks, and so does not end with its connection."""
-    if 'Content-Length' in headers or content is aiohttp.EMPTY_PAYLOAD:
+    if 'Content-Length' in headers:
         return True
     codings = ','.join(headers.getall('Transfer-Encoding', ()))
     return codings.rpartition(',')[2].strip().lower() == 'chunked'
@@ -334,16 +360,16 @@ def _length(headers: Headers) -> int | None:
     return None if length is None or 'Transfer-Encoding' in headers else int(length)
 
 
-def _check_end(protocol: Any, tls: ssl.SSLObject | None) -> None:
+def check_end(info: ConnectionInfo) -> None:
     """Raise an error if a body that ends with its connection may be cut off.
 
     aiohttp takes such a body as complete after a reset, and after TLS that ends without
     close_notify (RFC 9112 9.8).
     """
-    error = protocol.exception()
+    error = info.protocol.exception()
     if isinstance(error, OSError):
         raise error
-    if tls and not _has_close_notify(tls):
+    if info.tls and not _has_close_notify(info.tls):
         raise ProtocolError('the TLS connection was cut off, so the body may be incomplete')
 
 

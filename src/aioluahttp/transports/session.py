@@ -1,97 +1,68 @@
-"""Send a request by ``ClientSession.request``, once, and accept only a final response.
+"""Send requests by ``ClientSession.request``, with what aiohttp documents alone.
 
-aiohttp by itself retries an idempotent request when a connection drops, even a new one, skips
-interim responses without a limit, and takes unrequested data for a response. Here an attempt ends
-with a response or an exception on which aiohttp does not retry; ``network`` decides on a retry.
+For HTTP proxies, for traced or patched sessions, and for a session that the user made. What
+``wire`` does better is aiohttp's here: interim responses are skipped without a limit, and a peer
+that resets the connection behind an early response may cost that response. A session of the user's
+may also repeat an idempotent request and decode the body; one of ours does not (``send_once``).
 """
 
 from __future__ import annotations
 
-import ssl
-from typing import Any
+import asyncio
+from typing import Any, Never
 
 import aiohttp
 import yarl
-from aiohttp import ClientHandlerType
 
-from ..headers import Headers
-from .failures import LostConnection
+from ..bodies.codings import DECODED_BY_AIOHTTP
+from ..errors import ConnectError, ProtocolError, TableError
+from ..headers import Headers, is_secret
+from ..tables.models import Request
+from .failures import BodyFailed, LostConnection, reason_of
 from .request_body import BodyDelivery
 from .response_body import (
+    ConnectionInfo,
     DecodedBody,
     FromConnection,
+    InMemory,
     ReadOptions,
     ReceivedResponse,
-    read_response_body,
+    ResponseSource,
+    check_end,
+    is_self_delimited,
 )
-from .wire import final_head, peer_of, take_connection
+from .wire import note_connections, noted_connection
 
-__all__ = ['FinalResponse', 'PooledRequest', 'SwitchingResponse', 'send_by_session', 'send_once']
+__all__ = [
+    'CachedBody',
+    'SessionPayload',
+    'check_headers',
+    'open_by_session',
+    'send_by_session',
+    'send_once',
+]
+
+# What a connector may raise though it has reached a peer, or has waited too long.
+NO_CONNECT_ERRORS = (
+    TimeoutError,
+    LostConnection,
+    ProtocolError,
+    aiohttp.ClientResponseError,
+    aiohttp.ServerDisconnectedError,
+)
+STATUSES_NEVER_CODED = frozenset({204, 304})  # statuses of a response without a body
 
 
-async def send_once(request: Any, handler: ClientHandlerType) -> Any:
-    """Keep aiohttp from retrying a request. An aiohttp client middleware."""
+async def send_once(request: Any, handler: aiohttp.ClientHandlerType) -> Any:
+    """Keep aiohttp from repeating a request, for ``network`` does. An aiohttp client middleware."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise LostConnection(request.method, error, reused=request.reused) from error
-
-
-class PooledRequest(aiohttp.ClientRequest):
-    """A request that refuses a stale connection, and notes what is known of its connection."""
-
-    reused: bool = False
-
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        """Send the request; the response gets ``peer``, ``tls`` and ``protocol``."""
-        protocol, transport = conn.protocol, conn.transport
-        self.reused = take_connection(protocol)
-        if isinstance(self.body, BodyDelivery):
-            self.body.take(protocol, transport)
-        response: Any = await super().send(conn)  # ``conn`` may have lost its protocol after this
-        response.peer = peer_of(transport)
-        response.tls = transport.get_extra_info('ssl_object')
-        response.protocol = protocol
-        return response  # type: ignore[no-any-return]
-
-    async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
-        """Write the body; aiohttp calls this in a task."""
-        if isinstance(self.body, BodyDelivery):
-            await self.body.deliver(writer, conn)
-        else:
-            await super().write_bytes(writer, conn, content_length)
-
-
-class FinalResponse(aiohttp.ClientResponse):
-    """A response with a final status, as ``final_head`` defines it."""
-
-    peer: str | None
-    protocol: Any
-    tls: ssl.SSLObject | None
-    switches = False  # whether 101 is final
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        """Wait for the final head, and put it back where aiohttp reads it."""
-        head = await final_head(self.protocol, switches=self.switches)
-        # The protocol is a queue: move what came behind the head behind it again.
-        self.protocol.feed_data(head)
-        for _ in range(len(self.protocol) - 1):
-            self.protocol.feed_data(await self.protocol.read())
-        return await super().start(connection)
-
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        """Close the connection after an exception."""
-        if error is not None:  # aiohttp may have put it back into the pool: the body was complete
-            self.protocol.force_close()
-        await super().__aexit__(kind, error, traceback)
-
-
-class SwitchingResponse(FinalResponse):
-    """A response to a request for an upgrade, for which 101 is a final status."""
-
-    switches = True
+        info = noted_connection()
+        reused = info is not None and info.reused
+        raise LostConnection(request.method, error, reused=reused) from error
 
 
 async def send_by_session(
@@ -99,59 +70,262 @@ async def send_by_session(
     method: str,
     target: yarl.URL,
     arguments: dict[str, Any],
-    limit: int | None,
-    options: ReadOptions | None = None,
+    options: ReadOptions,
+    *,
+    streamed: bool,
 ) -> ReceivedResponse:
     """Send a request by ``session.request``, and read the response.
 
     Args:
-        session: Uses ``PooledRequest``, ``FinalResponse`` and ``send_once``.
+        session: Ours or the user's.
         method: Of the request.
         target: The URL.
-        arguments: Further arguments of aiohttp's: ``headers``, ``timeout`` and the like.
-        limit: Bytes of a body that is read whole, decoded; ``None`` is no limit.
-        options: For a body that is read as a stream; ``None`` reads it whole.
+        arguments: Further arguments of aiohttp's: ``headers``, ``data``, ``timeout`` and the like.
+        options: How the body is read.
+        streamed: Whether the body is returned as a stream, and not as bytes.
+
+    Raises:
+        ConnectError: No connection was made; nothing was sent.
+        BodyFailed: Reading the source of the body raised an exception.
     """
-    request = session.request(method, target, allow_redirects=False, **arguments)
-    delivery = arguments.get('data')
-    if not isinstance(delivery, BodyDelivery):
-        return await _send(request, limit, options, None)
-    streamed = False
+    payload = None
+    if isinstance(arguments.get('data'), BodyDelivery):
+        payload = SessionPayload(arguments['data'])
+        arguments = arguments | {'data': payload}
+    with note_connections():
+        response = await open_by_session(session, method, target, arguments)
+        info = noted_connection()
     try:
-        received = await _send(request, limit, options, delivery)
-        streamed = isinstance(received.data, DecodedBody)
-    finally:
-        if not streamed:  # the end of a stream stops the delivery itself
-            await delivery.stop()
-    return received
-
-
-async def _send(
-    request: Any, limit: int | None, options: ReadOptions | None, delivery: BodyDelivery | None
-) -> ReceivedResponse:
-    if options:
-        response = await request
+        if response.status < 200:
+            what = f'the peer sent status {response.status}, which no request asked for'
+            raise ProtocolError(what)
         headers = Headers(response.headers)
-        source = FromConnection(
-            headers, response.content, response.protocol, response.tls, response, delivery
-        )
-        if delivery:
-            delivery.head_received(response.content, streamed=True)
-        return _received(response, headers, DecodedBody(headers, source, options))
-    async with request as response:
-        headers = Headers(response.headers)
-        strict = True
-        if delivery:
-            delivery.head_received(response.content, streamed=False)
-            # A peer that refuses the body sends an error page and resets the connection.
-            strict = delivery.is_done or response.status < 300
-        data = await read_response_body(
-            response.content, headers, response.protocol, response.tls, limit, strict=strict
-        )
-    return _received(response, headers, data)
+        decoded = session.auto_decompress and _has_coding(response, headers)
+        source: ResponseSource
+        if response.connection is None:  # the body has arrived, or a middleware or cache has it
+            source = CachedBody(await response.read(), headers, info, payload)
+        else:
+            info = info or ConnectionInfo.of(response.connection)
+            source = SessionBody(headers, response, info, payload)
+    except BaseException:
+        response.close()
+        await _stop(payload)
+        raise
+    if decoded:
+        headers.popall('Content-Encoding')
+        headers.popall('Content-Length', None)
+    if payload:
+        payload.bind(source)
+    data: Any = DecodedBody(headers, source, options)
+    if not streamed:
+        data = b''.join([chunk async for chunk in data])
+    peer = info.peer if info else None
+    return ReceivedResponse(response.status, response.reason, response.version, headers, data, peer)
 
 
-def _received(response: Any, headers: Headers, data: bytes | DecodedBody) -> ReceivedResponse:
-    return ReceivedResponse(
-        response.status, response.reason, response.version, headers, data, response.peer
+async def open_by_session(
+    session: aiohttp.ClientSession, method: str, target: yarl.URL, arguments: dict[str, Any]
+) -> Any:
+    """Send a request by ``session.request``, and return aiohttp's response after its head.
+
+    Raises:
+        ConnectError: No connection was made; nothing was sent.
+        BodyFailed: Reading the source of the body raised an exception.
+    """
+    payload = arguments.get('data')
+    payload = payload if isinstance(payload, SessionPayload) else None
+    tracker = aiohttp.UploadTracker()
+    options: dict[str, Any] = {
+        'allow_redirects': False,
+        'raise_for_status': False,
+        'upload_tracker': tracker,
+    }
+    try:
+        return await session.request(method, target, **options, **arguments)
+    except BaseException as error:
+        await _stop(payload)
+        if not isinstance(error, Exception):
+            raise
+        if payload and payload.failure:
+            raise payload.failure from error
+        if isinstance(error, aiohttp.ClientConnectorError) and tracker.attempts > 1:
+            what = f'{reason_of(error)}, after a request had been sent'
+            raise ProtocolError(what) from error
+        if _is_connecting(error, tracker, payload):
+            raise ConnectError(reason_of(error)) from error
+        raise
+
+
+def _is_connecting(
+    error: Exception, tracker: aiohttp.UploadTracker, payload: SessionPayload | None
+) -> bool:
+    """Tell whether a connector raised an exception, of any kind, before anything was sent.
+
+    aiohttp tells its tracker of an attempt before it connects. Once the head is written, it writes
+    the body, or tells the tracker that an absent one is complete.
+    """
+    return (
+        tracker.attempts == 1
+        and tracker.upload_complete.done()
+        and tracker.upload_complete.exception() is not None
+        and not (tracker.bytes_written or (payload and payload.is_begun))
+        and not isinstance(error, NO_CONNECT_ERRORS)
     )
+
+
+async def _stop(payload: SessionPayload | None) -> None:
+    if payload:
+        await payload.stop()
+
+
+def check_headers(headers: Any, request: Request) -> None:
+    """Refuse a request to which aiohttp would add a secret of the session's headers, or its Host.
+
+    The client leaves secrets out of a request to another origin; aiohttp would put them back.
+
+    Raises:
+        TableError: The session has such a header, and the request does not.
+    """
+    for name in headers:
+        if name not in request['headers'] and (is_secret(name) or name.lower() == 'host'):
+            where = '{scheme}://{host}:{port}'.format_map(request)
+            right = f'a default of the Client: aiohttp would send it to {where}, too'
+            raise TableError.of(f'session.headers[{name}]', headers[name], right, secret=True)
+
+
+def _has_coding(response: Any, headers: Headers) -> bool:
+    """Tell whether a response has a body in a content coding that aiohttp decodes."""
+    bodiless = response.method == 'HEAD' or response.status in STATUSES_NEVER_CODED
+    return not bodiless and headers.get('Content-Encoding', '').lower() in DECODED_BY_AIOHTTP
+
+
+class SessionBody(FromConnection):
+    """A body that is read from a connection of aiohttp's session; a ``ResponseSource``."""
+
+    def __init__(
+        self,
+        headers: Headers,
+        response: Any,
+        info: ConnectionInfo,
+        payload: SessionPayload | None,
+    ) -> None:
+        super().__init__(headers, response.content, info, response)
+        self._payload = payload
+        self._status: int = response.status
+
+    def finish(self) -> None:
+        """Raise an error if a body that ends with its connection was cut off."""
+        # A peer that refuses the body sends an error page and resets the connection.
+        if self._payload is None or self._payload.is_done or self._status < 300:
+            super().finish()
+
+    async def stop(self) -> None:
+        """Stop sending the request body, and wait until that is done."""
+        await _stop(self._payload)
+
+
+class CachedBody(InMemory):
+    """A body that aiohttp has read, or a middleware or a cache; a ``ResponseSource``."""
+
+    def __init__(
+        self,
+        data: bytes,
+        headers: Headers,
+        info: ConnectionInfo | None,
+        payload: SessionPayload | None,
+    ) -> None:
+        super().__init__(data, is_empty=not data)
+        self._headers, self._info, self._payload = headers, info, payload
+
+    def finish(self) -> None:
+        """Raise an error if a body that ended with its connection was cut off."""
+        if self._info and not (self.is_empty or is_self_delimited(self._headers)):
+            check_end(self._info)
+
+    async def stop(self) -> None:
+        """Stop sending the request body, and wait until that is done."""
+        await _stop(self._payload)
+
+
+class SessionPayload(aiohttp.Payload):
+    """A request body as an aiohttp payload, which aiohttp may send more than once.
+
+    Attributes:
+        failure: What failed on our side; None if nothing did.
+        is_begun: Whether aiohttp has begun to write the body.
+        is_done: Whether it has written all of it.
+    """
+
+    def __init__(self, delivery: BodyDelivery) -> None:
+        super().__init__(delivery)
+        self._delivery = delivery
+        self._lock = asyncio.Lock()  # the attempt before may still read a file in a thread
+        self._task: asyncio.Task[Any] | None = None  # aiohttp's, which writes the body
+        self._source: ResponseSource | None = None
+        self.failure: BodyFailed | None = None
+        self.is_begun: bool = False
+        self.is_done: bool = False
+
+    @property
+    def autoclose(self) -> bool:
+        """True: aiohttp has nothing to close. An attribute of aiohttp's payloads."""
+        return True
+
+    @property
+    def size(self) -> int | None:
+        """The length in bytes; None if it is unknown. An attribute of aiohttp's payloads."""
+        return self._delivery.size
+
+    def decode(self, encoding: str = 'utf-8', errors: str = 'strict') -> Never:
+        """Raise a TypeError. A method of aiohttp's payloads."""
+        raise TypeError('a body that is sent in parts cannot be decoded to text')
+
+    async def write(self, writer: Any) -> None:
+        """Write the body; what its source raises ends the request."""
+        async with self._lock:
+            self._task = asyncio.current_task()
+
+            async def write(data: bytes) -> bool:
+                try:
+                    await writer.write(data)
+                except OSError as error:
+                    gone.append(error)
+                return not gone
+
+            gone: list[OSError] = []
+            try:
+                await self._begin()
+                await self._delivery.send(write)
+            except BodyFailed as failed:
+                self.failure = failed
+                if self._source:
+                    self._source.close(failed)
+                raise
+            if gone:
+                raise gone[0]
+            self.is_done = True
+
+    async def _begin(self) -> None:
+        source = self._delivery.source
+        if self.failure:
+            raise self.failure
+        if source.is_spent:
+            what = 'the request had to be sent again, but its body can be sent only once'
+            raise BodyFailed(ProtocolError(what))
+        if self.is_begun:
+            await source.end()
+            await source.open()
+        self.is_begun = True
+
+    def bind(self, source: ResponseSource) -> None:
+        """Make a failure of the request body end the response body, too."""
+        self._source = source
+        if self.failure:
+            source.close(self.failure)
+
+    async def stop(self) -> None:
+        """Stop sending, and wait until that is done."""
+        if self._task and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._delivery.source.end()

@@ -10,10 +10,9 @@ from typing import Any, TypeAlias
 import yarl
 
 from ..errors import ProtocolError, TableError
-from ..headers import Headers
 from ..semantics import INTERNAL_ERROR
 from ..tables.checks import SOCKET_CHECKS, check_options
-from ..tables.models import Request, Response, describe_request
+from ..tables.models import Request, describe_request
 from ..types import SocketTable
 from ..websockets.connection import to_peer
 from ..websockets.handshake import read_agreement, request_fields, without_handshake
@@ -79,23 +78,19 @@ async def dial(
         Error: As ``switch`` raises.
     """
     fields = request_fields(options)
-    response = await switch(request, fields)
+    response, protocol, close = await switch(request, fields)
     try:
-        headers = Headers(response.headers)
         try:
-            agreement = read_agreement(options, fields, response.status, headers)
-            connection = response.connection
-            if connection is None or connection.protocol is None or connection.transport is None:
+            agreement = read_agreement(options, fields, response['status'], response['headers'])
+            if protocol is None:
                 raise ProtocolError('the server did not switch protocols, or closed the connection')
         except ProtocolError as error:
             raise ProtocolError(f'{describe_request(request)}: {error}') from error
-        peer = to_peer(connection.protocol, agreement)
+        peer = to_peer(protocol, agreement)
     except BaseException:
-        response.close()
+        close()
         raise
-    table = {'status': response.status, 'reason': response.reason or '', 'headers': headers}
-    result: Response[Any] = Response({**table, 'body': '', 'url': str(response.url)})
-    return peer, Socket(peer, agreement.protocol, request, result), response.close
+    return peer, Socket(peer, agreement.protocol, request, response), close
 
 
 @contextlib.asynccontextmanager

@@ -1,34 +1,40 @@
-"""Fast path: send a request on a connection from aiohttp's pool, without ``ClientSession.request``.
+"""Send requests over a connection of the pool, without ``ClientSession.request``.
 
-- ``send_short``: a short request without cookies, proxy, traces or patches, of which all else that
-  ``ClientSession.request`` does would be over half of the cost. ``session`` sends other requests;
-  tests hold both to the same bytes on the same connections.
-- ``send_wire``: a request of a reverse proxy. Its head is sent byte for byte, where aiohttp would
-  drop what is not UTF-8, and add headers. Its body is sent while the response may already arrive;
-  if the response ends first, the rest is not sent, and the connection is closed. Whatever
-  interrupts the body closes the connection, so that no origin takes a part of it for the whole.
+Everything is sent so but what needs aiohttp's own way (``session``): an HTTP proxy, a traced or a
+patched session, and a session of the user's. Of a short request, the other work of
+``ClientSession.request`` would be over half of the cost; and it loses what the source of a body
+raises, and the response of a peer that does not want the whole body.
+
+A head is written at once, together with a body of bytes; another body is written by a task while
+the response may already arrive. If the response ends first, the rest is not sent. A connection on
+which a body was not sent completely is closed, so that no peer takes a part of it for the whole.
+
+What aiohttp does not document stands here, in ``request_body`` and in ``response_body`` only.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
 import aiohttp
 import yarl
+from aiohttp.abc import AbstractCookieJar
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_writer import StreamWriter
 
-from ..bodies.chunks import close
-from ..errors import ProtocolError, TableError, TimedOut
+from ..errors import ProtocolError, TimedOut
 from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY
-from ..tables.models import Request
-from .failures import LostConnection, StaleConnection
+from .failures import BodyFailed, LostConnection
+from .request_body import BodyDelivery, keep_last_bytes
 from .response_body import (
+    ConnectionInfo,
     DecodedBody,
     FromConnection,
     ReadOptions,
@@ -37,40 +43,36 @@ from .response_body import (
 )
 
 __all__ = [
+    'PoolKey',
+    'TCPPool',
+    'UnixPool',
     'WireRequest',
-    'connect',
+    'can_send',
+    'encode_head',
     'final_head',
-    'is_short',
-    'peer_of',
-    'send_short',
-    'send_wire',
-    'take_connection',
+    'note_connections',
+    'noted_connection',
+    'request_head',
 ]
 
 
-SHORT = 16 * 1024  # bytes of a body that fit a socket's send buffer
-FAST_PATH_ARGUMENTS = frozenset({'headers', 'data', 'ssl', 'server_hostname', 'timeout'})
+SHORT = 16 * 1024  # bytes that fit a socket's send buffer
+JOINED = 256 * 1024  # bytes of a body up to which a copy costs less than a second write
 MAX_INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) takes over five hours for as many
 
-# Tracers, recorders and test doubles replace this method; then the fast path is not taken.
+# Tracers, recorders and test doubles replace this method; then ``session`` sends the requests.
 _ORIGINAL_REQUEST = getattr(aiohttp.ClientSession, '_request', None)
 _used: WeakSet[Any] = WeakSet()  # protocols of connections that had a request
+_noted: ContextVar[list[ConnectionInfo] | None] = ContextVar('_noted', default=None)
 
 
-def is_short(session: aiohttp.ClientSession, method: str, arguments: dict[str, Any]) -> bool:
-    """Tell whether ``send_short`` may send a request: it is short, and needs nothing of a session.
+def can_send(session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
+    """Tell whether a request can be sent over the wire: it needs nothing else of a session.
 
-    That is no cookies, proxy, traces or patched ``ClientSession._request``.
+    That is no proxy, traces or patched ``ClientSession._request``.
     """
-    data = arguments.get('data')
     return (
-        (
-            method in METHODS_WITHOUT_BODY
-            if data is None
-            else isinstance(data, bytes) and len(data) <= SHORT
-        )
-        and FAST_PATH_ARGUMENTS.issuperset(arguments)
-        and isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
+        'proxy' not in arguments
         and not session.trace_configs
         and getattr(aiohttp.ClientSession, '_request', None) is _ORIGINAL_REQUEST
     )
@@ -102,96 +104,67 @@ def _pool_key(url: yarl.URL, tls: Any, server_name: str | None) -> PoolKey:
     return PoolKey(url, tls, server_name)
 
 
-async def connect(
-    session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
-) -> Any:
-    """Acquire a connection from the session's pool, or make one.
+class Pool(aiohttp.BaseConnector):
+    """A connection pool that gives out no connection on which the peer sent data, or closed it."""
 
-    Raises:
-        ConnectionTimeoutError: The connect timeout has passed.
-    """
-    origin: Any = _pool_key(target, arguments.get('ssl', True), arguments.get('server_hostname'))
-    connector: Any = session.connector
+    async def acquire(self, origin: Any, traces: list[Any], timeout: Any) -> tuple[Any, bool]:
+        """Take a connection from the pool, or make one.
+
+        Args:
+            origin: aiohttp's request, or a ``PoolKey``.
+            traces: aiohttp's.
+            timeout: aiohttp's.
+
+        Returns:
+            aiohttp's connection, and whether a request was sent on it before.
+
+        Raises:
+            ProtocolError: The peer sent data on a new connection, or closed it.
+        """
+        while True:
+            connection: Any = await super().connect(origin, traces, timeout)
+            protocol = connection.protocol
+            reused = protocol in _used
+            if not protocol.should_close:
+                break
+            connection.close()
+            if not reused:
+                what = 'the peer sent data, or closed the connection, before the request'
+                raise ProtocolError(what)
+        if not reused:
+            _used.add(protocol)
+        return connection, reused
+
+    async def connect(self, req: Any, traces: list[Any], timeout: Any) -> Any:
+        """Take a connection for ``ClientSession.request``, and note it for ``session``."""
+        connection, reused = await self.acquire(req, traces, timeout)
+        if (noted := _noted.get()) is not None:
+            noted.append(ConnectionInfo.of(connection, reused=reused))
+        return connection
+
+
+class TCPPool(Pool, aiohttp.TCPConnector):
+    """A pool of TCP connections."""
+
+
+class UnixPool(Pool, aiohttp.UnixConnector):
+    """A pool of connections to a Unix socket."""
+
+
+@contextmanager
+def note_connections() -> Iterator[None]:
+    """Note the connections that ``ClientSession.request`` takes in this block from a ``Pool``."""
+    token = _noted.set([])
     try:
-        return await connector.connect(origin, [], arguments['timeout'])
-    except TimeoutError as error:
-        what = f'Connection timeout to host {target}'
-        raise aiohttp.ConnectionTimeoutError(what) from error
+        yield
+    finally:
+        _noted.reset(token)
 
 
-async def send_short(
-    session: aiohttp.ClientSession,
-    method: str,
-    target: yarl.URL,
-    arguments: dict[str, Any],
-    limit: int | None,
-    options: ReadOptions | None = None,
-) -> ReceivedResponse:
-    """Send a short request, and read the response; arguments as for ``send_by_session``."""
-    timeout = arguments['timeout']
-    connection = await connect(session, target, arguments)
-    try:
-        protocol, transport = connection.protocol, connection.transport
-        reused = take_connection(protocol)
-        protocol.set_response_params(
-            skip_payload=method == 'HEAD',
-            read_until_eof=True,
-            auto_decompress=False,
-            read_timeout=timeout.sock_read,
-        )
-        try:
-            transport.write(_encode_request(method, target, arguments))
-            protocol.start_timeout()
-            head, content = await final_head(protocol)
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            raise LostConnection(method, error, reused=reused) from error
-        headers = Headers(head.headers)
-        peer, tls = peer_of(transport), transport.get_extra_info('ssl_object')
-        if options:
-            body = DecodedBody(
-                headers, FromConnection(headers, content, protocol, tls, connection), options
-            )
-            return ReceivedResponse(head.code, head.reason, head.version, headers, body, peer)
-        data = await read_response_body(content, headers, protocol, tls, limit)
-    except BaseException:
-        connection.close()
-        raise
-    connection.release()
-    return ReceivedResponse(head.code, head.reason, head.version, headers, data, peer)
-
-
-def _encode_request(method: str, target: yarl.URL, arguments: dict[str, Any]) -> bytes:
-    data = arguments.get('data')
-    lines = [
-        f'{method} {target.raw_path_qs} HTTP/1.1',
-        *map(': '.join, arguments['headers'].items()),
-    ]
-    if data is not None:
-        lines.append(f'Content-Length: {len(data)}')
-    return '\r\n'.join([*lines, '\r\n']).encode() + (data or b'')
-
-
-def take_connection(protocol: Any) -> bool:
-    """Mark a connection as used for a request; return whether it had one before.
-
-    Raises:
-        StaleConnection: The peer sent data on a reused connection, or closed it.
-        ProtocolError: The peer did so on a new connection.
-    """
-    reused = protocol in _used
-    if protocol.should_close and reused:
-        raise StaleConnection
-    if protocol.should_close:
-        raise ProtocolError('the peer sent data, or closed the connection, before the request')
-    if not reused:
-        _used.add(protocol)
-    return reused
-
-
-def peer_of(transport: Any) -> str | None:
-    """Return the IP address of the peer; None for a Unix socket."""
-    peer = transport.get_extra_info('peername')
-    return peer[0] if isinstance(peer, tuple) else None
+def noted_connection() -> ConnectionInfo | None:
+    """Return the last connection that was noted; None if there is none."""
+    noted = _noted.get()
+    return noted[-1] if noted else None
 
 
 async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aiohttp.StreamReader]:
@@ -218,96 +191,248 @@ async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aio
     raise ProtocolError(f'the peer sent over {MAX_INTERIM} interim responses')
 
 
+def encode_head(method: str, target: str, headers: Headers, *framing: str) -> bytes:
+    """Encode the head of a request, with exactly these headers and lines."""
+    lines = [f'{method} {target} HTTP/1.1', *map(': '.join, headers.items()), *framing, '\r\n']
+    return '\r\n'.join(lines).encode('utf-8', 'surrogateescape')
+
+
+def request_head(
+    method: str, target: yarl.URL, headers: Headers, body: bytes | BodyDelivery | None
+) -> bytes:
+    """Encode the head of a request, with the framing of its body."""
+    length = body.size if isinstance(body, BodyDelivery) else len(body or b'')
+    if length is None:
+        return encode_head(method, target.raw_path_qs, headers, 'Transfer-Encoding: chunked')
+    if body is None and method in METHODS_WITHOUT_BODY:
+        return encode_head(method, target.raw_path_qs, headers)
+    return encode_head(method, target.raw_path_qs, headers, f'Content-Length: {length}')
+
+
 class WireRequest:
-    """A connection to an origin, and the request body that is sent on it.
+    """A request, the connection that it is sent on, and the response on it.
+
+    ``release``, ``close`` and ``stop`` are those of the connection, for a ``FromConnection``.
+
+    Args:
+        method: Of the request.
+        head: Its bytes.
+        body: Bytes, or what sends another body; None if there is none.
+        switches: Whether the request asks for an upgrade. After a 101, the response has no body,
+            and the caller has to close the request.
+        seconds: Within which the peer must read some more of the body; None is no limit.
+        cookies: The jar that keeps the cookies of the response; None keeps none.
 
     Attributes:
         connection: aiohttp's connection.
         protocol: aiohttp's protocol of the connection.
-        error: What interrupted the request body; None if nothing did.
-        content: The reader of the response body; None before the final head.
     """
 
-    def __init__(self, connection: Any, seconds: float | None) -> None:
-        self.connection = connection
-        self.protocol: Any = connection.protocol
-        self.error: Exception | None = None
-        self.content: aiohttp.StreamReader | None = None
-        self._seconds = seconds
-        self._task: asyncio.Task[None] | None = None
-        self._sent = True
+    connection: Any = None
+    protocol: Any = None
+    _failure: Exception | None = None  # what ended the sending, unless the peer did
+    _content: aiohttp.StreamReader | None = None  # of the response body, after the head
+    _task: asyncio.Task[None] | None = None  # that sends the body, or waits until it is sent
+    _sent = True  # the body was handed to the transport completely, and without a rest
+    _is_partial = False  # the transport holds a rest of a body of bytes
+    _is_streamed = False  # the reader of the response body has its own timeouts
 
-    def send(self, head: bytes, body: Any, length: int | None, seconds: float | None) -> None:
-        """Send a head, and start to send the body.
+    def __init__(
+        self,
+        method: str,
+        head: bytes,
+        body: bytes | BodyDelivery | None = None,
+        *,
+        switches: bool = False,
+        seconds: float | None = None,
+        cookies: AbstractCookieJar | None = None,
+    ) -> None:
+        self._method, self._head, self._body = method, head, body
+        self._switches, self._seconds, self._cookies = switches, seconds, cookies
+
+    async def ask(
+        self,
+        session: aiohttp.ClientSession,
+        target: yarl.URL,
+        arguments: dict[str, Any],
+        limit: int | None,
+        options: ReadOptions | None = None,
+    ) -> ReceivedResponse:
+        """Send the request, and read the response, or its head.
 
         Args:
-            head: Bytes of the head.
-            body: Bytes, an asynchronous iterator of bytes, or None.
-            length: Bytes of the body; None sends it in chunks.
+            session: Its connector is a ``Pool``.
+            target: The URL.
+            arguments: ``timeout``, and optionally ``ssl`` and ``server_hostname``.
+            limit: Bytes of a body that is read whole, decoded; ``None`` is no limit.
+            options: For a body that is read as a stream; ``None`` reads it whole.
+
+        Raises:
+            ConnectionTimeoutError: The connect timeout has passed.
+            LostConnection: The connection ended before the response.
+            BodyFailed: Reading the source of the body raised an exception.
+            TimedOut: The peer read nothing more of the body in time.
+        """
+        info = await self._connect(session, target, arguments)
+        try:
+            try:
+                self._send(arguments['timeout'].sock_read)
+                head, content = await final_head(self.protocol, switches=self._switches)
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                raise LostConnection(self._method, error, reused=info.reused) from error
+            self._content = content
+            if self._failure is not None:
+                raise self._failure
+            headers = Headers(head.headers)
+            if self._cookies is not None and 'Set-Cookie' in headers:
+                self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
+            data: bytes | DecodedBody = b''
+            if options and head.code != 101:
+                self._is_streamed = True
+                data = DecodedBody(headers, FromConnection(headers, content, info, self), options)
+            elif head.code != 101:
+                # A peer that refuses the body sends an error page and resets the connection.
+                strict = head.code < 300 or self._is_sent()
+                data = await read_response_body(content, headers, info, limit, strict=strict)
+                self.release()
+                if self._task is not None:
+                    await self.stop()
+        except BaseException as error:
+            self.close()
+            await self.stop()
+            if self._failure not in (None, error) and isinstance(error, Exception):
+                raise self._failure from error
+            raise
+        return ReceivedResponse(head.code, head.reason, head.version, headers, data, info.peer)
+
+    @property
+    def has_switched(self) -> bool:
+        """Whether the peer has switched protocols after its 101, and is still connected."""
+        return self.connection.transport is not None and bool(self.protocol.upgraded)
+
+    async def _connect(
+        self, session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
+    ) -> ConnectionInfo:
+        origin = _pool_key(target, arguments.get('ssl', True), arguments.get('server_hostname'))
+        pool: Any = session.connector
+        try:
+            self.connection, reused = await pool.acquire(origin, [], arguments['timeout'])
+        except TimeoutError as error:
+            what = f'Connection timeout to host {target}'
+            raise aiohttp.ConnectionTimeoutError(what) from error
+        self.protocol = self.connection.protocol
+        return ConnectionInfo.of(self.connection, reused=reused)
+
+    def _send(self, seconds: float | None) -> None:
+        """Write the head and a body of bytes, or begin to write another body.
+
+        Args:
             seconds: To wait for data of the response, once the body is sent; None is no limit.
         """
-        self.protocol.transport.write(head + body if isinstance(body, bytes) else head)
-        if body is None or isinstance(body, bytes):
-            self._start_timeout(seconds)
-        else:
+        protocol, body, transport = self.protocol, self._body, self.connection.transport
+        protocol.set_response_params(
+            skip_payload=self._method == 'HEAD', read_until_eof=True, auto_decompress=False
+        )
+        if isinstance(body, BodyDelivery):
             self._sent = False
-            sending = self._send(body, length, seconds)
-            self._task = asyncio.get_running_loop().create_task(sending, name='request body')
+            keep_last_bytes(protocol, transport)
+            transport.write(self._head)
+            self._start(self._deliver(body, seconds))
+        elif body and len(body) > SHORT:
+            self._send_long(transport, body, seconds)
+        else:
+            transport.write(self._head + body if body else self._head)
+            self._start_timeout(seconds)
+
+    def _send_long(self, transport: Any, body: bytes, seconds: float | None) -> None:
+        if len(body) <= JOINED:
+            transport.write(self._head + body)
+        else:
+            transport.write(self._head)
+            transport.write(body)
+        if transport.get_write_buffer_size():
+            self._sent, self._is_partial = False, True
+            keep_last_bytes(self.protocol, transport)
+        if (seconds or self._seconds) and self.protocol.writing_paused:
+            self._start(self._flush(seconds))
+        else:
+            self._start_timeout(seconds)
+
+    def _start(self, sending: Any) -> None:
+        self._start_timeout(None)
+        self._task = asyncio.get_running_loop().create_task(sending, name='request body')
 
     def _start_timeout(self, seconds: float | None) -> None:
-        if self.content is None:  # the reader of a response body has its own timeouts
+        if not self._is_streamed:
             self.protocol.read_timeout = seconds
             self.protocol.start_timeout()
 
-    async def _send(
-        self, chunks: AsyncIterator[bytes], length: int | None, seconds: float | None
-    ) -> None:
-        try:
-            self._sent = await self._send_chunks(chunks, length)
-            if self._sent:
-                self._start_timeout(seconds)
-        except Exception as error:
-            self.error = error
-            self.protocol.set_exception(error)
-            if self.content is not None:
-                self.content.set_exception(error)
-        finally:
-            await close(chunks)
+    async def _flush(self, seconds: float | None) -> None:
+        if await self._drain():
+            self._start_timeout(seconds)
 
-    async def _send_chunks(self, chunks: AsyncIterator[bytes], length: int | None) -> bool:
-        """Send all chunks; return False if the origin stopped reading: its response says why."""
-        left = length
-        async for chunk in chunks:
-            if left is not None:
-                left -= len(chunk)
-                if left < 0:
-                    raise TableError("'body' is longer than its Content-Length")
-            if chunk and not await self._write(
-                chunk if length is not None else _encode_request_chunk(chunk)
-            ):
-                return False
-        if left:
-            raise TableError("'body' is shorter than its Content-Length")
-        return length is not None or await self._write(b'0\r\n\r\n')
+    async def _deliver(self, body: BodyDelivery, seconds: float | None) -> None:
+        chunked = body.size is None
+
+        async def write(data: bytes) -> bool:
+            if not data:  # an empty chunk would end the body
+                return True
+            return await self._write(b'%x\r\n%b\r\n' % (len(data), data) if chunked else data)
+
+        try:
+            if await body.send(write) and (not chunked or await self._write(b'0\r\n\r\n')):
+                self._sent = True
+                self._start_timeout(seconds)
+        except BodyFailed as failed:
+            self._fail(failed)
+        finally:
+            await body.source.end()
 
     async def _write(self, data: bytes) -> bool:
+        """Write data; return False if the peer reads no more: its response says why."""
         transport = self.protocol.transport
         if transport is None or transport.is_closing():
+            self._abort()
             return False
         transport.write(data)
+        return not self.protocol.writing_paused or await self._drain()
+
+    async def _drain(self) -> bool:
         try:
             async with asyncio.timeout(self._seconds):
                 await StreamWriter(self.protocol, asyncio.get_running_loop()).drain()
         except TimeoutError as error:
-            what = f'the origin read no more of the body within {self._seconds} s'
-            raise TimedOut(what) from error
+            what = TimedOut(f'the peer read no more of the body within {self._seconds} s')
+            what.__cause__ = error
+            self._fail(what)
+            return False
         except (aiohttp.ClientError, OSError):
             return False
         return True
 
+    def _abort(self) -> None:
+        """Abort a connection: closing it would wait for the peer to read what is buffered."""
+        if (transport := self.protocol.transport) is not None:
+            transport.abort()
+
+    def _fail(self, error: Exception) -> None:
+        """Raise an exception where the response is waited for or read, and close the connection."""
+        self._failure = error
+        self.protocol.set_exception(error)
+        if self._content is not None:
+            self._content.set_exception(error)
+        self._close_connection()
+
+    def _is_sent(self) -> bool:
+        """Tell whether the peer may have all of the body."""
+        transport = self.connection.transport
+        if transport is None or transport.is_closing():
+            return self._sent
+        return (self._sent or self._is_partial) and not transport.get_write_buffer_size()
+
     def release(self) -> None:
         """Give the connection back to the pool; close it if the request body is not sent whole."""
-        if self._sent:
+        if self._is_sent():
             self.connection.release()
         else:
             self.close()
@@ -316,73 +441,20 @@ class WireRequest:
         """Stop sending, and close the connection."""
         if self._task is not None:
             self._task.cancel()
+        self._close_connection()
+
+    def _close_connection(self) -> None:
+        transport = self.connection.transport
         self.connection.close()
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()  # closing would wait for the peer to read
 
-
-def _encode_request_chunk(data: bytes) -> bytes:
-    return b'%x\r\n%b\r\n' % (len(data), data)
-
-
-async def send_wire(
-    session: aiohttp.ClientSession,
-    request: Request,
-    length: int | None,
-    origin: yarl.URL,
-    arguments: dict[str, Any],
-    options: ReadOptions,
-) -> tuple[ReceivedResponse, WireRequest]:
-    """Send a request with exactly its own headers, and read the head of the response.
-
-    Args:
-        session: Has the connection pool.
-        request: In normal form; its body is bytes, an asynchronous iterator of bytes, or absent.
-        length: Bytes of the body; None sends it in chunks.
-        origin: The URL of the origin.
-        arguments: ``timeout``, and optionally ``ssl`` and ``server_hostname``.
-        options: How the response body is read.
-
-    Returns:
-        The response, and the request with its connection, which the response body releases or
-        closes; after a 101 the caller has to.
-
-    Raises:
-        LostConnection: The connection ended before the response.
-        Exception: What the iterator of the body raised.
-    """
-    method, body, timeout = request['method'], request.get('body'), arguments['timeout']
-    switches = 'Upgrade' in request['headers']
-    connection = await connect(session, origin, arguments)
-    wire_request = WireRequest(connection, options.seconds)
-    protocol, transport = wire_request.protocol, connection.transport
-    try:
-        reused = take_connection(protocol)
-        protocol.set_response_params(
-            skip_payload=method == 'HEAD', read_until_eof=True, auto_decompress=False
-        )
-        try:
-            wire_request.send(_encode_request_head(request), body, length, timeout.sock_read)
-            head, content = await final_head(protocol, switches=switches)
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            repeatable = reused and (body is None or isinstance(body, bytes))
-            raise LostConnection(method, error, reused=repeatable) from error
-        if wire_request.error is not None:
-            raise wire_request.error
-    except BaseException as error:
-        wire_request.close()
-        if wire_request.error is not None and isinstance(error, Exception):
-            raise wire_request.error from wire_request.error.__cause__
-        raise
-    headers = Headers(head.headers)
-    peer, tls = peer_of(transport), transport.get_extra_info('ssl_object')
-    data: Any = b''
-    if head.code != 101:
-        wire_request.content = content
-        source = FromConnection(headers, content, protocol, tls, wire_request)
-        data = DecodedBody(headers, source, options)
-    return ReceivedResponse(head.code, head.reason, head.version, headers, data, peer), wire_request
-
-
-def _encode_request_head(request: Request) -> bytes:
-    lines = [f'{request["method"]} {request["url"]} HTTP/1.1']
-    lines += map(': '.join, request['headers'].items())
-    return '\r\n'.join([*lines, '\r\n']).encode('utf-8', 'surrogateescape')
+    async def stop(self) -> None:
+        """Stop sending, and wait until the task has ended."""
+        if self._task is None:
+            return
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if isinstance(self._body, BodyDelivery):
+            await self._body.source.end()

@@ -1,0 +1,254 @@
+"""Rules of HTTP for every way of sending: over the wire, and by ``ClientSession.request``."""
+
+import asyncio
+import ssl
+
+import pytest
+
+import aioluahttp as http
+
+pytestmark = pytest.mark.usefixtures('both_routes')
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
+INTERIM = b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n'
+LONG = bytes(range(256)) * 8192  # 2 MiB: more than is read in one go
+
+
+def response_bytes(body, *fields, length=True):
+    """Make the bytes of a response."""
+    lines = ['HTTP/1.1 200 OK', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
+    return '\r\n'.join((*lines, '\r\n')).encode() + body
+
+
+# Connections that may be used
+
+
+async def test_a_connection_on_which_the_peer_sent_data_is_not_used(raw_server):
+    """Of 20 stale connections none is used, and a POST is sent once."""
+    everyone, lines = asyncio.Barrier(20), []
+
+    async def handler(line):
+        lines.append(line)
+        while True:
+            asked = await line.request()
+            if asked.line.startswith('GET /together'):
+                await everyone.wait()
+            await line.send(OK)
+
+    async with raw_server(handler) as peer, http.Client(base_url=peer.url) as client:
+        await asyncio.gather(*(client.request(url='/together') for _ in range(20)))
+        for line in lines:
+            await line.send(b'HTTP/1.1 408 Bye\r\nContent-Length: 0\r\n\r\n')
+        for _ in range(5):  # turns of the loop, in which the client reads it
+            await asyncio.sleep(0)
+        assert 'hi' == (await client.request(method='POST')).body
+    assert (21, 21) == (peer.connections, len(peer.requests))
+
+
+async def test_a_peer_that_sends_data_before_a_request_is_refused(certificates):
+    """Here it sends data with the end of the TLS handshake. Nothing is sent to it."""
+
+    class Talker(asyncio.Protocol):
+        def connection_made(self, transport):
+            talkers.append(transport)
+            transport.write(OK)
+
+        def data_received(self, data):
+            asked.append(data)
+
+    talkers, asked = [], []
+    certificates.tls12.maximum_version = ssl.TLSVersion.TLSv1_2
+    server = await asyncio.get_running_loop().create_server(
+        Talker, '127.0.0.1', 0, ssl=certificates.tls12
+    )
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(http.ProtocolError) as caught:
+            await http.request(url=f'https://127.0.0.1:{port}/', tls={'ca': certificates.ca})
+        for talker in talkers:
+            talker.abort()
+    assert (1, []) == (len(talkers), asked)
+    what = 'the peer sent data, or closed the connection, before the request'
+    assert f'GET https://127.0.0.1:{port}/: {what}' == str(caught.value)
+
+
+@pytest.mark.parametrize(('method', 'asked'), [('GET', 3), ('POST', 2)])
+async def test_a_lost_reused_connection_is_told_from_a_new_one(raw_server, method, asked):
+    """A request is sent again only after a reused one, and only if it is idempotent."""
+
+    async def handler(line):
+        await line.request()
+        if len(peer.requests) == 1:
+            await line.send(OK)
+            await line.request()
+
+    async with raw_server(handler) as peer, http.Client(base_url=peer.url) as client:
+        await client.request()
+        with pytest.raises(http.ProtocolError) as caught:
+            await client.request(method=method)
+        assert ('a reused connection' in str(caught.value)) == (method == 'POST')
+        with pytest.raises(http.ConnectError):
+            await client.request(port=1)
+    assert (asked, 2 - (method == 'POST')) == (len(peer.requests), peer.connections)
+
+
+# Interim responses
+
+
+@pytest.mark.parametrize('more', [b'', OK], ids=['', 'and one more'])
+async def test_interim_responses_are_skipped(raw_server, more):
+    """A second final response is not taken for the first."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(INTERIM * 1000 + response_bytes(b'mine') + more)
+
+    async with raw_server(handler) as peer:
+        assert 'mine' == (await http.request(url=peer.url)).body
+
+
+@pytest.mark.parametrize(
+    'status', ['000 X', '099 X', '101 X', '101 X\r\nConnection: upgrade\r\nUpgrade: x']
+)
+async def test_a_status_below_100_or_an_unrequested_101_is_an_error(raw_server, status):
+    """One below 100, or a 101 without an upgrade, is no response."""
+    raw = f'HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n'.encode()
+    async with raw_server(raw) as peer:
+        for _ in range(2):
+            with pytest.raises(http.ProtocolError, match=f'sent status {int(status[:3])}, '):
+                await http.request(url=peer.url)
+
+
+# The end of a body
+
+
+RESETS = [
+    (b'', 'GET', False),
+    (b'HTTP/1.1 200 OK\r\n', 'GET', False),
+    (response_bytes(b'half', length=False), 'GET', False),
+    (response_bytes(b'', length=False), 'GET', False),
+    (response_bytes(b'half', 'Transfer-Encoding: gzip', length=False), 'GET', False),
+    (response_bytes(b'half', 'Transfer-Encoding: xchunked', length=False), 'GET', False),
+    (response_bytes(b'half', 'Transfer-Encoding: chunked, gzip', length=False), 'GET', False),
+    (response_bytes(b'half', 'Transfer-Encoding: chunked', length=False), 'GET', False),
+    (b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', 'GET', False),
+    (response_bytes(b'whole'), 'GET', True),
+    (
+        response_bytes(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: Chunked', length=False),
+        'GET',
+        True,
+    ),
+    (b'HTTP/1.1 200 OK\r\n\r\n', 'HEAD', True),
+    (b'HTTP/1.1 204 OK\r\n\r\n', 'GET', True),
+]
+
+
+@pytest.mark.parametrize(('raw', 'method', 'whole'), RESETS)
+async def test_a_reset_ends_no_body(raw_server, raw, method, whole):
+    """A reset does not complete a body that ends with its connection; others may precede one."""
+
+    written, read = asyncio.Event(), asyncio.Event()
+
+    async def handler(line):
+        await line.request()
+        await line.send(raw)
+        written.set()
+        await read.wait()
+        line.reset()
+
+    async with raw_server(handler) as peer:
+        asking = asyncio.ensure_future(http.request(url=peer.url, method=method))
+        await written.wait()
+        for _ in range(20):  # turns of the loop: the client reads before the reset drops it all
+            await asyncio.sleep(0)
+        read.set()
+        if whole:
+            assert int(raw.split()[1]) == (await asking).status
+        else:
+            with pytest.raises(http.ProtocolError):
+                await asking
+
+
+async def cut(line):
+    """End TLS without close_notify."""
+    line.writer.transport.abort()
+
+
+async def say(line):
+    """End TLS with close_notify."""
+    line.writer.close()
+
+
+@pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(('end', 'whole'), [(say, True), (cut, False)])
+@pytest.mark.parametrize('body', [b'', b'text', LONG], ids=len)
+async def test_tls_that_is_cut_off_ends_no_body(
+    raw_server, certificates, version, end, whole, body
+):
+    """A body that ends with its connection is complete only after close_notify."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(response_bytes(body, length=False))
+        await end(line)
+
+    trust = ssl.create_default_context(cafile=certificates.ca)
+    trust.maximum_version = version
+    async with raw_server(handler, tls=certificates.server) as peer:
+        if whole:
+            response = await http.request(url=peer.url, tls=trust, into='bytes')
+            assert body == response.body
+        else:
+            with pytest.raises(http.ProtocolError, match='TLS connection was cut off'):
+                await http.request(url=peer.url, tls=trust)
+
+
+@pytest.mark.parametrize(
+    'raw',
+    [
+        response_bytes(b'x'),
+        response_bytes(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: chunked', length=False),
+    ],
+)
+async def test_a_body_with_a_length_or_chunks_needs_no_close_notify(raw_server, certificates, raw):
+    """A body with a length or chunks is complete without close_notify."""
+
+    async def handler(line):
+        await line.request()
+        await line.send(raw)
+        await cut(line)
+
+    async with raw_server(handler, tls=certificates.server) as peer:
+        response = await http.request(url=peer.url, tls={'ca': certificates.ca})
+    assert 'x' == response.body
+
+
+# Bodies that are sent in parts; test_request_body has more of them
+
+
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize('make', [lambda: iter(['a', 'b']), lambda: 'ab'])
+async def test_bodies_are_whole_or_streamed_in_both_directions(into, make):
+    """The request body and the response body are whole or streamed."""
+
+    async def echo(request):
+        return {'status': 200, 'body': request.body}
+
+    async with http.listen('127.0.0.1', 0, echo, into='stream') as server:
+        response = await http.request(url=server.url, body=make(), into=into)
+        got = await response.body.read() if into == 'stream' else response.bytes()
+    assert b'ab' == got
+
+
+async def test_a_reset_after_an_early_error_response_is_no_error(raw_server):
+    """A reset after an early error response is for the rest of the request body."""
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(b'HTTP/1.1 413 Too Large\r\n\r\nno')
+        line.reset()
+
+    async with raw_server(handler) as peer:
+        body = (bytes(65536) for _ in range(1000))
+        response = await http.request(url=peer.url, method='POST', body=body)
+    assert (413, 'no') == (response.status, response.body)
