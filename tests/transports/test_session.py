@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 import aioluahttp as http
+from aioluahttp.transports.failures import BodyFailed
 from aioluahttp.transports.request_body import BodyDelivery, BodySource
 from aioluahttp.transports.session import CachedBody, SessionPayload
 
@@ -255,6 +256,105 @@ async def test_an_exception_of_a_connector_is_a_connect_error(mistake, ours):
         with pytest.raises(ours) as raised:
             await client.request(url='http://127.0.0.1:1')
     assert raised.value.__cause__ is not None
+
+
+async def test_a_failure_after_aiohttp_has_sent_a_request_again_is_no_connect_error():
+    """The peer may have acted on the first attempt."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b'\r\n\r\n')
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+        await reader.readuntil(b'\r\n\r\n')
+        listening.close()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, '127.0.0.1', 0)
+    url = f'http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/'
+    async with aiohttp.ClientSession() as session, http.Client(session=session) as client:
+        await client.request(url=url)
+        with pytest.raises(http.ProtocolError, match='after a request had been sent'):
+            await client.request(url=url)
+        with pytest.raises(http.ConnectError):
+            await client.request(url=url)
+
+
+@pytest.mark.parametrize('method', ['GET', 'POST'])
+@pytest.mark.parametrize('body', [None, 'x', 'x' * 2**21, ('x', 'y')], ids=type)
+async def test_a_peer_that_was_reached_is_no_connect_error(raw_server, method, body):
+    """Whether or not it read anything."""
+
+    async def hangs_up(line):
+        line.reset()
+
+    async with (
+        raw_server(hangs_up) as peer,
+        aiohttp.ClientSession() as session,
+        http.Client(session=session) as client,
+    ):
+        with pytest.raises(http.ProtocolError):
+            await client.request(url=peer.url, method=method, body=body)
+
+
+async def test_a_middleware_that_sends_again_gets_the_same_exception_of_the_body(lent):
+    """The body is not begun again."""
+    begun, mistake = [], ValueError('mine')
+
+    async def insists(request, handler):
+        try:
+            return await handler(request)
+        except aiohttp.ClientError:
+            return await handler(request)
+
+    class Broken:
+        def __iter__(self):
+            begun.append(self)
+            raise mistake
+
+    async with lent(middlewares=(insists,)) as (url, client):
+        with pytest.raises(ValueError, match='mine') as caught:
+            await client.request(url=url, method='POST', body=Broken())
+    assert (mistake, 1) == (caught.value, len(begun))
+
+
+async def test_a_body_that_has_failed_breaks_a_response_that_comes_later():
+    """Reading the response raises the failure."""
+    payload = SessionPayload(BodyDelivery(BodySource(iter([5])), 1, bytes.decode))
+    with pytest.raises(BodyFailed) as caught:
+        await payload.write(None)
+    source = CachedBody(b'text', http.Headers(), None, None)
+    payload.bind(source)
+    with pytest.raises(BodyFailed) as again:
+        await source.read(None)
+    assert again.value is caught.value is payload.failure
+
+
+@pytest.mark.parametrize('error', [ValueError('mine'), ConnectionResetError('mine')])
+@pytest.mark.parametrize('into', ['text', 'stream'])
+async def test_an_exception_of_the_body_ends_the_response(raw_server, lent, into, error):
+    """Though its head has arrived, and its body would look complete at the end."""
+    began = asyncio.Event()
+
+    async def sent():
+        yield b'a'
+        await began.wait()
+        raise error
+
+    async def handler(line):
+        await line.reader.readuntil(b'a\r\n')
+        await line.send(b'HTTP/1.1 200 OK\r\n\r\nbegins')
+        if into == 'text':
+            began.set()
+        await line.reader.read()
+
+    async def read(asking):
+        response = await asking
+        began.set()
+        await response.body.read()
+
+    async with raw_server(handler) as peer, lent() as (_, client):
+        with pytest.raises(type(error)) as caught:
+            await read(client.request(url=peer.url, body=sent(), into=into))
+    assert error is caught.value
 
 
 async def test_an_exception_of_a_middleware_is_raised(lent):

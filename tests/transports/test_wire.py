@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import re
+import socket
 
 import aiohttp
 import pytest
@@ -657,3 +659,106 @@ async def test_a_connect_timeout_has_the_text_of_aiohttp(raw_server, both_routes
             await client.request(url=peer.url, timeout={'connect': 0.01})
         go_on.set()
         assert 'hi' == (await first).body
+
+
+# Bodies of bytes that are more than the socket takes at once
+
+
+@pytest.fixture
+def small_buffers(monkeypatch):
+    """Give the sockets of clients a small send buffer, so that the transport keeps a rest."""
+
+    def make(address):
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return made
+
+    pool = functools.partial(wire.TCPPool, socket_factory=make)
+    monkeypatch.setattr(wire, 'TCPPool', pool)
+
+
+LONG = bytes(range(256)) * 3500  # 896,000 bytes: sent in one go, and more than the buffers take
+
+
+@pytest.mark.parametrize('data', [LONG, LONG[:200_000]], ids=len)
+async def test_a_long_body_is_sent_while_the_peer_reads(raw_server, small_buffers, data):
+    """The connection is used again once all of it is sent."""
+    async with raw_server(HI) as peer, http.Client() as client:
+        for _ in range(2):
+            response = await client.request(method='POST', url=peer.url, body=data)
+            assert 'hi' == response.body
+    assert [data, data] == [asked.body for asked in peer.requests]
+    assert 1 == peer.connections
+
+
+async def test_the_read_timeout_begins_at_the_end_of_a_long_body(raw_server, small_buffers):
+    """A peer may read for longer than that; then it has to respond in time."""
+
+    async def handler(line):
+        head = await line.reader.readuntil(b'\r\n\r\n')
+        read = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.3, read.set)
+        await read.wait()
+        await line.reader.readexactly(len(LONG))
+        if b'GET' not in head:
+            await line.send(HI)
+        await line.reader.read()
+
+    async with raw_server(handler) as peer, http.Client(timeout={'read': 0.1}) as client:
+        assert 'hi' == (await client.request(method='PUT', url=peer.url, body=LONG)).body
+        with pytest.raises(http.TimedOut):
+            await client.request(method='GET', url=peer.url, body=LONG)
+
+
+@pytest.mark.parametrize('end', ['resets', 'closes', 'stays'])
+@pytest.mark.parametrize('timeout', [30, {'read': 30}])
+async def test_an_early_response_to_a_long_body_is_returned(
+    raw_server, small_buffers, end, timeout
+):
+    """The rest is not sent, and the connection not used again."""
+    left = asyncio.Event()
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        line.writer.transport.pause_reading()
+        length = 'Content-Length: 2\r\n' if end == 'stays' else ''
+        await line.send(f'HTTP/1.1 413 Too Large\r\n{length}\r\nno'.encode())
+        if end == 'resets':
+            return line.reset()
+        if end == 'closes':
+            line.writer.write_eof()
+        await left.wait()
+
+    async with raw_server(handler) as peer, http.Client() as client:
+        for _ in range(2):
+            response = await client.request(method='POST', url=peer.url, body=LONG, timeout=timeout)
+            assert (413, 'no') == (response.status, response.body)
+        left.set()
+    assert 2 == peer.connections
+
+
+@pytest.mark.parametrize('into', ['text', 'stream'])
+async def test_a_cancelled_long_body_is_not_sent(raw_server, small_buffers, into):
+    """Closing the connection does not wait for the peer to read it."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        line.writer.transport.pause_reading()
+        asked.set()
+        await ended.wait()
+        line.writer.transport.resume_reading()
+        with contextlib.suppress(ConnectionError):
+            read.append(await line.reader.read())
+
+    read = []
+    async with raw_server(handler) as peer, http.Client() as client:
+        table = {'method': 'POST', 'url': peer.url, 'body': LONG, 'into': into}
+        asking = asyncio.create_task(client.request(table, timeout={'read': 30}))
+        await asked.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        ended.set()
+    assert all(len(data) < len(LONG) for data in read)

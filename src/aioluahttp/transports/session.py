@@ -13,6 +13,7 @@ from typing import Any, Never
 
 import aiohttp
 import yarl
+from aiohttp.http import HttpProcessingError
 
 from ..bodies.codings import DECODED_BY_AIOHTTP
 from ..errors import ConnectError, ProtocolError, TableError
@@ -146,14 +147,23 @@ async def open_by_session(
         await _stop(payload)
         if not isinstance(error, Exception):
             raise
-        if payload and payload.failure:
-            raise payload.failure from error
-        if isinstance(error, aiohttp.ClientConnectorError) and tracker.attempts > 1:
-            what = f'{reason_of(error)}, after a request had been sent'
-            raise ProtocolError(what) from error
-        if _is_connecting(error, tracker, payload):
-            raise ConnectError(reason_of(error)) from error
-        raise
+        failed = error
+    _raise_failure(failed, tracker, payload)  # outside, for the sake of __context__
+
+
+def _raise_failure(
+    error: Exception, tracker: aiohttp.UploadTracker, payload: SessionPayload | None
+) -> Never:
+    if payload and payload.failure:
+        raise payload.failure from error
+    if isinstance(error, aiohttp.ClientConnectorError) and tracker.attempts > 1:
+        what = f'{reason_of(error)}, after a request had been sent'
+        raise ProtocolError(what) from error
+    if isinstance(error.__cause__, HttpProcessingError):
+        raise error.__cause__  # aiohttp's ClientResponseError around it cannot be pickled
+    if _is_connecting(error, tracker, payload):
+        raise ConnectError(reason_of(error)) from error
+    raise error
 
 
 def _is_connecting(
