@@ -104,7 +104,8 @@ async def send_by_session(
         decoded = session.auto_decompress and _has_coding(response, headers)
         source: ResponseSource
         if response.connection is None:  # the body has arrived, or a middleware or cache has it
-            source = CachedBody(await response.read(), headers, info, payload)
+            ended = info if info and response.content is not aiohttp.EMPTY_PAYLOAD else None
+            source = CachedBody(await response.read(), headers, ended, payload)
         else:
             info = info or ConnectionInfo.of(response.connection)
             source = SessionBody(headers, response, info, payload)
@@ -117,11 +118,12 @@ async def send_by_session(
         headers.popall('Content-Length', None)
     if payload:
         payload.bind(source)
-    data: Any = DecodedBody(headers, source, options)
-    if not streamed:
-        data = b''.join([chunk async for chunk in data])
+    body = DecodedBody(headers, source, options)
+    received: Any = body if streamed else b''.join([chunk async for chunk in body])
     peer = info.peer if info else None
-    return ReceivedResponse(response.status, response.reason, response.version, headers, data, peer)
+    return ReceivedResponse(
+        response.status, response.reason, response.version, headers, received, peer
+    )
 
 
 async def open_by_session(
@@ -249,7 +251,7 @@ class CachedBody(InMemory):
 
     def finish(self) -> None:
         """Raise an error if a body that ended with its connection was cut off."""
-        if self._info and not (self.is_empty or is_self_delimited(self._headers)):
+        if self._info and not is_self_delimited(self._headers):
             check_end(self._info)
 
     async def stop(self) -> None:
