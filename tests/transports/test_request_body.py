@@ -577,7 +577,8 @@ async def test_an_early_response_is_returned(raw_server, make, length, end):
             assert (413, 'no') == (response.status, response.body)
 
 
-async def test_a_response_is_read_though_a_write_fails_first():
+@pytest.mark.parametrize('forwarded', [False, True])
+async def test_a_response_is_read_though_a_write_fails_first(forwarded):
     """The peer responds and resets the connection in one turn of the event loop."""
     listening, asked, gone = socket.create_server(('127.0.0.1', 0)), [], threading.Event()
 
@@ -595,11 +596,15 @@ async def test_a_response_is_read_though_a_write_fails_first():
 
     serving = asyncio.create_task(asyncio.to_thread(serve))
     with listening:
-        response = await http.request(
-            url=f'http://127.0.0.1:{listening.getsockname()[1]}/', body=chunks()
-        )
+        url = f'http://127.0.0.1:{listening.getsockname()[1]}/'
+        if forwarded:
+            response = await http.forward({'url': '/', 'body': chunks()}, url)
+            body = (await response['body'].read()).decode()
+        else:
+            response = await http.request(url=url, body=chunks())
+            body = response.body
         await serving
-    assert (413, 'no', [b'GET /']) == (response.status, response.body, asked)
+    assert (413, 'no', [b'GET /']) == (response['status'], body, asked)
 
 
 async def test_a_body_is_sent_over_tls(certificates):

@@ -179,7 +179,7 @@ def _is_connecting(
     return (
         tracker.attempts == 1
         and tracker.upload_complete.done()
-        and tracker.upload_complete.exception() is not None
+        and isinstance(tracker.upload_complete.exception(), aiohttp.UploadAbortedError)
         and not (tracker.bytes_written or (payload and payload.is_begun))
         and not isinstance(error, NO_CONNECT_ERRORS)
     )
