@@ -35,7 +35,7 @@ from .encode import (
 from .failures import BodyFailed, LostConnection, translate
 from .into import PAGES, needs_stream
 from .request_body import BodyDelivery, BodySource, source_of
-from .response_body import DecodedBody, ReadOptions, ReceivedResponse
+from .response_body import ConnectionInfo, DecodedBody, ReadOptions, ReceivedResponse
 from .session import check_headers, open_by_session, send_by_session, send_once
 
 if TYPE_CHECKING:
@@ -280,11 +280,11 @@ class NetworkTransport:
                 seconds=options.seconds,
             )
             received = await wire_request.ask(session, origin, arguments, None, options)
-            answer: Any = wire_request
+            result: Any = wire_request
             if isinstance(received.data, DecodedBody):
                 self._bodies.add(received.data)
-                answer = Stream(received.data, received.headers.get('Content-Type'))
-            return response_of(received, answer, str(origin.origin()) + request['url'], method)
+                result = Stream(received.data, received.headers.get('Content-Type'))
+            return response_of(received, result, str(origin.origin()) + request['url'], method)
 
         return await self.send(request, exchange=exchange)
 
@@ -299,7 +299,7 @@ async def _switch_by_session(
     )
     connection = response.connection
     is_open = connection is not None and connection.transport is not None
-    protocol = connection.protocol if is_open else None
+    protocol = ConnectionInfo.of(connection).protocol if is_open else None
     return Switched(response_of(received, '', str(target), 'GET'), protocol, response.close)
 
 
