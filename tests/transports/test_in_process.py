@@ -1109,6 +1109,14 @@ async def test_an_exception_of_on_progress_is_kept():
     assert isinstance(sent.failure.error, ZeroDivisionError)
 
 
+async def test_a_wrong_length_of_a_file_is_a_table_error(tmp_path):
+    """As over a connection; the handler is not called."""
+    (tmp_path / 'a').write_bytes(b'abc')
+    async with http.Client(via=lambda request: 1 / 0) as client:
+        with pytest.raises(http.TableError, match='the length of the file'):
+            await client.request(url='http://h', body=tmp_path / 'a', headers={'Content-Length': 2})
+
+
 async def test_an_exception_of_iter_is_raised():
     """It is raised before a part is read."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import inspect
 import logging
 import re
 import socket
@@ -12,6 +13,7 @@ import pytest
 import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http_writer import StreamWriter
 
 import aioluahttp as http
 from aioluahttp.transports import wire
@@ -493,6 +495,9 @@ def session(**options):
         (aiohttp.BaseConnector.connect, ['self', 'req', 'traces', 'timeout']),
         (ResponseHandler.start_timeout, ['self']),
         (ResponseHandler.read, ['self']),
+        (ResponseHandler.set_exception, ['self', 'exc', 'exc_cause']),
+        (StreamWriter.__init__, ['self', 'protocol', 'loop', 'on_chunk_sent', 'on_headers_sent']),
+        (StreamWriter.drain, ['self']),
     ],
     ids=lambda value: getattr(value, '__qualname__', ''),
 )
@@ -500,6 +505,21 @@ def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
     """The functions that are called have the same parameters as before."""
     name = function.__qualname__
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
+
+
+@pytest.mark.parametrize('name', ['should_close', 'read_timeout', 'writing_paused', 'upgraded'])
+def test_aiohttp_has_the_same_properties_of_a_connection(name):
+    """The attributes that are read, and the one that is set."""
+    found = getattr(ResponseHandler, name, None)
+    assert isinstance(found, property), f'aiohttp: {name} is no property of a connection now'
+    assert (found.fset is not None) == (name == 'read_timeout')
+
+
+def test_aiohttp_takes_the_same_options_for_a_response():
+    """They are set before each request."""
+    options = inspect.signature(ResponseHandler.set_response_params).parameters
+    wanted = {'skip_payload', 'read_until_eof', 'auto_decompress'}
+    assert wanted <= set(options), 'aiohttp: set_response_params takes other options now'
 
 
 def test_aiohttp_has_the_same_fields_in_a_connection_key():
