@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, TypeAlias, Unpack
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestPayloadError
 
 from .bodies.chunks import call
 from .bodies.codings import DECODED_BY_AIOHTTP
@@ -303,7 +302,7 @@ class WebParts(BodyParts):
         try:
             async with asyncio.timeout(self._seconds):
                 data = await content.readany()
-        except RequestPayloadError as error:
+        except web.RequestPayloadError as error:
             raise ProtocolError(str(error)) from error
         if not data and not self._begun:
             data = await self._request.read()  # aiohttp keeps a body that a middleware has read

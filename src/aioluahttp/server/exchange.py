@@ -14,10 +14,6 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-from aiohttp.http_writer import HttpVersion11
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestPayloadError
-
 from ..errors import ProtocolError, Refused
 from ..exchange.forwarded import Proxies
 from ..exchange.head import client_of, to_head
@@ -29,7 +25,7 @@ from ..websockets.connection import ConnectionPeer
 from ..websockets.handshake import check_handshake, response_fields, without_handshake
 from ..websockets.socket import Peer
 from .encode import encode_fast, encode_head, encode_status_page, framing_of
-from .framing import FramedConnection
+from .framing import EMPTY_PAYLOAD, HTTP_11, FramedConnection, RequestPayloadError
 from .sendfile import send_file
 
 __all__ = ['SocketExchange']
@@ -110,7 +106,7 @@ class SocketExchange:
         return to_head(
             head.method,
             head.path,
-            '1.1' if version is HttpVersion11 else f'1.{version.minor}',
+            '1.1' if version is HTTP_11 else f'1.{version.minor}',
             headers,
             client_of(connection.peer, headers, proxies),
             'https' if connection.ssl_context else 'http',
@@ -160,7 +156,7 @@ class SocketExchange:
         """Write a plain table in one step; return whether table and request are plain."""
         connection = self._connection
         head = connection.head
-        if head.method == 'HEAD' or head.version is not HttpVersion11:
+        if head.method == 'HEAD' or head.version is not HTTP_11:
             return False
         keep_alive = self._keeps_alive()
         data = encode_fast(table, self._server_header, keep_alive=keep_alive)

@@ -17,12 +17,23 @@ from collections.abc import Awaitable
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from ..websockets.connection import ConnectionPeer
 
-__all__ = ['FramedConnection']
+__all__ = [
+    'EMPTY_PAYLOAD',
+    'HTTP_11',
+    'IS_COMPILED',
+    'FramedConnection',
+    'RequestPayloadError',
+]
+
+HTTP_11 = HttpVersion11  # the version object of a head; others are equal, and not the same
+IS_COMPILED: bool = HttpRequestParser is not HttpRequestParserPy  # whether aiohttp has its C parser
 
 END = b'\r\n\r\n'  # the end of a head
 LAST_CHUNK = b'\r\n0' + END  # the end of a chunked body that has no trailers
@@ -43,8 +54,8 @@ class FramedConnection(RequestHandler):
         ended: Whether no more requests are read.
         at_eof: Whether the peer has closed its sending side (half-close) and awaits responses.
         whole: Whether all of the body has come.
-        cancels: Whether losing the connection cancels the task, as while a response writes itself.
-        begun: Whether a response that writes itself has written a part of its head.
+        cancels: Whether losing the connection cancels the task, as while a body is streamed.
+        begun: Whether the head of a streamed response has been made.
         peer: The address of the peer; None on a Unix socket.
         task: The task that handles the request.
     """

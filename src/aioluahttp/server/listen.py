@@ -17,8 +17,6 @@ from functools import cache, partial
 from os import PathLike
 from typing import Any, TypeVar, Unpack
 
-from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
-
 from ..errors import TableError
 from ..exchange.options import (
     EXCHANGE_OPTIONS,
@@ -33,6 +31,7 @@ from ..headers import to_headers
 from ..tables.checks import check_count, check_limit, check_seconds, check_unix
 from ..tables.models import Handler
 from ..tls import TlsLike, server_context
+from .framing import IS_COMPILED
 from .server import Server
 
 __all__ = ['Listening', 'listen', 'run', 'run_in_loop']
@@ -161,7 +160,7 @@ def listen(
 
 @cache
 def _check_parser() -> None:
-    if HttpRequestParser is HttpRequestParserPy:
+    if not IS_COMPILED:
         message = 'aiohttp runs without its C parser; its Python parser accepts some invalid HTTP'
         warnings.warn(message, RuntimeWarning, stacklevel=3)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import aiohttp
-from aiohttp.http import HttpProcessingError
 
 from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, TimedOut
 from ..semantics import IDEMPOTENT
 from ..tables.models import Request, describe_request
+from .response_body import HttpProcessingError
 
 __all__ = ['BodyFailed', 'LostConnection', 'reason_of', 'translate']
 

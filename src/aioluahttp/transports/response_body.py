@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from ..bodies.codings import Decoder, decode_body, decoder_for
 from ..errors import BodyTooLarge, Error, ProtocolError, TimedOut
@@ -21,6 +22,7 @@ __all__ = [
     'ConnectionInfo',
     'DecodedBody',
     'FromConnection',
+    'HttpProcessingError',
     'InMemory',
     'Progress',
     'ReadOptions',

@@ -13,7 +13,6 @@ from typing import Any, Never
 
 import aiohttp
 import yarl
-from aiohttp.http import HttpProcessingError
 
 from ..bodies.codings import DECODED_BY_AIOHTTP
 from ..errors import ConnectError, ProtocolError, TableError
@@ -25,6 +24,7 @@ from .response_body import (
     ConnectionInfo,
     DecodedBody,
     FromConnection,
+    HttpProcessingError,
     InMemory,
     ReadOptions,
     ReceivedResponse,
