@@ -1,14 +1,39 @@
-"""Rules of HTTP for every way of sending: over the wire, and by ``ClientSession.request``."""
+"""Rules of HTTP for every way of sending: over the wire, and by a session, ours or given."""
 
 import asyncio
 import ssl
 
+import aiohttp
 import pytest
 
 import aioluahttp as http
+from aioluahttp.transports.network import LentTransport
 
-pytestmark = pytest.mark.usefixtures('both_routes')
 
+class Given(LentTransport):
+    """A transport over a session that a user made, which ends with it."""
+
+    def __init__(self, limit, limit_per_host, cookies):
+        super().__init__(aiohttp.ClientSession(cookie_jar=cookies, auto_decompress=False))
+
+    async def close(self):
+        """Close the session, too."""
+        await super().close()
+        await self._lent.close()
+
+
+@pytest.fixture(autouse=True, params=['wire', 'session', 'given'])
+def way(request, monkeypatch):
+    """Send over the wire, by a session of the library, or by one of the user."""
+    if request.param == 'session':
+        monkeypatch.setattr('aioluahttp.transports.wire.can_send', lambda *request: False)
+    if request.param == 'given':
+        monkeypatch.setattr('aioluahttp.client.client.NetworkTransport', Given)
+    return request.param
+
+
+# What does not hold for the session of a user: there aiohttp alone looks after connections.
+OURS = pytest.mark.parametrize('way', ['wire', 'session'], indirect=True)
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 INTERIM = b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n'
 LONG = bytes(range(256)) * 8192  # 2 MiB: more than is read in one go
@@ -23,6 +48,7 @@ def response_bytes(body, *fields, length=True):
 # Connections that may be used
 
 
+@OURS
 async def test_a_connection_on_which_the_peer_sent_data_is_not_used(raw_server):
     """Of 20 stale connections none is used, and a POST is sent once."""
     everyone, lines = asyncio.Barrier(20), []
@@ -45,6 +71,7 @@ async def test_a_connection_on_which_the_peer_sent_data_is_not_used(raw_server):
     assert (21, 21) == (peer.connections, len(peer.requests))
 
 
+@OURS
 async def test_a_peer_that_sends_data_before_a_request_is_refused(certificates):
     """Here it sends data with the end of the TLS handshake. Nothing is sent to it."""
 
@@ -72,6 +99,7 @@ async def test_a_peer_that_sends_data_before_a_request_is_refused(certificates):
     assert f'GET https://127.0.0.1:{port}/: {what}' == str(caught.value)
 
 
+@OURS
 @pytest.mark.parametrize(('method', 'asked'), [('GET', 3), ('POST', 2)])
 async def test_a_lost_reused_connection_is_told_from_a_new_one(raw_server, method, asked):
     """A request is sent again only after a reused one, and only if it is idempotent."""
