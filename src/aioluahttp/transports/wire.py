@@ -209,6 +209,13 @@ def request_head(
     return encode_head(method, target.raw_path_qs, headers, f'Content-Length: {length}')
 
 
+def _has_rest(transport: Any) -> bool:
+    """Tell whether a transport has to be kept from waiting until its peer has read the rest."""
+    # asyncio cannot tell of one with TLS that is closing, and aborts it in time by itself.
+    closing_tls = transport.is_closing() and transport.get_extra_info('sslcontext') is not None
+    return not closing_tls and transport.get_write_buffer_size() > 0
+
+
 class WireRequest:
     """A request, the connection that it is sent on, and the response on it.
 
@@ -445,8 +452,9 @@ class WireRequest:
 
     def _close_connection(self) -> None:
         transport = self.connection.transport
+        has_rest = transport is not None and _has_rest(transport)
         self.connection.close()
-        if transport is not None and transport.get_write_buffer_size():
+        if has_rest:
             transport.abort()  # closing would wait for the peer to read
 
     async def stop(self) -> None:
