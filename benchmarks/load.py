@@ -1,4 +1,4 @@
-"""Load on a server: h2load, which must get a 2xx to every request, and idle connections."""
+"""Load on a server: h2load, which must get a 2xx to every request, WebSockets, idle connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from .check import Sample, WrongResponse
 from .process import LOAD, Started
 
-__all__ = ['h2load', 'idle']
+__all__ = ['echoes', 'h2load', 'idle']
 
 
 def h2load(port: int, requests: int, connections: int, sample: Sample) -> None:
@@ -35,9 +35,13 @@ def h2load(port: int, requests: int, connections: int, sample: Sample) -> None:
 
 
 @contextmanager
-def idle(port: int, number: int) -> Iterator[Callable[[], None]]:
-    """Hold idle connections; yield a function that raises ``WrongResponse`` if one was closed."""
-    with Started('idle', port, number, cores=LOAD) as holder:
+def idle(port: int, number: int, kind: str = 'http') -> Iterator[Callable[[], None]]:
+    """Hold idle connections; yield a function that raises ``WrongResponse`` if one was closed.
+
+    Args:
+        kind: ``'http'`` gets one response on each, ``'websocket'`` opens a WebSocket.
+    """
+    with Started('idle', port, number, kind, cores=LOAD) as holder:
         holder.read_line()
 
         def check_open() -> None:
@@ -45,3 +49,11 @@ def idle(port: int, number: int) -> Iterator[Callable[[], None]]:
                 raise WrongResponse(f'only {left} of {number} idle connections are still open')
 
         yield check_open
+
+
+@contextmanager
+def echoes(port: int, batch: int) -> Iterator[Callable[[int], object]]:
+    """Open a WebSocket; yield a function that has a number of messages echoed, batch by batch."""
+    with Started('echo', port, batch, cores=LOAD) as client:
+        client.read_line()
+        yield client.ask

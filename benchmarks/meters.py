@@ -16,10 +16,21 @@ from typing import Protocol
 
 from . import body
 from .check import HELLO, Sample, check
-from .load import h2load, idle
+from .load import echoes, h2load, idle
 from .process import LOAD, UNDER_TEST, Started, Unavailable, allow_files
 
-__all__ = ['Client', 'Import', 'Memory', 'Meter', 'Moving', 'Reading', 'Relay', 'Server', 'Sizes']
+__all__ = [
+    'Client',
+    'Echo',
+    'Import',
+    'Memory',
+    'Meter',
+    'Moving',
+    'Reading',
+    'Relay',
+    'Server',
+    'Sizes',
+]
 
 START = 30.0  # seconds that a server may take to start
 WARM = 10  # one uncounted request is sent first for this many counted ones
@@ -36,6 +47,7 @@ class Sizes:
         rounds: How often it is measured, in turn with the others, in each run.
         requests: Requests of h2load in each round.
         fetches: Requests of a client in each round.
+        messages: WebSocket messages in each round; a multiple of ``WARM`` and of each batch.
         held: Number of idle connections whose memory is measured.
     """
 
@@ -43,6 +55,7 @@ class Sizes:
     rounds: int
     requests: int
     fetches: int
+    messages: int
     held: int
 
 
@@ -112,22 +125,47 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Echo:
+    """CPU time of a server that echoes WebSocket messages, in microseconds per message.
+
+    Attributes:
+        module: Name of a module in ``servers``.
+        batch: Number of messages that are sent at once, on one connection.
+    """
+
+    module: str
+    batch: int
+
+    @contextmanager
+    def opened(self, loop: str, sizes: Sizes) -> Iterator[Reading]:
+        with (
+            started(self.module, loop, HELLO) as (port, process),
+            echoes(port, self.batch) as work,
+        ):
+            yield lambda: per_request(process, sizes.messages, work)
+
+
+@dataclass(frozen=True)
 class Memory:
     """Memory of a server per idle connection, in KiB.
 
     Attributes:
         module: Name of a module in ``servers``.
+        kind: Kind of the connections, ``'http'`` or ``'websocket'``.
     """
 
     module: str
+    kind: str = 'http'
 
     @contextmanager
     def opened(self, loop: str, sizes: Sizes) -> Iterator[Reading]:
         def read() -> float:
             with started(self.module, loop, HELLO) as (port, process):
                 h2load(port, sizes.requests, 32, HELLO)
+                with idle(port, 32, self.kind):  # what is loaded or cached once is not counted
+                    pass
                 before = process.memory()
-                with idle(port, sizes.held) as check_open:
+                with idle(port, sizes.held, self.kind) as check_open:
                     grown = process.memory() - before
                     check_open()
             return grown / sizes.held / 1024

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .check import ECHO, JSON
-from .meters import Client, Import, Memory, Meter, Moving, Relay, Server
+from .meters import Client, Echo, Import, Memory, Meter, Moving, Relay, Server
 
 __all__ = ['GROUPS', 'LOOPS', 'PEERS', 'ROWS', 'Group', 'Row']
 
@@ -61,6 +61,8 @@ VIA = 'GET hello in process'
 MOVE = 'a body of 1 GiB'
 GROWTH = 'memory of a body of 1 GiB'
 RELAY = 'GET hello through a proxy'
+ECHOED = 'WebSocket, messages of 32 bytes echoed'
+IDLE_SOCKET = 'memory of an idle WebSocket'
 
 GROUPS: dict[str, Group] = {
     HELLO: Group(
@@ -123,6 +125,22 @@ GROUPS: dict[str, Group] = {
         unit='KiB',
         rounds=1,
     ),
+    ECHOED: Group(
+        {
+            'ours, 1 at a time': Echo('ours_websocket', 1),
+            'aiohttp, 1 at a time': Echo('aiohttp_websocket', 1),
+            'ours, 16 at a time': Echo('ours_websocket', 16),
+            'aiohttp, 16 at a time': Echo('aiohttp_websocket', 16),
+        }
+    ),
+    IDLE_SOCKET: Group(
+        {
+            'ours': Memory('ours_websocket', 'websocket'),
+            'aiohttp web.Server': Memory('aiohttp_websocket', 'websocket'),
+        },
+        unit='KiB',
+        rounds=1,
+    ),
     RELAY: Group(
         {
             'ours': Server('ours_proxy', origin='floor'),
@@ -163,6 +181,7 @@ GROUPS: dict[str, Group] = {
 
 LISTEN = '`listen`, GET hello, table in and table out, all defaults on'
 REQUEST = '`request`, module level, text body'
+ECHO_ROW = 'WebSocket of `listen`, messages of 32 bytes echoed'
 CONNECTIONS = 'cost per request, {} open connections'
 
 ROWS = (
@@ -177,6 +196,10 @@ ROWS = (
     Row(REQUEST, FETCH, 'ours', 'niquests', 0.2),
     Row('`Client(via=handler)`, in process', VIA, 'ours', 'httpx2, ASGITransport', 0.1),
     Row('idle keep-alive connection, memory', IDLE, 'ours', 'aiohttp web.Server', 1.1),
+    Row(ECHO_ROW, ECHOED, 'ours, 1 at a time', 'aiohttp, 1 at a time', 1.0),
+    Row(ECHO_ROW, ECHOED, 'ours, 16 at a time', 'aiohttp, 16 at a time', 1.05),
+    Row('idle WebSocket, memory, KiB', IDLE_SOCKET, 'ours', None, 16),
+    Row('idle WebSocket, memory', IDLE_SOCKET, 'ours', 'aiohttp web.Server', 1.07),
     Row("`into='stream'`, 1 GiB", MOVE, 'ours, stream', 'aiohttp, iter_chunked', 1.05),
     Row(
         '`into` a file, 1 GiB',
