@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import zlib
 from functools import partial
+from typing import NamedTuple
 
 import pytest
 import websockets
@@ -699,9 +700,18 @@ async def sending(raw_server, read, *, masks=False):
             transport.abort()
 
 
+class Opened(NamedTuple):
+    """A writer, the event that lets its peer read, and what came and was reported."""
+
+    writer: FrameWriter
+    reads: asyncio.Event
+    came: asyncio.Queue
+    told: list
+
+
 @pytest.fixture
 def opened(raw_server, frames):
-    """Open an writer to a peer that reads frames once it is told to; give those, too."""
+    """Open a writer to a peer that reads frames once it is told to; give those, too."""
 
     @contextlib.asynccontextmanager
     async def open_it(*, masks=False):
@@ -714,8 +724,7 @@ def opened(raw_server, frames):
                     came.put_nowait(await frames.read(reader))
 
         async with sending(raw_server, read, masks=masks) as (writer, told):
-            writer.reads, writer.came, writer.told = reads, came, told
-            yield writer
+            yield Opened(writer, reads, came, told)
 
     return open_it
 
@@ -723,67 +732,67 @@ def opened(raw_server, frames):
 @pytest.mark.parametrize(('masks', 'size'), [(False, 3), (True, 7)])
 async def test_a_message_is_sent_and_counted(opened, masks, size):
     """Every byte of the frame is counted, with the mask of a client (RFC 6455 5.2)."""
-    async with opened(masks=masks) as writer:
-        writer.reads.set()
+    async with opened(masks=masks) as (writer, reads, came, told):
+        reads.set()
         assert await writer.send(b'x', TEXT_TYPE)
-        assert ((TEXT_TYPE, b'x'), size) == (await writer.came.get(), sum(writer.told))
+        assert ((TEXT_TYPE, b'x'), size) == (await came.get(), sum(told))
 
 
 async def test_messages_wait_for_a_peer_that_does_not_read(opened, until):
     """Only one message is buffered in memory, and messages go out in the order of their senders."""
-    async with opened() as writer:
+    async with opened() as (writer, reads, came, told):
         assert await writer.send(BIG_MESSAGE, TEXT_TYPE)
         later = [asyncio.create_task(writer.send(data, TEXT_TYPE)) for data in (b'1', b'2', b'3')]
         for _ in range(10):
             await asyncio.sleep(0)
-        assert sum(writer.told) < len(BIG_MESSAGE) + 100
+        assert sum(told) < len(BIG_MESSAGE) + 100
         later[1].cancel()
-        writer.reads.set()
-        assert [BIG_MESSAGE, b'1', b'3'] == [(await writer.came.get())[1] for _ in range(3)]
+        reads.set()
+        assert [BIG_MESSAGE, b'1', b'3'] == [(await came.get())[1] for _ in range(3)]
         results = await asyncio.gather(*later, return_exceptions=True)
         assert [True, True] == [results[0], results[2]]
 
 
 async def test_only_the_latest_control_frame_of_each_kind_is_sent(opened):
     """Queueing one does not wait (RFC 6455 5.5.3)."""
-    async with opened() as writer:
+    async with opened() as (writer, reads, came, told):
         await writer.controls_sent()
         for kind, data in ((PING_TYPE, b'1'), (PONG_TYPE, b'2'), (PING_TYPE, b'3')):
             writer.send_control(kind, data)
         assert writer.queued(PING_TYPE)
         await writer.controls_sent()
         assert not writer.queued(PING_TYPE)
-        writer.reads.set()
-        assert [(PING_TYPE, b'3'), (PONG_TYPE, b'2')] == [await writer.came.get() for _ in range(2)]
+        reads.set()
+        assert [(PING_TYPE, b'3'), (PONG_TYPE, b'2')] == [await came.get() for _ in range(2)]
 
 
 async def test_nothing_is_sent_after_a_close_frame(opened):
     """Control frames queued after it are dropped, and sending a message returns False."""
-    async with opened() as writer:
+    async with opened() as (writer, reads, came, told):
         writer.ends = True
-        writer.send_control(CLOSE_TYPE, (1000, b''))
+        writer.send_control(CLOSE_TYPE, b'\x03\xe8')
         writer.send_control(PONG_TYPE, b'')
         await writer.controls_sent()
-        assert ('closed', False) == (writer.told[-1], writer.queued(PONG_TYPE))
+        assert ('closed', False) == (told[-1], writer.queued(PONG_TYPE))
         assert not await writer.send(b'x', TEXT_TYPE)
-        writer.reads.set()
-        assert (CLOSE_TYPE, b'\x03\xe8') == await writer.came.get()
+        reads.set()
+        assert (CLOSE_TYPE, b'\x03\xe8') == await came.get()
 
 
 async def test_queued_control_frames_can_be_dropped(opened):
     """This happens when the connection ends."""
-    async with opened() as writer:
+    async with opened() as (writer, reads, came, told):
         writer.send_control(PING_TYPE, b'')
         writer.clear()
         await writer.controls_sent()
-        assert ([], False) == (writer.told, await writer.send(b'x', TEXT_TYPE))
+        assert ([], False) == (told, await writer.send(b'x', TEXT_TYPE))
 
 
 async def test_nothing_is_sent_on_a_lost_connection(opened):
     """Sending a message returns False, and control frames are dropped."""
-    async with opened() as writer:
+    async with opened() as (writer, reads, came, told):
         writer._transport.abort()
         writer.send_control(PING_TYPE, b'')
         assert not await writer.send(b'x', TEXT_TYPE)
         await writer.controls_sent()
-        assert [] == writer.told
+        assert [] == told

@@ -32,8 +32,8 @@ def check(check, parts):
     """Feed parts up to the first fault; return how many bytes were valid, and the fault."""
     valid = 0
     for part in parts:
-        size, fault = check.check(part)
-        valid += size
+        fault = check.check(part)
+        valid += check.valid if fault else len(part)
         if fault:
             return valid, fault
     return valid, None

@@ -1,15 +1,15 @@
 """One end of a WebSocket connection: closing handshake, pings, and waiting for a slow peer.
 
-aiohttp's reader and writer do the framing (RFC 6455 5, RFC 7692). Pings and close frames are
-answered as soon as they arrive, even if nobody reads messages. The opening handshake is in
-``handshake``, what a handler or client uses is in ``socket``.
+aiohttp's reader parses frames, and its writer compresses and masks them (RFC 6455 5, RFC 7692).
+Pings and close frames are answered as soon as they arrive, even if nobody reads messages. The
+opening handshake is in ``handshake``, what a handler or client uses is in ``socket``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from aiohttp.client_ws import (  # type: ignore[attr-defined]
 from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter, WSMsgType
 from aiohttp.http_writer import StreamWriter
 
-from .frames import FrameCheck
+from .frames import FIN, HEAD, LONG, SHORT, FrameCheck, encode_head
 
 __all__ = ['ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer']
 
@@ -33,6 +33,11 @@ RESERVED = frozenset({1004, NO_CODE, ABNORMAL})  # never in a frame (RFC 6455 7.
 CLOSE_TIMEOUT = 10.0  # seconds for the whole closing handshake, until the connection has ended
 MOST = 2**32 - 1  # bytes: the largest message limit that aiohttp's reader takes
 QUEUE = 64 * 1024  # bytes: aiohttp stops reading while twice as many wait in the queue
+BUFFER = 16 * 1024  # bytes that a server's transport buffers before senders wait
+SPLIT = 16 * 1024  # bytes: a larger payload is not copied behind its head
+
+TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+COMPRESSIBLE = (TEXT, BINARY)  # no control frame is (RFC 7692 6.1)
 
 
 def may_send(code: int) -> bool:
@@ -40,7 +45,7 @@ def may_send(code: int) -> bool:
     return (NORMAL <= code <= 1014 and code not in RESERVED) or 3000 <= code <= 4999
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PeerOptions:
     """The result of a handshake, and the limits of this end.
 
@@ -63,8 +68,9 @@ class PeerOptions:
 class FrameWriter:
     """Send messages and control frames with back-pressure, one at a time.
 
-    All senders wait at one lock while the peer does not read, so at most one message is buffered in
-    memory, however many tasks send.
+    While the peer reads and nothing is compressed, a message is written at once. Otherwise all
+    senders wait at one lock, so at most one message is buffered in memory beyond the limit of the
+    transport, however many tasks send.
 
     Args:
         protocol: aiohttp's protocol of the connection.
@@ -78,6 +84,23 @@ class FrameWriter:
         ends: Whether sending has ended: no message may follow.
     """
 
+    # Thousands of WebSockets may be idle, so what a plain one does not need is made when it does.
+    __slots__ = (
+        '_closed',
+        '_control_task',
+        '_controls',
+        '_lock',
+        '_masks',
+        '_protocol',
+        '_resets',
+        '_senders',
+        '_transport',
+        '_window',
+        '_writer',
+        '_wrote',
+        'ends',
+    )
+
     def __init__(
         self,
         protocol: Any,
@@ -89,23 +112,19 @@ class FrameWriter:
         closed: Callable[[], None],
     ) -> None:
         self.ends: bool = False
-        self._loop = asyncio.get_running_loop()
         self._protocol = protocol
         self._transport: asyncio.Transport = protocol.transport
-        self.is_closing: Callable[[], bool] = self._transport.is_closing
+        self._window, self._resets, self._masks = window, resets, masks
         self._wrote, self._closed = wrote, closed
-        self._drain = StreamWriter(protocol, self._loop).drain
-        self._writer = WebSocketWriter(
-            protocol,
-            self,  # type: ignore[arg-type]  # it calls write and is_closing only
-            use_mask=masks,
-            limit=sys.maxsize,  # it never drains by itself: _drained does
-            compress=window,
-            notakeover=resets,
-        )
-        self._lock = asyncio.Lock()
-        self._controls: dict[WSMsgType, Any] = {}  # unsent control frames, the latest of each kind
+        self._writer: WebSocketWriter | None = None  # compresses and masks
+        self._senders = 0  # that wait in _send_in_turn
+        self._lock: asyncio.Lock | None = None
+        self._controls: dict[WSMsgType, bytes] = {}  # unsent, the latest of each kind
         self._control_task: asyncio.Task[None] | None = None
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection is closing; aiohttp's writer asks it as it asks a transport."""
+        return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Write bytes of a frame; aiohttp's writer calls this as it would call a transport."""
@@ -114,26 +133,89 @@ class FrameWriter:
 
     async def send(self, message: bytes, kind: WSMsgType) -> bool:
         """Wait for the send buffer to drain, then send a message; return whether it was sent."""
-        async with self._lock:
-            try:
-                await self._drained()
-                if not self.ends:
-                    await self._writer.send_frame(message, kind)
-                    return True
-            except ConnectionError:  # lost just now
-                pass
+        # Without the check of _senders, this message could overtake one that waits.
+        if self._senders or self._window or self._protocol.writing_paused:
+            return await self._send_in_turn(message, kind)
+        transport = self._transport
+        if self.ends or transport.is_closing():
             return False
+        size = len(message)
+        if self._masks:
+            await self._send_frame(message, kind)
+        elif size < LONG:
+            transport.write(HEAD(FIN | kind, size) + message)
+            self._wrote(SHORT + size)
+        else:
+            self._write_frame(message, kind)
+        return True
+
+    async def _send_in_turn(self, message: bytes, kind: WSMsgType) -> bool:
+        self._senders += 1
+        try:
+            async with self._turn():
+                await self._drained()
+                if self.ends:
+                    return False
+                await self._send_frame(message, kind)
+                return True
+        except ConnectionError:  # lost just now
+            return False
+        finally:
+            self._senders -= 1
+
+    def _turn(self) -> asyncio.Lock:
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
 
     async def _drained(self) -> None:
         if self._protocol.writing_paused:
+            loop = asyncio.get_running_loop()
+            drain = StreamWriter(self._protocol, loop).drain()
             # Without a shield, cancelling one sender would cancel the future that all others await.
-            await asyncio.shield(self._loop.create_task(self._drain()))
+            await asyncio.shield(loop.create_task(drain))
 
-    def send_control(self, kind: WSMsgType, data: Any) -> None:
+    async def _send_frame(self, data: bytes, kind: WSMsgType) -> None:
+        """Send a frame, compressed and masked where it has to be.
+
+        Raises:
+            ConnectionError: The connection is closing.
+        """
+        if self._masks or (self._window and kind in COMPRESSIBLE):
+            await self._compressor().send_frame(data, kind)
+        elif self._transport.is_closing():
+            raise ConnectionResetError('the connection is closing')
+        else:
+            self._write_frame(data, kind)
+
+    def _write_frame(self, data: bytes, kind: WSMsgType) -> None:
+        """Write a frame that is neither compressed nor masked."""
+        size = len(data)
+        head = encode_head(kind, size)
+        if size > SPLIT:
+            self._transport.write(head)
+            self._transport.write(data)
+        else:
+            self._transport.write(head + data)
+        self._wrote(len(head) + size)
+
+    def _compressor(self) -> WebSocketWriter:
+        if self._writer is None:
+            self._writer = WebSocketWriter(
+                self._protocol,
+                self,  # type: ignore[arg-type]  # it calls write and is_closing only
+                use_mask=self._masks,
+                limit=sys.maxsize,  # it never drains by itself: _drained does
+                compress=self._window,
+                notakeover=self._resets,
+            )
+        return self._writer
+
+    def send_control(self, kind: WSMsgType, data: bytes) -> None:
         """Queue a control frame; it replaces an unsent one of its kind (RFC 6455 5.5.3)."""
         self._controls[kind] = data
         if self._control_task is None:
-            self._control_task = self._loop.create_task(self._send_controls(), name='WebSocket')
+            self._control_task = asyncio.create_task(self._send_controls(), name='WebSocket')
 
     def queued(self, kind: WSMsgType) -> bool:
         """Tell whether a control frame of this kind is queued and not yet sent."""
@@ -151,17 +233,15 @@ class FrameWriter:
 
     async def _send_controls(self) -> None:
         try:
-            async with self._lock:
+            async with self._turn():
                 while self._controls:
                     await self._drained()
                     for kind, data in list(self._controls.items()):
                         del self._controls[kind]
-                        if kind is not WSMsgType.CLOSE:
-                            await self._writer.send_frame(data, kind)
-                            continue
-                        await self._writer.close(*data)
-                        self._controls.clear()
-                        self._closed()
+                        await self._send_frame(data, kind)
+                        if kind is WSMsgType.CLOSE:
+                            self._controls.clear()
+                            self._closed()
         except ConnectionError:
             pass  # ConnectionPeer.feed_eof handles the end of the connection
         finally:
@@ -169,21 +249,34 @@ class FrameWriter:
 
 
 class MessageQueue(WebSocketDataQueue):
-    """aiohttp's queue of received messages; control frames go to the ``ConnectionPeer`` instead."""
+    """aiohttp's queue of received messages; control frames go to the ``ConnectionPeer`` instead.
 
-    def __init__(self, channel: ConnectionPeer, protocol: Any) -> None:
+    Attributes:
+        most: Size limit of a message in bytes; -1 once no message is accepted any more.
+    """
+
+    __slots__ = ('channel', 'most')
+
+    def __init__(self, channel: ConnectionPeer, protocol: Any, most: int) -> None:
         super().__init__(protocol, QUEUE, loop=channel.loop)
         self.channel = channel
+        self.most = most
 
     def feed_data(self, data: Any, size: int) -> None:
-        """Queue a message, or let the ``ConnectionPeer`` handle a control frame."""
-        if self.channel.accept_frame(data, size):
-            super().feed_data(data, size)
+        """Queue a message, or let the ``ConnectionPeer`` handle another frame."""
+        kind = data[0]
+        if size <= self.most and (kind is TEXT or kind is BINARY):
+            put(self, data, size)
+        else:
+            self.channel.handle_frame(data, size)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Close the connection: the peer broke the protocol."""
         code = exc.code if isinstance(exc, WebSocketError) else BROKEN
         self.channel.fail(code, f'the peer broke the protocol ({code}): {exc}')
+
+
+put = WebSocketDataQueue.feed_data  # super() would cost more than the rest of a message
 
 
 class ConnectionPeer:
@@ -195,8 +288,31 @@ class ConnectionPeer:
         reason: Close reason of the peer; ``''`` without one.
         fault: What went wrong, in words; ``None`` after a proper close.
         raised: The last error that the ``Socket`` raised for this connection.
-        gone: Set once the connection has ended.
+        gone: Whether the connection has ended.
     """
+
+    __slots__ = (
+        '_broken',
+        '_end',
+        '_frames',
+        '_heard',
+        '_heartbeat',
+        '_is_client',
+        '_limit',
+        '_reader',
+        '_reading',
+        '_timer',
+        '_transport',
+        '_turns',
+        '_writer',
+        'code',
+        'fault',
+        'gone',
+        'loop',
+        'queue',
+        'raised',
+        'reason',
+    )
 
     def __init__(
         self,
@@ -211,22 +327,28 @@ class ConnectionPeer:
         self.reason: str = ''
         self.fault: str | None = None
         self.raised: Exception | None = None
-        self.gone: asyncio.Event = asyncio.Event()
+        self.gone: bool = False
+        self._end: asyncio.Event | None = None  # set with gone; made where somebody waits for it
         self._is_client = is_client
-        self._drops_messages = False  # set by close: nobody reads what still arrives
         self._heard = True
         self._heartbeat = options.heartbeat
         self._limit = options.max_message
         self._transport: asyncio.Transport = protocol.transport
-        self.queue: MessageQueue = MessageQueue(self, protocol)
+        if not is_client:
+            # A server's connection writes responses without a buffer of its own. Small messages
+            # with such a buffer share a write on uvloop, which writes once per iteration.
+            self._transport.set_write_buffer_limits(high=BUFFER)
         # aiohttp's limit is inclusive for compressed messages and exclusive for others, so it gets
-        # one more, and accept_frame checks the exact size.
+        # one more, and MessageQueue checks the exact size.
         limit = 0 if self._limit is None else min(self._limit + 1, MOST)
+        most = sys.maxsize if self._limit is None else self._limit
+        self.queue: MessageQueue = MessageQueue(self, protocol, most)
         compressed = options.window > 0
         self._reader = WebSocketReader(self.queue, limit, compress=compressed, decode_text=True)
         self._broken = False  # set at a frame that cannot be read: no later one can
-        self._check = FrameCheck(masked=not is_client, compressed=compressed).check
-        self._reading = asyncio.Lock()
+        self._frames = FrameCheck(masked=not is_client, compressed=compressed)
+        self._reading = False  # whether a task waits in read
+        self._turns: asyncio.Lock | None = None  # made where several tasks read
         self._writer = FrameWriter(
             protocol,
             options.window,
@@ -239,17 +361,19 @@ class ConnectionPeer:
         if self._heartbeat is not None:
             self._timer = self.loop.call_later(self._heartbeat, self._ping, self._heartbeat)
 
-    async def send(self, message: bytes, kind: WSMsgType) -> bool:
+    def send(self, message: bytes, kind: WSMsgType) -> Coroutine[Any, Any, bool]:
         """Send a message with ``FrameWriter.send``; return whether it was sent."""
-        return await self._writer.send(message, kind)
+        return self._writer.send(message, kind)
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Parse received bytes; aiohttp's client protocol calls this as it would its own parser."""
         self._heard = True
         if not self._broken:
-            valid, fault = self._check(data)
-            self._reader.feed_data(data if fault is None else data[:valid])
-            if fault is not None:
+            fault = self._frames.check(data)
+            if fault is None:
+                self._reader.feed_data(data)
+            else:
+                self._reader.feed_data(data[: self._frames.valid])
                 self._broken = True
                 self.fail(BROKEN, f'the peer broke the protocol ({BROKEN}): {fault}')
         return False, b''  # True would detach this parser, and feed_eof would not be called
@@ -264,28 +388,27 @@ class ConnectionPeer:
         if self._timer is not None:
             self._timer.cancel()
         self.queue.feed_eof()
-        self.gone.set()
+        self.gone = True
+        if self._end is not None:
+            self._end.set()
 
     @property
     def close_is_pending(self) -> bool:
         """Whether a close frame in reply to the peer's is queued and not yet sent."""
         return self._writer.queued(WSMsgType.CLOSE) and self.code is not None and self.fault is None
 
-    def accept_frame(self, frame: Any, size: int) -> bool:
-        """Handle a received frame; return whether it is a message to queue."""
+    def handle_frame(self, frame: Any, size: int) -> None:
+        """Handle a received frame that is no message to queue."""
         if self.code not in (None, ABNORMAL):
-            return False  # frames after a close are ignored (RFC 6455 5.5.1)
+            return  # frames after a close are ignored (RFC 6455 5.5.1)
         match frame.type:
+            case WSMsgType.PING:
+                self._writer.send_control(WSMsgType.PONG, bytes(frame.data))
+            case WSMsgType.CLOSE:
+                self._on_close_frame(frame.data or NO_CODE, frame.extra)
             case WSMsgType.TEXT | WSMsgType.BINARY:
                 if self._limit is not None and size > self._limit:
                     self.fail(TOO_BIG, f'a message is larger than {self._limit} bytes')
-                    return False
-                return not self._drops_messages
-            case WSMsgType.PING:
-                self._writer.send_control(WSMsgType.PONG, frame.data)
-            case WSMsgType.CLOSE:
-                self._on_close_frame(frame.data or NO_CODE, frame.extra)
-        return False
 
     def _on_close_frame(self, code: int, reason: str) -> None:
         """Reply to the peer's close frame, or end if ours was sent before (RFC 6455 5.5.1)."""
@@ -294,17 +417,22 @@ class ConnectionPeer:
             return
         close_sent = self._writer.ends and not self._writer.queued(WSMsgType.CLOSE)
         self.code, self.reason, self.fault = code, reason, None
-        self.queue.feed_eof()
+        self._end_messages()
         if close_sent:
             self._end_connection()
         else:
             self.shut(NORMAL if code == NO_CODE else code, reason)
 
+    def _end_messages(self) -> None:
+        """Accept no more messages; ``read`` still gives those that are queued."""
+        self.queue.most = -1
+        self.queue.feed_eof()
+
     def fail(self, code: int, fault: str) -> None:
         """Fail the connection because the peer broke the protocol (RFC 6455 7.1.7)."""
         if self.code is None:
             self.code, self.fault = code, fault
-            self.queue.feed_eof()
+            self._end_messages()
             if self._writer.ends:
                 self._transport.abort()
             self.shut(code)
@@ -316,15 +444,17 @@ class ConnectionPeer:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self.loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
-            self._writer.send_control(WSMsgType.CLOSE, (code, reason))
+            self._writer.send_control(WSMsgType.CLOSE, code.to_bytes(2) + reason.encode())
 
     async def close(self, code: int, reason: str) -> None:
         """Close, and wait until the connection has ended; drop messages that arrive meanwhile."""
-        self._drops_messages = True
+        self.queue.most = -1
         self.shut(code, reason)
         while await self.read() is not None:
             pass
-        await self.gone.wait()
+        if not self.gone:
+            self._end = self._end or asyncio.Event()
+            await self._end.wait()
         await self._writer.controls_sent()
 
     def abort(self) -> None:
@@ -334,7 +464,26 @@ class ConnectionPeer:
 
     async def read(self) -> str | bytes | None:
         """Wait for a message; ``None`` once there are no more."""
-        async with self._reading:
+        if self._reading or self._turns is not None:
+            return await self._read_in_turn()
+        self._reading = True
+        try:
+            message: str | bytes = (await self.queue.read()).data
+        except EofStream:
+            return None
+        else:
+            return message
+        finally:
+            self._reading = False
+            if self._turns is not None:
+                self._turns.release()
+
+    async def _read_in_turn(self) -> str | bytes | None:
+        """Wait for a message after the other tasks that read: the queue serves one at a time."""
+        if self._turns is None:
+            self._turns = asyncio.Lock()
+            await self._turns.acquire()  # for the read that waits; that one releases it
+        async with self._turns:
             try:
                 message: str | bytes = (await self.queue.read()).data
             except EofStream:

@@ -1,9 +1,9 @@
-"""Check the head of each WebSocket frame before aiohttp's reader gets it (RFC 6455 5, RFC 7692 6).
+"""Check and encode the heads of WebSocket frames (RFC 6455 5, RFC 7692 6).
 
 aiohttp's reader is compiled and fast, but it takes frames that the standard forbids: unmasked ones
 from clients, masked ones from servers, RSV1 on control frames, and a new message inside a
-fragmented one. This module reads the same heads, and no payload: a frame that passes here is parsed
-by aiohttp, the first that does not ends the connection.
+fragmented one. ``FrameCheck`` reads the same heads before it, and no payload: a frame that passes
+is parsed by aiohttp, the first that does not ends the connection.
 
 Reads may be cut anywhere. What is known of a frame that has not ended stands in the attributes of
 ``FrameCheck``, so the same bytes give the same result however they are cut.
@@ -11,7 +11,9 @@ Reads may be cut anywhere. What is known of a frame that has not ended stands in
 
 from __future__ import annotations
 
-__all__ = ['FrameCheck']
+from struct import Struct
+
+__all__ = ['FrameCheck', 'encode_head']
 
 FIN, RSV, RSV1, OPCODE, CONTROL = 0x80, 0x70, 0x40, 0x0F, 0x08  # bits of the first byte of a head
 MASK, LENGTH = 0x80, 0x7F  # bits of the second
@@ -22,6 +24,22 @@ COMPRESSED = frozenset({FIN | RSV1 | 1, FIN | RSV1 | 2})
 MESSAGES = frozenset({1, 2})  # opcodes with which a message begins: text, binary
 OPCODES = frozenset({0, 1, 2, 8, 9, 10})  # also continuation, close, ping, pong
 
+HEAD, LONG_HEAD, LONGEST_HEAD = (Struct(form).pack for form in ('!BB', '!BBH', '!BBQ'))
+
+
+def encode_head(opcode: int, size: int) -> bytes:
+    """Encode the head of a whole frame that is neither compressed nor masked (RFC 6455 5.2).
+
+    Args:
+        opcode: What the frame is.
+        size: Bytes of its payload.
+    """
+    if size < LONG:
+        return HEAD(FIN | opcode, size)
+    if size < 2**16:
+        return LONG_HEAD(FIN | opcode, LONG, size)
+    return LONGEST_HEAD(FIN | opcode, LONG + 1, size)
+
 
 class FrameCheck:
     """The state of one direction of a connection, between two reads.
@@ -30,11 +48,15 @@ class FrameCheck:
         masked: Whether frames have to be masked. Those of a client have to be, those of a server
             must not (RFC 6455 5.1).
         compressed: Whether RSV1 may be set, on the first frame of a message (RFC 7692 6).
+
+    Attributes:
+        valid: After a fault, how many of the bytes that were passed last may be parsed.
     """
 
-    __slots__ = ('_allowed', '_head', '_in_message', '_left', '_mask', '_skip', '_whole')
+    __slots__ = ('_allowed', '_head', '_in_message', '_left', '_mask', '_skip', '_whole', 'valid')
 
     def __init__(self, *, masked: bool, compressed: bool) -> None:
+        self.valid: int = 0
         self._mask, self._skip = (MASK, SHORT + 4) if masked else (0, SHORT)
         self._allowed = RSV1 if compressed else 0
         self._whole = WHOLE | COMPRESSED if compressed else WHOLE
@@ -42,36 +64,47 @@ class FrameCheck:
         self._left = 0  # bytes of a payload that are yet to come
         self._in_message = False  # whether a fragmented message has begun
 
-    def check(self, data: bytes) -> tuple[int, str | None]:
+    def check(self, data: bytes) -> str | None:
         """Check the heads in received bytes.
 
         Returns:
-            How many of the bytes may be parsed, and what is wrong with the frame that follows them;
-            ``None`` where nothing is. Do not call it again after a fault.
+            What is wrong with the frame that follows ``valid`` bytes, ``None`` where nothing is. Do
+            not call it again after a fault.
         """
+        if not (self._left or self._head or self._in_message):
+            end = len(data)
+            if end > SHORT and data[0] in self._whole:
+                size = data[1] ^ self._mask
+                if size < LONG and size + self._skip == end:  # a short message, as most reads are
+                    return None
+        return self._check_parts(data)
+
+    def _check_parts(self, data: bytes) -> str | None:
         pending = len(self._head)
         if pending:
             data = self._head + data
         start, end = self._left, len(data)
-        mask, skip, whole = self._mask, self._skip, self._whole
-        while start + 1 < end:
+        mask, skip, whole, in_message = self._mask, self._skip, self._whole, self._in_message
+        last = end - 1
+        while start < last:
             first, size = data[start], data[start + 1] ^ mask
-            if first in whole and size < LONG and not self._in_message:  # as nearly all are
+            if first in whole and size < LONG and not in_message:  # as nearly all are
                 start += skip + size
                 continue
             if fault := self._fault(first, size):
-                return max(start - pending, 0), fault
+                self.valid = max(start - pending, 0)
+                return fault
             extended = 0 if size < LONG else 2 if size == LONG else 8
             if extended:
                 if end < start + SHORT + extended:
                     break
                 size = int.from_bytes(data[start + SHORT : start + SHORT + extended])
             if not first & CONTROL:
-                self._in_message = not first & FIN
+                self._in_message = in_message = not first & FIN
             start += skip + extended + size
         self._head = data[start:]  # of a head that has not ended
-        self._left = max(start - end, 0)
-        return end - pending, None
+        self._left = start - end if start > end else 0
+        return None
 
     def _fault(self, first: int, size: int) -> str | None:
         """Say what is wrong with the first two bytes of a head; None where nothing is.

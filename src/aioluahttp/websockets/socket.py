@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import Any, Protocol, Self
 
 from aiohttp import WSMsgType
@@ -18,6 +19,8 @@ __all__ = ['Peer', 'Socket', 'close_callback', 'run_socket_callback']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
+TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+BYTES_LIKE = (bytes, bytearray, memoryview)
 LONGEST = 123  # bytes of a close reason: 125 of a control frame less its code (RFC 6455 5.5)
 
 
@@ -32,7 +35,7 @@ class Peer(Protocol):
     async def read(self) -> str | bytes | None:
         """Wait for a message; ``None`` once there are no more."""
 
-    async def send(self, message: bytes, kind: WSMsgType) -> bool:
+    def send(self, message: bytes, kind: WSMsgType) -> Coroutine[Any, Any, bool]:
         """Send a message; return whether that was possible."""
         ...
 
@@ -103,7 +106,10 @@ class Socket:
             TableError: The message is neither text nor bytes, or is text that UTF-8 cannot encode.
             ProtocolError: The connection is closed or closing.
         """
-        kind, data = _encode_message(message)
+        if type(message) is str and message.isascii():
+            kind, data = TEXT, message.encode()
+        else:
+            kind, data = _encode_message(message)
         if not await self._channel.send(data, kind):
             ended = 'it is closed' if self.code is None else f'it has ended ({self.code})'
             raise self._error(self._channel.fault or ended)
@@ -154,13 +160,13 @@ async def close_callback(callback: Any) -> None:
 
 
 def _encode_message(message: Any) -> tuple[WSMsgType, bytes]:
-    if isinstance(message, bytes | bytearray | memoryview):
-        return WSMsgType.BINARY, bytes(message)
     try:
         if isinstance(message, str):
-            return WSMsgType.TEXT, message.encode()
+            return TEXT, message.encode()
     except UnicodeEncodeError:
         pass
+    if isinstance(message, BYTES_LIKE):
+        return BINARY, bytes(message)
     raise TableError.of('message', message, 'text that UTF-8 can encode, or bytes')
 
 
