@@ -16,8 +16,8 @@ from .meters import Sizes
 from .process import LOAD, pin
 from .rows import GROUPS
 
-FULL = Sizes(runs=3, rounds=7, requests=5000, fetches=1000, messages=16_000, held=5000)
-QUICK = Sizes(runs=1, rounds=5, requests=2000, fetches=300, messages=8000, held=1000)
+FULL = Sizes(runs=3, rounds=7, requests=5000, fetches=1000, messages=4800, held=5000)
+QUICK = Sizes(runs=1, rounds=5, requests=2000, fetches=300, messages=1600, held=1000)
 
 
 def main() -> None:

@@ -193,6 +193,19 @@ async def test_a_server_must_not_mask_its_frames(to_client, frames):
     assert [1002] == told
 
 
+async def test_what_follows_a_broken_frame_is_not_read(to_server, frames):
+    """A frame that cannot be read hides where the next one begins."""
+    noted = Noted()
+    async with to_server(noted) as client:
+        client.send(frames.write(TEXT, b'not masked'))
+        assert 1002 == code_of((await frames.read(client.reader))[1])
+        client.send(frames.write(TEXT, b'late', masked=True))
+        assert b'' == await client.rest()
+        client.writer.close()
+        await noted.over.wait()
+    assert ([], 1002) == (noted.messages, noted.socket.code)
+
+
 @pytest.mark.parametrize('bits', [0xE0, 0xD0])
 async def test_only_the_first_reserved_bit_has_a_meaning(to_server, frames, bits):
     """RFC 7692 6: compression was negotiated, and takes RSV1 alone."""
@@ -753,9 +766,33 @@ async def test_messages_wait_for_a_peer_that_does_not_read(opened, until):
         assert [True, True] == [results[0], results[2]]
 
 
+async def test_a_message_does_not_overtake_one_that_waits(opened):
+    """Not even if it is sent after the buffer drained, and before the other sender went on."""
+    async with opened() as (writer, reads, came, _told):
+        writer._protocol.pause_writing()
+        first = asyncio.create_task(writer.send(b'1', TEXT_TYPE))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        writer._protocol.resume_writing()
+        assert await writer.send(b'2', TEXT_TYPE)
+        assert await first
+        reads.set()
+        assert [b'1', b'2'] == [(await came.get())[1] for _ in range(2)]
+
+
+@pytest.mark.parametrize('size', [0, 125, 126, 65_535, 65_536])
+async def test_a_message_of_any_size_is_framed(opened, size):
+    """The length of a payload takes 7, 16 or 64 bits (RFC 6455 5.2)."""
+    async with opened() as (writer, reads, came, told):
+        reads.set()
+        assert await writer.send(b'x' * size, TEXT_TYPE)
+        assert (TEXT_TYPE, b'x' * size) == await came.get()
+        assert size + (2 if size < 126 else 4 if size < 65_536 else 10) == sum(told)
+
+
 async def test_only_the_latest_control_frame_of_each_kind_is_sent(opened):
     """Queueing one does not wait (RFC 6455 5.5.3)."""
-    async with opened() as (writer, reads, came, told):
+    async with opened() as (writer, reads, came, _told):
         await writer.controls_sent()
         for kind, data in ((PING_TYPE, b'1'), (PONG_TYPE, b'2'), (PING_TYPE, b'3')):
             writer.send_control(kind, data)
@@ -781,7 +818,7 @@ async def test_nothing_is_sent_after_a_close_frame(opened):
 
 async def test_queued_control_frames_can_be_dropped(opened):
     """This happens when the connection ends."""
-    async with opened() as (writer, reads, came, told):
+    async with opened() as (writer, _reads, _came, told):
         writer.send_control(PING_TYPE, b'')
         writer.clear()
         await writer.controls_sent()
@@ -790,7 +827,7 @@ async def test_queued_control_frames_can_be_dropped(opened):
 
 async def test_nothing_is_sent_on_a_lost_connection(opened):
     """Sending a message returns False, and control frames are dropped."""
-    async with opened() as (writer, reads, came, told):
+    async with opened() as (writer, _reads, _came, told):
         writer._transport.abort()
         writer.send_control(PING_TYPE, b'')
         assert not await writer.send(b'x', TEXT_TYPE)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioluahttp.websockets.frames import FrameCheck
+from aioluahttp.websockets.frames import FrameCheck, encode_head
 
 WHOLE, PART, RSV1 = 0x80, 0x00, 0x40
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -113,3 +113,18 @@ def test_compression_has_to_be_negotiated():
     """RSV1 is a reserved bit otherwise."""
     found = check(FrameCheck(masked=True, compressed=False), [frame(WHOLE | RSV1 | TEXT)])
     assert (0, 'a reserved bit is set') == found
+
+
+@pytest.mark.parametrize(
+    ('size', 'head'),
+    [
+        (0, '82 00'),
+        (125, '82 7d'),
+        (126, '82 7e 007e'),
+        (65_535, '82 7e ffff'),
+        (65_536, '82 7f 0000000000010000'),
+    ],
+)
+def test_the_length_of_a_payload_takes_as_few_bytes_as_it_can(size, head):
+    """RFC 6455 5.2: 7 bits, or 16, or 64."""
+    assert bytes.fromhex(head) == encode_head(BINARY, size)

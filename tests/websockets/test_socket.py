@@ -181,6 +181,19 @@ async def test_several_reads_wait_and_are_served_in_order():
         assert ['a', 'b', None] == await asyncio.gather(*waiting)
 
 
+async def test_a_cancelled_read_leaves_its_turn_to_the_next():
+    """So does one whose turn has not come."""
+    async with pair() as both:
+        first, second, third = (asyncio.create_task(anext(both.server)) for _ in range(3))
+        await asyncio.sleep(0)
+        first.cancel()
+        second.cancel()
+        await both.client.send('a')
+        assert 'a' == await third
+        assert first.cancelled()
+        assert second.cancelled()
+
+
 async def test_a_socket_has_the_request_and_response_of_its_handshake():
     """It has them on both sides."""
     async with pair() as both:

@@ -123,7 +123,7 @@ class FrameWriter:
         self._control_task: asyncio.Task[None] | None = None
 
     def is_closing(self) -> bool:
-        """Tell whether the connection is closing; aiohttp's writer asks it as it asks a transport."""
+        """Tell whether the connection is closing; aiohttp's writer calls this, too."""
         return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
