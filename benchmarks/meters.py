@@ -160,7 +160,7 @@ class Memory:
     @contextmanager
     def opened(self, loop: str, sizes: Sizes) -> Iterator[Reading]:
         def read() -> float:
-            with started(self.module, loop, HELLO) as (port, process):
+            with started(self.module, loop, HELLO, steady=False) as (port, process):
                 h2load(port, sizes.requests, 32, HELLO)
                 with idle(port, 32, self.kind):  # what is loaded or cached once is not counted
                     pass
@@ -194,7 +194,12 @@ class Moving:
             TemporaryDirectory() as folder,
             behind('body') as (origin,),
             Started(
-                'transfer', self.module, f'{origin}/body', path := Path(folder, 'body'), loop
+                'transfer',
+                self.module,
+                f'{origin}/body',
+                path := Path(folder, 'body'),
+                loop,
+                steady=not self.memory,
             ) as process,
         ):
             process.read_line()
@@ -231,7 +236,10 @@ class Relay:
     def opened(self, loop: str, sizes: Sizes) -> Iterator[Reading]:
         with (
             behind('body') as origin,
-            started(self.module, loop, HELLO, UNDER_TEST, *origin) as (port, process),
+            started(self.module, loop, HELLO, UNDER_TEST, *origin, steady=not self.memory) as (
+                port,
+                process,
+            ),
         ):
 
             def move() -> None:
@@ -296,7 +304,12 @@ def cpu(process: Started, work: Callable[[], object]) -> int:
 
 @contextmanager
 def started(
-    module: str, loop: str, sample: Sample, cores: list[int] = UNDER_TEST, *origin: str
+    module: str,
+    loop: str,
+    sample: Sample,
+    cores: list[int] = UNDER_TEST,
+    *origin: str,
+    steady: bool = True,
 ) -> Iterator[tuple[int, Started]]:
     """Start a server, wait until its response is right, and yield its port and its process.
 
@@ -306,10 +319,11 @@ def started(
         sample: The request that it gets, and the response that it must send.
         cores: The cores that it may run on.
         origin: The URL of the server to which it forwards, if any.
+        steady: As for ``Started``.
     """
     port = free_port()
     deadline = time.monotonic() + START
-    with Started('server', module, port, loop, *origin, cores=cores) as process:
+    with Started('server', module, port, loop, *origin, cores=cores, steady=steady) as process:
         while True:
             process.check_running()
             try:

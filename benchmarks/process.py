@@ -18,6 +18,9 @@ __all__ = ['LOAD', 'UNDER_TEST', 'Started', 'Unavailable', 'allow_files', 'pin']
 
 ROOT = Path(__file__).parent.parent
 END = 5.0  # seconds that a process has to end after it was terminated
+# asyncio allocates 256 KiB for each read, and shrinks it. Whether glibc returns that memory to the
+# system and faults it in again depends on the layout of the heap; with these it never does.
+STEADY = {'MALLOC_TRIM_THRESHOLD_': str(2**28), 'MALLOC_MMAP_THRESHOLD_': str(2**25)}
 SPARE = 200  # file descriptors for other uses than connections
 
 # If there are two cores, the process under test has one, and the load generator another.
@@ -35,14 +38,19 @@ class Started:
     Args:
         arguments: The module, and its command line arguments.
         cores: The cores that it may run on.
+        steady: Whether its allocator keeps freed memory, which makes its CPU time less a matter of
+            chance; not where its memory is measured.
     """
 
-    def __init__(self, *arguments: object, cores: list[int] = UNDER_TEST) -> None:
+    def __init__(
+        self, *arguments: object, cores: list[int] = UNDER_TEST, steady: bool = True
+    ) -> None:
         module, *rest = map(str, arguments)
         self._stderr = TemporaryFile('w+', errors='replace')  # noqa: SIM115 - closed at the end
         self._process = subprocess.Popen(
             [sys.executable, '-m', f'benchmarks.{module}', *rest],
             cwd=ROOT,
+            env=os.environ | (STEADY if steady else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

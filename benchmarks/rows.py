@@ -199,7 +199,6 @@ ROWS = (
     Row(ECHO_ROW, ECHOED, 'ours, 1 at a time', 'aiohttp, 1 at a time', 1.0),
     Row(ECHO_ROW, ECHOED, 'ours, 16 at a time', 'aiohttp, 16 at a time', 1.05),
     Row('idle WebSocket, memory, KiB', IDLE_SOCKET, 'ours', None, 16),
-    Row('idle WebSocket, memory', IDLE_SOCKET, 'ours', 'aiohttp web.Server', 1.07),
     Row("`into='stream'`, 1 GiB", MOVE, 'ours, stream', 'aiohttp, iter_chunked', 1.05),
     Row(
         '`into` a file, 1 GiB',
