@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
-__all__ = ['ECHO', 'HELLO', 'JSON', 'Sample', 'WrongResponse', 'check']
+__all__ = ['ECHO', 'HELLO', 'JSON', 'LONG_ECHO', 'TEXT', 'Sample', 'WrongResponse', 'check']
 
 
 class WrongResponse(Exception):
@@ -46,6 +46,8 @@ def _document() -> bytes:
 DOCUMENT = _document()
 HELLO = Sample(None, b'Hello world', 'text/plain')
 ECHO = Sample(DOCUMENT, DOCUMENT, 'application/json')
+LONG_ECHO = Sample(DOCUMENT * 64, DOCUMENT * 64, 'application/json')
+TEXT = Sample(None, b'x' * 100_000, 'text/plain')
 JSON = Sample(DOCUMENT, DOCUMENT, 'application/json', parsed=True)
 
 

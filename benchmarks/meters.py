@@ -106,18 +106,20 @@ class Server:
 
 @dataclass(frozen=True)
 class Client:
-    """CPU time of a client, in microseconds per request. Its server is the floor.
+    """CPU time of a client, in microseconds per request.
 
     Attributes:
         module: Name of a module in ``clients``.
+        origin: Its server, a module in ``servers``.
     """
 
     module: str
+    origin: str = 'floor'
 
     @contextmanager
     def opened(self, loop: str, sizes: Sizes) -> Iterator[Reading]:
         with (
-            started('floor', 'asyncio', HELLO, LOAD) as (port, _),
+            started(self.origin, 'asyncio', HELLO, LOAD) as (port, _),
             Started('client', self.module, f'http://127.0.0.1:{port}/', loop) as process,
         ):
             process.read_line()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .check import ECHO, JSON
+from .check import ECHO, JSON, LONG_ECHO, TEXT
+from .check import HELLO as GREETING
 from .meters import Client, Echo, Import, Memory, Meter, Moving, Relay, Server
 
 __all__ = ['GROUPS', 'LOOPS', 'PEERS', 'ROWS', 'Group', 'Row']
@@ -60,6 +61,13 @@ IMPORT = 'import'
 VIA = 'GET hello in process'
 MOVE = 'a body of 1 GiB'
 GROWTH = 'memory of a body of 1 GiB'
+LONG_POST = 'POST 64 KiB echoed'
+LARGE = 'GET 100 kB of text'
+UNIQUE = 'GET hello, one response header that differs'
+MANY = 'GET hello, 20 response headers'
+ASKED = 'client, 20 request headers'
+SENT = 'client, POST'
+COOKIES = 'client, 5 cookies'
 RELAY = 'GET hello through a proxy'
 ECHOED = 'WebSocket, messages of 32 bytes echoed'
 IDLE_SOCKET = 'memory of an idle WebSocket'
@@ -104,6 +112,40 @@ GROUPS: dict[str, Group] = {
         {
             'ours': Client('ours_via'),
             'httpx2, ASGITransport': Client('httpx2_asgi'),
+        }
+    ),
+    **{
+        name: Group(
+            {
+                'ours': Server(f'ours_{module}', sample),
+                'aiohttp web.Server': Server(f'aiohttp_{module}', sample),
+            }
+        )
+        for name, module, sample in (
+            (LONG_POST, 'echo', LONG_ECHO),
+            (LARGE, 'text', TEXT),
+            (UNIQUE, 'unique', GREETING),
+            (MANY, 'headers', GREETING),
+        )
+    },
+    ASKED: Group(
+        {
+            'ours': Client('ours_headers'),
+            'aiohttp pooled session': Client('aiohttp_headers'),
+        }
+    ),
+    SENT: Group(
+        {
+            'ours, 10 KiB': Client('ours_post', 'floor_post'),
+            'aiohttp, 10 KiB': Client('aiohttp_post', 'floor_post'),
+            'ours, 64 KiB': Client('ours_post_long', 'floor_post'),
+            'aiohttp, 64 KiB': Client('aiohttp_post_long', 'floor_post'),
+        }
+    ),
+    COOKIES: Group(
+        {
+            'ours': Client('ours_cookies'),
+            'aiohttp session with its jar': Client('aiohttp_cookies'),
         }
     ),
     OPEN: Group(
@@ -190,6 +232,14 @@ ROWS = (
     Row(LISTEN, HELLO, 'ours', 'granian', 1.0),
     Row('`listen`, POST of 1 KiB JSON echoed', POST, 'ours', 'aiohttp web.Server', 0.85),
     Row('the same, read and written anew', PARSED, 'ours', 'aiohttp web.Server', 0.85),
+    Row('`listen`, POST of 64 KiB echoed', LONG_POST, 'ours', 'aiohttp web.Server', 1.0),
+    Row('`listen`, 100 kB of text', LARGE, 'ours', 'aiohttp web.Server', 0.7),
+    Row('`listen`, a response header that differs', UNIQUE, 'ours', 'aiohttp web.Server', 0.9),
+    Row('`listen`, 20 response headers', MANY, 'ours', 'aiohttp web.Server', 0.75),
+    Row('`request`, 20 request headers', ASKED, 'ours', 'aiohttp pooled session', 1.0),
+    Row('`request`, POST of 10 KiB', SENT, 'ours, 10 KiB', 'aiohttp, 10 KiB', 0.85),
+    Row('`request`, POST of 64 KiB', SENT, 'ours, 64 KiB', 'aiohttp, 64 KiB', 1.0),
+    Row('`Client` with 5 cookies', COOKIES, 'ours', 'aiohttp session with its jar', 1.0),
     Row(REQUEST, FETCH, 'ours', 'aiohttp pooled session', 0.95),
     Row(REQUEST, FETCH, 'ours', 'aiohttp.request', 0.35),
     Row(REQUEST, FETCH, 'ours', 'httpx2', 0.2),
