@@ -713,6 +713,12 @@ async def sending(raw_server, read, *, masks=False):
             transport.abort()
 
 
+async def sent(writer, message, kind=TEXT_TYPE):
+    """Send a message, and return whether that was possible."""
+    result = writer.send(message, kind)
+    return result if isinstance(result, bool) else await result
+
+
 class Opened(NamedTuple):
     """A writer, the event that lets its peer read, and what came and was reported."""
 
@@ -747,15 +753,15 @@ async def test_a_message_is_sent_and_counted(opened, masks, size):
     """Every byte of the frame is counted, with the mask of a client (RFC 6455 5.2)."""
     async with opened(masks=masks) as (writer, reads, came, told):
         reads.set()
-        assert await writer.send(b'x', TEXT_TYPE)
+        assert await sent(writer, b'x')
         assert ((TEXT_TYPE, b'x'), size) == (await came.get(), sum(told))
 
 
 async def test_messages_wait_for_a_peer_that_does_not_read(opened, until):
     """Only one message is buffered in memory, and messages go out in the order of their senders."""
     async with opened() as (writer, reads, came, told):
-        assert await writer.send(BIG_MESSAGE, TEXT_TYPE)
-        later = [asyncio.create_task(writer.send(data, TEXT_TYPE)) for data in (b'1', b'2', b'3')]
+        assert await sent(writer, BIG_MESSAGE)
+        later = [asyncio.create_task(sent(writer, data)) for data in (b'1', b'2', b'3')]
         for _ in range(10):
             await asyncio.sleep(0)
         assert sum(told) < len(BIG_MESSAGE) + 100
@@ -770,11 +776,11 @@ async def test_a_message_does_not_overtake_one_that_waits(opened):
     """Not even if it is sent after the buffer drained, and before the other sender went on."""
     async with opened() as (writer, reads, came, _told):
         writer._protocol.pause_writing()
-        first = asyncio.create_task(writer.send(b'1', TEXT_TYPE))
+        first = asyncio.create_task(sent(writer, b'1'))
         for _ in range(5):
             await asyncio.sleep(0)
         writer._protocol.resume_writing()
-        assert await writer.send(b'2', TEXT_TYPE)
+        assert await sent(writer, b'2')
         assert await first
         reads.set()
         assert [b'1', b'2'] == [(await came.get())[1] for _ in range(2)]
@@ -785,7 +791,7 @@ async def test_a_message_of_any_size_is_framed(opened, size):
     """The length of a payload takes 7, 16 or 64 bits (RFC 6455 5.2)."""
     async with opened() as (writer, reads, came, told):
         reads.set()
-        assert await writer.send(b'x' * size, TEXT_TYPE)
+        assert await sent(writer, b'x' * size)
         assert (TEXT_TYPE, b'x' * size) == await came.get()
         assert size + (2 if size < 126 else 4 if size < 65_536 else 10) == sum(told)
 
@@ -811,7 +817,7 @@ async def test_nothing_is_sent_after_a_close_frame(opened):
         writer.send_control(PONG_TYPE, b'')
         await writer.controls_sent()
         assert ('closed', False) == (told[-1], writer.queued(PONG_TYPE))
-        assert not await writer.send(b'x', TEXT_TYPE)
+        assert not await sent(writer, b'x')
         reads.set()
         assert (CLOSE_TYPE, b'\x03\xe8') == await came.get()
 
@@ -822,7 +828,7 @@ async def test_queued_control_frames_can_be_dropped(opened):
         writer.send_control(PING_TYPE, b'')
         writer.clear()
         await writer.controls_sent()
-        assert ([], False) == (told, await writer.send(b'x', TEXT_TYPE))
+        assert ([], False) == (told, await sent(writer, b'x'))
 
 
 async def test_nothing_is_sent_on_a_lost_connection(opened):
@@ -830,6 +836,6 @@ async def test_nothing_is_sent_on_a_lost_connection(opened):
     async with opened() as (writer, _reads, _came, told):
         writer._transport.abort()
         writer.send_control(PING_TYPE, b'')
-        assert not await writer.send(b'x', TEXT_TYPE)
+        assert not await sent(writer, b'x')
         await writer.controls_sent()
         assert [] == told

@@ -68,9 +68,9 @@ class PeerOptions:
 class FrameWriter:
     """Send messages and control frames with back-pressure, one at a time.
 
-    While the peer reads and nothing is compressed, a message is written at once. Otherwise all
-    senders wait at one lock, so at most one message is buffered in memory beyond the limit of the
-    transport, however many tasks send.
+    While the peer reads, a message that is neither compressed nor masked is written at once.
+    Otherwise all senders wait at one lock, so at most one message is buffered in memory beyond the
+    limit of the transport, however many tasks send.
 
     Args:
         protocol: aiohttp's protocol of the connection.
@@ -87,6 +87,7 @@ class FrameWriter:
     # Thousands of WebSockets may be idle, so what a plain one does not need is made when it does.
     __slots__ = (
         '_closed',
+        '_coded',
         '_control_task',
         '_controls',
         '_lock',
@@ -115,6 +116,7 @@ class FrameWriter:
         self._protocol = protocol
         self._transport: asyncio.Transport = protocol.transport
         self._window, self._resets, self._masks = window, resets, masks
+        self._coded = masks or window > 0  # aiohttp's writer, a coroutine, sends the messages
         self._wrote, self._closed = wrote, closed
         self._writer: WebSocketWriter | None = None  # compresses and masks
         self._senders = 0  # that wait in _send_in_turn
@@ -131,18 +133,20 @@ class FrameWriter:
         self._wrote(len(data))
         self._transport.write(data)
 
-    async def send(self, message: bytes, kind: WSMsgType) -> bool:
-        """Wait for the send buffer to drain, then send a message; return whether it was sent."""
+    def send(self, message: bytes, kind: WSMsgType) -> bool | Coroutine[Any, Any, bool]:
+        """Send a message once the send buffer has drained.
+
+        Returns:
+            Whether it was sent, or a coroutine that sends it and returns that.
+        """
         # Without the check of _senders, this message could overtake one that waits.
-        if self._senders or self._window or self._protocol.writing_paused:
-            return await self._send_in_turn(message, kind)
+        if self._senders or self._coded or self._protocol.writing_paused:
+            return self._send_in_turn(message, kind)
         transport = self._transport
         if self.ends or transport.is_closing():
             return False
         size = len(message)
-        if self._masks:
-            await self._send_frame(message, kind)
-        elif size < LONG:
+        if size < LONG:
             transport.write(HEAD(FIN | kind, size) + message)
             self._wrote(SHORT + size)
         else:
@@ -361,8 +365,8 @@ class ConnectionPeer:
         if self._heartbeat is not None:
             self._timer = self.loop.call_later(self._heartbeat, self._ping, self._heartbeat)
 
-    def send(self, message: bytes, kind: WSMsgType) -> Coroutine[Any, Any, bool]:
-        """Send a message with ``FrameWriter.send``; return whether it was sent."""
+    def send(self, message: bytes, kind: WSMsgType) -> bool | Coroutine[Any, Any, bool]:
+        """Send a message with ``FrameWriter.send``; return what that returns."""
         return self._writer.send(message, kind)
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:

@@ -35,8 +35,8 @@ class Peer(Protocol):
     async def read(self) -> str | bytes | None:
         """Wait for a message; ``None`` once there are no more."""
 
-    def send(self, message: bytes, kind: WSMsgType) -> Coroutine[Any, Any, bool]:
-        """Send a message; return whether that was possible."""
+    def send(self, message: bytes, kind: WSMsgType) -> bool | Coroutine[Any, Any, bool]:
+        """Send a message; return whether that was possible, or a coroutine that returns it."""
         ...
 
     async def close(self, code: int, reason: str) -> None:
@@ -110,7 +110,8 @@ class Socket:
             kind, data = TEXT, message.encode()
         else:
             kind, data = _encode_message(message)
-        if not await self._channel.send(data, kind):
+        sent = self._channel.send(data, kind)
+        if sent is not True and (sent is False or not await sent):
             ended = 'it is closed' if self.code is None else f'it has ended ({self.code})'
             raise self._error(self._channel.fault or ended)
 
