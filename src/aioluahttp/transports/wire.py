@@ -451,11 +451,11 @@ class WireRequest:
         self._close_connection()
 
     def _close_connection(self) -> None:
-        transport = self.connection.transport
-        has_rest = transport is not None and _has_rest(transport)
+        transport: asyncio.Transport | None = self.connection.transport
+        stuck = transport if transport is not None and _has_rest(transport) else None
         self.connection.close()
-        if has_rest:
-            transport.abort()  # closing would wait for the peer to read
+        if stuck is not None:
+            stuck.abort()  # closing would wait for the peer to read
 
     async def stop(self) -> None:
         """Stop sending, and wait until the task has ended."""
