@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
-from aiohttp.http_writer import HttpVersion11
+from aiohttp.http_writer import HttpVersion, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
@@ -32,8 +32,10 @@ __all__ = [
     'RequestPayloadError',
 ]
 
-HTTP_11 = HttpVersion11  # the version object of a head; others are equal, and not the same
-IS_COMPILED: bool = HttpRequestParser is not HttpRequestParserPy  # whether aiohttp has its C parser
+# The version object of a head of HTTP/1.1; others are equal, and not the same.
+HTTP_11: HttpVersion = HttpVersion11
+# Whether aiohttp has its C parser.
+IS_COMPILED: bool = HttpRequestParser is not HttpRequestParserPy
 
 END = b'\r\n\r\n'  # the end of a head
 LAST_CHUNK = b'\r\n0' + END  # the end of a chunked body that has no trailers
