@@ -313,9 +313,14 @@ class WireRequest:
         return ReceivedResponse(head.code, head.reason, head.version, headers, data, info.peer)
 
     @property
+    def upgraded(self) -> bool:
+        """Whether the peer has switched protocols after its 101; it may have left since."""
+        return bool(self.protocol.upgraded)
+
+    @property
     def has_switched(self) -> bool:
         """Whether the peer has switched protocols after its 101, and is still connected."""
-        return self.connection.transport is not None and bool(self.protocol.upgraded)
+        return self.connection.transport is not None and self.upgraded
 
     async def _connect(
         self, session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
