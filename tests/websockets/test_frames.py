@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioluahttp.websockets.frames import FrameCheck, encode_head
+from aioluahttp.websockets.frames import FrameCheck, encode_frame_head
 
 WHOLE, PART, RSV1 = 0x80, 0x00, 0x40
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -127,4 +127,4 @@ def test_compression_has_to_be_negotiated():
 )
 def test_the_length_of_a_payload_takes_as_few_bytes_as_it_can(size, head):
     """RFC 6455 5.2: 7 bits, or 16, or 64."""
-    assert bytes.fromhex(head) == encode_head(BINARY, size)
+    assert bytes.fromhex(head) == encode_frame_head(BINARY, size)

@@ -193,7 +193,7 @@ def is_listed(host: str, port: int, no_proxy: str) -> bool:
     """
     if no_proxy.strip() == '*':
         return True
-    address, name = _address(host), host.lower().removesuffix('.')
+    address, name = _to_address(host), host.lower().removesuffix('.')
     for entry in no_proxy.replace(',', ' ').split():
         listed, found = _without_port(entry)
         if found in (None, str(port)) and (
@@ -211,7 +211,7 @@ def _without_port(entry: str) -> tuple[str, str | None]:
     return (parts[1], parts[2]) if parts else (entry, None)
 
 
-def _address(host: str) -> Address | None:
+def _to_address(host: str) -> Address | None:
     try:
         return ip_address(host)
     except ValueError:

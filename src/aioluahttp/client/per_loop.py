@@ -1,8 +1,8 @@
-"""The functions `request` and `websocket`, which need no client of yours.
+"""The functions `request` and `websocket`, for which you create no `Client`.
 
-Each event loop has a client for requests, and another for requests that a reverse proxy passes on;
-it closes them when it shuts down, and a forked child makes its own. `websocket` makes a client for
-each call.
+Each event loop has a client for `request`, and another for `pass_on`, with which the reverse proxy
+sends. Both are closed when the loop shuts down; a forked child makes its own. `websocket` makes a
+client for each call.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Responder: answer each exchange with what a handler returns, whatever the engine.
+"""Responder: respond to each exchange with what a handler returns, whatever the engine.
 
 An exchange is one request and its response on some engine. ``server/exchange`` (``listen``),
-``asgi`` and ``web`` each implement ``Exchange``; ``transports/in_process`` uses the responder's
-methods. Limits, timeouts, ``on_error``, the access log and status pages are here, once for all.
+``asgi`` and ``web`` each implement ``Exchange``; ``transports/in_process`` has none, and calls
+single methods of the responder. Limits, timeouts, ``on_error``, the access log and status pages are
+here, in one place for all engines.
 """
 
 from __future__ import annotations

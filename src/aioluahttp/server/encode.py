@@ -27,8 +27,8 @@ __all__ = [
     'EncodedResponse',
     'date_line',
     'encode_fast',
-    'encode_head',
     'encode_response',
+    'encode_response_head',
     'encode_status_page',
     'framing_of',
 ]
@@ -89,12 +89,12 @@ def encode_response(
         request: The head of the request, as aiohttp's parser returns it.
     """
     length = content_length_of(request.method, status, headers, body)
-    head = encode_head(request, status, reason, headers, framing_of(length), keep_alive)
+    head = encode_response_head(request, status, reason, headers, framing_of(length), keep_alive)
     silent = is_silent(request.method, status)
     return EncodedResponse(status, head if silent else head + body, keep_alive)
 
 
-def encode_head(
+def encode_response_head(
     request: Any,
     status: int,
     reason: str | None,

@@ -2,8 +2,8 @@
 
 The head is read into a table (RFC 9112 3), the body comes from aiohttp's parser part by part, and
 responses are written with our own framing (RFC 9112 6 and 7, ``encode``): whole, as streams in
-constant memory, as files (``sendfile``), and as WebSockets. What is done with them is in
-``exchange/responder``.
+constant memory, as files (``sendfile``), and as WebSockets. ``exchange/responder``
+decides what the response is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..tables.models import Request
 from ..websockets.connection import ConnectionPeer
 from ..websockets.handshake import check_handshake, response_fields, without_handshake
 from ..websockets.socket import Peer
-from .encode import encode_fast, encode_head, encode_status_page, framing_of
+from .encode import encode_fast, encode_response_head, encode_status_page, framing_of
 from .framing import EMPTY_PAYLOAD, HTTP_11, FramedConnection, RequestPayloadError
 from .sendfile import send_file
 
@@ -196,7 +196,9 @@ class SocketExchange:
         if self._server_header:
             headers.setdefault('Server', self._server_header)
         head = self._connection.head
-        return encode_head(head, response.status, response.reason, headers, framing, keep_alive)
+        return encode_response_head(
+            head, response.status, response.reason, headers, framing, keep_alive
+        )
 
     async def write(self, data: bytes) -> None:
         """Write a part of the body, with back-pressure; an empty one sends the head alone."""

@@ -274,7 +274,7 @@ class NetworkTransport:
             method, headers, source = request['method'], request['headers'], source_of(request)
             wire_request = wire.WireRequest(
                 method,
-                wire.encode_head(method, request['url'], headers),
+                wire.encode_request_head(method, request['url'], headers),
                 BodyDelivery(source, length, bytes) if source else request.get('body'),
                 switches='Upgrade' in headers,
                 seconds=options.seconds,

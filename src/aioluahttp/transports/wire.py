@@ -1,15 +1,17 @@
 """Send requests over a connection of the pool, without ``ClientSession.request``.
 
-Everything is sent so but what needs aiohttp's own way (``session``): an HTTP proxy, a traced or a
-patched session, and a session of the user's. Of a short request, the other work of
-``ClientSession.request`` would be over half of the cost; and it loses what the source of a body
-raises, and the response of a peer that does not want the whole body.
+Every request is sent this way, except those that need ``ClientSession.request`` (``session``):
+through an HTTP proxy, with a traced or patched session, or with a session of the user's. There are
+two reasons. The other work of ``ClientSession.request`` is over half of the cost of a short
+request. It also loses the exception that the source of a body raises, and the response of a peer
+that responds before it has read the whole body.
 
-A head is written at once, together with a body of bytes; another body is written by a task while
-the response may already arrive. If the response ends first, the rest is not sent. A connection on
-which a body was not sent completely is closed, so that no peer takes a part of it for the whole.
+The head and a body of bytes are written at once. A task writes any other body, and the response
+may arrive meanwhile; if it ends first, the rest is not sent. A connection on which a body was not
+sent completely is closed, so that no peer takes a part of it for the whole.
 
-What aiohttp does not document stands here, in ``request_body`` and in ``response_body`` only.
+Only this module, ``request_body`` and ``response_body`` use what aiohttp's client does not
+document.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ __all__ = [
     'UnixPool',
     'WireRequest',
     'can_send',
-    'encode_head',
+    'encode_request_head',
     'final_head',
     'note_connections',
     'noted_connection',
@@ -191,7 +193,7 @@ async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aio
     raise ProtocolError(f'the peer sent over {MAX_INTERIM} interim responses')
 
 
-def encode_head(method: str, target: str, headers: Headers, *framing: str) -> bytes:
+def encode_request_head(method: str, target: str, headers: Headers, *framing: str) -> bytes:
     """Encode the head of a request, with exactly these headers and lines."""
     lines = [f'{method} {target} HTTP/1.1', *map(': '.join, headers.items()), *framing, '\r\n']
     return '\r\n'.join(lines).encode('utf-8', 'surrogateescape')
@@ -203,10 +205,12 @@ def request_head(
     """Encode the head of a request, with the framing of its body."""
     length = body.size if isinstance(body, BodyDelivery) else len(body or b'')
     if length is None:
-        return encode_head(method, target.raw_path_qs, headers, 'Transfer-Encoding: chunked')
+        return encode_request_head(
+            method, target.raw_path_qs, headers, 'Transfer-Encoding: chunked'
+        )
     if body is None and method in METHODS_WITHOUT_BODY:
-        return encode_head(method, target.raw_path_qs, headers)
-    return encode_head(method, target.raw_path_qs, headers, f'Content-Length: {length}')
+        return encode_request_head(method, target.raw_path_qs, headers)
+    return encode_request_head(method, target.raw_path_qs, headers, f'Content-Length: {length}')
 
 
 def _has_rest(transport: Any) -> bool:

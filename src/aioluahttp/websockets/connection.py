@@ -23,7 +23,7 @@ from aiohttp.client_ws import (  # type: ignore[attr-defined]
 from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter, WSMsgType
 from aiohttp.http_writer import StreamWriter
 
-from .frames import FIN, HEAD, LONG, SHORT, FrameCheck, encode_head
+from .frames import FIN, HEAD, LONG, SHORT, FrameCheck, encode_frame_head
 
 __all__ = ['ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer']
 
@@ -195,7 +195,7 @@ class FrameWriter:
     def _write_frame(self, data: bytes, kind: WSMsgType) -> None:
         """Write a frame that is neither compressed nor masked."""
         size = len(data)
-        head = encode_head(kind, size)
+        head = encode_frame_head(kind, size)
         if size > SPLIT:
             self._transport.write(head)
             self._transport.write(data)

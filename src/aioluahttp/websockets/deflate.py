@@ -96,11 +96,11 @@ def _extensions(text: str) -> list[tuple[str, Parameters | None]]:
     for extension in text.split(','):
         name, *rest = (part.strip(' \t') for part in extension.split(';'))
         if name or rest:  # else an empty member of a list (RFC 9110 5.6.1)
-            found.append((name, _parameters(rest)))
+            found.append((name, _extension_parameters(rest)))
     return found
 
 
-def _parameters(parts: list[str]) -> Parameters | None:
+def _extension_parameters(parts: list[str]) -> Parameters | None:
     parameters: Parameters = {}
     for part in parts:
         match = PARAMETER.fullmatch(part)

@@ -2,18 +2,18 @@
 
 aiohttp's reader is compiled and fast, but it takes frames that the standard forbids: unmasked ones
 from clients, masked ones from servers, RSV1 on control frames, and a new message inside a
-fragmented one. ``FrameCheck`` reads the same heads before it, and no payload: a frame that passes
-is parsed by aiohttp, the first that does not ends the connection.
+fragmented one. ``FrameCheck`` reads each head, and no payload, before aiohttp does. aiohttp
+parses a frame that passes; the first that fails ends the connection.
 
-Reads may be cut anywhere. What is known of a frame that has not ended stands in the attributes of
-``FrameCheck``, so the same bytes give the same result however they are cut.
+``FrameCheck`` keeps the state of an unfinished frame, so the result does not depend on where reads
+are cut.
 """
 
 from __future__ import annotations
 
 from struct import Struct
 
-__all__ = ['FrameCheck', 'encode_head']
+__all__ = ['FrameCheck', 'encode_frame_head']
 
 FIN, RSV, RSV1, OPCODE, CONTROL = 0x80, 0x70, 0x40, 0x0F, 0x08  # bits of the first byte of a head
 MASK, LENGTH = 0x80, 0x7F  # bits of the second
@@ -27,7 +27,7 @@ OPCODES = frozenset({0, 1, 2, 8, 9, 10})  # also continuation, close, ping, pong
 HEAD, LONG_HEAD, LONGEST_HEAD = (Struct(form).pack for form in ('!BB', '!BBH', '!BBQ'))
 
 
-def encode_head(opcode: int, size: int) -> bytes:
+def encode_frame_head(opcode: int, size: int) -> bytes:
     """Encode the head of a whole frame that is neither compressed nor masked (RFC 6455 5.2).
 
     Args:
