@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import logging
+import os
 
 import pytest
 
@@ -258,6 +259,8 @@ async def test_a_response_is_the_same_as_over_a_connection(make, into, method):
 async def test_a_file_is_the_same_as_over_a_connection(tmp_path, asked, into):
     """With ranges and conditions, for a body that is a path and for a folder."""
     (tmp_path / 'a.txt').write_bytes(b'0123')
+    # Of a file of this second Last-Modified would depend on the time of the request.
+    os.utime(tmp_path / 'a.txt', (1_000_000_000, 1_000_000_000))
 
     def handler(request):
         return {'status': 200, 'body': tmp_path / request.path[1:]}
