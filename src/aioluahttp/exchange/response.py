@@ -22,6 +22,7 @@ from ..tables.checks import is_streamed
 from ..tables.conversion import wire_body
 from ..tables.handlers import encoded_chunks
 from ..tables.models import Response
+from ..websockets.handshake import to_pairs
 from .files import SelectedFile, select_file
 
 __all__ = [
@@ -200,7 +201,7 @@ async def _write(
 def page_of(status: int, fields: Sequence[str]) -> tuple[Headers, bytes]:
     """Make headers and body of a short page, with more header lines."""
     body = PHRASES[status].encode()
-    headers = Headers([(name, value) for name, _, value in (one.partition(': ') for one in fields)])
+    headers = Headers(to_pairs(fields))
     headers['Content-Type'] = 'text/plain; charset=utf-8'
     headers['Content-Length'] = str(len(body))
     headers.setdefault('Connection', 'close')
