@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import aioluahttp as http
 from aioluahttp.dates import parse_date
 from aioluahttp.errors import TableError
-from aioluahttp.semantics import PHRASES
-from aioluahttp.server.encode import encode_fast, encode_response
+from aioluahttp.exchange.response import content_length_of
+from aioluahttp.semantics import PHRASES, is_silent
+from aioluahttp.server.encode import encode_fast, encode_response_head, framing_of
 from aioluahttp.tables.conversion import to_response, wire_body
 
 both_ways = pytest.mark.usefixtures('both_ways')
@@ -328,7 +329,10 @@ def plain_bytes(table, server=None, *, keep_alive=True):
             headers.setdefault('Server', server)
         raw = SimpleNamespace(method='GET', version=HttpVersion11)
         body = wire_body(headers, response['body'])
-        return encode_response(raw, response['status'], None, headers, body, keep_alive).data
+        status = response['status']
+        framing = framing_of(content_length_of('GET', status, headers, body))
+        head = encode_response_head(raw, status, None, headers, framing, keep_alive)
+        return head if is_silent('GET', status) else head + body
     except TableError:
         return None
 

@@ -17,9 +17,8 @@ from typing import Any
 from ..bodies.text import codec_of
 from ..dates import format_date
 from ..errors import TableError
-from ..exchange.response import content_length_of
 from ..headers import ONE_HOP, Headers
-from ..semantics import PHRASES, STATUSES_WITHOUT_BODY, is_silent
+from ..semantics import PHRASES, STATUSES_WITHOUT_BODY
 from ..tables.checks import RESPONSE_CHECKS
 from ..tables.conversion import merge_body_keys, wire_body
 
@@ -27,7 +26,6 @@ __all__ = [
     'EncodedResponse',
     'date_line',
     'encode_fast',
-    'encode_response',
     'encode_response_head',
     'encode_status_page',
     'framing_of',
@@ -73,25 +71,6 @@ def encode_status_page(status: int, method: str = 'GET', *fields: str) -> Encode
     ]
     data = '\r\n'.join(lines).encode()
     return EncodedResponse(status, data if method == 'HEAD' else data + body, keep_alive=False)
-
-
-def encode_response(
-    request: Any,
-    status: int,
-    reason: str | None,
-    headers: Headers,
-    body: bytes,
-    keep_alive: bool,
-) -> EncodedResponse:
-    """Encode a response: framing headers are made here, all others are the table's.
-
-    Args:
-        request: The head of the request, as aiohttp's parser returns it.
-    """
-    length = content_length_of(request.method, status, headers, body)
-    head = encode_response_head(request, status, reason, headers, framing_of(length), keep_alive)
-    silent = is_silent(request.method, status)
-    return EncodedResponse(status, head if silent else head + body, keep_alive)
 
 
 def encode_response_head(
@@ -146,7 +125,7 @@ def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | 
         server: The value of ``Server`` if the table has none; ``None`` adds no such header.
 
     Returns:
-        The bytes that ``encode_response`` returns for the same table; ``None`` if the table is
+        The bytes that ``SocketExchange.whole`` writes for the same table; ``None`` if the table is
         not plain, or not valid.
     """
     if type(table) is not dict or not KEYS.issuperset(table):
