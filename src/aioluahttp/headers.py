@@ -9,7 +9,7 @@ import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from .errors import TableError
 
@@ -18,10 +18,9 @@ __all__ = ['Headers', 'HeadersLike', 'hide_query', 'parse_cookies', 'parse_links
 # RFC 9110 5.6.2 (token) and 5.5 (no CR, LF, NUL or other control character but the tab).
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f\x7f]')
-# For many headers joined by line feeds: TOKENS matches names that are all tokens; ODD finds a
-# value with a control character, or with white space at an end.
-TOKENS = re.compile(rf'{TOKEN.pattern}(?:\n{TOKEN.pattern})*')
-ODD = re.compile(r'[\x00-\x08\x0b-\x1f\x7f]|[ \t]\n|\n[ \t]')
+TOKENS = re.compile(rf'{TOKEN.pattern}(?:\n{TOKEN.pattern})*')  # many names, joined
+
+STR = frozenset({str, istr})  # other subclasses may override methods
 
 SECRET = re.compile('auth|cookie|token|secret|passw|api-?key', re.IGNORECASE)
 
@@ -113,12 +112,12 @@ def to_headers(given: HeadersLike | None) -> Headers:
     Raises:
         TableError: A name is not a token, or a value has a control character or another type.
     """
-    pairs: Any = () if given is None else given
-    if isinstance(given, Headers) and _is_plain_ascii(given):
-        return Headers(given)
-    if isinstance(given, Mapping):
-        pairs = given.items()
+    if given is None:
+        return Headers()
     try:
+        pairs: list[Any] = list(given.items() if isinstance(given, Mapping) else given)
+        if not pairs or _are_plain(*zip(*pairs, strict=True)):
+            return Headers(pairs)
         return Headers([pair for name, value in pairs for pair in _fields(name, value)])
     except (TypeError, ValueError) as error:
         if isinstance(error, TableError):
@@ -126,18 +125,24 @@ def to_headers(given: HeadersLike | None) -> Headers:
         raise TableError.of('headers', type(given), 'a mapping or a list of pairs') from error
 
 
-def _is_plain_ascii(headers: Headers) -> bool:
-    """Tell whether all headers are ASCII and can be sent as they are; faster than one by one."""
-    names, values = '\n'.join(headers), list(headers.values())
-    if not {str}.issuperset(map(type, values)):
+def _are_plain(names: Sequence[Any], values: Sequence[Any]) -> bool:
+    """Tell whether all headers are text that can be sent as it is; faster than one by one."""
+    if not STR.issuperset(map(type, names)):
         return False
-    lines = '\n'.join(('', *values, ''))
+    joined = '\n'.join(names)
     return (
-        TOKENS.fullmatch(names) is not None
-        and lines.isascii()
-        and not ODD.search(lines)
-        and (names.count('\n'), lines.count('\n')) == (len(values) - 1, len(values) + 1)
+        TOKENS.fullmatch(joined) is not None
+        and joined.count('\n') == len(names) - 1
+        and are_plain_values(values)
     )
+
+
+def are_plain_values(values: Sequence[Any]) -> bool:
+    """Tell whether all values are printable ASCII text without a blank at an end."""
+    if not STR.issuperset(map(type, values)):
+        return False
+    text, lines = ''.join(values), '\n'.join(('', *values, ''))
+    return text.isascii() and text.isprintable() and '\n ' not in lines and ' \n' not in lines
 
 
 def _fields(name: Any, value: Any) -> list[tuple[str, str]]:

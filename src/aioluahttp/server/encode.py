@@ -1,10 +1,10 @@
 """Encode responses as bytes (RFC 9112 4, RFC 9110 8.6), with a fast path for plain tables.
 
 Most callbacks return a dict of a status, a few headers and a text, bytes or JSON, and the same
-status and headers again and again. On the fast path the head of such a table is checked and encoded
-once, by the functions that every other response goes through, and cached. Every other table, and
-every invalid one, goes the slow way. Streams, files and WebSockets are in ``server/exchange`` and
-``server/sendfile``.
+names of headers again and again. On the fast path a template of the head is made once for a status
+and these names, by the functions that every other response goes through, and cached; the values are
+checked together and filled in. Every other table, and every invalid one, goes the slow way.
+Streams, files and WebSockets are in ``server/exchange`` and ``server/sendfile``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from ..bodies.text import codec_of
 from ..dates import format_date
 from ..errors import TableError
-from ..headers import ONE_HOP, Headers
+from ..headers import ONE_HOP, STR, Headers, are_plain_values
 from ..semantics import PHRASES, STATUSES_WITHOUT_BODY
 from ..tables.checks import RESPONSE_CHECKS
 from ..tables.conversion import merge_body_keys, wire_body
@@ -33,7 +33,6 @@ __all__ = [
 
 
 KEYS = frozenset({'status', 'headers', 'body', 'json'})
-STR = frozenset({str})
 FRAMING = ONE_HOP | {'date'}
 # The head depends only on the type of a body and on whether it is empty: a sample stands for it.
 SAMPLES: dict[type, Any] = {
@@ -133,8 +132,7 @@ def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | 
     headers: Any = table.get('headers')
     if headers is None:
         headers = {}
-    # Only str, for the cache of heads compares with ==, and 1 == True == 1.0.
-    if type(headers) is not dict or not STR.issuperset(map(type, headers.values())):
+    if type(headers) is not dict:
         return None
     body: Any = table.get('body')
     try:
@@ -145,10 +143,11 @@ def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | 
             if not body:
                 sample = ''
             data = body.encode() if sample == 'x' else body or b''
-        head = _encode_fast_head(table.get('status'), tuple(headers.items()), key, sample, server)
+        kind = headers.get('Content-Type') or headers.get('content-type')
+        template = _template(table.get('status'), tuple(headers), kind, (key, sample), server)
     except (KeyError, TypeError, UnicodeEncodeError, TableError):
         return None
-    if head is None:
+    if template is None or (head := template.fill(tuple(headers.values()))) is None:
         return None
     close = b'' if keep_alive else b'Connection: close\r\n'
     date = date_line(int(time()))
@@ -162,11 +161,44 @@ def _encode_json(value: Any, body: Any) -> bytes:
     return text.encode()
 
 
+class HeadTemplate:
+    """The status line and headers of a response, without the values of the headers.
+
+    Args:
+        text: A format string that takes the values.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._values: tuple[str, ...] | None = None  # the last ones, and the head with them
+        self._head = b''
+
+    def fill(self, values: tuple[str, ...]) -> bytes | None:
+        """Return the head with these values; None if one is not plain ASCII text."""
+        if values != self._values or not STR.issuperset(map(type, values)):
+            if not are_plain_values(values):
+                return None
+            self._values, self._head = values, (self._text % values).encode()
+        return self._head
+
+
 @lru_cache(512, typed=True)
-def _encode_fast_head(
-    status: Any, pairs: tuple[tuple[str, str], ...], key: str, sample: Any, server: str | None
-) -> bytes | None:
-    """Encode the status line and the headers of a table; None if it is not plain or not valid."""
+def _template(
+    status: Any, names: tuple[Any, ...], kind: Any, body: tuple[str, Any], server: str | None
+) -> HeadTemplate | None:
+    """Make the template for tables of one status, the same names and one Content-Type.
+
+    Args:
+        kind: The Content-Type; None if the table has none.
+        body: Its key, and a sample of it.
+
+    Returns:
+        None if such tables are not plain or not valid.
+    """
+    key, sample = body
+    if sum(map(_is_content_type, names)) != (kind is not None):  # twice, or in another spelling
+        return None
+    pairs = [(name, kind if _is_content_type(name) else '') for name in names]
     try:
         status = RESPONSE_CHECKS['status'](status)
         headers: Headers = RESPONSE_CHECKS['headers'](pairs)
@@ -181,5 +213,14 @@ def _encode_fast_head(
         return None
     if server:
         headers.setdefault('Server', server)
-    lines = [f'HTTP/1.1 {status} {PHRASES.get(status, "")}', *map(': '.join, headers.items()), '']
-    return '\r\n'.join(lines).encode('utf-8', 'surrogateescape')
+    lines = [f'HTTP/1.1 {status} {PHRASES.get(status, "")}']
+    for position, (name, value) in enumerate(headers.items()):
+        # %.0s takes a value and writes nothing: this Content-Type is complete already.
+        taken = '%.0s' if _is_content_type(name) else '%s'
+        line = f'{name}: {value}'.replace('%', '%%')
+        lines.append(line + taken if position < len(names) else line)
+    return HeadTemplate('\r\n'.join([*lines, '']))
+
+
+def _is_content_type(name: Any) -> bool:
+    return isinstance(name, str) and name.lower() == 'content-type'
