@@ -168,11 +168,11 @@ async def test_header_overrides_replace_those_of_the_client(raw_server, wire):
         fields = 'X_Key: theirs', 'Cookie: a=b', 'Authorization: Basic eDp5', 'Connection: x-key'
         await exchange(wire, server, 'GET /', *fields)
     assert [
+        ('Host', 'public.example'),
         ('X-Forwarded-For', '127.0.0.1'),
         ('X-Forwarded-Host', 'h'),
         ('Forwarded', 'for=127.0.0.1;proto=http;host="h"'),
         ('X-Key', 'ours'),
-        ('Host', 'public.example'),
         ('x-forwarded-proto', 'https'),
         ('X-Two', 'a'),
         ('X-Two', 'b'),

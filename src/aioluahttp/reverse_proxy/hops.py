@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -48,14 +47,24 @@ def as_cgi(name: str) -> str:
     return name.lower().replace('_', '-')
 
 
-def end_to_end(headers: Headers) -> Iterator[tuple[str, str]]:
-    """Yield the headers without hop-by-hop ones, those in Connection included (RFC 9110 7.6.1)."""
-    hop = HOP.union(map(as_cgi, list_items(headers, 'Connection')))
-    return (pair for pair in headers.items() if as_cgi(pair[0]) not in hop)
+@lru_cache(256)
+def _passes(name: str) -> bool:
+    """Tell whether the header of a client is for the origin, unless Connection lists it."""
+    folded = as_cgi(name)
+    return not (folded in HOP or folded in CLAIMS or folded.startswith('x-forwarded-'))
+
+
+def _listed(headers: Headers) -> frozenset[str]:
+    """Return the folded names that Connection lists as hop-by-hop (RFC 9110 7.6.1)."""
+    if 'Connection' not in headers:
+        return frozenset()
+    return frozenset(map(as_cgi, list_items(headers, 'Connection')))
 
 
 def count_via(headers: Headers) -> int:
     """Count the aioluahttp relays in the Via of a request (RFC 9110 7.6.3)."""
+    if 'Via' not in headers:
+        return 0
     return sum(by.split()[1:2] == [NAME] for by in list_items(headers, 'Via'))
 
 
@@ -68,6 +77,8 @@ def hops_left(request: Request) -> int | None:
 def asks_websocket(request: Request) -> bool:
     """Tell whether a request is a valid WebSocket handshake, and asks for no other protocol."""
     headers = request['headers']
+    if 'Upgrade' not in headers:
+        return False
     options = [one.lower() for one in list_items(headers, 'Connection')]
     upgrades = [one.lower() for one in list_items(headers, 'Upgrade')]
     return (
@@ -92,24 +103,27 @@ def target_with_base(method: str, url: Any, base: str) -> str:
     return base + url
 
 
-def to_origin(request: Request) -> Headers:
+def to_origin(request: Request, replaced: frozenset[str]) -> list[tuple[str, str]]:
     """Return the headers for the origin from a client's request, without Host and framing.
 
     Forwarded, X-Forwarded-* and X-Real-IP of the client are dropped; the first two are made anew.
+
+    Args:
+        request: Of the client.
+        replaced: Folded names of headers that are left out.
     """
-    kept = Headers(
-        [
-            (name, value)
-            for name, value in end_to_end(request['headers'])
-            if as_cgi(name) not in CLAIMS and not as_cgi(name).startswith('x-forwarded-')
-        ]
-    )
-    left = hops_left(request)
+    headers, left = request['headers'], hops_left(request)
+    dropped = replaced | _listed(headers)
     if left is not None:
-        kept['Max-Forwards'] = str(left - 1)
-    kept.add('Via', f'{"1.0" if request.get("version") == "1.0" else "1.1"} {NAME}')
-    kept.extend(forwarded_headers(request))
-    return kept
+        dropped |= {'max-forwards'}
+    kept = [p for p in headers.items() if _passes(p[0]) and as_cgi(p[0]) not in dropped]
+    added = [('Via', f'{"1.0" if request.get("version") == "1.0" else "1.1"} {NAME}')]
+    added += forwarded_headers(request)
+    if left is not None:
+        added.append(('Max-Forwards', str(left - 1)))
+    if replaced:
+        added = [pair for pair in added if as_cgi(pair[0]) not in replaced]
+    return kept + added
 
 
 def forwarded_headers(request: Request) -> list[tuple[str, str]]:
@@ -176,7 +190,8 @@ def to_client(version: str, given: Headers) -> Headers:
         raise ProtocolError(f'the origin sent a Transfer-Encoding {what}')
     if lengths and (len(lengths) > 1 or not NUMBER.fullmatch(lengths[0])):
         raise ProtocolError('the origin sent a Content-Length that is not one number of bytes')
-    kept = Headers(end_to_end(headers))
+    hop = HOP | _listed(headers)
+    kept = Headers([pair for pair in headers.items() if as_cgi(pair[0]) not in hop])
     if lengths:
         kept['Content-Length'] = lengths[0]
     return kept

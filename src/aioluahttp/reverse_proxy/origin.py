@@ -39,12 +39,14 @@ class Origin(NamedTuple):
 
     Attributes:
         table: A request in normal form for the base URL, with the overrides.
+        host: Value of the Host header.
         base: The path that is put in front of each target.
         replaced: Names of headers that are not taken from the client, folded by ``as_cgi``.
         options: Options of WebSockets.
     """
 
     table: Request
+    host: str
     base: str
     replaced: frozenset[str]
     options: dict[str, Any]
@@ -65,14 +67,18 @@ def check_origin(to: Any, overrides: Mapping[str, Any]) -> Origin:
     pairs = _pairs(given.get('headers'))
     table = to_request({**given, 'url': to, 'headers': pairs, 'into': 'raw'})
     replacing = table['headers']
-    if len(hosts := replacing.getall('Host', ())) > 1:
-        raise TableError.of('headers[Host]', hosts, 'one value')
     names = {*replacing, *(name for name, _ in pairs)}
+    hosts = replacing.popall('Host', ()) or [
+        host_header(table['scheme'], table['host'], table['port'])
+    ]
+    if len(hosts) > 1:
+        raise TableError.of('headers[Host]', hosts, 'one value')
     table['headers'] = Headers([pair for pair in replacing.items() if as_cgi(pair[0]) not in HOP])
     table['timeout'] = _with_defaults(table.get('timeout', TIMEOUT))
     options = {key: one for key, one in overrides.items() if key in SOCKET_CHECKS}
     return Origin(
         table,
+        hosts[0],
         table['path'].removesuffix('/'),
         frozenset(map(as_cgi, names)),
         {'max_message': MAX_MESSAGE} | check_options(options, SOCKET_CHECKS),
@@ -96,20 +102,11 @@ def _with_defaults(timeout: Any) -> dict[str, float | None]:
 
 def to_origin_request(request: Request, origin: Origin) -> Request:
     """Return the request for the origin, without its body."""
-    table, url = origin.table, target_with_base(request['method'], request.get('url'), origin.base)
-    kept = [p for p in to_origin(request).items() if as_cgi(p[0]) not in origin.replaced]
-    ours = table['headers']
-    host = (
-        []
-        if 'Host' in ours
-        else [('Host', host_header(table['scheme'], table['host'], table['port']))]
-    )
-    return Request(
-        table
-        | {
-            'method': request['method'],
-            'url': url,
-            'path': url.partition('?')[0],
-            'headers': Headers([*host, *kept, *ours.items()]),
-        }
-    )
+    url = target_with_base(request['method'], request.get('url'), origin.base)
+    kept = to_origin(request, origin.replaced)
+    sent = origin.table.copy()
+    sent['method'] = request['method']
+    sent['url'] = url
+    sent['path'] = url.partition('?')[0]
+    sent['headers'] = Headers([('Host', origin.host), *kept, *origin.table['headers'].items()])
+    return sent

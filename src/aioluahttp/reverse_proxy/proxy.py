@@ -125,8 +125,10 @@ def failure_page(status: int) -> Mapping[str, Any]:
 
 
 def _check_request(request: Mapping[str, Any]) -> Request:
-    method = check_method(request.get('method', 'GET'))
-    return Request(request) | {'method': method, 'headers': to_headers(request.get('headers'))}
+    checked = Request(request)
+    checked['method'] = check_method(request.get('method', 'GET'))
+    checked['headers'] = to_headers(request.get('headers'))
+    return checked
 
 
 async def begin_body(request: Request) -> tuple[Any, int | None]:
