@@ -21,13 +21,16 @@ from .errors import (
 )
 from .headers import Headers
 from .tables.conversion import to_request, to_response
-from .tables.models import Handler, Request, Response
+from .tables.models import Handler, Request, Response, ResponseLike
 from .types import RequestTable, ResponseTable
 
 if TYPE_CHECKING:
+    from .bodies.events import EventStream
+    from .bodies.stream import Stream
+    from .exchange.options import ExchangeOptions
     from .middleware.compression import compress
     from .reverse_proxy.proxy import forward, proxy
-    from .server.listen import listen, run
+    from .server.listen import ListenOptions, listen, run
     from .server.server import Server
     from .static import files
     from .websockets.socket import Socket
@@ -39,16 +42,21 @@ __all__ = [
     'Client',
     'ConnectError',
     'Error',
+    'EventStream',
+    'ExchangeOptions',
     'Handler',
     'Headers',
+    'ListenOptions',
     'ProtocolError',
     'Request',
     'RequestTable',
     'Response',
+    'ResponseLike',
     'ResponseTable',
     'Server',
     'Socket',
     'StatusError',
+    'Stream',
     'TableError',
     'TableWarning',
     'TimedOut',
@@ -71,8 +79,12 @@ __all__ = [
 
 # Imported on first access, so that a client loads neither the server nor WebSockets.
 LAZY = {
+    'EventStream': 'bodies.events',
+    'ExchangeOptions': 'exchange.options',
+    'ListenOptions': 'server.listen',
     'Server': 'server.server',
     'Socket': 'websockets.socket',
+    'Stream': 'bodies.stream',
     'compress': 'middleware.compression',
     'files': 'static',
     'forward': 'reverse_proxy.proxy',

@@ -7,9 +7,14 @@ import builtins
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .errors import TableError
+
+if TYPE_CHECKING:
+    from .client.client import Sender
+    from .tables.models import Request, Response
+    from .types import RequestTable, TextTable
 
 __all__ = ['map', 'range']
 
@@ -17,6 +22,38 @@ In = TypeVar('In')
 Out = TypeVar('Out')
 
 
+@overload
+async def map(
+    function: Sender,
+    inputs: Iterable[TextTable | Request],
+    *,
+    limit: int | None = None,
+    errors: Literal['raise'] = 'raise',
+) -> list[Response[str]]: ...
+@overload
+async def map(
+    function: Sender,
+    inputs: Iterable[TextTable | Request],
+    *,
+    limit: int | None = None,
+    errors: Literal['return'],
+) -> list[Response[str] | Exception]: ...
+@overload
+async def map(
+    function: Sender,
+    inputs: Iterable[RequestTable],
+    *,
+    limit: int | None = None,
+    errors: Literal['raise'] = 'raise',
+) -> list[Response[Any]]: ...
+@overload
+async def map(
+    function: Sender,
+    inputs: Iterable[RequestTable],
+    *,
+    limit: int | None = None,
+    errors: Literal['return'],
+) -> list[Response[Any] | Exception]: ...
 @overload
 async def map(
     function: Callable[[In], Awaitable[Out]],

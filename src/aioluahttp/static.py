@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine
 from os import PathLike
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from .errors import TableError
-from .tables.models import Handler, Request
+from .tables.conversion import to_response
+from .tables.models import Request, Response
 
 __all__ = ['files']
 
@@ -24,7 +25,9 @@ NOT_FOUND = {'status': 404, 'body': 'Not Found'}
 NOT_ALLOWED = {'status': 405, 'headers': {'Allow': 'GET, HEAD'}, 'body': 'Method Not Allowed'}
 
 
-def files(directory: str | PathLike[str]) -> Handler:
+def files(
+    directory: str | PathLike[str],
+) -> Callable[[Request], Coroutine[Any, Any, Response[Any]]]:
     """Return a handler that serves the files of a folder.
 
     A path names a file, or a folder that has an ``index.html``; there are no folder listings.
@@ -48,14 +51,14 @@ def files(directory: str | PathLike[str]) -> Handler:
     if not root.is_dir():
         raise TableError.of('directory', directory, 'the path of a folder that exists')
 
-    async def handler(request: Request) -> Mapping[str, Any]:
+    async def handler(request: Request) -> Response[Any]:
         if request['method'] not in ('GET', 'HEAD'):
-            return NOT_ALLOWED
+            return to_response(NOT_ALLOWED)
         names = _path_names(request['path'])
         found = await asyncio.to_thread(_find_file, root, names)
         if found == FOLDER:
-            return {'status': 301, 'headers': {'Location': _with_slash(request)}}
-        return NOT_FOUND if found is None else {'status': 200, 'body': Path(found)}
+            return to_response({'status': 301, 'headers': {'Location': _with_slash(request)}})
+        return to_response(NOT_FOUND if found is None else {'status': 200, 'body': Path(found)})
 
     return handler
 

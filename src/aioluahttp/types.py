@@ -17,7 +17,7 @@ from collections.abc import (
     Mapping,
 )
 from os import PathLike
-from typing import Any, Literal, NotRequired, Protocol, TypeAlias
+from typing import Any, Generic, Literal, NotRequired, Protocol, TypeAlias, TypeVar
 
 import yarl
 
@@ -171,10 +171,13 @@ class EventsTable(CommonTable):
     into: Literal['events']
 
 
-class FileTable(CommonTable):
+AnyPath = TypeVar('AnyPath', bound=PathLike[str])
+
+
+class FileTable(CommonTable, Generic[AnyPath]):
     """A request whose response body is written to a file."""
 
-    into: PathLike[str]
+    into: AnyPath
 
 
 class SocketOptions(TypedDict, total=False):

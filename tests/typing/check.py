@@ -1,9 +1,10 @@
 """Hold the types to their promises: ``python tests/typing/check.py`` in the types session.
 
-Both checkers must let good.py and the examples of the page on types pass, and in bad.py refuse
-exactly the lines marked ``# error``.
+Both checkers must let good.py and the annotated examples of README and docs pass, and in bad.py
+refuse exactly the lines marked ``# error``.
 """
 
+import ast
 import json
 import re
 import subprocess
@@ -13,22 +14,32 @@ from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).parent
 GOOD, BAD = HERE / 'good.py', HERE / 'bad.py'
-PAGE = HERE.parents[1] / 'docs/how-to/typing.md'
+ROOT = HERE.parents[1]
+PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/**/*.md'))]
 FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def examples(folder: str) -> list[str]:
-    """Write each example of the page to a file, and name the files."""
+    """Write each annotated example of README and docs to a file, and name the files."""
     paths = []
-    for number, source in enumerate(FENCE.findall(PAGE.read_text('utf-8'))):
-        paths.append(Path(folder, f'typing_{number}.py'))
-        paths[-1].write_text(source, 'utf-8')
+    for page in PAGES:
+        for number, source in enumerate(FENCE.findall(page.read_text('utf-8'))):
+            if is_annotated(source):
+                paths.append(Path(folder, f'{page.stem}_{number}.py'))
+                paths[-1].write_text(source, 'utf-8')
     return [str(path) for path in paths]
+
+
+def is_annotated(source: str) -> bool:
+    """Tell whether code has annotations; a block with top-level ``await`` may have none."""
+    nodes = list(ast.walk(ast.parse(source)))
+    functions = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return any(isinstance(n, ast.AnnAssign) for n in nodes) or any(f.returns for f in functions)
 
 
 def run(*command: str) -> str:
     """Run a checker from the root, where its settings are, and give what it prints."""
-    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):  # 1 is for errors that were found
         sys.exit(f'{command[0]} broke down:\n{done.stdout}{done.stderr}')
     return done.stdout

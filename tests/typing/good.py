@@ -5,7 +5,6 @@ import logging
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from os import PathLike
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -39,9 +38,9 @@ async def the_body_has_the_type_that_into_says() -> None:
     assert_type((await http.request({'url': 'http://h', 'into': 'stream'})).body, Stream)
     assert_type((await http.request(url='http://h', into='raw')).body, Stream)
     assert_type((await http.request({'url': 'http://h', 'into': 'events'})).body, EventStream)
-    assert_type((await http.request(url='http://h', into=Path('x'))).body, PathLike[str])
+    assert_type((await http.request(url='http://h', into=Path('x'))).body, Path)
     file = await http.request({'url': 'http://h', 'into': Path('x'), 'resume': True})
-    assert_type(file.body, PathLike[str])
+    assert_type(file.body, Path)
     async with (await http.request(url='http://h', into='events')).body as events:
         assert_type([event['data'] async for event in events], list[str])
         assert_type((events.id, events.retry), tuple[str, int | None])
@@ -193,6 +192,26 @@ def plain(request: Request) -> ResponseTable:
     return {'status': 204, 'body': None}
 
 
+static = http.files('.')
+backend = http.proxy('http://h')
+
+
+async def any_response(request: Request) -> http.ResponseLike:
+    if request.path == '/static':
+        return await static(request)
+    if request.path == '/backend':
+        return await http.forward(request, 'http://h')
+    if request.path == '/request':
+        return await http.request(request)
+    return {'status': 200, 'json': {'a': [1]}, 'headers': {'A': 'b'}}
+
+
+async def what_others_gave(request: Request) -> Response[Any]:
+    response = await backend(request)
+    response.headers['X-Seen'] = 'yes'
+    return response if response.status < 400 else await http.compress(static)(request)
+
+
 def logged(handler: Handler) -> Handler:
     async def wrapper(request: Request) -> Response[Any]:
         answer = handler(request)
@@ -210,6 +229,10 @@ HANDLERS: list[Handler] = [
         a_response_of_any_body,
         a_mapping,
         a_dict,
+        any_response,
+        what_others_gave,
+        static,
+        backend,
         unannotated,
         plain,
     ),
@@ -281,8 +304,19 @@ async def many_at_once(tables: list[TextTable]) -> None:
 
     assert_type(await parallel.map(status, range(9), limit=2), list[int])
     assert_type(await parallel.map(status, [1], errors='return'), list[int | Exception])
-    responses = await parallel.map(http.request, tables)
+    print((await parallel.map(http.request, tables))[0].status)
+    urls = ['http://a', 'http://b']
+    responses = await parallel.map(http.request, ({'url': one} for one in urls), limit=4)
     print(responses[0].status)
+    either = await parallel.map(http.request, [{'url': one} for one in urls], errors='return')
+    assert_type(either, list[Response[str] | Exception])
+
+
+async def streams_and_options_have_names(events: http.EventStream, body: http.Stream) -> None:
+    options: http.ListenOptions = {'max_body': 5, 'handler_timeout': 3}
+    some: http.ExchangeOptions = {'into': 'stream'}
+    async with http.listen('127.0.0.1', 0, plain, **options):
+        print([event['data'] async for event in events], await body.read(), some)
 
 
 def urls_are_tables() -> None:

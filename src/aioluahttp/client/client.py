@@ -29,6 +29,7 @@ from ..transports.into import apply_into, with_accept
 from ..transports.network import LentTransport, NetworkTransport
 from ..transports.request_body import check_resendable, to_source
 from ..types import (
+    AnyPath,
     BytesTable,
     EventsTable,
     FileTable,
@@ -77,9 +78,9 @@ class Sender(Protocol):
     @overload
     async def __call__(self, /, **fields: Unpack[EventsTable]) -> Response[EventStream]: ...
     @overload
-    async def __call__(self, table: FileTable, /) -> Response[PathLike[str]]: ...
+    async def __call__(self, table: FileTable[AnyPath], /) -> Response[AnyPath]: ...
     @overload
-    async def __call__(self, /, **fields: Unpack[FileTable]) -> Response[PathLike[str]]: ...
+    async def __call__(self, /, **fields: Unpack[FileTable[AnyPath]]) -> Response[AnyPath]: ...
     @overload
     async def __call__(
         self, table: RequestTable | None = None, /, **fields: Unpack[RequestTable]

@@ -6,7 +6,7 @@ The codings themselves, and the choice by Accept-Encoding, are in ``bodies.encod
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
 from math import inf
 from typing import Any
@@ -40,7 +40,7 @@ PARTIAL, NOT_MODIFIED = 206, 304
 
 def compress(
     handler: Handler, *, minimum_size: int = MINIMUM_SIZE, codings: Iterable[str] | None = None
-) -> Callable[[Request], Awaitable[Response[Any]]]:
+) -> Callable[[Request], Coroutine[Any, Any, Response[Any]]]:
     """Compress the response bodies of a handler if the client accepts it.
 
     Text, JSON and similar types are compressed, with the coding that the request's

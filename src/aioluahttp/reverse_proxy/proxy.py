@@ -15,7 +15,7 @@ from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, Refused, 
 from ..headers import Headers, to_headers
 from ..semantics import PHRASES, is_silent
 from ..tables.checks import SWITCHING, check_body, check_method, is_streamed
-from ..tables.conversion import to_mapping
+from ..tables.conversion import to_mapping, to_response
 from ..tables.models import Request, Response
 from .hops import (
     announced_length,
@@ -36,7 +36,7 @@ MOST_RELAYS = 10  # a request that has passed so many is going round in a circle
 
 async def forward(
     request: Request | Mapping[str, Any], to: str | yarl.URL, **overrides: Unpack[Overrides]
-) -> Mapping[str, Any]:
+) -> Response[Any]:
     """Send a server's request on to another origin and return its response; bodies are streamed.
 
     The target is the request's, byte for byte, behind the path of ``to``. Hop-by-hop headers are
@@ -87,14 +87,14 @@ class Proxy:
         self.into: str = 'raw'  # functools.wraps copies attributes of the instance only
         self.max_body: int | None = None
 
-    async def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def __call__(self, request: Mapping[str, Any]) -> Response[Any]:
         request = _check_request(request)
         if request['method'] == 'TRACE':  # would show the client the headers added for the origin
             return failure_page(501)
         if count_via(request['headers']) >= MOST_RELAYS:
             return failure_page(508)
         if hops_left(request) == 0:
-            return {'status': 204}
+            return to_response({'status': 204})
         sent = to_origin_request(request, self._origin)
         try:
             if asks_websocket(request):
@@ -108,7 +108,7 @@ class Proxy:
             logger.warning('%s', error)
             return failure_page(504 if isinstance(error, TimedOut) else 502)
 
-    async def _socket(self, request: Request) -> Mapping[str, Any]:
+    async def _socket(self, request: Request) -> Response[Any]:
         """Open a WebSocket at the origin; if that declines, return its response."""
         try:
             sent, options = to_origin_upgrade(request, self._origin.options)
@@ -116,12 +116,12 @@ class Proxy:
             return failure_page(400)
         response = await per_loop.pass_on(sent, None)
         if response['status'] == SWITCHING:
-            return to_client_upgrade(sent, response, options)
+            return to_response(to_client_upgrade(sent, response, options))
         return await to_client_response(response, sent.get('max_body'))
 
 
-def failure_page(status: int) -> Mapping[str, Any]:
-    return {'status': status, 'body': PHRASES[status]}
+def failure_page(status: int) -> Response[Any]:
+    return to_response({'status': status, 'body': PHRASES[status]})
 
 
 def _check_request(request: Mapping[str, Any]) -> Request:

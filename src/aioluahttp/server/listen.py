@@ -34,7 +34,7 @@ from ..tls import TlsLike, server_context
 from .framing import IS_COMPILED
 from .server import Server
 
-__all__ = ['Listening', 'listen', 'run', 'run_in_loop']
+__all__ = ['ListenOptions', 'Listening', 'listen', 'run', 'run_in_loop']
 
 T = TypeVar('T')
 

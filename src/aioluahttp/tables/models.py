@@ -32,6 +32,7 @@ __all__ = [
     'Handler',
     'Request',
     'Response',
+    'ResponseLike',
     'SentRequest',
     'Wrapped',
     'describe_request',
@@ -369,7 +370,11 @@ def describe_request(request: Request) -> str:
     return '{method} {scheme}://{host}:{port}{path}'.format_map(request)
 
 
-ResponseLike: TypeAlias = ResponseTable | Mapping[str, Any]
-Handler: TypeAlias = Callable[[Request], Awaitable[ResponseLike] | ResponseLike]
+# What a typed handler says that it returns. A Response is a mapping too, but says more.
+ResponseLike: TypeAlias = ResponseTable | Response[Any]
+Handler: TypeAlias = Callable[
+    [Request],
+    Awaitable[ResponseLike | Mapping[str, Any]] | ResponseLike | Mapping[str, Any],
+]
 # The handler that a middleware returns: always async, with a response in normal form.
 Wrapped: TypeAlias = Callable[[RequestTable | Request], Coroutine[Any, Any, Response[Any]]]
