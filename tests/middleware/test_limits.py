@@ -7,7 +7,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
-from aioluahttp.middleware.limits import Gate, forget_idle, limit
+from aioluahttp.middleware.limits import FEW, Gates, limit
 
 HOST = {'host': 'h'}
 
@@ -160,6 +160,7 @@ def test_requests_start_evenly_spaced():
     """Idle time is not saved up for a later burst."""
     assert [0, 0.5, 1, 1.5, 2, 100] == starts(2)
     assert [0, 10, 20, 30, 40, 100] == starts(0.1, concurrency=1, per_host=True)
+    assert [0, 0, 0, 10, 20, 100] == starts(0.1, burst=3)
 
 
 def test_a_limit_works_with_several_event_loops():
@@ -183,16 +184,50 @@ def test_a_limit_works_with_several_event_loops():
 
 async def test_idle_gates_are_dropped():
     """A gate is kept while requests use it or would have to wait; gates of closed loops are not."""
-    closed, loop = asyncio.new_event_loop(), asyncio.get_running_loop()
-    closed.close()
-    busy, slow, idle, lost = (Gate(rate, 1) for rate in (None, 1e-6, None, 1e-6))
-    for gate in (busy, slow, lost):
-        await gate.enter()
-    for gate in (slow, lost):
-        gate.leave()
-    gates = {(loop, 1): busy, (loop, 2): slow, (loop, 3): idle, (closed, 4): lost}
-    forget_idle(gates)
-    assert [busy, slow] == list(gates.values())
+    gates = Gates(1e-6, 1)
+    busy, slow = gates.find('busy'), gates.find('slow')
+    await busy.enter()
+    await slow.enter()
+    slow.leave()
+
+    async def elsewhere():
+        await gates.find('lost').enter()
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    for number in range(3 * FEW):
+        gates.find(number)
+        assert len(gates) <= FEW + 2
+    assert (busy, slow) == (gates.find('busy'), gates.find('slow'))
+
+
+def status_and_wait(response):
+    """Return the status and Retry-After of a response."""
+    return response.status, response.headers.get('Retry-After')
+
+
+async def test_requests_can_be_refused_instead_of_waiting(until):
+    """A 429 says in whole seconds when to try again; each key has limits of its own."""
+    handler = limit(
+        lambda request: {'status': 200},
+        rate=0.1,
+        burst=2,
+        key=lambda request: request.ip,
+        refuse=True,
+    )
+    asked = [{'host': 'h', 'ip': ip} for ip in ('1.1.1.1',) * 3 + ('2.2.2.2',)]
+    found = [status_and_wait(await handler(request)) for request in asked]
+    assert [(200, None), (200, None), (429, '10'), (200, None)] == found
+    refused = await handler(asked[0])
+    assert 'Too Many Requests' == refused.body
+
+    held = Held()
+    one = limit(held, concurrency=1, refuse=True)
+    (task,) = ask(one, '/1')
+    await until(lambda: held.paths)
+    assert (429, '1') == status_and_wait(await one(HOST))
+    held.going.release()
+    held.going.release()
+    assert [200, 200] == [(await task).status, (await one(HOST)).status]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +240,11 @@ async def test_idle_gates_are_dropped():
         ({'rate': float('nan')}, "'rate' is nan"),
         ({'concurrency': 0}, "'concurrency' is 0; it must be an int of 1 or more, or None"),
         ({'concurrency': 1.5}, "'concurrency' is 1.5"),
+        ({'burst': 0}, "'burst' is 0; it must be an int of 1 or more"),
+        ({'burst': True}, "'burst' is True"),
+        ({'burst': 1.5}, "'burst' is 1.5"),
+        ({'key': 'ip'}, "'key' is 'ip'; it must be a function of a request"),
+        ({'key': len, 'per_host': True}, "it must be absent when 'per_host' is given"),
     ],
 )
 def test_an_invalid_limit_is_rejected(options, message):

@@ -1,7 +1,10 @@
 """The middleware ``retry``."""
 
 import asyncio
+import contextlib
+import io
 import math
+import re
 import sys
 import time
 
@@ -12,7 +15,6 @@ import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
 from aioluahttp.middleware.retrying import (
     Rules,
-    check_repeatable_body,
     retry,
     retry_after,
     total_of,
@@ -132,16 +134,30 @@ def test_the_total_timeout_covers_all_attempts(table, total, timeout):
     assert {'total': 0.001} == with_time_left(http.to_request(HOST), -1).timeout
 
 
-async def test_a_body_that_can_be_sent_only_once_is_rejected():
-    """The request is rejected before it is sent."""
-    handler = Script()
-    body = Stream(Chunks())
-    with pytest.raises(
-        http.TableError, match=r"'body' is <.*; it must be one that can be sent more"
-    ):
-        await retry(handler)(http.to_request(HOST, method='PUT') | {'body': body})
-    assert [] == handler.asked
-    check_repeatable_body(http.to_request(HOST, body='x'))
+@pytest.mark.parametrize('outcome', [failed(503), http.ConnectError(), http.TimedOut()], ids=repr)
+async def test_a_body_that_can_be_sent_only_once_is_tried_once(outcome):
+    """A gateway passes such requests on; the first response or error is that of the caller."""
+    for body in (Stream(Chunks()), iter([b'x']), io.BytesIO(b'x')):
+        handler = Script(outcome)
+        asking = retry(handler)(http.to_request(HOST, method='PUT') | {'body': body})
+        if isinstance(outcome, http.Error) and not isinstance(outcome, http.StatusError):
+            with pytest.raises(type(outcome)):
+                await asking
+        else:
+            with contextlib.suppress(http.StatusError):
+                assert 503 == (await asking).status
+        assert 1 == len(handler.asked)
+
+
+async def test_a_retry_is_logged_with_the_request_but_no_secrets(caplog):
+    """Its method and URL, without login and query, and what failed."""
+    caplog.set_level('INFO', logger='aioluahttp')
+    handler = Script(LATER, http.ConnectError('no'), {'status': 200})
+    await retry(handler)({'url': 'http://user:secret@h/a?token=secret', 'method': 'PUT'})
+    first, second = (one.getMessage() for one in caplog.records if one.name == 'aioluahttp')
+    assert re.fullmatch(r'PUT http://h:80/a failed with 503; attempt 2 follows in \d\.\d s', first)
+    assert re.fullmatch('PUT http://h:80/a failed with ConnectError; attempt 3 .*', second)
+    assert 'secret' not in repr([vars(one) for one in caplog.records])
 
 
 class Chunks:

@@ -250,7 +250,7 @@ async def a_middleware_gives_a_handler(request: Request, table: RequestTable) ->
     assert_type((await get({'url': 'http://h'})).status, int)
     assert_type(await get(table), Response[Any])
     assert_type(await get(request), Response[Any])
-    HANDLERS.extend([get, middleware.limit(get, rate=0.5, concurrency=5, per_host=True)])
+    HANDLERS.extend([get, middleware.limit(get, rate=0.5, key=lambda request: request.ip)])
     HANDLERS.extend([middleware.log(a_table, logging.getLogger('x')), middleware.lint(plain)])
     HANDLERS.extend([middleware.record(http.Client().request, 'a'), middleware.replay(Path('a'))])
     HANDLERS.append(middleware.trace(lambda request: {'status': 200}, kind='server'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import re
@@ -17,9 +18,11 @@ from ..semantics import IDEMPOTENT
 from ..tables.checks import TIMEOUT, check_limit, check_names, check_seconds, is_file, is_one_shot
 from ..tables.conversion import to_mapping, to_request
 from ..tables.handlers import close_body, response_of_handler
-from ..tables.models import Handler, Request, Response, Wrapped
+from ..tables.models import Handler, Request, Response, Wrapped, describe_request
 
 __all__ = ['retry']
+
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 Outcome: TypeAlias = Response[Any] | Error
 
@@ -43,7 +46,10 @@ def retry(
     in ``methods``. The wait between two attempts grows, by stamina's back-off, and is at least
     the Retry-After of the response. The ``timeout`` of the request, 30 s if its table has none,
     covers all attempts and waits together: when the next wait would exceed it, the last response
-    is returned or the last error raised.
+    is returned or the last error raised. A request whose body can be sent only once, such as an
+    iterator or an open file, is tried once.
+
+    Each retry is logged at INFO by the logger ``aioluahttp``, and by stamina.
 
     Args:
         handler: The handler to wrap.
@@ -53,7 +59,7 @@ def retry(
         longest: Seconds. A response with a longer Retry-After is returned. ``None`` is no limit.
 
     Raises:
-        TableError: An option is invalid. From the handler: the body can be sent only once.
+        TableError: An option is invalid.
         ImportError: stamina is not installed.
     """
     try:
@@ -72,7 +78,8 @@ def retry(
     @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def retried(table: Any) -> Response[Any]:
         request = to_request(table)
-        check_repeatable_body(request)
+        if sends_once(request):
+            return await response_of_handler(handler, request)
         method, deadline = request['method'], time.monotonic() + total_of(request)
         outcome = await outcome_of(handler, request)
         if wait_after(rules, method, outcome, 0.0) == math.inf or not stamina.is_active():
@@ -89,7 +96,11 @@ def retry(
                     seconds = wait_after(rules, method, outcome, backoff)
                     if attempt.num < most and seconds < deadline - time.monotonic():
                         await close_body(outcome)
-                        raise RetryNeeded(outcome, seconds)
+                        needed = RetryNeeded(request, outcome, seconds)
+                        logger.info(
+                            '%s; attempt %s follows in %.1f s', needed, attempt.num + 1, seconds
+                        )
+                        raise needed
         return response_or_raise(outcome)
 
     return retried
@@ -113,9 +124,9 @@ def check_statuses(statuses: Any) -> frozenset[int]:
 class RetryNeeded(Exception):
     """Raised to make stamina start another attempt. Stamina logs its text: it has no secrets."""
 
-    def __init__(self, outcome: Outcome, seconds: float) -> None:
-        status = None if isinstance(outcome, Error) else outcome['status']
-        super().__init__(status or type(outcome).__name__)
+    def __init__(self, request: Request, outcome: Outcome, seconds: float) -> None:
+        failure = type(outcome).__name__ if isinstance(outcome, Error) else outcome['status']
+        super().__init__(f'{describe_request(request)} failed with {failure}')
         self.seconds = seconds
 
 
@@ -177,9 +188,7 @@ def with_time_left(request: Request, left: float) -> Request:
     return request | {'timeout': {**limits, 'total': max(left, SHORTEST)}}
 
 
-def check_repeatable_body(request: Request) -> None:
-    """Reject a body that cannot be sent again: an iterator, or an open file: it is not rewound."""
+def sends_once(request: Request) -> bool:
+    """Tell whether a body cannot be sent again: an iterator, or an open file, never rewound."""
     body = request.get('body')
-    if is_file(body) or is_one_shot(body):
-        right = 'one that can be sent more than once, such as text, bytes or a path'
-        raise TableError.of('body', body, right)
+    return is_file(body) or is_one_shot(body)
