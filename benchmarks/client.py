@@ -1,4 +1,4 @@
-"""Run one client under test: ``python -m benchmarks.client NAME URL LOOP``.
+"""Run one client under test: ``python -m benchmarks.client MODULE[.KIND] URL LOOP``.
 
 Each line of its input is a number of requests. It sends them, 16 at a time, and prints ``done``.
 A wrong response body ends the program.
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 
+from .check import GREETING
 from .clients import Fetch
 from .loops import run
 
 AT_ONCE = 16
-BODY = 'Hello world'
 
 
 async def fetch_all(fetch: Fetch, number: int) -> None:
@@ -23,7 +23,7 @@ async def fetch_all(fetch: Fetch, number: int) -> None:
 
     async def worker(left: Iterator[int]) -> None:
         for _ in left:
-            if (body := await fetch()) != BODY:
+            if (body := await fetch()) != GREETING:
                 raise ValueError(f'the body is {body!r}')
 
     left = iter(range(number))
@@ -31,7 +31,8 @@ async def fetch_all(fetch: Fetch, number: int) -> None:
 
 
 async def main(name: str, url: str) -> None:
-    async with import_module(f'benchmarks.clients.{name}').opened(url) as fetch:
+    module, *kind = name.split('.')
+    async with import_module(f'benchmarks.clients.{module}').opened(url, *kind) as fetch:
         await fetch_all(fetch, AT_ONCE)
         print('ready', flush=True)
         for line in sys.stdin:  # blocks the loop: nothing needs to run between measurements

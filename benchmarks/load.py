@@ -27,7 +27,8 @@ def h2load(port: int, requests: int, connections: int, sample: Sample) -> None:
             body = Path(folder, 'body')
             body.write_bytes(sample.body)
             command += [f'--data={body}', f'--header=content-type: {sample.kind}']
-        command.append(f'http://127.0.0.1:{port}/')
+        command += [f'--header={name}: {value}' for name, value in sample.headers.items()]
+        command.append(f'{"https" if sample.tls else "http"}://127.0.0.1:{port}/')
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for line in (f' {requests} succeeded, 0 failed, 0 errored', f'status codes: {requests} 2xx'):
         if line not in said:

@@ -70,7 +70,7 @@ class Server:
     """CPU time of a server under h2load, in microseconds per request.
 
     Attributes:
-        module: Name of a module in ``servers``.
+        module: Name of a module in ``servers``, and behind a dot the kind of its responses.
         connections: Number of connections of h2load.
         idle: Number of idle connections in addition.
         origin: Another module in ``servers``, to which this one forwards.
@@ -109,18 +109,20 @@ class Client:
     """CPU time of a client, in microseconds per request.
 
     Attributes:
-        module: Name of a module in ``clients``.
+        module: Name of a module in ``clients``, and behind a dot the kind of its requests.
         origin: Its server, a module in ``servers``.
+        sample: What a GET gets there.
     """
 
     module: str
     origin: str = 'floor'
+    sample: Sample = HELLO
 
     @contextmanager
     def opened(self, loop: str, sizes: Sizes) -> Iterator[Reading]:
         with (
-            started(self.origin, 'asyncio', HELLO, LOAD) as (port, _),
-            Started('client', self.module, f'http://127.0.0.1:{port}/', loop) as process,
+            started(self.origin, 'asyncio', self.sample, LOAD) as (port, _),
+            Started('client', self.module, url_of(port, self.sample), loop) as process,
         ):
             process.read_line()
             yield lambda: per_request(process, sizes.fetches, process.ask)
@@ -253,20 +255,17 @@ class Relay:
 
 @dataclass(frozen=True)
 class Import:
-    """CPU time of importing a package after another one, in milliseconds.
+    """CPU time of importing a package in a fresh process, in milliseconds.
 
-    Both imports run in a fresh process, and only the second is timed: the difference of two
-    whole processes would be lost in the noise of both. The bytecode is compiled before, as after
-    an installation by pip.
+    The bytecode is compiled before, as after an installation by pip.
     """
 
     package: str
-    after: str
 
     @contextmanager
     def opened(self, loop: str, sizes: Sizes) -> Iterator[Reading]:
         clock = 'time.process_time_ns()'
-        code = f'import time, {self.after}; t = {clock}; import {self.package}; print({clock} - t)'
+        code = f'import time; t = {clock}; import {self.package}; print({clock} - t)'
 
         with TemporaryDirectory() as cache:
             # Its own cache: if the environment forbids to write one, the compiler would be timed.
@@ -346,6 +345,11 @@ def behind(module: str | None) -> Iterator[list[str]]:
         return
     with started(module, 'asyncio', HELLO, LOAD) as (port, _):
         yield [f'http://127.0.0.1:{port}']
+
+
+def url_of(port: int, sample: Sample) -> str:
+    """Return the URL of a server under test or an origin."""
+    return f'{"https" if sample.tls else "http"}://127.0.0.1:{port}/'
 
 
 def free_port() -> int:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
-from .plot import plot
+from .plot import plot, ratios
 from .rows import GROUPS, LOOPS, PEERS, ROWS, Row
 
 __all__ = ['save', 'section', 'surroundings', 'write']
@@ -104,12 +104,13 @@ def _lines(results: Results) -> Iterator[str]:
     yield ', '.join(f'{name} {number}' for name, number in versions.items()) + '.\n'
     yield ', '.join(f'{number} {name}' for name, number in sizes.items()) + '.\n'
     yield '### Ratios and targets\n'
-    yield 'The median of the ratios of all rounds, with the lowest and the highest.\n'
+    yield 'The median of the ratios of all rounds, with the lowest and the highest. *Equal*: 1 lies'
+    yield 'between the quartiles of the ratios, so the two are within the noise of each other.\n'
     yield f'| subject | against | {" | ".join(LOOPS)} | target |'
     yield '| --- | --- |' + ' --- |' * (len(LOOPS) + 1)
     for row in ROWS:
         cells = ' | '.join(_ratio(results, row, loop) for loop in LOOPS)
-        yield f'| {row.title} | {row.against or "–"} | {cells} | ≤ {row.target:g} |'
+        yield f'| {row.title} | {row.against or "–"} | {cells} | ≤ {_target(row)} |'
     for name, group in GROUPS.items():
         yield f'\n### {name[0].upper()}{name[1:]}, {group.unit}\n'
         yield f'| subject | {" | ".join(group.loops)} |'
@@ -127,12 +128,22 @@ def _ratio(results: Results, row: Row, loop: str) -> str:
     for name in filter(None, (row.subject, row.against)):
         if name not in measured['figures']:
             return f'not measured: {name}: {measured["missing"].get(name, OLDER)}'
-    found = measured['figures'][row.subject]
-    if row.against:
-        pairs = zip(found, measured['figures'][row.against], strict=True)
-        found = [ours / theirs for ours, theirs in pairs]
-    mark = '' if median(found) <= row.target else ' **missed**'
-    return f'{_spread(found)}{mark}'
+    found = ratios(row, measured)
+    equal = ' *equal*' if row.against and _is_within_noise(found) else ''
+    mark = '' if median(found) <= row.target_on(loop) else ' **missed**'
+    return f'{_spread(found)}{equal}{mark}'
+
+
+def _target(row: Row) -> str:
+    return ' / '.join(f'{goal:g}' for goal in dict.fromkeys(map(row.target_on, LOOPS)))
+
+
+def _is_within_noise(found: list[float]) -> bool:
+    """Tell whether 1 lies between the quartiles of some ratios."""
+    if len(found) < 4:
+        return False
+    first, _, third = quantiles(found, n=4)
+    return first < 1 < third
 
 
 def _figure(results: Results, group: str, subject: str, loop: str) -> str:

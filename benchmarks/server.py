@@ -1,4 +1,4 @@
-"""Run one server under test: ``python -m benchmarks.server NAME PORT LOOP [ORIGIN]``."""
+"""Run one server under test: ``python -m benchmarks.server MODULE[.KIND] PORT LOOP [ORIGIN]``."""
 
 from __future__ import annotations
 
@@ -7,4 +7,5 @@ from importlib import import_module
 
 if __name__ == '__main__':  # granian's worker imports this module again
     name, port, loop, *origin = sys.argv[1:]
-    import_module(f'benchmarks.servers.{name}').serve(int(port), loop, *origin)
+    module, *kind = name.split('.')
+    import_module(f'benchmarks.servers.{module}').serve(int(port), loop, *kind, *origin)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from ..client import BODY
+from ..check import GREETING
 from . import Fetch
 
 START = {
@@ -20,7 +20,7 @@ START = {
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
     await send(START)
-    await send({'type': 'http.response.body', 'body': BODY.encode()})
+    await send({'type': 'http.response.body', 'body': GREETING.encode()})
 
 
 @asynccontextmanager

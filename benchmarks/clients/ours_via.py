@@ -8,12 +8,12 @@ from typing import Any
 
 import aioluahttp as http
 
-from ..client import BODY
+from ..check import GREETING
 from . import Fetch
 
 
 async def hello(request: http.Request) -> dict[str, Any]:
-    return {'status': 200, 'body': BODY}
+    return {'status': 200, 'body': GREETING}
 
 
 @asynccontextmanager

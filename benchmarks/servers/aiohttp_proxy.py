@@ -6,6 +6,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+from ..loops import run
 from ..transfers import CHUNK
 from . import aiohttp_server
 
@@ -29,7 +30,7 @@ def serve(port: int, loop: str, origin: str) -> None:
             await response.write_eof()
         return response
 
-    aiohttp_server.serve(port, loop, pass_on)
+    run(aiohttp_server.listen(port, pass_on), loop)
 
 
 def kept(headers: CIMultiDict[str]) -> CIMultiDict[str]:

@@ -6,7 +6,7 @@ import asyncio
 import re
 
 from ..loops import run
-from .floor import HEAD, Floor
+from .floor import HELLO, Floor
 
 LENGTH = re.compile(rb'(?i)\r\ncontent-length: *(\d+)')
 END = b'\r\n\r\n'
@@ -23,7 +23,7 @@ class PostFloor(Floor):
             if len(self.received) < size:
                 break
             self.received = self.received[size:]
-            self.transport.write(HEAD + b'Hello world')
+            self.transport.write(HELLO)
 
 
 async def listen(port: int) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import aioluahttp as http
 
+from ..loops import run
 from . import ours
 
 
 def serve(port: int, loop: str, origin: str) -> None:
-    ours.serve(port, loop, http.proxy(origin))
+    run(ours.listen(port, http.proxy(origin)), loop)
