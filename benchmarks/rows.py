@@ -217,9 +217,9 @@ GROUPS: dict[str, Group] = {
     ),
 }
 
-LISTEN = '`listen`, GET hello, table in and table out, all defaults on'
-REQUEST = '`request`, module level, text body'
-SOCKET = 'WebSocket of `listen`, messages of 32 bytes echoed'
+LISTEN = '`listen`, GET hello, all defaults on'
+REQUEST = '`request`, GET hello'
+SOCKET = 'messages of 32 bytes echoed, {} at a time'
 CONNECTIONS = 'cost per request, {} open connections'
 FILE, STREAM = 'aiohttp, iter_chunked into a file', 'aiohttp, iter_chunked'
 UPLOAD = 'aiohttp, upload of a file'
@@ -234,19 +234,19 @@ PANELS: dict[str, tuple[Row, ...]] = {
     ),
     'Client': (
         Row(REQUEST, FETCH, OURS, SESSION, 0.9),
+        Row('the same, against `aiohttp.request`', FETCH, OURS, 'aiohttp.request', 0.35),
         *(
             Row(f'`request`, {name}', f'client, {name}', OURS, SESSION, goal)
             for name, _, _, _, goal in FETCHED
         ),
-        Row(REQUEST, FETCH, OURS, 'aiohttp.request', 0.35),
     ),
     'Proxy': (
         Row('`proxy`, GET hello', RELAY, OURS, BOTH, 1.0),
         Row('`proxy`, 1 GiB', MOVE, 'ours, proxy', BOTH, 0.9),
     ),
     'WebSocket': (
-        Row(SOCKET, ECHOED, 'ours, 1 at a time', 'aiohttp, 1 at a time', 1.0),
-        Row(SOCKET, ECHOED, 'ours, 16 at a time', 'aiohttp, 16 at a time', 1.05),
+        Row(SOCKET.format(1), ECHOED, 'ours, 1 at a time', 'aiohttp, 1 at a time', 1.0),
+        Row(SOCKET.format(16), ECHOED, 'ours, 16 at a time', 'aiohttp, 16 at a time', 1.05),
         Row('idle WebSocket, memory', IDLE_SOCKET, OURS, AIOHTTP, 1.1),
     ),
     'Bulk, memory, import': (
