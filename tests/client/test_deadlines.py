@@ -4,18 +4,13 @@ import asyncio
 
 import pytest
 
-from aioluahttp.client.deadlines import Deadlines
+from aioluahttp.client.deadlines import Deadline, Deadlines
 
 
 async def wait(deadlines, seconds, event=None):
     """Wait for an event, or forever, with a deadline."""
-    deadline = asyncio.timeout(None)
-    try:
-        async with deadline:
-            deadlines.add(deadline, seconds)
-            await (event or asyncio.Event()).wait()
-    finally:
-        deadlines.remove(deadline)
+    with Deadline(deadlines, seconds):
+        await (event or asyncio.Event()).wait()
 
 
 @pytest.mark.parametrize('seconds', [[0.05, 0.1, 0.2], [0.2, 0.1, 0.05], [0.1, 0.1, 0.1]])
@@ -59,3 +54,35 @@ async def test_pass_all_lets_every_deadline_pass_once():
     deadlines.pass_all()
     ended = await asyncio.gather(*waiting, return_exceptions=True)
     assert [TimeoutError] * 3 == list(map(type, ended))
+
+
+async def test_a_cancellation_from_outside_is_no_timeout():
+    """Also if the deadline passes at the same moment."""
+    deadlines = Deadlines()
+    for passes in (False, True):
+        waiting = asyncio.ensure_future(wait(deadlines, None))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        if passes:
+            deadlines.pass_all()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert 0 == len(deadlines)
+
+
+async def test_another_error_is_raised_as_it_is():
+    """The cancellation of the deadline is taken back, also if nothing is raised."""
+    deadlines, task = Deadlines(), asyncio.current_task()
+
+    async def run(error):
+        with Deadline(deadlines, 0.01):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if error:
+                    raise error from None
+
+    with pytest.raises(OSError, match='broken'):
+        await run(OSError('broken'))
+    await run(None)
+    assert (0, 0) == (task.cancelling(), len(deadlines))

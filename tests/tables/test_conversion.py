@@ -672,3 +672,38 @@ def test_events_become_a_body_with_content_type_and_cache_control():
     assert {'Content-Type': 'text/event-stream', 'Cache-Control': 'x'} == response.headers
     assert {'status', 'headers', 'body'} == response.keys()
     assert response.body is to_response(response).body
+
+
+URLS = """
+    http://h HTTPS://H:8443/a?b=c#d http://h/? http://[::1]/%41 http://u:p@h/@ /a http://h/é
+    http:///a http://h:0/ ftp://h/ h *
+""".split()
+
+
+@settings(deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {'url': st.sampled_from(URLS)},
+        optional={
+            'method': st.sampled_from(['put', 'GET', None, 5]),
+            'headers': st.sampled_from([None, {'A': 'b'}, [('A', 'b'), ('a', 'c')], 5]),
+            'timeout': st.sampled_from([None, 5, {'read': 1}, -1]),
+            'body': st.sampled_from([None, 'x', b'x', 5]),
+            'json': st.sampled_from([None, [1], 'x']),
+            'auth': st.sampled_from([None, 'a:b']),
+            'host': st.sampled_from([None, 'other']),
+        },
+    )
+)
+def test_the_fast_path_gives_the_same_normal_form(table):
+    """As the general way, which a key of None forces here; or both raise an error."""
+
+    def outcome(given):
+        try:
+            return list(to_request(given).items())
+        except TableError:  # of two mistakes it may name either
+            return TableError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', TableWarning)
+        assert outcome({**table, 'unix': None}) == outcome(table) == outcome(table)

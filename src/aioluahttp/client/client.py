@@ -39,7 +39,7 @@ from ..types import (
     StreamTable,
     TextTable,
 )
-from .deadlines import Deadlines
+from .deadlines import Deadline, Deadlines
 from .defaults import Defaults, from_environment
 from .redirects import add_fragments, next_request
 
@@ -264,20 +264,18 @@ class Client:
         timeout = request.get('timeout', TIMEOUT)
         total = timeout.get('total', TIMEOUT) if isinstance(timeout, Mapping) else timeout
         transport = self._open_transport()
-        deadline = asyncio.timeout(None)
+        deadline = Deadline(self._deadlines, total)
         try:
-            async with deadline:
-                self._deadlines.add(deadline, total)
+            with deadline:
                 return await send(transport)
         except TimeoutError as error:
-            if not deadline.expired():
+            if not deadline.passed:
                 raise
             if self.closed:
                 what = 'the client was closed before the response arrived'
                 raise ProtocolError(f'{describe_request(request)}: {what}') from error
             raise TimedOut(f'{describe_request(request)}: not done within {total} s') from error
         finally:
-            self._deadlines.remove(deadline)
             if self.closed and not self._deadlines:
                 self._idle.set()
 

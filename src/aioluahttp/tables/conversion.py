@@ -45,6 +45,9 @@ LOGINS = ('auth', 'bearer')
 BODIES = ('body', 'json', 'form', 'multipart', 'events')
 TARGET = ('scheme', 'host', 'port', 'path', 'query')
 NORMAL: dict[str, Any] = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
+BODY_KEYS = frozenset(BODIES)
+# Keys that do not depend on each other, beside a URL that has a host and no login.
+PLAIN = BODY_KEYS.union(REQUEST_CHECKS) - {*TARGET, *LOGINS, 'events', 'unix', 'resume'}
 
 
 def _checked(
@@ -94,6 +97,8 @@ def normalize(
     watched: Collection[str] = (),
 ) -> Request:
     """Do what ``to_request`` does; a key of ``watched`` that ``url`` overrides gets a warning."""
+    if PLAIN.issuperset(table) and (plain := _normalize_plain(table, checks)) is not None:
+        return plain
     given = _checked(table, checks)
     headers = given.pop('headers', None) or Headers()
     userinfo, overridden = _take_target(given)
@@ -113,6 +118,36 @@ def normalize(
             'change the url, or leave that part out of it'
         )
     return request
+
+
+def _normalize_plain(
+    table: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any]]
+) -> Request | None:
+    """Fast path: do what ``normalize`` does for a table whose target is a URL without a login."""
+    written = table.get('url')
+    if type(written) is not str or (target := _plain_target(written)) is None:
+        return None
+    request = Request(target)
+    for key, value in table.items():
+        if key != 'url' and (value is not None or key in NULLABLE):
+            request[key] = checks[key](value)
+    if request['headers'] is None:
+        request['headers'] = Headers()
+    if not BODY_KEYS.isdisjoint(table):
+        merge_body_keys(request, request['headers'])
+    return request
+
+
+@lru_cache(256)
+def _plain_target(written: str) -> Mapping[str, Any] | None:
+    """Return the normal form of a table that has this URL alone, without its headers.
+
+    None if the URL may have a login, which must not be kept, or is no http or https URL.
+    """
+    if '@' in written or not written.lower().startswith(('http://', 'https://')):
+        return None
+    # A key that is not plain, so as to take the general way.
+    return {**normalize({'url': written, 'scheme': None}), 'headers': None}
 
 
 def _check_resume(given: dict[str, Any], headers: Headers) -> None:
