@@ -20,7 +20,7 @@ extensions = [
 ]
 myst_enable_extensions = ['colon_fence']
 html_static_path = ['_static']
-html_css_files = ['landing.css']
+html_css_files = ['pages.css']
 myst_heading_anchors = 3
 autodoc_member_order = 'bysource'
 napoleon_numpy_docstring = False
