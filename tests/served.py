@@ -72,6 +72,18 @@ async def digest(request):
     return {'status': 200, 'body': str(len(await request.body.read()))}
 
 
+async def collect(request):
+    """Read the first part of a body, and after ``go`` the rest, which breaks off; count them."""
+    parts = [await anext(request.body)]
+    SEEN['begun'] += 1
+    await seen('go')
+    try:
+        async for part in request.body:
+            parts.append(part)
+    finally:
+        SEEN[f'collected:{b"".join(parts).decode()}'] += 1
+
+
 async def form(request):
     """Return a field of a form and the size of its file."""
     fields = await request.form()
@@ -117,6 +129,7 @@ ROUTES = {
     '/json': lambda request: {'status': 200, 'json': request.body},
     '/parsed': lambda request: {'status': 200, 'json': request.json()},
     '/digest': digest,
+    '/collect': collect,
     '/form': form,
     '/fail': fail,
     '/count': count,

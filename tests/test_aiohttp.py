@@ -21,7 +21,7 @@ DOORS = {
     'bodies/multipart',
     'server/connection',
     'server/framing',
-    'transports/request_body',
+    'transports/protocol',
     'transports/response_body',
     'transports/wire',
     'websockets/connection',

@@ -1,12 +1,14 @@
 """Rules of HTTP for every way of sending: over the wire, and by a session, ours or given."""
 
 import asyncio
+import contextlib
 import ssl
 
 import aiohttp
 import pytest
 
 import aioluahttp as http
+from aioluahttp.bodies.encoders import ENCODERS
 from aioluahttp.transports.network import LentTransport
 
 
@@ -280,3 +282,232 @@ async def test_a_reset_after_an_early_error_response_is_no_error(raw_server):
         body = (bytes(65536) for _ in range(1000))
         response = await http.request(url=peer.url, method='POST', body=body)
     assert (413, 'no') == (response.status, response.body)
+
+
+# What came before a peer broke off
+
+
+def with_chunks(*chunks):
+    """Make chunks, without the last one."""
+    return b''.join(b'%x\r\n%b\r\n' % (len(one), one) for one in chunks)
+
+
+def one_after_the_other(texts, coding):
+    """Make the bytes of texts, each of which can be decoded as soon as it has come."""
+    if coding is None:
+        return [text.encode() for text in texts]
+    encoder = ENCODERS[coding]()
+    return [encoder.feed(text.encode()) + encoder.flush() for text in texts]
+
+
+CHUNKED = ('Transfer-Encoding: chunked',)
+SIZED = ('Content-Length: 999',)
+EVENTS = ('data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n')
+
+
+@pytest.fixture
+def breaking(raw_server):
+    """Serve a body: the first part, and once it was read the others, and the end of all."""
+
+    @contextlib.asynccontextmanager
+    async def served(fields, parts, *, reset=False):
+        read, broken = asyncio.Event(), asyncio.Event()
+        chunked = CHUNKED[0] in fields
+        first, *others = [with_chunks(one) if chunked else one for one in parts]
+
+        async def handler(line):
+            await line.request()
+            await line.send(response_bytes(b'', *fields, *TYPE, length=False) + first)
+            await read.wait()
+            await line.send(b''.join(others))
+            if reset:
+                for _ in range(20):  # turns of the loop, in which the client reads it
+                    await asyncio.sleep(0)
+                line.reset()
+            else:
+                line.writer.write_eof()
+                await line.reader.read()  # until the client has noticed
+            broken.set()
+
+        async def go_on():
+            read.set()
+            await broken.wait()
+            for _ in range(20):  # turns of the loop, in which the client notices the end
+                await asyncio.sleep(0)
+
+        async with raw_server(handler) as peer:
+            yield peer.url, go_on
+
+    return served
+
+
+TYPE = ('Content-Type: text/event-stream',)
+
+
+async def until_error(items, after_first):
+    """Return the items of an iterator that ends with a ProtocolError."""
+    got = []
+    try:
+        async for item in items:
+            got.append(item)
+            if len(got) == 1:
+                await after_first()
+    except http.ProtocolError:
+        return got
+    pytest.fail('there was no error')
+
+
+@pytest.mark.parametrize('coding', [None, *ENCODERS])
+@pytest.mark.parametrize(
+    ('fields', 'reset'),
+    [(CHUNKED, False), (CHUNKED, True), (SIZED, False), (SIZED, True), ((), True)],
+)
+async def test_what_came_before_a_peer_broke_off_is_given(breaking, fields, reset, coding):
+    """As a stream, raw, as lines and as events; after it comes the error, again and again."""
+    coded = (f'Content-Encoding: {coding}',) if coding else ()
+
+    async def pieces(stream):
+        async for piece in stream:
+            yield piece.decode()
+
+    async def texts(events):
+        async for event in events:
+            yield f'data: {event["data"]}\n\n'
+
+    async def lines(stream):
+        async for line in stream.lines():
+            yield f'{line}\n'
+
+    for into, read in [('stream', pieces), ('raw', pieces), ('stream', lines), ('events', texts)]:
+        if coding and into == 'raw':
+            continue
+        parts = one_after_the_other(EVENTS, coding)
+        async with breaking((*fields, *coded), parts, reset=reset) as served:
+            url, go_on = served
+            response = await http.request(url=url, into=into)
+            assert ''.join(EVENTS) == ''.join(await until_error(read(response.body), go_on))
+            with pytest.raises(http.ProtocolError):
+                await anext(response.body)
+
+
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize('bad', [b'zz\r\n', b'1\r\nbzz\r\n'])
+async def test_broken_chunks_end_a_body_with_an_error(raw_server, into, bad):
+    """At once: the reader does not wait for the connection to end."""
+    head = response_bytes(b'', *CHUNKED, length=False)
+    go_on = asyncio.Event()
+
+    async def handler(line):
+        await line.request()
+        await line.send(head + b'1\r\na\r\n')
+        await go_on.wait()
+        await line.send(bad)
+        await line.reader.read()
+
+    async with raw_server(handler) as peer:
+        asking = asyncio.ensure_future(http.request(url=peer.url, into=into))
+        if into == 'stream':
+            stream = (await asking).body
+            assert b'a' == await anext(stream)
+            asking = asyncio.ensure_future(stream.read())
+        for _ in range(20):  # turns of the loop, in which the client reads the head
+            await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(http.ProtocolError):
+            await asking
+
+
+# Bytes behind a response
+
+
+RESPONSES = [
+    ('GET', b'HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n', b'0\r\n\r\n', (204, '')),
+    ('GET', b'HTTP/1.1 304 X\r\nContent-Length: 4\r\n\r\n', b'body', (304, '')),
+    ('HEAD', b'HTTP/1.1 200 X\r\nContent-Length: 4\r\n\r\n', b'body', (200, '')),
+    ('GET', b'HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n', b'\0', (200, '')),
+    ('GET', OK, b'more', (200, 'hi')),
+    ('GET', OK, OK.replace(b'hi', b'no'), (200, 'hi')),
+    ('GET', OK, b'HTTP/1.1 20', (200, 'hi')),
+    ('GET', INTERIM + OK, b'more', (200, 'hi')),
+    (
+        'GET',
+        b'HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n',
+        b'more',
+        (200, 'hi'),
+    ),
+]
+
+
+@OURS
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize('pause', [None, 5, -1, -2])
+@pytest.mark.parametrize(('method', 'raw', 'more', 'expected'), RESPONSES)
+async def test_bytes_behind_a_response_cost_its_connection_alone(
+    raw_server, method, raw, more, expected, pause, into
+):
+    """The response counts, even if all came in one read; no other request uses the connection."""
+
+    async def handler(line):
+        while True:
+            await line.request()
+            if pause is not None:  # the head comes in two reads
+                end = raw.index(b'\r\n\r\n') + 4 + pause if pause < 0 else pause
+                await line.send(raw[:end])
+                for _ in range(20):  # turns of the loop, in which the client reads it
+                    await asyncio.sleep(0)
+            await line.send(raw[0 if pause is None else end :] + more)
+
+    async with raw_server(handler) as peer, http.Client(base_url=peer.url) as client:
+        for _ in range(2):
+            response = await client.request(method=method, into=into)
+            body = response.body if into == 'text' else (await response.body.read()).decode()
+            assert expected == (response.status, body)
+    assert 2 == peer.connections
+
+
+# Bytes of a body that are not data
+
+
+PADDED = [
+    b'1;' + b'x' * 20_000 + b'\r\na\r\n0\r\n\r\n',
+    b'0' * 20_000 + b'1\r\na\r\n0\r\n\r\n',
+    b'1\r\na\r\n0;' + b'x' * 20_000 + b'\r\n\r\n',
+    b'1\r\na\r\n0\r\n' + (b'X: ' + b'y' * 7_000 + b'\r\n') * 5 + b'\r\n',
+    b'1;' + b'x' * 20_000 + b'\r\na\r\n',
+]
+PLAIN = [
+    b'1\r\na\r\n' * 20_000,
+    b'1;' + b'x' * 16_000 + b'\r\na\r\n',
+    b'%x\r\n%b\r\n' % (len(LONG), LONG),
+]
+
+
+@pytest.mark.parametrize('into', ['bytes', 'stream'])
+@pytest.mark.parametrize('split', [False, True])
+@pytest.mark.parametrize('raw', PADDED, ids=range(len(PADDED)))
+async def test_a_chunked_body_has_a_limit_of_what_is_not_data(raw_server, way, raw, split, into):
+    """Such as extensions, zeros before a size and trailers: 16 KiB, and then an error."""
+    if way == 'given' and not split:
+        return  # aiohttp alone sees what comes with the head
+    head = response_bytes(b'', *CHUNKED, length=False)
+
+    async def handler(line):
+        await line.request()
+        await line.send(head if split else head + raw)
+        if split:
+            for _ in range(20):  # turns of the loop, in which the client reads the head
+                await asyncio.sleep(0)
+            await line.send(raw)
+        await line.reader.read()  # until the client closes
+
+    async with raw_server(handler) as peer:
+        with pytest.raises(http.ProtocolError, match='16384'):
+            await (await http.request(url=peer.url, into=into)).body.read()
+
+
+@pytest.mark.parametrize('raw', PLAIN, ids=range(len(PLAIN)))
+async def test_plain_framing_has_no_limit(raw_server, raw):
+    """Neither that of many small chunks nor that of a large one."""
+    async with raw_server(response_bytes(b'', *CHUNKED, length=False) + raw + b'0\r\n\r\n') as peer:
+        got = (await http.request(url=peer.url, into='bytes')).body
+    assert (20_000, 1, len(LONG))[PLAIN.index(raw)] == len(got)

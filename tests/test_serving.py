@@ -44,6 +44,8 @@ OURS = {'lean', 'plain', 'route', 'application', 'via'}
 NO_LONE_QUESTION_MARK = set(ENGINES) - OURS  # ASGI separates path and query
 NO_LENGTH_OF_304 = set(ENGINES) - {'lean', 'plain'}  # most of them cannot send it
 NO_HEADERS_OF_101 = {'granian'}
+# Of a request body, once the client has broken off.
+DROP_WHAT_CAME = {'uvicorn-h11', 'uvicorn-httptools'}
 CLOSED_WITH = dict.fromkeys(ENGINES, '4002:bye') | {'hypercorn': '1006:', 'granian': '4002:'}
 
 
@@ -577,6 +579,21 @@ async def test_last_modified_is_never_later_than_date(serve, engine, tmp_path):
             if engine in ('lean', 'plain'):  # the clock of other engines' Date may be late
                 assert modified <= date
             os.utime(path, (4_000_000_000, 4_000_000_000))
+
+
+@pytest.mark.parametrize('framing', ['Transfer-Encoding: chunked', 'Content-Length: 9'])
+async def test_a_stream_gives_what_came_before_its_client_broke_off(serve, engine, wire, framing):
+    """The handler reads it after that, and gets the error last."""
+    if engine in DROP_WHAT_CAME:
+        pytest.skip('the server of the application drops it')
+    one, *others = (b'1\r\n%d\r\n' % n if 'chunked' in framing else b'%d' % n for n in (1, 2, 3))
+    async with serve() as server:
+        async with wire(server) as client:
+            client.send_request('POST /collect?stream', framing, body=one)
+            assert '1' == (await server.ask(url='/count', query='begun')).body
+            client.send(b''.join(others))
+        await server.ask(url='/go')
+        assert '1' == (await server.ask(url='/count', query='collected:123')).body
 
 
 async def test_a_websocket_works(serve, engine):

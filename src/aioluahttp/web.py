@@ -11,6 +11,7 @@ from aiohttp import web
 
 from .bodies.chunks import call
 from .bodies.codings import DECODED_BY_AIOHTTP
+from .bodies.stream import read_arrived
 from .errors import ProtocolError
 from .exchange.forwarded import Proxies
 from .exchange.head import client_of, to_head
@@ -300,8 +301,9 @@ class WebParts(BodyParts):
     async def __anext__(self) -> bytes:
         content = self._request.content
         try:
-            async with asyncio.timeout(self._seconds):
-                data = await content.readany()
+            if not (data := read_arrived(content)):
+                async with asyncio.timeout(self._seconds):
+                    data = await content.readany()
         except web.RequestPayloadError as error:
             raise ProtocolError(str(error)) from error
         if not data and not self._begun:

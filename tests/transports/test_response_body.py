@@ -9,6 +9,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
+from aioluahttp.transports.protocol import ResponseProtocol
 from aioluahttp.transports.response_body import (
     ConnectionInfo,
     DecodedBody,
@@ -442,9 +443,12 @@ def test_a_stream_may_be_dropped_after_its_loop_was_closed():
         def start_timeout(self):
             pass
 
+        def exception(self):
+            return None
+
     async def make():
         content = aiohttp.StreamReader(None, 1, loop=asyncio.get_running_loop())
-        info = ConnectionInfo(Held(), None, None)
+        info = ConnectionInfo(Held(), None, None, ResponseProtocol(Held(), None))
         source = FromConnection(http.Headers(), content, info, None)
         return DecodedBody(
             http.Headers(), source, ReadOptions(False, None, None, lambda error: None)

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Self
+from typing import Any, Self
 
 from ..errors import BodyTooLarge, ProtocolError
 from . import text
 from .chunks import close
 
-__all__ = ['Stream']
+__all__ = ['Stream', 'read_arrived']
 
 LINE = 1024 * 1024  # bytes: far more than real lines have, far less than a peer could send
+
+
+def read_arrived(reader: Any) -> bytes:
+    """Return the bytes that have arrived at a reader of aiohttp's; only then raise its error.
+
+    aiohttp's own methods raise an error at once, and lose what came before it.
+
+    Returns:
+        Some bytes; none if no more have arrived.
+    """
+    error = reader.exception()
+    if error is None:
+        return reader.read_nowait()  # type: ignore[no-any-return]
+    reader.set_exception(None)
+    try:
+        data: bytes = reader.read_nowait()
+    finally:
+        reader.set_exception(error)
+    if not data:
+        raise error
+    return data
 
 
 class Stream:

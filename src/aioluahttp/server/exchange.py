@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
+from ..bodies.stream import read_arrived
 from ..errors import ProtocolError, Refused
 from ..exchange.forwarded import Proxies
 from ..exchange.head import client_of, to_head
@@ -281,7 +282,7 @@ class SocketParts(BodyParts):
             connection.transport.write(CONTINUE)
         self._waits = False
         try:
-            while not (data := body.read_nowait()):  # raises if the body is broken
+            while not (data := read_arrived(body)):  # raises if the body is broken
                 if body.is_eof():
                     raise StopAsyncIteration
                 if data := await self._next():
@@ -297,7 +298,7 @@ class SocketParts(BodyParts):
         return self._body.read_nowait()
 
     async def _next(self) -> bytes:
-        """Wait for the next part; ``b''`` if the body broke meanwhile, as ``read_nowait`` tells."""
+        """Wait for the next part; ``b''`` if the body broke meanwhile, for ``read_arrived``."""
         self._connection.expect_body(self._seconds)
         try:
             return await self._body.readany()

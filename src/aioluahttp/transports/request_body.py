@@ -26,9 +26,7 @@ __all__ = [
     'BodyDelivery',
     'BodySource',
     'BytesSource',
-    'LastBytesProtocol',
     'check_resendable',
-    'keep_last_bytes',
     'source_of',
     'to_source',
 ]
@@ -284,52 +282,3 @@ class BodyDelivery:
         except Exception as error:
             raise BodyFailed(error) from error
         return True
-
-
-def keep_last_bytes(protocol: Any, transport: Any) -> None:
-    """Let a connection read an early response though the peer then resets it."""
-    # The socket of a TLS connection has encrypted bytes alone.
-    is_tls = transport.get_extra_info('sslcontext') is not None
-    if not is_tls and transport.get_protocol() is protocol:
-        transport.set_protocol(LastBytesProtocol(protocol))
-
-
-class LastBytesProtocol(asyncio.Protocol):
-    """Wrap aiohttp's protocol to read the last bytes of a peer that reset the connection.
-
-    A peer that responds early and closes, with part of the request unread, resets the connection.
-    The event loop notices by a write that fails, and then reads no more: not even the response.
-    """
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol, self._transport = protocol, protocol.transport
-
-    def data_received(self, data: bytes) -> None:
-        """Pass data on."""
-        self._protocol.data_received(data)
-
-    def eof_received(self) -> Any:
-        """Pass the end of input on; the peer reads no more of the request then."""
-        keep_open = self._protocol.eof_received()
-        if self._transport.get_write_buffer_size():
-            self._transport.abort()  # closing would wait for the peer to read
-        return keep_open
-
-    def pause_writing(self) -> None:
-        """Pass on that the write buffer is full."""
-        self._protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Pass on that the write buffer has room again."""
-        self._protocol.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """After an error, read the rest from the socket before it is closed."""
-        if isinstance(exc, OSError):
-            with (
-                contextlib.suppress(OSError),
-                self._transport.get_extra_info('socket').dup() as left,
-            ):
-                while data := left.recv(PIECE):
-                    self.data_received(data)
-        self._protocol.connection_lost(exc)

@@ -15,8 +15,10 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 
 from ..bodies.codings import Decoder, decode_body, decoder_for
+from ..bodies.stream import read_arrived
 from ..errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from ..headers import Headers
+from .protocol import ResponseProtocol
 
 __all__ = [
     'ConnectionInfo',
@@ -77,21 +79,38 @@ class ConnectionInfo(NamedTuple):
     """What reading a response needs to know of its connection.
 
     ``protocol`` is aiohttp's. ``peer`` is the IP address; None for a Unix socket. ``tls`` is the
-    TLS object; None without TLS. ``reused`` tells whether a request was sent on it before.
+    TLS object; None without TLS. ``received`` gets what arrives. ``reused`` tells whether a request
+    was sent on it before.
     """
 
     protocol: Any
     peer: str | None
     tls: ssl.SSLObject | None
+    received: ResponseProtocol
     reused: bool = False
 
     @classmethod
-    def of(cls, connection: Any, *, reused: bool = False) -> Self:
+    def of(cls, connection: Any) -> Self:
         """Ask a connection of aiohttp's, which has no transport any more once it is lost."""
-        extra: Any = getattr(connection.transport, 'get_extra_info', {}.get)
-        peer = extra('peername')
+        transport = connection.transport
+        if transport is None:
+            return cls(connection.protocol, None, None, ResponseProtocol(connection.protocol, None))
+        peer = transport.get_extra_info('peername')
         ip = peer[0] if isinstance(peer, tuple) else None
-        return cls(connection.protocol, ip, extra('ssl_object'), reused)
+        received = ResponseProtocol.of(transport)
+        received.begin(awaits_head=False)
+        return cls(connection.protocol, ip, transport.get_extra_info('ssl_object'), received)
+
+    @classmethod
+    def before_head(cls, connection: Any, reused: bool) -> Self:
+        """Ask a connection of aiohttp's on which the request is still to be sent."""
+        info = cls.of(connection)
+        info.received.begin(awaits_head=True)
+        return info._replace(reused=reused)
+
+    def watch(self, content: aiohttp.StreamReader, headers: Headers) -> None:
+        """Make errors in the framing of a body reach its reader."""
+        self.received.watch(content, is_chunked=_is_chunked(headers))
 
 
 class Held(Protocol):
@@ -120,6 +139,8 @@ class FromConnection:
         self.is_empty: bool = content is aiohttp.EMPTY_PAYLOAD
         self._is_self_delimited = self.is_empty or is_self_delimited(headers)
         self._content, self._info, self._held = content, info, held
+        self._closed: Exception | None = None
+        info.watch(content, headers)
         if not content.is_eof():  # else another request may use the connection
             # Stop aiohttp's own timer, which also runs while nobody reads.
             info.protocol.read_timeout = None
@@ -132,17 +153,26 @@ class FromConnection:
 
     async def read(self, seconds: float | None) -> bytes:
         """Return the bytes that have arrived, else wait for some; empty at the end."""
-        content, loop = self._content, asyncio.get_running_loop()
+        content = self._content
+        if self._closed:
+            raise self._closed
         # Ask again after a wait, because a body that broke in the meantime may look like an end.
-        while not (data := content.read_nowait()) and not content.is_eof():
-            what = TimedOut(f'no more of the body arrived within {seconds} s')
-            timer = loop.call_later(seconds, content.set_exception, what) if seconds else None
-            try:
-                if data := await content.readany():
-                    break
-            finally:
-                if timer:
-                    timer.cancel()
+        while not (data := read_arrived(content)) and not content.is_eof():
+            if data := await self._wait(seconds):
+                break
+        return data
+
+    async def _wait(self, seconds: float | None) -> bytes:
+        content, loop = self._content, asyncio.get_running_loop()
+        late = TimedOut(f'no more of the body arrived within {seconds} s')
+        timer = loop.call_later(seconds, content.set_exception, late) if seconds else None
+        try:
+            data = await content.readany()
+        finally:
+            if timer:
+                timer.cancel()
+        if content.exception() is late:  # the data came in the same turn of the loop
+            content.set_exception(None)  # type: ignore[arg-type]
         return data
 
     def finish(self) -> None:
@@ -156,7 +186,8 @@ class FromConnection:
 
     def close(self, error: Exception) -> None:
         """Close the connection."""
-        self._content.set_exception(error)
+        self._closed = error
+        self._content.set_exception(error)  # for a read that waits
         self._held.close()
 
     async def stop(self) -> None:
@@ -235,6 +266,7 @@ async def read_response_body(
         OSError: The connection was reset in the body.
     """
     self_delimited = content is aiohttp.EMPTY_PAYLOAD or is_self_delimited(headers)
+    info.watch(content, headers)
     if 'Content-Encoding' in headers or not content.is_eof():
         data = await decode_body(content.iter_any(), headers, limit)
     else:
@@ -351,9 +383,13 @@ class DecodedBody:
 
 def is_self_delimited(headers: Headers) -> bool:
     """Tell whether a body has a length or chunks, and so does not end with its connection."""
-    if 'Content-Length' in headers:
-        return True
-    codings = ','.join(headers.getall('Transfer-Encoding', ()))
+    return 'Content-Length' in headers or _is_chunked(headers)
+
+
+def _is_chunked(headers: Headers) -> bool:
+    if 'Transfer-Encoding' not in headers:
+        return False
+    codings = ','.join(headers.getall('Transfer-Encoding'))
     return codings.rpartition(',')[2].strip().lower() == 'chunked'
 
 

@@ -105,6 +105,8 @@ async def send_by_session(
         source: ResponseSource
         if response.connection is None:  # the body has arrived, or a middleware or cache has it
             ended = info if info and response.content is not aiohttp.EMPTY_PAYLOAD else None
+            if info and isinstance(response.content, aiohttp.StreamReader):
+                info.watch(response.content, headers)
             source = CachedBody(await response.read(), headers, ended, payload)
         else:
             info = info or ConnectionInfo.of(response.connection)

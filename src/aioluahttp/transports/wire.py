@@ -10,7 +10,7 @@ The head and a body of bytes are written at once. A task writes any other body, 
 may arrive meanwhile; if it ends first, the rest is not sent. A connection on which a body was not
 sent completely is closed, so that no peer takes a part of it for the whole.
 
-Only this module, ``request_body`` and ``response_body`` use what aiohttp's client does not
+Only this module, ``protocol`` and ``response_body`` use what aiohttp's client does not
 document.
 """
 
@@ -34,7 +34,8 @@ from ..errors import ProtocolError, TimedOut
 from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY
 from .failures import BodyFailed, LostConnection
-from .request_body import BodyDelivery, keep_last_bytes
+from .protocol import keep_last_bytes
+from .request_body import BodyDelivery
 from .response_body import (
     ConnectionInfo,
     DecodedBody,
@@ -141,7 +142,7 @@ class Pool(aiohttp.BaseConnector):
         """Take a connection for ``ClientSession.request``, and note it for ``session``."""
         connection, reused = await self.acquire(req, traces, timeout)
         if (noted := _noted.get()) is not None:
-            noted.append(ConnectionInfo.of(connection, reused=reused))
+            noted.append(ConnectionInfo.before_head(connection, reused))
         return connection
 
 
@@ -337,7 +338,7 @@ class WireRequest:
             what = f'Connection timeout to host {target}'
             raise aiohttp.ConnectionTimeoutError(what) from error
         self.protocol = self.connection.protocol
-        return ConnectionInfo.of(self.connection, reused=reused)
+        return ConnectionInfo.before_head(self.connection, reused)
 
     def _send(self, seconds: float | None) -> None:
         """Write the head and a body of bytes, or begin to write another body.
