@@ -356,28 +356,110 @@ async def test_a_download_restarts_if_the_response_is_whole(raw_server, path):
     assert ['"v2"'] == peer.requests[2].values('If-Range')
 
 
-@pytest.mark.parametrize(
-    'second',
-    [
-        raw_response(206, b'rsion'),
-        rest(5, b'rsion', 11),
-        rest(6, b'rsion', 12),
-        rest(6, b'rsion', 11, 'ETag: "v2"'),
-        rest(6, gzip.compress(b'rsion', mtime=0), 11, 'Content-Encoding: gzip'),
-        raw_response(206, b'rs', 'Content-Range: bytes 6-7/11'),
-    ],
-)
-async def test_a_range_that_does_not_fit_is_refused(raw_server, path, second):
-    """The part is kept; only right bytes may have been added to it."""
-    handler = OnePerConnection(cut(raw_response(200, b'one version', f'ETag: {TAG}')), second)
+OTHER_PARTS = [
+    raw_response(206, b'rsion'),
+    raw_response(206, b'rsion', 'Content-Range: bytes=6-10/11'),
+    raw_response(206, b'rsion', 'Content-Range: bytes */11'),
+    raw_response(206, b'--a\r\n\r\nrsion', 'Content-Type: multipart/byteranges; boundary=a'),
+    rest(5, b'ersion', 11),
+    rest(7, b'sion', 11),
+    rest(0, b'one version', 11),
+    rest(6, b'rsion', 12),
+    rest(6, b'rsion', 11, 'ETag: "v2"'),
+    rest(6, b'rsion', 11, f'ETag: W/{TAG}'),
+    rest(6, gzip.compress(b'rsion', mtime=0), 11, 'Content-Encoding: gzip'),
+]
+
+
+@pytest.mark.parametrize('second', OTHER_PARTS)
+@pytest.mark.parametrize('length', [True, False])
+async def test_a_part_that_the_server_cannot_continue_is_fetched_anew(
+    raw_server, path, second, length
+):
+    """In the same call, with one more request; the file never has bytes of two versions."""
+    first = raw_response(200, b'one version', f'ETag: {TAG}')
+    if not length:  # then the length of the whole is not known
+        first = chunked(b'one version', f'ETag: {TAG}').replace(b'b\r\none ve', b'6\r\none ve')
+        if b'/12' in second:
+            return
+    new = raw_response(200, b'a new text', 'ETag: "v2"')
+    handler = OnePerConnection(cut(first), second, new)
+    seen = []
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
-        with pytest.raises(http.ProtocolError, match=f'^GET {peer.url}/: '):
+        response = await http.request(
+            url=peer.url, into=path, resume=True, on_progress=lambda *one: seen.append(one)
+        )
+    assert (200, b'a new text') == (response.status, path.read_bytes())
+    assert [(10, 10)] == seen
+    assert [[], ['bytes=6-'], []] == [one.values('Range') for one in peer.requests]
+    assert [path] == list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize('second', OTHER_PARTS)
+async def test_a_server_that_cannot_continue_twice_is_refused(raw_server, path, second):
+    """It is asked once for a part and once for the whole, and the part is dropped."""
+    first = raw_response(200, b'one version', f'ETag: {TAG}')
+    handler = OnePerConnection(cut(first), second, second, raw_response(200, b'new'))
+    async with raw_server(handler) as peer:
+        await handler.broken(peer, path)
+        with pytest.raises(http.ProtocolError, match=f'^GET {peer.url}/: a 206 with Content-Ra'):
             await http.request(url=peer.url, into=path, resume=True)
-    assert not path.exists()
-    part = (path.parent / '.file.part').read_bytes()
-    assert part == b'one version'[: len(part)]
-    assert len(part) >= 6
+        assert [] == list(path.parent.iterdir())
+        await http.request(url=peer.url, into=path, resume=True)
+    assert b'new' == path.read_bytes()
+    assert [[], ['bytes=6-'], [], []] == [one.values('Range') for one in peer.requests]
+
+
+async def test_a_file_that_became_shorter_than_the_part_is_fetched_anew(raw_server, path):
+    """The server cannot satisfy the range, or says so with a 206 of its own."""
+    first, new = raw_response(200, b'one version', f'ETag: {TAG}'), raw_response(200, b'new')
+    short = raw_response(416, b'', 'Content-Range: bytes */3', 'ETag: "v2"')
+    for second in (short, rest(0, b'new', 3, 'ETag: "v2"')):
+        handler = OnePerConnection(cut(first), second, new)
+        async with raw_server(handler) as peer:
+            await handler.broken(peer, path)
+            await http.request(url=peer.url, into=path, resume=True)
+        assert b'new' == path.read_bytes()
+
+
+async def test_a_range_with_too_few_bytes_is_kept(raw_server, path):
+    """It is an error, and the next call requests the others."""
+    first = cut(raw_response(200, b'one version', f'ETag: {TAG}'))
+    few = raw_response(206, b'rs', 'Content-Range: bytes 6-7/11')
+    handler = OnePerConnection(first, few, rest(8, b'ion', 11))
+    async with raw_server(handler) as peer:
+        await handler.broken(peer, path)
+        with pytest.raises(http.ProtocolError, match='8 of 11 bytes were received'):
+            await http.request(url=peer.url, into=path, resume=True)
+        await http.request(url=peer.url, into=path, resume=True)
+    assert b'one version' == path.read_bytes()
+
+
+async def test_a_range_with_too_many_bytes_is_refused(raw_server, path):
+    """Even if the length of the whole is unknown; the next call fetches the file anew."""
+    first = Cut(chunked(b'one ve', f'ETag: {TAG}'))
+    many = raw_response(206, b'rsion and more', 'Content-Range: bytes 6-10/*')
+    none = raw_response(416, b'', 'Content-Range: bytes */11')
+    handler = OnePerConnection(first, many, none, raw_response(200, b'one version'))
+    async with raw_server(handler) as peer:
+        await handler.broken(peer, path)
+        with pytest.raises(http.ProtocolError, match='20 of 11 bytes were received'):
+            await http.request(url=peer.url, into=path, resume=True)
+        await http.request(url=peer.url, into=path, resume=True)
+    assert b'one version' == path.read_bytes()
+
+
+async def test_a_206_that_check_does_not_accept_is_a_page(raw_server, path):
+    """The part is kept."""
+    first = cut(raw_response(200, b'one version', f'ETag: {TAG}'))
+    handler = OnePerConnection(first, rest(6, b'rsion', 11))
+    async with raw_server(handler) as peer:
+        await handler.broken(peer, path)
+        with pytest.raises(http.StatusError) as caught:
+            await http.request(url=peer.url, into=path, resume=True, check=[404])
+    assert 'rsion' == caught.value.response.body
+    assert b'one ve' == (path.parent / '.file.part').read_bytes()
 
 
 @pytest.mark.parametrize('limit', [10, 11])
@@ -401,7 +483,7 @@ async def test_max_body_counts_the_bytes_that_were_there(raw_server, path, limit
 async def test_a_range_that_was_not_requested_is_refused(raw_server, path):
     """There is no part that it could continue."""
     async with raw_server(rest(0, b'abc', 3)) as peer:
-        with pytest.raises(http.ProtocolError, match='bytes from 0 on'):
+        with pytest.raises(http.ProtocolError, match='but the whole file was requested'):
             await http.request(url=peer.url, into=path, resume=True)
     assert [] == list(path.parent.iterdir())
 

@@ -14,7 +14,7 @@ from ..bodies.stream import Stream
 from ..errors import BodyTooLarge, ProtocolError, TableError, shown
 from ..headers import Headers
 from ..tables.models import Request, Response, describe_request
-from .part_file import ContentRange, NewFile, ResumableFile, parse_content_range, validator_of
+from .part_file import NewFile, ResumableFile, parse_content_range, validator_of
 
 __all__ = ['download_to_file']
 
@@ -126,18 +126,21 @@ class Batches:
 async def _resume(request: Request, part: ResumableFile, send: Send) -> Response[Any]:
     """Request the missing bytes; if the response does not fit the part, request the whole."""
     response = await send(_range_request(request, part))
-    if not part.start or response['status'] not in (PARTIAL, NOT_SATISFIABLE):
+    status, body = response['status'], response['body']
+    if not part.start or status not in (PARTIAL, NOT_SATISFIABLE):
         return response
-    if part.notes and part.notes.target == _url_of_file(response):
-        if response['status'] == PARTIAL:
+    same_url = part.notes is not None and part.notes.target == _url_of_file(response)
+    if status == PARTIAL:
+        if not isinstance(body, Stream) or (same_url and _continues(part, response)):
             return response
-        if _is_complete(part, response['headers']):
-            if on_progress := request.get('on_progress'):
-                on_progress(part.start, part.start)
-            response['body'] = request['into']
-            return response
-    if isinstance(response['body'], Stream):
-        await response['body'].close()
+        await body.close()
+        if same_url:  # the server ignores If-Range, and would do so again
+            await in_thread(part.begin, '', None, None)
+    elif same_url and _is_complete(part, response['headers']):
+        if on_progress := request.get('on_progress'):
+            on_progress(part.start, part.start)
+        response['body'] = request['into']
+        return response
     part.start = 0
     return await send(_range_request(request, part))
 
@@ -211,30 +214,32 @@ async def _prepare_part(
     return None  # the transport checks Content-Length
 
 
-def _check_continuation(
-    part: ResumableFile, request: Request, response: Response[Any]
-) -> int | None:
-    """Check that a 206 response has the missing bytes; return the whole length if known."""
+def _continues(part: ResumableFile, response: Response[Any]) -> bool:
+    """Tell whether a 206 response continues the part, with bytes of the same version."""
     headers = response['headers']
-    given = headers.get('Content-Range', '')
+    found = parse_content_range(headers.get('Content-Range', ''))
+    known = part.notes and part.notes.length
+    return (
+        found is not None
+        and found.first == part.start
+        and (found.length is None or known in (None, found.length))
+        and _is_same_version(part, headers)
+        and not response['body'].decoded
+    )
+
+
+def _check_continuation(part: ResumableFile, request: Request, response: Response[Any]) -> int:
+    """Check that a 206 response was requested; return the length of the file with its bytes."""
+    given = response['headers'].get('Content-Range', '')
     found = parse_content_range(given)
-    length = found and found.length
-    known = (part.notes and part.notes.length) or length
-    if not (part.start and found and found.first == part.start and length in (None, known)):
-        what = f'Content-Range is {shown(given)}; requested were bytes from {part.start} on'
-    elif not _is_same_version(part, headers) or response['body'].decoded:
-        what = 'the bytes in the response are of another version'
-    else:
-        _check_last(request, found)
-        return known
-    raise ProtocolError(f'{describe_request(request)}: {what}')
-
-
-def _check_last(request: Request, found: ContentRange) -> None:
-    # The transport counts what it receives, not what the part has already.
+    if not part.start or found is None or found.last is None:
+        what = f'a 206 with Content-Range {shown(given)}, but the whole file was requested'
+        raise ProtocolError(f'{describe_request(request)}: {what}')
     limit = request.get('max_body')
-    if limit is not None and (found.last or 0) >= limit:
+    # The transport counts what it receives, not what the part has already.
+    if limit is not None and found.last >= limit:
         raise BodyTooLarge(f'{describe_request(request)}: the body passed max_body')
+    return (part.notes and part.notes.length) or found.length or found.last + 1
 
 
 def _check_known_length(request: Request, size: int, length: int | None) -> None:
