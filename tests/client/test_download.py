@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gzip
 import shutil
+import sys
 import threading
 
 import pytest
@@ -116,9 +117,12 @@ async def test_a_large_body_is_written_in_batches(raw_server, path, monkeypatch)
     assert DATA == path.read_bytes()
 
 
-async def test_a_slow_body_is_written_before_it_is_complete(raw_server, path, until, monkeypatch):
-    """The temporary file grows."""
-    monkeypatch.setattr(download, 'PAUSE', 0)
+@pytest.mark.parametrize('pause', [0, 0.05])
+async def test_a_slow_body_is_written_before_it_is_complete(
+    raw_server, path, until, monkeypatch, pause
+):
+    """The temporary file has all that came, though the peer sends nothing more."""
+    monkeypatch.setattr(download, 'PAUSE', pause)
     go_on = asyncio.Event()
 
     async def handler(line):
@@ -129,7 +133,7 @@ async def test_a_slow_body_is_written_before_it_is_complete(raw_server, path, un
 
     async with raw_server(handler) as peer:
         task = asyncio.ensure_future(http.request(url=peer.url, into=path))
-        await until(lambda: sum(one.stat().st_size for one in path.parent.iterdir()) > 30_000)
+        await until(lambda: [39_999] == [one.stat().st_size for one in path.parent.iterdir()])
         assert not path.exists()
         go_on.set()
         await task
@@ -294,6 +298,69 @@ async def test_downloads_to_one_path_at_once_do_not_mix(raw_server, path):
 
 
 # Resuming
+
+
+@pytest.mark.parametrize('framing', ['Content-Length: 300000', 'Transfer-Encoding: chunked'])
+@pytest.mark.parametrize('end', ['closes', 'resets', 'stops'])
+async def test_a_part_has_every_byte_that_came(raw_server, path, framing, end, monkeypatch):
+    """Even if the peer breaks off before the client has read any of them."""
+    monkeypatch.setattr(download, 'PAUSE', 0.05)
+    sent = DATA[:200_000]
+    if 'chunked' in framing:
+        sent = b'%x\r\n' % 300_000 + sent
+
+    async def handler(line):
+        await line.request()
+        await line.send(raw_response(200, sent, f'ETag: {TAG}', framing, length=False))
+        if end == 'resets':
+            await until_size(path, 200_000)  # a reset may destroy what has not been read
+            line.reset()
+        elif end == 'stops':
+            await line.reader.read()
+
+    table = {'into': path, 'resume': True, 'timeout': {'read': 0.5}}
+    async with raw_server(handler) as peer:
+        with pytest.raises((http.ProtocolError, http.TimedOut)):
+            await http.request(table, url=peer.url)
+    assert DATA[:200_000] == (path.parent / '.file.part').read_bytes()
+
+
+async def until_size(path, size):
+    """Wait until the part of a download has a size."""
+    part = path.parent / f'.{path.name}.part'
+    while not (part.exists() and part.stat().st_size == size):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+DOWNLOAD = """
+import asyncio, sys
+from pathlib import Path
+import aioluahttp as http
+asyncio.run(http.request(url=sys.argv[1], into=Path(sys.argv[2]), resume=True))
+"""
+
+
+async def test_a_download_of_a_killed_process_is_resumed(raw_server, path):
+    """What had come is on disk, though the peer was slow."""
+
+    async def handler(line):
+        asked = await line.request()
+        if not asked.values('Range'):
+            await line.send(raw_response(200, DATA, f'ETag: {TAG}')[: -len(DATA) + 1000])
+            await line.reader.read()
+        await line.send(rest(1000, DATA[1000:], len(DATA)))
+
+    async with raw_server(handler) as peer:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, '-c', DOWNLOAD, peer.url, str(path)),
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        await until_size(path, 1000)
+        process.kill()
+        await process.wait()
+        await http.request(url=peer.url, into=path, resume=True)
+    assert DATA == path.read_bytes()
+    assert ['bytes=1000-'] == peer.requests[1].values('Range')
 
 
 @pytest.mark.parametrize('fields', [(f'ETag: {TAG}',), DATES], ids=['tag', 'date'])

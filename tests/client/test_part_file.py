@@ -71,6 +71,16 @@ def test_keep_renames_the_file(tmp_path, kind):
     assert not sink.is_open
 
 
+@pytest.mark.parametrize(
+    'kind', [NewFile, lambda path: ResumableFile(path, SOURCE)], ids=['sink', 'part']
+)
+def test_what_was_written_is_in_the_file(tmp_path, kind):
+    """Though it is less than the buffer of Python's file."""
+    sink = make(kind(tmp_path / 'a'), b'ab')
+    assert [2] == [one.stat().st_size for one in tmp_path.iterdir()]
+    sink.drop()
+
+
 @with_and_without_locks
 @pytest.mark.parametrize(
     'kind', [NewFile, lambda path: ResumableFile(path, SOURCE)], ids=['sink', 'part']
@@ -138,16 +148,17 @@ def test_large_data_is_written_in_order(tmp_path):
 
 @with_and_without_locks
 def test_a_full_disk_raises_and_leaves_no_file(tmp_path):
-    """``keep`` may be the first to notice it."""
-    sink = make(NewFile(tmp_path / 'a'))
-    full = open('/dev/full', 'wb')  # noqa: SIM115
-    sink._file.close()
-    sink._file = full
-    sink.write(b'x')
-    with pytest.raises(OSError, match='No space'):
-        sink.keep()
-    sink.drop()
-    assert [] == list(tmp_path.iterdir())
+    """``write`` notices it, or ``keep`` if the file system tells only then."""
+    for write, fails in ((True, NewFile.write), (False, lambda sink, data: sink.keep())):
+        sink = make(NewFile(tmp_path / 'a'))
+        sink._file.close()
+        sink._file = open('/dev/full', 'wb')  # noqa: SIM115
+        if not write:
+            sink._file.write(b'x')
+        with pytest.raises(OSError, match='No space'):
+            fails(sink, b'x')
+        sink.drop()
+        assert [] == list(tmp_path.iterdir())
 
 
 # Parts

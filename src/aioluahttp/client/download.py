@@ -19,7 +19,7 @@ from .part_file import NewFile, ResumableFile, parse_content_range, validator_of
 __all__ = ['download_to_file']
 
 BATCH = 4 * 1024 * 1024  # bytes to write in one thread call: with fewer, the calls cost more
-PAUSE = 1.0  # seconds after which fewer are written, so that the file on disk keeps growing
+PAUSE = 1.0  # seconds after which fewer are written, so that a killed process loses no more
 PARTIAL, NOT_SATISFIABLE = 206, 416
 
 Send = Callable[[Request], Awaitable[Response[Any]]]
@@ -77,6 +77,8 @@ async def _write_stream(stream: Stream, sink: NewFile) -> int:
 class Batches:
     """Two buffers: one is written in a thread while the other is filled.
 
+    What has arrived is written after ``PAUSE`` seconds, even if the peer sends nothing more.
+
     Pieces are copied, so that each is freed at once: if many are held, malloc returns their memory
     to the system and takes it again, which costs more than the copy. Untouched pages of the
     buffers take no memory.
@@ -89,7 +91,7 @@ class Batches:
         self._size = 0
         self._writing: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
+        self._timer = self._loop.call_later(PAUSE, self._write_on_time)
 
     async def add(self, piece: bytes) -> None:
         """Add bytes, and wait while there is no room for them."""
@@ -100,20 +102,29 @@ class Batches:
             end = self._size + len(taken)
             self._filled[self._size : end] = taken
             self._size, rest = end, rest[len(taken) :]
-            if end == BATCH or self._loop.time() > self._last + PAUSE:
+            if end == BATCH:
                 await self._write()
 
     async def end(self) -> None:
         """Write the remaining bytes, and wait until they are written."""
-        if self._size:
-            await self._write()
+        self._timer.cancel()
+        await self._write()
         await self._wait_for_write()
 
     async def _write(self) -> None:
         await self._wait_for_write()
-        self._writing = start_thread(self._sink.write, self._filled[: self._size])
-        self._filled, self._other, self._size = self._other, self._filled, 0
-        self._last = self._loop.time()
+        self._start_write()
+
+    def _start_write(self) -> None:
+        if self._size:
+            self._writing = start_thread(self._sink.write, self._filled[: self._size])
+            self._filled, self._other, self._size = self._other, self._filled, 0
+
+    def _write_on_time(self) -> None:
+        self._timer = self._loop.call_later(PAUSE, self._write_on_time)
+        writing = self._writing
+        if writing is None or (writing.done() and writing.exception() is None):
+            self._start_write()
 
     async def _wait_for_write(self) -> None:
         if self._writing:

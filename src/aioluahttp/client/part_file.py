@@ -122,10 +122,11 @@ class NewFile:
         return open(self._name, 'xb')
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append bytes."""
+        """Append bytes; they are in the file then, even if the process is killed."""
         assert self._file
         for start in range(0, len(data), WRITE):
             self._file.write(data[start : start + WRITE])
+        self._file.flush()  # Python 3.14 buffers 128 KiB
 
     def keep(self) -> None:
         """Rename the file to its final name, replacing a file that has it."""
