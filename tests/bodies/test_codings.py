@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioluahttp.bodies.codings import CHAIN, MEMBERS, STEP, Decoder, decode_body, decoder_for
+from aioluahttp.bodies.codings import (
+    ACCEPT_ENCODING,
+    CHAIN,
+    MEMBERS,
+    STEP,
+    Decoder,
+    decode_body,
+    decoder_for,
+)
+from aioluahttp.bodies.encoders import BROTLI, ZSTD
 from aioluahttp.errors import BodyTooLarge, ProtocolError
 from aioluahttp.headers import Headers
 
@@ -36,6 +45,24 @@ def members(data: bytes) -> bytes:
     )
 
 
+def brotlied(data: bytes) -> bytes:
+    """Compress with Brotli."""
+    coded: bytes = BROTLI.compress(data, quality=4)
+    return coded
+
+
+def zstandard(data: bytes) -> bytes:
+    """Compress as one frame of zstd."""
+    coded: bytes = ZSTD.compress(data)
+    return coded
+
+
+def frames(data: bytes) -> bytes:
+    """Compress as two frames of zstd, with an empty one and one to be skipped between them."""
+    skipped = bytes.fromhex('50 2a 4d 18 04 00 00 00') + b'skip'
+    return zstandard(data[:7]) + zstandard(b'') + skipped + zstandard(data[7:])
+
+
 def stored(data: bytes) -> bytes:
     """Wrap in zlib's format without compressing."""
     return zlib.compress(data, 0)
@@ -48,7 +75,13 @@ CODERS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ('deflate', zlib.compress),
     ('deflate', stored),
     ('deflate', bare),
+    ('br', brotlied),
+    ('zstd', zstandard),
+    ('zstd', frames),
 ]
+NAMES = ['gzip', 'deflate', 'br', 'zstd']
+CHECKED = {ZSTD.CompressionParameter.checksum_flag: 1}
+SERIES = {members: lambda data: gzip.compress(data, mtime=0), frames: zstandard}
 CHAINS = st.lists(st.sampled_from(CODERS), min_size=1, max_size=CHAIN)
 DATA = st.binary(max_size=200) | st.builds(
     bytes.__mul__, st.binary(min_size=1, max_size=9), st.integers(0, 3 * STEP // 4)
@@ -117,12 +150,10 @@ def test_a_body_that_is_cut_off_is_an_error(
     """A body that ends too early, anywhere and however it arrives, is a ProtocolError."""
     coded = compress(b'what is to come back' * 9)
     whole = [0, len(coded)]
-    if compress is members:  # a body that ends with a member is complete
-        whole += [
-            len(gzip.compress(b'what is', mtime=0)),
-            len(gzip.compress(b'what is', mtime=0) * 2),
-        ]
-        whole[-1] = whole[-2] + len(gzip.compress(b'', mtime=0))
+    if one := SERIES.get(compress):  # a body that ends with a member is complete
+        whole.append(len(one(b'what is')))
+        whole.append(whole[-1] + len(one(b'')))
+        whole.append(whole[-1] + 12 * (compress is frames))
     for end in range(len(coded)):
         for chunks in ([coded[:end]], bytewise(coded[:end])):
             if end in whole:
@@ -149,7 +180,7 @@ def test_bytes_after_the_end_are_an_error(
         decoded_whole([coding], cut(compress(b'text') + garbage))
 
 
-@pytest.mark.parametrize('coding', ['deflate', 'gzip'])
+@pytest.mark.parametrize('coding', NAMES)
 @pytest.mark.parametrize(
     'data',
     [
@@ -158,8 +189,10 @@ def test_bytes_after_the_end_are_an_error(
         gzip.compress(b'text', mtime=0)[:-8] + bytes(8),
         zlib.compress(b'text')[:-4] + bytes(4),
         zlib.compressobj(zdict=b'text').flush(),
+        ZSTD.compress(b'text', options={ZSTD.CompressionParameter.checksum_flag: 1})[:-4]
+        + bytes(4),
     ],
-    ids=['text', 'a byte', 'gzip checksum', 'zlib checksum', 'dictionary'],
+    ids=['text', 'a byte', 'gzip checksum', 'zlib checksum', 'dictionary', 'zstd checksum'],
 )
 def test_bytes_that_are_not_of_the_coding_are_an_error(coding: str, data: bytes) -> None:
     """Bytes that are not valid in the coding are a ProtocolError."""
@@ -168,7 +201,9 @@ def test_bytes_that_are_not_of_the_coding_are_an_error(coding: str, data: bytes)
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(['gzip', 'deflate']), max_size=3), st.lists(st.binary()))
+@given(
+    st.lists(st.sampled_from(['gzip', 'deflate', 'br', 'zstd']), max_size=3), st.lists(st.binary())
+)
 def test_any_bytes_are_decoded_or_a_protocol_error(codings: list[str], chunks: list[bytes]) -> None:
     """Any bytes are decoded or raise a ProtocolError; without codings they are the body."""
     try:
@@ -202,8 +237,14 @@ def test_the_limit_counts_decoded_bytes(
 
 @pytest.mark.parametrize(
     'chain',
-    [CODERS[:1], CODERS[3:4], CODERS[5:], [CODERS[0], CODERS[3]], [CODERS[0]] * 3],
-    ids=['gzip', 'zlib', 'bare', 'gzip in zlib', 'gzip thrice'],
+    [
+        *([one] for one in CODERS if one[1] not in (members, stored)),
+        [CODERS[0], CODERS[3]],
+        [CODERS[0]] * 3,
+        [('gzip', gzip.compress), ('br', brotlied)],
+        [('zstd', zstandard), ('zstd', zstandard)],
+    ],
+    ids=lambda chain: ' in '.join(compress.__name__ for _, compress in chain),
 )
 def test_a_bomb_costs_a_few_steps_of_memory(
     chain: list[tuple[str, Callable[[bytes], bytes]]],
@@ -238,12 +279,31 @@ def test_a_large_body_in_one_piece_takes_linear_time() -> None:
     assert 1000 * STEP == len(decoded_whole(['deflate'], [coded]))
 
 
-def test_the_number_of_gzip_members_is_limited() -> None:
-    """Members in a row are one body, up to ``MEMBERS`` of them."""
-    member = gzip.compress(b'a', mtime=0)
-    assert b'a' * MEMBERS == decoded_whole(['gzip'], [member * MEMBERS])
+@pytest.mark.parametrize(('coding', 'compress'), [('gzip', gzip.compress), ('zstd', zstandard)])
+def test_the_number_of_members_is_limited(coding: str, compress: Callable[[bytes], bytes]) -> None:
+    """Gzip members or zstd frames in a row are one body, up to ``MEMBERS`` of them."""
+    member = compress(b'a')
+    assert b'a' * MEMBERS == decoded_whole([coding], [member * MEMBERS])
     with pytest.raises(ProtocolError, match='after its end'):
-        decoded_whole(['gzip'], [member * (MEMBERS + 1)])
+        decoded_whole([coding], [member * (MEMBERS + 1)])
+
+
+def test_the_window_of_zstd_is_limited() -> None:
+    """A frame may ask for a window of 8 MiB, and not for more memory (RFC 9659 3)."""
+    for size, decodes in ((23, True), (24, False)):
+        options = {ZSTD.CompressionParameter.window_log: size}
+        coder = ZSTD.ZstdCompressor(options=options)  # which does not know the size of the data
+        coded = coder.compress(b'text') + coder.flush()
+        if decodes:
+            assert b'text' == decoded_whole(['zstd'], [coded])
+        else:
+            with pytest.raises(ProtocolError, match='memory'):
+                decoded_whole(['zstd'], [coded])
+
+
+def test_what_is_decoded_is_offered() -> None:
+    """Each coding once, under its own name."""
+    assert 'gzip, deflate, br, zstd' == ACCEPT_ENCODING
 
 
 @pytest.mark.parametrize(
@@ -260,9 +320,11 @@ def test_the_number_of_gzip_members_is_limited() -> None:
         (['gzip, gzip'], True),
         (['gzip, gzip, gzip'], False),
         (['gzip, gzip, gzip, gzip'], False),
-        (['br'], False),
-        (['gzip, br'], False),
-        (['gzip', 'zstd'], False),
+        (['br'], True),
+        (['gzip, br'], True),
+        (['gzip', 'zstd'], True),
+        (['compress'], False),
+        (['gzip, compress'], False),
         (['aws-chunked'], False),
     ],
 )

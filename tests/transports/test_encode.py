@@ -117,7 +117,7 @@ async def test_three_headers_have_defaults(sent, headers, expected):
     asked = await sent(headers=headers)
     defaults = {
         'Accept': ['*/*'],
-        'Accept-Encoding': ['gzip, deflate'],
+        'Accept-Encoding': ['gzip, deflate, br, zstd'],
         'User-Agent': ['aioluahttp'],
     }
     assert {**defaults, **expected} == {name: asked.values(name) for name in defaults}

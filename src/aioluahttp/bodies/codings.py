@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import AsyncIterable, Iterator
-from typing import Any
+from collections.abc import AsyncIterable, Callable, Iterator
+from typing import Protocol
 
 from ..errors import BodyTooLarge, ProtocolError
 from ..headers import Headers
+from .encoders import BROTLI, ZSTD
 
-__all__ = ['ACCEPT_ENCODING', 'DECODED_BY_AIOHTTP', 'Decoder', 'decode_body', 'decoder_for']
+__all__ = [
+    'ACCEPT_ENCODING',
+    'DECODED_BY_AIOHTTP',
+    'Decoder',
+    'decode_body',
+    'decoder_for',
+]
 
-ACCEPT_ENCODING = 'gzip, deflate'
 
-CODINGS = frozenset({'gzip', 'x-gzip', 'deflate'})
 DECODED_BY_AIOHTTP = frozenset(
     {'gzip', 'deflate', 'br', 'zstd'}
 )  # by aiohttp, if it decodes: a single coding
 STEP = 64 * 1024  # bytes decoded at a time, and so what a bomb can cost beyond the limit
-MEMBERS = 1000  # gzip streams in one body: each costs an allocation, however short it is
+MEMBERS = 1000  # gzip members or zstd frames in one body: each costs an allocation, even if short
+WINDOW = 23  # the window of zstd is at most 2**23 bytes, 8 MiB (RFC 9659 3)
 CHAIN = 2  # codings on top of each other: each multiplies what a small body can decode to
 
 
@@ -37,7 +43,7 @@ def decoder_for(headers: Headers, limit: int | None) -> Decoder:
         for part in value.split(',')
         if (name := part.strip().lower()) and name != 'identity'
     ]
-    known = len(names) <= CHAIN and CODINGS.issuperset(names)
+    known = len(names) <= CHAIN and DECODERS.keys() >= set(names)
     return Decoder(names if known else (), limit)
 
 
@@ -108,13 +114,13 @@ class Decoder:
 
 
 class _Stage:
-    """One coding: a series of zlib streams; only gzip allows more than one."""
+    """One coding: a series of streams; only gzip and zstd allow more than one."""
 
     def __init__(self, coding: str, limit: float) -> None:
-        self.gzip = coding != 'deflate'
+        self.open, self.most = DECODERS[coding]
         self.left = limit
         self.members = 0
-        self.stream: Any = None  # zlib does not export its type
+        self.stream: _Stream | None = None
 
     @property
     def started(self) -> bool:
@@ -129,25 +135,98 @@ class _Stage:
             self.left -= len(data)
             if self.left < 0:
                 raise BodyTooLarge('the body passed max_body before it was decoded')
-            piece = b''
-            # After a full piece the stream may hold more output, although no input is left.
-            while data or (self.stream and len(piece) == STEP):
-                stream = self.stream or self._open(data[0])
+            while data or (self.stream and self.stream.has_more):
+                stream = self.stream or self._next(data[0])
                 try:
-                    piece = stream.decompress(data, STEP)
-                except zlib.error as error:
+                    piece, data = stream.decode(data)
+                except ERRORS as error:
                     raise ProtocolError(f'the compressed body is broken: {error}') from error
-                data = stream.unused_data if stream.eof else stream.unconsumed_tail
-                self.stream = None if stream.eof else stream
+                self.stream = None if stream.at_end else stream
                 if piece:
                     yield piece
 
-    def _open(self, first: int) -> Any:
+    def _next(self, first: int) -> _Stream:
         self.members += 1
-        if self.members > (MEMBERS if self.gzip else 1):
+        if self.members > self.most:
             raise ProtocolError('the compressed body has data after its end')
-        if self.gzip:
-            return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # RFC 9110 8.4.1.2: deflate is zlib's format, but some peers send it without the header.
-        # The low four bits of the header are 8; no headerless stream of theirs starts so.
-        return zlib.decompressobj(zlib.MAX_WBITS if first & 15 == 8 else -zlib.MAX_WBITS)
+        return self.open(first)
+
+
+class _Stream(Protocol):
+    """The decoder of one stream.
+
+    ``has_more`` tells whether there is output left, although no input is; ``at_end`` whether the
+    stream has ended.
+    """
+
+    has_more: bool
+    at_end: bool
+
+    def decode(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return about ``STEP`` bytes of output at most, and the input that is left."""
+
+
+class _Zlib:
+    def __init__(self, bits: int) -> None:
+        self.stream = zlib.decompressobj(bits)
+        self.has_more = self.at_end = False
+
+    def decode(self, data: bytes) -> tuple[bytes, bytes]:
+        piece = self.stream.decompress(data, STEP)
+        self.at_end = self.stream.eof
+        self.has_more = len(piece) == STEP and not self.at_end
+        return piece, self.stream.unused_data if self.at_end else self.stream.unconsumed_tail
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self.stream = BROTLI.Decompressor()
+        self.has_more = self.at_end = False
+
+    def decode(self, data: bytes) -> tuple[bytes, bytes]:
+        # Its buffer grows by 32, 64, ... KiB, until it is as large as the limit or larger.
+        limit = STEP // 2
+        piece = self.stream.process(data, output_buffer_limit=limit)
+        self.at_end = self.stream.is_finished()
+        is_full = len(piece) >= limit or not self.stream.can_accept_more_data()
+        self.has_more = is_full and not self.at_end
+        return piece, b''
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        options = {ZSTD.DecompressionParameter.window_log_max: WINDOW}
+        self.stream = ZSTD.ZstdDecompressor(options=options)
+        self.has_more = self.at_end = False
+
+    def decode(self, data: bytes) -> tuple[bytes, bytes]:
+        piece = self.stream.decompress(data, STEP)
+        self.at_end = self.stream.eof
+        self.has_more = not (self.at_end or self.stream.needs_input)
+        return piece, self.stream.unused_data
+
+
+def _gzip(first: int) -> _Stream:
+    return _Zlib(16 + zlib.MAX_WBITS)
+
+
+def _deflate(first: int) -> _Stream:
+    # RFC 9110 8.4.1.2: deflate is zlib's format, but some peers send it without the header.
+    # The low four bits of the header are 8; no headerless stream of theirs starts so.
+    return _Zlib(zlib.MAX_WBITS if first & 15 == 8 else -zlib.MAX_WBITS)
+
+
+# By coding: what opens a stream with its first byte, and how many streams a body may have.
+DECODERS: dict[str, tuple[Callable[[int], _Stream], int]] = {
+    'gzip': (_gzip, MEMBERS),
+    'deflate': (_deflate, 1),
+    **({'br': (lambda first: _Brotli(), 1)} if BROTLI else {}),
+    **({'zstd': (lambda first: _Zstd(), MEMBERS)} if ZSTD else {}),
+}
+ACCEPT_ENCODING = ', '.join(DECODERS)
+DECODERS['x-gzip'] = DECODERS['gzip']  # RFC 9110 8.4.1.3
+ERRORS: tuple[type[Exception], ...] = (
+    zlib.error,
+    *([BROTLI.error] if BROTLI else []),
+    *([ZSTD.ZstdError] if ZSTD else []),
+)

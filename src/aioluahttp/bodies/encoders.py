@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .chunks import Chunks
 
-__all__ = ['ENCODERS', 'CompressedChunks', 'choose_coding', 'compress_body']
+__all__ = ['BROTLI', 'ENCODERS', 'ZSTD', 'CompressedChunks', 'choose_coding', 'compress_body']
 
 # Longer bodies are compressed in a thread; shorter ones take less than a millisecond.
 THREADED = 64 * 1024  # bytes
@@ -42,6 +42,11 @@ def first_of(*names: str) -> Any:
     return None
 
 
+# The libraries are those that aiohttp uses, in its order, so they are already loaded.
+BROTLI: Any = first_of('brotlicffi', 'brotli')
+ZSTD: Any = first_of('compression.zstd', 'backports.zstd')
+
+
 def _zlib(bits: int) -> Encoder:
     stream = zlib.compressobj(GZIP_LEVEL, wbits=bits)
     return Encoder(stream.compress, partial(stream.flush, zlib.Z_SYNC_FLUSH), stream.flush)
@@ -58,10 +63,9 @@ def _zstd(library: Any) -> Encoder:
     return Encoder(stream.compress, partial(stream.flush, stream.FLUSH_BLOCK), stream.flush)
 
 
-# The libraries are those that aiohttp uses, in its order, so they are already loaded.
 MAKERS: dict[str, tuple[Callable[[Any], Encoder], Any]] = {
-    'zstd': (_zstd, first_of('compression.zstd', 'backports.zstd')),
-    'br': (_brotli, first_of('brotlicffi', 'brotli')),
+    'zstd': (_zstd, ZSTD),
+    'br': (_brotli, BROTLI),
     'gzip': (_zlib, 16 + zlib.MAX_WBITS),
     'deflate': (_zlib, zlib.MAX_WBITS),  # zlib's format (RFC 9110 8.4.1.2)
 }
