@@ -390,6 +390,50 @@ async def test_what_came_before_a_peer_broke_off_is_given(breaking, fields, rese
                 await anext(response.body)
 
 
+@OURS
+@pytest.mark.parametrize(
+    ('fields', 'reset'),
+    [(CHUNKED, False), (CHUNKED, True), (SIZED, False), (SIZED, True), ((), True)],
+)
+async def test_a_relay_passes_on_what_came_before_its_origin_broke_off(breaking, fields, reset):
+    """Then the response breaks off, too."""
+    parts = one_after_the_other(EVENTS, None)
+    async with breaking(fields, parts, reset=reset) as (url, go_on):
+        response = await http.forward({'method': 'GET', 'url': '/'}, url)
+        got = await until_error(response['body'], go_on)
+    assert b''.join(parts) == b''.join(got)
+
+
+@pytest.mark.parametrize('way', ['wire'], indirect=True)
+@pytest.mark.parametrize('count', [1, 800])
+async def test_what_came_is_given_though_a_write_failed(raw_server, count):
+    """Of a response that began while the request was sent, even if its reader was slow."""
+    ended = asyncio.Event()
+    chunk = bytes(1000)
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(response_bytes(b'', *CHUNKED, length=False))
+        for start in range(0, count, 60):
+            await line.send(with_chunks(*[chunk] * min(60, count - start)))
+            for _ in range(20):  # turns of the loop, in which the client reads it
+                await asyncio.sleep(0)
+        line.reset()
+
+    async def body():
+        try:
+            while True:
+                yield LONG
+        finally:
+            ended.set()
+
+    async with raw_server(handler) as peer:
+        response = await http.request(url=peer.url, method='POST', body=body(), into='stream')
+        await ended.wait()
+        got = await until_error(response.body, ended.wait)
+    assert count * chunk == b''.join(got)
+
+
 @pytest.mark.parametrize('into', ['text', 'stream'])
 @pytest.mark.parametrize('bad', [b'zz\r\n', b'1\r\nbzz\r\n'])
 async def test_broken_chunks_end_a_body_with_an_error(raw_server, into, bad):
