@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import json
 import logging
 import os
 import socket
@@ -47,6 +48,7 @@ NO_HEADERS_OF_101 = {'granian'}
 # Of a request body, once the client has broken off.
 DROP_WHAT_CAME = {'uvicorn-h11', 'uvicorn-httptools'}
 CLOSED_WITH = dict.fromkeys(ENGINES, '4002:bye') | {'hypercorn': '1006:', 'granian': '4002:'}
+NO_CODE = dict.fromkeys(ENGINES, 1005) | {'hypercorn': 1006}
 
 
 @contextlib.contextmanager
@@ -641,6 +643,93 @@ async def test_a_websocket_may_be_declined(serve, engine, caplog, path, headers,
         with pytest.raises(http.ProtocolError, match=str(status)):
             async with server.client.websocket(url=path, headers=headers):
                 pass
+
+
+HOSTS = [  # any name of RFC 3986 3.2.2, and a port that may be empty
+    ('0.0.0.0=5000', '0.0.0.0=5000', 80),
+    ("a!$&'()*+,;=~_b:81", "a!$&'()*+,;=~_b", 81),
+    ('a%20b', 'a%20b', 80),
+    ('h:', 'h', 80),
+    ('[::1]:', '::1', 80),
+]
+
+
+@pytest.mark.parametrize(('value', 'host', 'port'), HOSTS)
+async def test_a_host_may_be_any_name(serve, engine, wire, value, host, port):
+    """RFC 9112 3.2 refuses an invalid Host only."""
+    async with serve() as server, wire(server) as client:
+        client.send(f'GET /tell HTTP/1.1\r\nHost: {value}\r\n\r\n'.encode())
+        status, _, body = await client.read_response()
+    table = json.loads(body)
+    assert (200, host, port) == (status, table['host'], table['port'])
+
+
+@pytest.mark.parametrize('value', ['a b', 'u@h', 'h:x', 'a%zz', '[::1', ':80', 'a"b'])
+async def test_an_invalid_host_is_a_400(serve, engine, wire, value):
+    """The handler is not called."""
+    async with serve() as server, wire(server) as client:
+        client.send(f'GET /tell HTTP/1.1\r\nHost: {value}\r\n\r\n'.encode())
+        assert 400 == (await client.read_response())[0]
+
+
+KEY = 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
+UPGRADE, OPTION = 'Upgrade: websocket', 'Connection: Upgrade'
+
+
+@pytest.mark.parametrize(
+    'fields',
+    [
+        (UPGRADE, OPTION),
+        ('Upgrade: WebSocket', 'Connection: keep-alive, UPGRADE'),
+        (UPGRADE, 'Connection: keep-alive', 'Connection: upgrade'),
+        ('Upgrade: websocket, foo', OPTION),
+        ('Upgrade: foo,websocket', OPTION),
+    ],
+)
+async def test_a_websocket_may_be_asked_for_in_many_ways(serve, engine, wire, frames, fields):
+    """Connection and Upgrade are lists, in any case (RFC 9110 7.8)."""
+    if engine not in OURS and 'foo' in fields[0]:
+        pytest.skip('the ASGI server reads Upgrade')
+    async with serve() as server, wire(server) as client:
+        client.send_request('GET /socket', *fields, *KEY)
+        status, *_ = await client.read_response()
+        assert 101 == status
+        client.send(frames.write(1, b'hi', masked=True))
+        assert (1, b'hi') == await frames.read(client.reader)
+
+
+async def test_an_upgrade_of_http_1_0_is_ignored(serve, engine, wire):
+    """It is an ordinary request (RFC 9110 7.8), to which a WebSocket is no response."""
+    if engine not in OURS:
+        pytest.skip('the ASGI server reads Upgrade')
+    async with serve() as server, wire(server) as client:
+        head = '\r\n'.join(('GET /socket HTTP/1.0', 'Host: h', UPGRADE, OPTION, *KEY, '\r\n'))
+        client.send(head.encode())
+        assert 426 == (await client.read_response())[0]
+
+
+@pytest.mark.parametrize('origin', ['null', 'http://', 'file://'])
+async def test_an_empty_host_is_the_origin_of_no_page(serve, engine, wire, origin):
+    """Its Origin is opaque, or has no host either."""
+    async with serve() as server, wire(server) as client:
+        fields = UPGRADE, OPTION, *KEY, f'Origin: {origin}'
+        head = '\r\n'.join(('GET /socket HTTP/1.1', 'Host:', *fields, '\r\n'))
+        client.send(head.encode())
+        assert 403 == (await client.read_response())[0]
+
+
+async def test_a_close_without_a_code_is_1005(serve, engine, wire, frames):
+    """The reply has no code either where we write it: 1005 is never sent (RFC 6455 7.4.1)."""
+    async with serve() as server:
+        async with wire(server) as client:
+            client.send_request('GET /socket', UPGRADE, OPTION, *KEY)
+            assert 101 == (await client.read_response())[0]
+            client.send(frames.write(8, masked=True))
+            kind, data = await frames.read(client.reader)
+            assert (8, True) == (kind, data in (b'', b'\x03\xe8'))
+            assert data == b'' or engine not in OURS
+        query = f'socket:{NO_CODE[engine]}:'
+        assert 0 < int((await server.ask(url='/count', query=query)).body)
 
 
 logging.getLogger('hypercorn.error').propagate = False

@@ -31,7 +31,13 @@ from .headers import ONE_HOP, Headers
 from .semantics import GOING_AWAY
 from .tables.models import Handler, Request
 from .websockets.connection import ConnectionPeer
-from .websockets.handshake import check_handshake, response_fields, to_pairs, without_handshake
+from .websockets.handshake import (
+    check_handshake,
+    response_fields,
+    to_pairs,
+    wants_websocket,
+    without_handshake,
+)
 
 __all__ = ['WatchedProtocol', 'to_application', 'to_web']
 
@@ -263,11 +269,9 @@ class WebExchange(Exchange):
         self, options: Mapping[str, Any], request: Request
     ) -> tuple[int, Sequence[str]] | None:
         """Return why no WebSocket can be opened, as ``check_handshake`` does."""
-        headers = self._request.headers
+        asked = self._request
         upgrades = (
-            headers.get('Upgrade', '').lower() == 'websocket'
-            and 'upgrade' in headers.get('Connection', '').lower()
-            and not self._request.body_exists
+            asked.version >= (1, 1) and wants_websocket(asked.headers) and not asked.body_exists
         )
         return check_handshake(options, request, upgrades=upgrades)
 

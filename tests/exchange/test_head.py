@@ -70,7 +70,43 @@ def test_any_other_target_is_refused(target, method, status):
     assert status == caught.value.status
 
 
-@pytest.mark.parametrize('host', ['a b', 'h:99999', 'u@h'])
+@pytest.mark.parametrize(
+    ('value', 'host', 'port'),
+    [
+        ('0.0.0.0=5000', '0.0.0.0=5000', 80),
+        ("A!$&'()*+,;=~_b:81", "a!$&'()*+,;=~_b", 81),
+        ('a%20B%C3%a9', 'a%20b%c3%a9', 80),
+        ('x' * 64, 'x' * 64, 80),
+        ('a_b.example.:', 'a_b.example.', 80),
+        ('[::1]:', '::1', 80),
+    ],
+)
+def test_a_host_is_any_name_of_rfc_3986(value, host, port):
+    """Also one that a client could not resolve (3.2.2); the port may be empty."""
+    table = head('/', Host=value)
+    assert (host, port, value) == (table.host, table.port, table.headers['Host'])
+
+
+@pytest.mark.parametrize(
+    'host',
+    [
+        *('a b', 'h:99999', 'h:x', 'u@h', ':80', '::1', '[::1', '[::g]', '[v1.a]'),
+        *(
+            'a%zz',
+            'a%4',
+            'a"b',
+            'a<b',
+            'a^b',
+            'a|b',
+            'a\\b',
+            'a/b',
+            'a?b',
+            'a#b',
+            '0x7f.1',
+            '1.2.3',
+        ),
+    ],
+)
 def test_a_bad_host_is_refused(host):
     """It is not a host with an optional port."""
     with pytest.raises(Refused):

@@ -13,7 +13,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from aiohttp.web_server import Server as LowLevelServer
 
 import aioluahttp as http
-from aioluahttp.server.framing import ROOM, UPGRADES, FramedConnection
+from aioluahttp.server.framing import ROOM, FramedConnection
 
 HEAD = b'GET / HTTP/1.1\r\nHost: h\r\n\r\n'
 
@@ -169,13 +169,19 @@ async def test_aiohttp_parses_on_after_message_consumed(framed):
     assert 100 == found, 'message_consumed does not make room any more'
 
 
-@pytest.mark.parametrize('upgrade', [*UPGRADES, 'tcp', 'h2c', 'TLS/1.0'])
-async def test_aiohttp_swallows_bytes_behind_these_upgrades_only(framed, upgrade):
-    """Only behind a WebSocket upgrade does the parser keep the following bytes to itself."""
+@pytest.mark.parametrize('upgrade', ['websocket', 'websocket, foo', 'tcp', 'h2c', 'TLS/1.0'])
+async def test_aiohttp_parses_on_after_an_upgrade_that_is_ignored(framed, upgrade):
+    """Behind a WebSocket upgrade its parser does so only after ``set_upgraded(False)``."""
     async with framed() as (_, connection, _):
+        parser = connection._parser
         head = f'GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: {upgrade}\r\n\r\n'
-        _, upgraded, _ = connection._parser.feed_data(head.encode())
-    assert (upgrade in UPGRADES) is upgraded, 'aiohttp keeps what follows other upgrades now'
+        (((message, _),), upgraded, _) = parser.feed_data(head.encode())
+        assert message.upgrade, 'aiohttp does not report an upgrade any more'
+        assert (upgrade == 'websocket') is upgraded, 'aiohttp keeps what follows other upgrades now'
+        parser.set_upgraded(False)
+        parser.message_consumed()
+        found, upgraded, _ = parser.feed_data(HEAD)
+    assert (1, False) == (len(found), upgraded), 'set_upgraded(False) does not end an upgrade'
 
 
 async def test_aiohttp_resumes_with_an_empty_read(framed):
@@ -369,6 +375,7 @@ async def test_trailers_are_no_headers_of_the_next_request(wire, behind, fields)
     [
         ('websocket', 'upgrade', True),
         ('WebSocket', 'Upgrade', True),
+        ('foo, websocket', 'keep-alive, Upgrade', True),
         ('websocket', 'keep-alive', False),  # asks for no upgrade
         ('h2c', 'upgrade', False),
     ],
@@ -386,6 +393,19 @@ async def test_a_declined_websocket_ends_the_connection(wire, upgrade, option, c
         with contextlib.suppress(OSError):  # it may be closed already
             client.writer.write_eof()
         assert (b'GET /2 0' in await client.rest()) is (bool(more) and not closes)
+
+
+@pytest.mark.parametrize('body', [b'', b'ab'])
+async def test_an_upgrade_in_http_1_0_is_ignored(wire, body):
+    """Also if the connection is kept (RFC 9110 7.8)."""
+    async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
+        fields = f'Upgrade: websocket\r\nContent-Length: {len(body)}\r\n\r\n'
+        head = f'POST /1 HTTP/1.0\r\nConnection: keep-alive, upgrade\r\n{fields}'.encode()
+        client.send((head + body) * 2)
+        for _ in range(2):
+            status, headers, text = await client.read_response()
+            found = status, headers['Connection'], text
+            assert (200, 'keep-alive', b'POST /1 %d' % len(body)) == found
 
 
 def echo(request):

@@ -3,12 +3,14 @@
 import pytest
 
 import aioluahttp as http
+from aioluahttp.headers import to_headers
 from aioluahttp.websockets.handshake import (
     accept_of,
     check_handshake,
     read_agreement,
     request_fields,
     response_fields,
+    wants_websocket,
     without_handshake,
 )
 
@@ -172,6 +174,34 @@ def test_a_page_may_connect_from_its_own_origin_or_those_named(origins, origin, 
     """RFC 6455 10.2: by default Origin must have the host and port of the request."""
     refused = check_handshake({'origins': origins}, handshake_request(Origin=origin), upgrades=True)
     assert (None if allowed else (403, ())) == refused
+
+
+@pytest.mark.parametrize('host', ['', None])
+@pytest.mark.parametrize('origin', ['null', '', 'file://', 'x'])
+def test_an_empty_host_is_the_origin_of_no_page(host, origin):
+    """Nor is an absent one: an opaque origin has no host that could equal it."""
+    request = handshake_request(Host=host, Origin=origin)
+    assert (403, ()) == check_handshake({}, request, upgrades=True)
+
+
+@pytest.mark.parametrize(
+    ('connection', 'upgrade', 'expected'),
+    [
+        ('Upgrade', 'websocket', True),
+        ('upgrade', 'WebSocket', True),
+        ('keep-alive, Upgrade', 'websocket, foo', True),
+        (['keep-alive', 'UPGRADE'], ['foo', 'websocket'], True),
+        ('keep-alive', 'websocket', False),
+        ('upgraded', 'websocket', False),
+        ('Upgrade', 'websockets', False),
+        ('Upgrade', 'h2c', False),
+        ('Upgrade', [], False),
+    ],
+)
+def test_a_websocket_may_be_one_of_several_protocols(connection, upgrade, expected):
+    """Connection and Upgrade are lists (RFC 9110 7.6.1 and 7.8)."""
+    headers = to_headers({'Connection': connection, 'Upgrade': upgrade})
+    assert expected is wants_websocket(headers)
 
 
 @pytest.mark.parametrize(

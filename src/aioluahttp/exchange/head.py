@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
@@ -9,11 +10,13 @@ from typing import Any, Protocol
 from .. import url
 from ..errors import Refused, TableError
 from ..headers import Headers
-from ..tables.checks import PORTS, check_host, check_port
+from ..tables.checks import NUMBER, PORTS, check_host, check_port
 from ..tables.models import Request
 from .forwarded import NO_PROXIES, ClientInfo, Proxies, client_info
 
-__all__ = ['Head', 'client_of', 'has_body', 'to_head']
+__all__ = ['Head', 'check_served_host', 'client_of', 'has_body', 'to_head']
+
+REG_NAME = re.compile(r"(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+", re.ASCII)  # RFC 3986 3.2.2
 
 
 class Head(Protocol):
@@ -112,7 +115,22 @@ def _authority(value: str) -> tuple[str, int | None]:
     if not parts.keys() <= {'host', 'port'}:
         raise TableError.of('host', value, 'a host and a port')
     port = check_port(parts['port']) if parts.get('port') else None
-    return check_host(parts['host']), port
+    return check_served_host(parts['host']), port
+
+
+def check_served_host(host: Any) -> str:
+    """Check a host that a request was sent to. It may be a name that no request can be sent to.
+
+    Raises:
+        TableError: It is neither an IP address nor a name (RFC 3986 3.2.2), or ends with a number.
+    """
+    try:
+        return check_host(host)
+    except TableError:
+        name = host if isinstance(host, str) and not NUMBER.fullmatch(host) else ''
+        if not REG_NAME.fullmatch(name):
+            raise
+        return name.lower()
 
 
 def has_body(request: Request) -> bool:

@@ -10,11 +10,12 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from ..errors import ProtocolError, TableError
+from ..errors import ProtocolError, Refused, TableError
+from ..exchange.head import check_served_host
 from ..headers import ONE_HOP, Headers, list_items, to_headers
-from ..tables.checks import ASTERISK, PORTS, check_host, check_port, check_scheme
+from ..tables.checks import ASTERISK, PORTS, check_port, check_scheme
 from ..tables.models import Request
-from ..websockets.handshake import check_handshake
+from ..websockets.handshake import check_handshake, wants_websocket
 
 __all__ = [
     'announced_length',
@@ -75,16 +76,11 @@ def hops_left(request: Request) -> int | None:
 
 
 def asks_websocket(request: Request) -> bool:
-    """Tell whether a request is a valid WebSocket handshake, and asks for no other protocol."""
-    headers = request['headers']
-    if 'Upgrade' not in headers:
-        return False
-    options = [one.lower() for one in list_items(headers, 'Connection')]
-    upgrades = [one.lower() for one in list_items(headers, 'Upgrade')]
+    """Tell whether a request is a valid WebSocket handshake."""
     return (
-        request.get('version') != '1.0'
-        and 'upgrade' in options
-        and upgrades == ['websocket']
+        'Upgrade' in request['headers']
+        and request.get('version') != '1.0'
+        and wants_websocket(request['headers'])
         and request.get('body') is None
         and check_handshake({'origins': '*'}, request, upgrades=True) is None
     )
@@ -151,7 +147,10 @@ def address_of(text: str) -> str | None:
 
 def host_header(scheme: str, host: Any, port: Any) -> str:
     """Return the Host header for a host and a port; the default port is left out."""
-    name = check_host(host)
+    name = check_served_host(host)
+    if ',' in name or ';' in name:  # would be split by what reads Forwarded carelessly
+        error = TableError.of('host', host, 'a host without commas and semicolons')
+        raise error from Refused(400)
     number = PORTS[scheme] if port is None else check_port(port)
     bare = f'[{name}]' if ':' in name else name
     return bare if number == PORTS[scheme] else f'{bare}:{number}'

@@ -23,6 +23,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from ..websockets.connection import ConnectionPeer
+from ..websockets.handshake import wants_websocket
 
 __all__ = [
     'EMPTY_PAYLOAD',
@@ -40,7 +41,6 @@ IS_COMPILED: bool = HttpRequestParser is not HttpRequestParserPy
 END = b'\r\n\r\n'  # the end of a head
 LAST_CHUNK = b'\r\n0' + END  # the end of a chunked body that has no trailers
 ROOM = 64 * 1024  # bytes held behind an unfinished request before reading stops
-UPGRADES = frozenset({'websocket'})  # after these, aiohttp's parser reads no more requests
 
 
 class FramedConnection(RequestHandler):
@@ -286,7 +286,9 @@ class FramedConnection(RequestHandler):
             self._check_upgrade()
 
     def _check_upgrade(self) -> None:
-        upgrade = self.head.headers.get('Upgrade', '').lower() in UPGRADES
+        upgrade = self.head.version >= (1, 1) and wants_websocket(self.head.headers)
+        if not upgrade:
+            self.parser.set_upgraded(False)  # else it reads no more requests after some upgrades
         self.upgrade = upgrade and self.whole
         self.ended |= self.upgrade or (self.head.method == 'CONNECT' and not self.whole)
 

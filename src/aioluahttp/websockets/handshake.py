@@ -28,6 +28,7 @@ __all__ = [
     'request_fields',
     'response_fields',
     'to_pairs',
+    'wants_websocket',
     'without_handshake',
 ]
 
@@ -111,6 +112,17 @@ def read_agreement(
 # Server side.
 
 
+def wants_websocket(headers: Any) -> bool:
+    """Tell whether a request asks to switch to a WebSocket (RFC 9110 7.8); HTTP/1.0 cannot.
+
+    Connection and Upgrade are lists, in any case and on any number of lines. The WebSocket may be
+    one of several protocols that the client can use.
+    """
+    return 'upgrade' in map(str.lower, list_items(headers, 'Connection')) and (
+        'websocket' in map(str.lower, list_items(headers, 'Upgrade'))
+    )
+
+
 def check_handshake(
     options: Mapping[str, Any], request: Request, *, upgrades: bool
 ) -> tuple[int, Sequence[str]] | None:
@@ -158,7 +170,8 @@ def is_allowed(origins: Sequence[str] | str | None, request: Request) -> bool:
     own = {request['headers'].get('Host', '').lower(), f'{host}:{port}'}
     if port == PORTS[request['scheme']]:
         own.add(host)
-    return given[0].partition('://')[2] in own
+    authority = given[0].partition('://')[2]  # '' of ``null``, which an empty Host must not equal
+    return authority != '' and authority in own
 
 
 def protocol_of(options: Mapping[str, Any], offered: Sequence[str]) -> str | None:
