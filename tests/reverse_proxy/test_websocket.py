@@ -59,19 +59,27 @@ async def test_a_close_is_forwarded_with_its_code(ending, code):
         assert (['last'], code, 'why') == await received
 
 
-async def test_a_close_without_a_code_is_forwarded_as_1000(wire, frames):
-    """1005 may not be sent in a frame."""
+@pytest.mark.parametrize('ending', ['client', 'origin'])
+async def test_a_close_without_a_code_is_forwarded_without_one(wire, frames, ending):
+    """1005 may not be sent in a frame; each side sees one, and gets an empty close in reply."""
     received = asyncio.get_running_loop().create_future()
 
-    async def receive(socket):
+    async def end(socket):
+        if ending == 'origin':
+            await socket.close(None)
         assert [] == [message async for message in socket]
         received.set_result(socket.code)
 
-    async with bridged(receive) as relay, wire(relay) as client:
+    async with bridged(end) as relay, wire(relay) as client:
         client.send_request('GET /', *frames.asking)
         await client.reader.readuntil(b'\r\n\r\n')
-        client.send(frames.write(8, masked=True))
-        assert 1000 == await received
+        if ending == 'client':
+            client.send(frames.write(8, masked=True))
+        assert (8, b'') == await frames.read(client.reader)
+        if ending == 'origin':
+            client.send(frames.write(8, masked=True))
+        assert 1005 == await received
+        assert b'' == await client.rest()
 
 
 async def test_a_lost_client_closes_the_origin_with_1001(wire, frames):

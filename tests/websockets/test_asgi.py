@@ -52,6 +52,13 @@ async def test_a_disconnect_without_a_code_is_1005():
     assert (1005, '') == (end.code, end.reason)
 
 
+async def test_a_close_without_a_code_is_1000():
+    """An ASGI server sends a code in any case, and 1005 is never sent."""
+    engine = Engine()
+    await engine.peer().close(None, '')
+    assert [{'type': 'websocket.close', 'code': 1000, 'reason': ''}] == engine.sent
+
+
 async def test_messages_are_sent_in_order_and_none_after_the_close():
     """Text and bytes are sent, then one close; later sends report failure."""
     engine = Engine()

@@ -74,6 +74,13 @@ async def test_a_close_ends_waiting_reads_and_sends():
     assert (4000, 'enough', None) == state(near) == state(far)
 
 
+async def test_a_close_without_a_code_is_1005():
+    """At both ends, as on a connection (RFC 6455 7.1.5)."""
+    near, far = peer_pair(None, None)
+    await near.close(None, '')
+    assert (1005, '', None) == state(near) == state(far)
+
+
 async def test_only_the_other_end_reads_messages_sent_before_a_close():
     """The end that closes drops its unread messages; the first close gives the code."""
     near, far = peer_pair(None, None)

@@ -127,6 +127,19 @@ async def test_a_code_that_no_close_frame_may_carry_is_a_table_error(side, code)
         assert 'still here' == await anext(peer)
 
 
+@both_sides
+async def test_a_close_may_have_no_code(side):
+    """Both sides then have the code 1005 (RFC 6455 7.1.5), and there can be no reason."""
+    async with pair() as both:
+        ours, peer = ends(both, side)
+        with pytest.raises(http.TableError, match="'code' is None; it must be given"):
+            await ours.close(None, 'why')
+        closing = asyncio.create_task(ours.close(None))
+        assert [] == [message async for message in peer]
+        await closing
+        assert [(1005, '')] * 2 == [(one.code, one.reason) for one in (ours, peer)]
+
+
 @pytest.mark.parametrize('reason', ['x' * 124, 'ß' * 62, '\ud800', b'bytes', None])
 async def test_a_reason_is_at_most_123_bytes_of_text(reason):
     """A longer reason, or one that UTF-8 cannot encode, is a TableError (RFC 6455 5.5)."""

@@ -19,7 +19,7 @@ from .hops import to_client
 
 __all__ = ['Bridge', 'to_client_upgrade', 'to_origin_upgrade']
 
-NORMAL, BAD_GATEWAY = 1000, 1014
+NORMAL, NO_CODE, BAD_GATEWAY = 1000, 1005, 1014
 
 
 def to_origin_upgrade(
@@ -112,4 +112,7 @@ async def carry_messages(source: Socket, sink: Socket, lost: int) -> None:
         await sink.close(lost)
     else:
         code = source.code or NORMAL
-        await sink.close(code if may_send(code) else NORMAL, source.reason)
+        if code == NO_CODE:
+            await sink.close(None)
+        else:
+            await sink.close(code if may_send(code) else NORMAL, source.reason)

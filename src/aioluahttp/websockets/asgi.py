@@ -11,7 +11,7 @@ from aiohttp import WSMsgType
 
 __all__ = ['AsgiPeer']
 
-NO_CODE, TOO_BIG = 1005, 1009
+NORMAL, NO_CODE, TOO_BIG = 1000, 1005, 1009
 LOST = (OSError, RuntimeError)  # raised by ASGI servers when asked to send after the end
 
 
@@ -77,8 +77,9 @@ class AsgiPeer:
                     return True
         return False
 
-    async def close(self, code: int, reason: str) -> None:
+    async def close(self, code: int | None, reason: str) -> None:
         """Close, and drop messages that nobody has read."""
+        code = NORMAL if code is None else code  # an ASGI server cannot close without one
         was_open, self._closing = not self._closing, True
         # Before the close: granian sends none while a task waits in receive.
         self._receiver.cancel()

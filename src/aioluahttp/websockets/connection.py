@@ -426,7 +426,7 @@ class ConnectionPeer:
         if close_sent:
             self._end_connection()
         else:
-            self.shut(NORMAL if code == NO_CODE else code, reason)
+            self.shut(None if code == NO_CODE else code, reason)
 
     def _end_messages(self) -> None:
         """Accept no more messages; ``read`` still gives those that are queued."""
@@ -442,16 +442,21 @@ class ConnectionPeer:
                 self._transport.abort()
             self.shut(code)
 
-    def shut(self, code: int, reason: str = '') -> None:
-        """Begin the closing handshake unless it has begun; abort after ``CLOSE_TIMEOUT`` s."""
+    def shut(self, code: int | None, reason: str = '') -> None:
+        """Begin the closing handshake unless it has begun; abort after ``CLOSE_TIMEOUT`` s.
+
+        Args:
+            code: ``None`` sends a close without a code, and so without a reason.
+        """
         if not self._writer.ends:
             self._writer.ends = True
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self.loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
-            self._writer.send_control(WSMsgType.CLOSE, code.to_bytes(2) + reason.encode())
+            data = b'' if code is None else code.to_bytes(2) + reason.encode()
+            self._writer.send_control(WSMsgType.CLOSE, data)
 
-    async def close(self, code: int, reason: str) -> None:
+    async def close(self, code: int | None, reason: str) -> None:
         """Close, and wait until the connection has ended; drop messages that arrive meanwhile."""
         self.queue.most = -1
         self.shut(code, reason)

@@ -11,7 +11,7 @@ __all__ = ['MemoryPeer', 'peer_pair']
 
 ROOM = 64  # unread messages before ``send`` waits, as it does on a connection
 TOO_BIG = 1009
-LOST = 1006
+NO_CODE, LOST = 1005, 1006
 
 
 class MemoryPeer:
@@ -64,9 +64,9 @@ class MemoryPeer:
         peer._changed.set()
         return True
 
-    async def close(self, code: int, reason: str) -> None:
+    async def close(self, code: int | None, reason: str) -> None:
         """Close, and drop messages that this end has not read."""
-        self._end(code, reason)
+        self._end(NO_CODE if code is None else code, reason)
         self._received.clear()
 
     def abort(self) -> None:

@@ -39,8 +39,8 @@ class Peer(Protocol):
         """Send a message; return whether that was possible, or a coroutine that returns it."""
         ...
 
-    async def close(self, code: int, reason: str) -> None:
-        """Close, and wait until the connection has ended."""
+    async def close(self, code: int | None, reason: str) -> None:
+        """Close, and wait until the connection has ended; ``None`` sends no code."""
 
     def abort(self) -> None:
         """End at once, without a handshake."""
@@ -115,20 +115,21 @@ class Socket:
             ended = 'it is closed' if self.code is None else f'it has ended ({self.code})'
             raise self._error(self._channel.fault or ended)
 
-    async def close(self, code: int = 1000, reason: str = '') -> None:
+    async def close(self, code: int | None = 1000, reason: str = '') -> None:
         """Close, and wait at most 10 s for the connection to end. Unread messages are dropped.
 
         If either side has already closed, only wait for the end.
 
         Args:
             code: 1000 (done), 1001 (going away), 1008 (policy violation), 1011 (internal error),
-                3000 to 4999 (defined by you), or another that RFC 6455 7.4 allows.
-            reason: Text for people; at most 123 bytes in UTF-8.
+                3000 to 4999 (defined by you), or another that RFC 6455 7.4 allows. ``None`` sends
+                none, which the peer sees as 1005; ASGI servers then send 1000.
+            reason: Text for people; at most 123 bytes in UTF-8. There is none without a code.
 
         Raises:
             TableError: A close frame cannot carry this code or this reason.
         """
-        await self._channel.close(_checked_code(code), _checked_reason(reason))
+        await self._channel.close(_checked_code(code, reason), _checked_reason(reason))
 
     def _error(self, fault: str) -> ProtocolError:
         request = self.request
@@ -171,9 +172,13 @@ def _encode_message(message: Any) -> tuple[WSMsgType, bytes]:
     raise TableError.of('message', message, 'text that UTF-8 can encode, or bytes')
 
 
-def _checked_code(code: Any) -> int:
+def _checked_code(code: Any, reason: Any) -> int | None:
+    if code is None and not reason:
+        return None
     if isinstance(code, bool) or not isinstance(code, int) or not may_send(code):
         right = 'a code that a close frame may carry: 1000, 1001 …, or 3000 to 4999 (RFC 6455 7.4)'
+        if code is None:
+            right = 'given where a reason is'
         raise TableError.of('code', code, right)
     return code
 
