@@ -226,6 +226,7 @@ def test_clients_that_connect_as_the_server_closes_are_closed(certificates, cont
 @on_every_loop
 async def test_tls_handshakes_that_hang_are_dropped_at_the_end(certificates, caplog):
     """They do not delay closing the server, and are not logged."""
+    caplog.set_level(logging.INFO, 'aioluahttp')
     server = await http.listen('127.0.0.1', 0, hello, tls=certificates.server)
     before = len(asyncio.all_tasks())
     with clients(server.port, 3) as hanging:
@@ -234,7 +235,7 @@ async def test_tls_handshakes_that_hang_are_dropped_at_the_end(certificates, cap
         await server.close()
         for client in hanging:
             await connection_closed(client)
-    assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [] == [record for record in caplog.records if record.name != 'asyncio']
 
 
 @on_every_loop
@@ -254,6 +255,70 @@ async def test_failed_tls_handshakes_do_not_count_as_connections(wire, certifica
                 client.send_request('GET /', 'Connection: close')
                 assert 200 == (await client.read_response())[0]
     assert [] == [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def send_plain_text(client):
+    """Speak HTTP to a port with TLS."""
+    client.sendall(b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+
+
+def leave(client):
+    """Leave within the handshake."""
+    client.sendall(b'\x16\x03\x01')
+    client.shutdown(socket.SHUT_WR)
+
+
+async def shake_hands(server, authority, version):
+    """Complete the handshake of a client without a certificate, or fail in it."""
+    context = ssl.create_default_context(cafile=authority)
+    context.minimum_version = context.maximum_version = version
+    with contextlib.suppress(OSError):
+        reader, writer = await asyncio.open_connection('127.0.0.1', server.port, ssl=context)
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            await reader.read()
+        await writer.wait_closed()
+
+
+@on_every_loop
+async def test_a_failed_tls_handshake_is_one_log_record(certificates, caplog):
+    """With the address of the peer and OpenSSL's reason, and without a traceback."""
+    caplog.set_level(logging.INFO, 'aioluahttp')
+    listening = http.listen('127.0.0.1', 0, hello, tls=certificates.strict, head_timeout=0.2)
+    expected = []
+    async with listening as server:
+        for act, reason in (
+            (send_plain_text, 'HTTP_REQUEST'),
+            (leave, 'the client hung up'),
+            (lambda client: None, 'longer than 0.2 seconds'),
+        ):
+            with clients(server.port, 1) as (client,):
+                act(client)
+                expected.append(reason)
+                await until(lambda: len(expected) <= len(caplog.records))
+        for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+            await shake_hands(server, certificates.ca, version)
+            expected.append('PEER_DID_NOT_RETURN_A_CERTIFICATE')
+        await until(lambda: len(expected) <= len(caplog.records))
+    assert len(expected) == len(caplog.records)
+    for reason, record in zip(expected, caplog.records, strict=True):
+        assert (logging.INFO, None) == (record.levelno, record.exc_info)
+        assert record.getMessage().startswith('TLS handshake with 127.0.0.1 failed: ')
+        assert reason in record.getMessage()
+
+
+async def test_a_failed_tls_handshake_on_a_unix_socket_is_one_log_record(
+    certificates, caplog, tmp_path
+):
+    """Its peer has no address."""
+    caplog.set_level(logging.INFO, 'aioluahttp')
+    path = str(tmp_path / 'socket')
+    async with http.listen(None, None, hello, tls=certificates.server, unix=path):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            send_plain_text(client)
+            await connection_closed(client)
+    (record,) = caplog.records
+    assert record.getMessage().startswith('TLS handshake with None failed: [SSL: HTTP_REQUEST]')
 
 
 class FailingSocket(socket.socket):

@@ -53,11 +53,12 @@ class Acceptor:
         self._connections = connections
         self._limit = limit
         self._tls = tls
-        # Accepted sockets that are no connections yet: their TLS handshake is not done.
-        self._making: dict[asyncio.Task[Any], socket.socket] = {}
+        # Accepted sockets that are no connections yet, and the addresses of their peers: their TLS
+        # handshake is not done.
+        self._making: dict[asyncio.Task[Any], tuple[socket.socket, Any]] = {}
         # Tasks of _accept_each, on loops without add_reader.
         self._watching: dict[socket.socket, asyncio.Task[None]] = {}
-        self._wanted = self._accepting = False
+        self._wanted = self._accepting = self._closed = False
         self._room = asyncio.Event()  # set while _accepting is True
         self._recovery: asyncio.TimerHandle | None = None
         connections.on_gone = self._update
@@ -74,6 +75,7 @@ class Acceptor:
 
     async def close(self) -> None:
         """Stop accepting, close the sockets, and drop connections that are not established yet."""
+        self._closed = True
         self.stop()
         for listening in self._sockets:
             listening.close()
@@ -84,7 +86,7 @@ class Acceptor:
         # Without TLS they are established in a moment. A TLS handshake is ended by a shutdown of
         # its socket: if its task were cancelled, asyncio or uvloop might keep the socket open, or
         # never report its end.
-        for accepted in self._making.values() if self._tls else ():
+        for accepted, _ in self._making.values() if self._tls else ():
             with contextlib.suppress(OSError):
                 accepted.shutdown(socket.SHUT_RDWR)
         await asyncio.gather(*self._making, *watching, return_exceptions=True)
@@ -117,7 +119,7 @@ class Acceptor:
         while True:
             await self._room.wait()
             try:
-                accepted, _ = await self._loop.sock_accept(listening)
+                accepted, peer = await self._loop.sock_accept(listening)
             except GONE:
                 continue
             except OSError as error:
@@ -128,21 +130,21 @@ class Acceptor:
             except asyncio.CancelledError:
                 accepted.close()
                 raise
-            self._hand_over(accepted)
+            self._hand_over(accepted, peer)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(BURST):
             if not self._accepting:
                 return
             try:
-                accepted, _ = listening.accept()
+                accepted, peer = listening.accept()
             except GONE:
                 return
             except OSError as error:
                 self._failed(error)
                 return
             accepted.setblocking(False)
-            self._hand_over(accepted)
+            self._hand_over(accepted, peer)
 
     def _failed(self, error: OSError) -> None:
         """Stop accepting for ``RECOVERY`` seconds: no file descriptors or memory are left."""
@@ -154,20 +156,26 @@ class Acceptor:
         self._recovery = None
         self._update()
 
-    def _hand_over(self, accepted: socket.socket) -> None:
+    def _hand_over(self, accepted: socket.socket, peer: Any) -> None:
         connection = self._connections()
         task = self._loop.create_task(
             self._loop.connect_accepted_socket(lambda: connection, accepted, **self._tls)
         )
-        self._making[task] = accepted
+        self._making[task] = accepted, peer
         task.add_done_callback(self._made)
         self._update()
 
     def _made(self, task: asyncio.Task[Any]) -> None:
-        del self._making[task]
+        _, peer = self._making.pop(task)
         self._update()
-        with contextlib.suppress(asyncio.CancelledError, OSError):  # a failed TLS handshake
-            task.result()
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                task.result()
+        except OSError as error:
+            if self._tls and not self._closed:
+                address = peer[0] if isinstance(peer, tuple) else None
+                reason = str(error) or 'the client hung up'
+                logger.info('TLS handshake with %s failed: %s', address, reason)
 
 
 async def bind_tcp(
