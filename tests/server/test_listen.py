@@ -17,7 +17,7 @@ import pytest
 
 import aioluahttp as http
 from aioluahttp.errors import TableError
-from aioluahttp.server.listen import OPTIONS, ListenOptions, listen
+from aioluahttp.server.listen import OPTIONS, ListenOptions, listen, run_in_loop
 
 
 def hello(request):
@@ -335,6 +335,37 @@ async def test_a_second_signal_ends_the_process(wire, loop, first, second):
         script.process.send_signal(second)
         out, _ = await script.process.communicate()
     assert (-second, b'') == (script.process.returncode, out)
+
+
+@pytest.mark.parametrize('loop', ['uvloop', 'asyncio'])
+@pytest.mark.parametrize('swallowed', [0, 1, 9])
+def test_a_task_that_cannot_be_cancelled_does_not_keep_the_loop(
+    monkeypatch, caplog, loop, swallowed
+):
+    """The tasks that a program leaves are cancelled, and after a while given up."""
+    monkeypatch.setattr('aioluahttp.server.listen.LEFT', 0.05)
+    if loop == 'asyncio':
+        monkeypatch.setitem(sys.modules, 'uvloop', None)
+    tasks, may_end = [], None
+
+    async def stubborn():
+        for _ in range(swallowed):
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+        await asyncio.sleep(0)
+
+    async def main():
+        nonlocal may_end
+        may_end = asyncio.Event()
+        tasks.append(asyncio.create_task(stubborn(), name='stubborn'))
+        await asyncio.sleep(0)
+        return 'result'
+
+    assert 'result' == run_in_loop(main())
+    expected = ['a task runs on although cancelled: stubborn'] if swallowed > 1 else []
+    assert expected == [record.getMessage() for record in caplog.records]
+    if expected:
+        tasks.pop()._log_destroy_pending = False
 
 
 def test_run_takes_the_arguments_of_listen():

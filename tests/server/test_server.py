@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import ssl
@@ -662,6 +663,40 @@ async def test_a_callback_that_swallows_its_cancellation_is_cancelled_again(monk
         await called.wait()
         await server.close(grace=0)
         assert (3, 'closed') == (len(swallowed), server.status)
+
+
+@pytest.mark.parametrize(
+    ('target', 'path'),
+    [('/a/b?token=secret', '/a/b'), ('http://me:secret@h/c?token=d', '/c'), ('//h/x', '//h/x')],
+)
+async def test_a_callback_that_cannot_be_cancelled_is_given_up(
+    monkeypatch, wire, until, caplog, target, path
+):
+    """The log record says which it is, and the event loop can end."""
+    monkeypatch.setattr('aioluahttp.server.server.LAST', 0.01)
+    called, may_end = [], asyncio.Event()
+
+    async def stubborn(request):
+        called.append(asyncio.current_task())
+        while request.path != '/polite' and not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+        await may_end.wait()
+        return {'status': 200}
+
+    handler = functools.partial(functools.partial(stubborn))
+    async with serving(handler) as server, wire(server) as client, wire(server) as polite:
+        client.send_request(f'GET {target}')
+        polite.send_request('GET /polite')
+        await until(lambda: len(called) == 2)
+        await server.close(grace=0)
+        assert ('closed', b'') == (server.status, await client.rest())
+        assert called[0] not in asyncio.all_tasks()
+    (record,) = caplog.records
+    name = stubborn.__qualname__
+    assert f'{name} runs on although cancelled: GET {path}' == record.getMessage()
+    may_end.set()
+    await asyncio.wait(called)
 
 
 @pytest.mark.parametrize('turns', range(8))

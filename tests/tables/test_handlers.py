@@ -1,9 +1,16 @@
 """Calls of handlers, and their responses in normal form."""
 
+from functools import partial
+
 import pytest
 
 import aioluahttp as http
-from aioluahttp.tables.handlers import close_body, response_of_handler, take_response
+from aioluahttp.tables.handlers import (
+    close_body,
+    name_of_handler,
+    response_of_handler,
+    take_response,
+)
 
 
 class Watched:
@@ -21,6 +28,20 @@ class Watched:
 async def async_handler(request):
     """Respond with the URL of the request."""
     return {'status': 200, 'body': request.url}
+
+
+@pytest.mark.parametrize(
+    ('handler', 'name'),
+    [
+        (async_handler, 'async_handler'),
+        (partial(partial(async_handler, 1), 2), 'async_handler'),
+        (Watched.aclose, 'Watched.aclose'),
+        (Watched(), 'Watched'),
+    ],
+)
+def test_a_handler_has_a_name(handler, name):
+    """That of its function or class."""
+    assert name == name_of_handler(handler)
 
 
 @pytest.mark.parametrize('handler', [async_handler, lambda r: {'status': 200, 'body': r.url}])

@@ -11,7 +11,7 @@ from ..bodies.chunks import call
 from ..errors import TableError, shown
 from ..tables.checks import STREAMS, is_streamed, quote_url
 from ..tables.conversion import BODIES, LOGINS, to_request, to_response
-from ..tables.handlers import close_body
+from ..tables.handlers import close_body, name_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped
 
 __all__ = ['lint']
@@ -56,7 +56,7 @@ def lint(handler: Handler) -> Wrapped:
         Traceback (most recent call last):
         aioluahttp.errors.TableError: <lambda> returned an invalid response: ... 'stauts': ...
     """
-    name = getattr(handler, '__qualname__', None) or type(handler).__qualname__
+    name = name_of_handler(handler)
 
     @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def linted(table: Any) -> Response[Any]:

@@ -20,6 +20,7 @@ from aiohttp.web_server import Server as LowLevelServer
 
 from ..exchange.responder import Responder
 from ..semantics import GOING_AWAY
+from ..url import split
 from ..websockets.connection import ConnectionPeer
 from .encode import EncodedResponse, encode_status_page
 from .exchange import SocketExchange
@@ -221,6 +222,13 @@ class Connection(PacedConnection):
             channel.shut(GOING_AWAY)
         if self.at_eof and not channel.close_is_pending and self.transport is not None:
             self.transport.close()
+
+    @property
+    def current_request(self) -> str:
+        """Method and path of the current request, for logs: no query, and no login of a URL."""
+        target = str(self.head.path)
+        path = target if target.startswith('/') else split(target).get('path', '/')
+        return f'{self.head.method} {path.partition("?")[0]}'
 
     def head_began(self) -> None:
         """Start ``head_timeout`` at the first part of a head."""

@@ -32,7 +32,7 @@ from ..tables.checks import check_count, check_limit, check_seconds, check_unix
 from ..tables.models import Handler
 from ..tls import TlsLike, server_context
 from .framing import IS_COMPILED
-from .server import Server
+from .server import Server, abandon_task
 
 __all__ = ['ListenOptions', 'Listening', 'listen', 'run', 'run_in_loop']
 
@@ -40,6 +40,7 @@ T = TypeVar('T')
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
+LEFT = 5.0  # seconds for tasks that a program has started to end after its last response
 TIMEOUTS = ('head', 'keepalive', 'shutdown')
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -185,8 +186,24 @@ def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
     try:
         from uvloop import run as uvloop_run  # imported here, for ``listen`` does not need it
     except ImportError:
-        return asyncio.run(main)
-    return uvloop_run(main)
+        return asyncio.run(_then_end_tasks(main))
+    return uvloop_run(_then_end_tasks(main))
+
+
+async def _then_end_tasks(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine, then cancel the tasks that it left; those that run on are given up.
+
+    ``asyncio.run`` would wait for them until they end.
+    """
+    try:
+        return await main
+    finally:
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in left:
+                task.cancel()
+            for task in (await asyncio.wait(left, timeout=LEFT))[1]:
+                logger.error('a task runs on although cancelled: %s', task.get_name())
+                abandon_task(task)
 
 
 async def _until_signal(listening: Listening) -> None:

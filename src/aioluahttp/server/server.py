@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Mapping
@@ -10,15 +11,19 @@ from os import stat
 from typing import Any, Self
 
 from ..exchange.responder import Responder
+from ..tables.handlers import name_of_handler
 from ..types import StatsTable
 from .connection import Connections
 from .sockets import Acceptor, bind_tcp, bind_unix, unlink_unix, url_of
 
-__all__ = ['GRACE', 'Server']
+__all__ = ['GRACE', 'Server', 'abandon_task']
+
+logger: logging.Logger = logging.getLogger('aioluahttp')
 
 BACKLOG = 128
 GRACE = 15.0  # seconds for running callbacks to end
 LAST = 1.0  # seconds for connections to close after that, and between cancellations of a callback
+CANCELLATIONS = 3  # of a callback that swallows them; then it is given up
 
 
 class Server:
@@ -125,7 +130,8 @@ class Server:
 
         Args:
             grace: Seconds after which callbacks that still run are cancelled; ``None`` never
-                cancels them.
+                cancels them. One that swallows its cancellation three times in as many seconds is
+                given up, with a log record: nothing waits for it any longer.
         """
         if self._closer is None:
             self._closer = asyncio.create_task(self._close(grace))
@@ -141,16 +147,27 @@ class Server:
             await asyncio.sleep(0)
         self._connections.close_idle()
         self._connections.close_sockets()
-        late = {connection.task for connection in self._connections.running if connection.task}
-        wait = grace
-        while late:
-            _, late = await asyncio.wait(late, timeout=wait)
-            wait = LAST  # cancel again: a callback may have caught the CancelledError
-            for task in late:
-                task.cancel()
+        await self._end_requests(grace)
         await self._connections.close_all(LAST)
         self.status = 'closed'
         self._closed.set()
+
+    async def _end_requests(self, grace: float | None) -> None:
+        """Wait for running callbacks, cancel the late ones, and give up those that run on."""
+        running = self._connections.running
+        late = {connection.task for connection in running if connection.task}
+        wait = grace
+        for _ in range(CANCELLATIONS):
+            late = await _unfinished(late, wait)
+            wait = LAST  # cancel again: a callback may have caught the CancelledError
+            for task in late:
+                task.cancel()
+        late = await _unfinished(late, wait)
+        for connection in running:
+            if connection.task in late:
+                name = name_of_handler(self._responder.handler)
+                logger.error('%s runs on although cancelled: %s', name, connection.current_request)
+                abandon_task(connection.task)
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,3 +186,13 @@ class Server:
         except asyncio.CancelledError:
             await self.close(self._grace)
             raise
+
+
+def abandon_task(task: asyncio.Task[Any]) -> None:
+    """Let ``asyncio.run`` end without a task: it would wait for one that cannot be cancelled."""
+    asyncio._unregister_task(task)  # public, for classes of tasks (asyncio, Extending)
+
+
+async def _unfinished(tasks: set[asyncio.Task[None]], seconds: float | None) -> set[Any]:
+    """Wait for tasks; return those that are not done in time."""
+    return (await asyncio.wait(tasks, timeout=seconds))[1] if tasks else set()

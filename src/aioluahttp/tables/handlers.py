@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ..bodies.chunks import Chunks, call, close
@@ -13,12 +14,26 @@ from .checks import check_body, is_streamed
 from .conversion import to_response, wire_body
 from .models import Handler, Request, Response
 
-__all__ = ['close_body', 'encoded_chunks', 'response_of_handler', 'take_response']
+__all__ = [
+    'close_body',
+    'encoded_chunks',
+    'name_of_handler',
+    'response_of_handler',
+    'take_response',
+]
 
 
 async def response_of_handler(handler: Handler, request: Request) -> Response[Any]:
     """Call a handler, plain or async, and return its response in normal form."""
     return await take_response(await call(handler, request))
+
+
+def name_of_handler(handler: Any) -> str:
+    """Return the name of a handler for messages; of an object that of its class."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    name: str = getattr(handler, '__qualname__', None) or type(handler).__qualname__
+    return name
 
 
 async def take_response(table: Any) -> Response[Any]:
