@@ -219,6 +219,23 @@ async def test_a_body_that_does_not_arrive_is_an_error(run_exchange, messages, k
         await run_exchange(read, part(b'a', True), *messages)
 
 
+async def test_an_empty_part_is_no_progress():
+    """``body_timeout`` counts from the last part with data."""
+    ended = asyncio.Event()
+
+    async def receive():
+        await asyncio.sleep(0.001)  # the pace of the client
+        return part(b'', True)
+
+    async def send(message):
+        assert (message.get('status', 408), message['type'][:5]) == (408, 'http.')
+        ended.set()
+
+    scope = {'type': 'http', 'http_version': '1.1', 'method': 'POST', 'path': '/', 'headers': []}
+    await to_asgi(hello, body_timeout=0.05)(scope, receive, send)
+    assert ended.is_set()
+
+
 async def test_a_body_cannot_be_read_after_the_response(run_exchange):
     """Reading it is a ProtocolError."""
 

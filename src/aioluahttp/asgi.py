@@ -297,13 +297,12 @@ class AsgiParts(BodyParts):
         return self
 
     async def __anext__(self) -> bytes:
-        data = b''
-        while not data:
-            if not self._more:
-                raise StopAsyncIteration
-            async with asyncio.timeout(self._seconds):
+        async with asyncio.timeout(self._seconds):  # an empty part is no progress
+            while self._more:
                 data, self._more = await self._exchange.part()
-        return data
+                if data:
+                    return data
+        raise StopAsyncIteration
 
 
 def utf8_text(data: bytes) -> str:

@@ -22,6 +22,7 @@ from aioluahttp.exchange.options import Settings
 from aioluahttp.exchange.responder import Responder
 from aioluahttp.server.connection import Connection, Connections
 from aioluahttp.server.encode import encode_status_page
+from aioluahttp.server.framing import BEHIND, ROOM
 
 BIG = b'x' * 20_000_000  # more than the buffers of two sockets hold
 VARIABLE = ContextVar('VARIABLE', default='unset')
@@ -279,6 +280,66 @@ async def test_who_is_refused_may_send_on_only_so_long(wire, until, monkeypatch)
         await until(lambda: not server.stats['connections'])
 
 
+POST = 'POST / HTTP/1.1\r\nHost: h\r\n'
+CHUNKED = POST + 'Transfer-Encoding: chunked\r\n\r\n'
+LONG = POST + 'Content-Length: 999999999999\r\n'
+
+
+@pytest.mark.parametrize('tls', [False, True])
+@pytest.mark.parametrize(
+    'case',
+    [
+        ('bad\r\n\r\n', {}, 400, BEHIND),
+        (f'GET / HTTP/1.1\r\nX: {"x" * 10_000}\r\n\r\n', {}, 431, BEHIND),
+        (CHUNKED + 'no size\r\n', {}, 400, BEHIND),
+        (CHUNKED + '1;' + 'x' * 20_000, {}, 400, BEHIND),
+        (LONG + '\r\n', {}, 413, 500_000),
+        (LONG + 'Expect: more\r\n\r\n', {}, 417, 500_000),
+        (CHUNKED + '8\r\nhello', {'max_body': 1}, 413, 500_000),
+    ],
+)
+async def test_who_is_refused_may_send_on_only_so_much(
+    wire, until, monkeypatch, certificates, trusting, tls, case
+):
+    """The connection is cut off, also if its client neither reads nor leaves."""
+    sent, options, status, room = case
+    monkeypatch.setattr('aioluahttp.server.connection.REST', 500_000)
+    options = options | ({'tls': certificates.server} if tls else {})
+    async with (
+        http.listen('127.0.0.1', 0, echo, **options) as server,
+        wire(server, **({'ssl': trusting} if tls else {})) as client,
+    ):
+        client.send(sent.encode())
+        assert status == (await client.read_response())[0]
+        with contextlib.suppress(OSError):
+            for _ in range(2000):
+                client.send(b'x' * 50_000)
+                await client.writer.drain()
+        await until(lambda: not server.stats['connections'])
+        assert room < server.stats['bytes_in'] < room + 600_000  # and what one read takes
+
+
+async def test_reading_stops_behind_a_broken_body_until_the_response(wire, until):
+    """What follows it is not read while the callback runs, and dropped after that."""
+    called, may_respond = asyncio.Event(), asyncio.Event()
+
+    async def callback(request):
+        called.set()
+        await may_respond.wait()
+        return {'status': 200}
+
+    async with serving(callback, into='stream') as (connections, server), wire(server) as client:
+        connection, transport = await connections.made.get()
+        client.send(CHUNKED.encode())
+        await called.wait()
+        client.send(b'no size\r\n' + b'x' * ROOM * 4)
+        await until(lambda: not transport.is_reading())
+        assert connection.dropped < ROOM * 8
+        may_respond.set()
+        status, headers, _ = await client.read_response()
+        assert (200, 'close', b'') == (status, headers['Connection'], await client.rest())
+
+
 async def test_lingering_ends_when_the_client_leaves(wire, until, monkeypatch):
     """Also if the client had sent another request, which gets no response."""
     monkeypatch.setattr('aioluahttp.server.connection.LINGER', 3600)
@@ -399,6 +460,27 @@ async def test_trickled_bytes_win_no_time(wire, step):
             await asyncio.wait([end], timeout=0.01)  # the pace of the client
         with contextlib.suppress(ConnectionError):  # it was still sending
             assert (await end)[:12] in (b'', b'HTTP/1.1 408', b'HTTP/1.1 400')
+
+
+@pytest.mark.parametrize('begun', [b'5\r\nhello\r\n1;', b'5\r\nhello\r\n', b'1;'])
+@pytest.mark.parametrize('into', ['text', 'stream'])
+async def test_extensions_of_chunks_win_no_time(wire, begun, into):
+    """A body makes progress by its data only: ``body_timeout`` counts from the last of it."""
+
+    async def read(request):
+        return {'status': 200, 'body': await request.body.read()}
+
+    async with (
+        http.listen('127.0.0.1', 0, read, body_timeout=0.1, into=into) as server,
+        wire(server) as client,
+    ):
+        client.send(CHUNKED.encode() + begun)
+        end = asyncio.create_task(client.rest())
+        while not end.done():
+            client.send(b'x' if begun.endswith(b';') else b'0')
+            await asyncio.wait([end], timeout=0.01)  # the pace of the client
+        with contextlib.suppress(ConnectionError):  # it was still sending
+            assert (await end)[:12] in (b'', b'HTTP/1.1 408')
 
 
 async def test_keepalive_timeout_ends_with_the_first_byte_of_a_head(wire):

@@ -443,6 +443,77 @@ async def test_a_broken_body_behind_a_refusal_is_not_logged(wire, caplog, option
     assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
 
 
+PADDED = {
+    'an extension': b'1;' + b'x' * 5_000_000,
+    'an extension that ends': b'1;' + b'x' * 20_000 + b'\r\nx\r\n0\r\n\r\n',
+    'zeros': b'0' * 5_000_000,
+    'zeros before a size': b'0' * 20_000 + b'1\r\nx\r\n0\r\n\r\n',
+    'extensions of many chunks': b'1;' + b'x' * 90 + b'\r\nx\r\n',
+    'trailers': b'1\r\nx\r\n0\r\n' + b'X: %b\r\n' % (b'x' * 5_000) * 4 + b'\r\n',
+    'an extension of the last chunk': b'0;' + b'x' * 20_000 + b'\r\n\r\n',
+}
+PADDED['extensions of many chunks'] *= 300
+GET = b'GET /2 HTTP/1.1\r\nHost: h\r\n\r\n'
+
+
+@pytest.mark.parametrize('padded', PADDED.values(), ids=PADDED)
+@pytest.mark.parametrize('options', [{'max_body': 1000}, {'max_body': None}, {'into': 'stream'}])
+async def test_what_a_body_has_beside_its_data_is_limited(wire, caplog, padded, options):
+    """16 KiB of extensions, padding and trailers are accepted, then follow a 400 and the end."""
+
+    async def count(request):
+        body = await request.body.read() if 'into' in options else request.body
+        return {'status': 200, 'body': f'{request.url} {len(body)}'}
+
+    async with http.listen('127.0.0.1', 0, count, **options) as server, wire(server) as client:
+        client.send_request('POST /1', 'Content-Length: 0')
+        assert b'/1 0' == (await client.read_response())[2]
+        client.send_request('POST /2', 'Transfer-Encoding: chunked', body=padded + GET)
+        status, headers, _ = await client.read_response()
+        assert (400, 'close') == (status, headers['Connection'])
+        with contextlib.suppress(ConnectionError):  # reset, where much was still on its way
+            assert b'' == await client.rest()
+    assert [] == [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+@pytest.mark.parametrize('upgrade', [(), ('Connection: upgrade', 'Upgrade: websocket')])
+async def test_a_callback_may_ignore_a_body_with_too_many_extensions(wire, until, upgrade):
+    """Its response is sent, and is the last; nothing is opened behind such a body."""
+    head = 'POST /1', 'Transfer-Encoding: chunked', *upgrade
+    called, may_respond = asyncio.Event(), asyncio.Event()
+
+    async def ignore(request):
+        called.set()
+        await may_respond.wait()
+        return {'status': 200}
+
+    listening = http.listen('127.0.0.1', 0, ignore, into='stream')
+    async with listening as server, wire(server) as client:
+        client.send_request(*head, body=PADDED['zeros before a size'] + GET)
+        await called.wait()
+        may_respond.set()
+        status, headers, _ = await client.read_response()
+        assert (200, 'close', b'') == (status, headers['Connection'], await client.rest())
+
+
+@pytest.mark.parametrize(
+    'body',
+    [
+        b'1;' + b'x' * 16_000 + b'\r\nx\r\n0\r\n\r\n',
+        b'0' * 16_000 + b'1\r\nx\r\n' + b'0' * 300 + b'\r\n\r\n',
+        b'1;ab=cd\r\nx\r\n' + b'1\r\n.\r\n' * 50_000 + b'0\r\n\r\n',
+    ],
+)
+async def test_few_extensions_are_accepted_in_each_body(wire, body):
+    """The connection goes on, and each body has a limit of its own."""
+    size = max(1, body.count(b'.') + 1)
+    async with http.listen('127.0.0.1', 0, echo) as server, wire(server) as client:
+        for _ in range(3):
+            client.send_request('POST /', 'Transfer-Encoding: chunked', body=body)
+        for _ in range(3):
+            assert b'POST / %d' % size == (await client.read_response())[2]
+
+
 async def test_a_body_with_broken_framing_is_a_400(framed, until, caplog):
     """Its reader gets an error, though aiohttp's parser does not set one."""
     async with framed(responds=False) as (server, connection, client):

@@ -25,6 +25,7 @@ class ChunkOverhead:
 
     Attributes:
         size: Bytes so far.
+        trailers: Of them, those behind the line of the last chunk: 2, a line end, without trailers.
 
     Example:
         >>> overhead = ChunkOverhead()
@@ -34,10 +35,11 @@ class ChunkOverhead:
         (False, 6)
     """
 
-    __slots__ = ('_in_trailers', '_line', '_skip', 'size')
+    __slots__ = ('_in_trailers', '_line', '_skip', 'size', 'trailers')
 
     def __init__(self) -> None:
         self.size: int = 0
+        self.trailers: int = 0
         self._skip = 0  # bytes of data that are still to come
         self._line = b''  # the beginning of a line
         self._in_trailers = False
@@ -56,6 +58,7 @@ class ChunkOverhead:
         """Take a line, or a part of one; return how many bytes of data follow it."""
         if self._in_trailers:
             self.size += len(piece)
+            self.trailers += len(piece)
             return 0
         line = self._line + piece
         found = SIZE_LINE.match(line)

@@ -24,7 +24,7 @@ from ..url import split
 from ..websockets.connection import ConnectionPeer
 from .encode import EncodedResponse, encode_status_page
 from .exchange import SocketExchange
-from .framing import FramedConnection
+from .framing import BEHIND, REST, FramedConnection
 
 __all__ = ['Connection', 'Connections', 'PacedConnection']
 
@@ -325,10 +325,14 @@ class Connection(PacedConnection):
 
         With ``lingers``, for a peer that may still be sending: half-close, and wait ``LINGER``
         seconds for it to leave. Bytes that reach a closed socket make the kernel reset the
-        connection, and that may destroy the response before the peer reads it.
+        connection, and that may destroy the response before the peer reads it. Clients that read
+        the response only after they have sent the whole body get it if no more than ``REST`` bytes
+        are missing.
         """
         self.ended: bool = True
         self.held: bytes = b''
+        self.dropped: int = 0
+        self.room: int = BEHIND if self.whole else REST
         transport = self.transport
         if transport is None or not lingers or self.at_eof or transport.is_closing():
             self.close()

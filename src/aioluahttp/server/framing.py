@@ -7,7 +7,8 @@ could not be told from one with half a head. Therefore this module feeds the par
 part of one body, at a time, and the next head only after the response to the request before it.
 
 The parser alone decides what the bytes mean: a cut at the wrong place does not change how they
-are parsed (tests/test_smuggling.py). Timeouts and back-pressure are in ``server/connection``.
+are parsed (tests/test_smuggling.py). What a chunked body has beside its data is counted here,
+because the parser takes any amount of it. Timeouts and back-pressure are in ``server/connection``.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from aiohttp.http_writer import HttpVersion, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
+from ..bodies.chunk_overhead import ChunkOverhead
 from ..websockets.connection import ConnectionPeer
 from ..websockets.handshake import wants_websocket
 
 __all__ = [
+    'BEHIND',
     'EMPTY_PAYLOAD',
     'HTTP_11',
     'IS_COMPILED',
+    'REST',
     'FramedConnection',
     'RequestPayloadError',
 ]
@@ -38,9 +42,12 @@ HTTP_11: HttpVersion = HttpVersion11
 # Whether aiohttp has its C parser.
 IS_COMPILED: bool = HttpRequestParser is not HttpRequestParserPy
 
-END = b'\r\n\r\n'  # the end of a head
-LAST_CHUNK = b'\r\n0' + END  # the end of a chunked body that has no trailers
-ROOM = 64 * 1024  # bytes held behind an unfinished request before reading stops
+CRLF = b'\r\n'
+END = CRLF * 2  # the end of a head
+LAST_CHUNK = b'0' + END  # the end of a chunked body that has no trailers; also within data
+ROOM = 64 * 1024  # bytes behind an unfinished request before reading stops
+BEHIND = 256 * 1024  # bytes dropped behind the last request or a bad one: they were on their way
+REST = 32 * 1024 * 1024  # bytes dropped of a refused body: browsers send it all before they read
 
 
 class FramedConnection(RequestHandler):
@@ -56,6 +63,9 @@ class FramedConnection(RequestHandler):
         ended: Whether no more requests are read.
         at_eof: Whether the peer has closed its sending side (half-close) and awaits responses.
         whole: Whether all of the body has come.
+        dropped: Bytes received after the last request, which are not read.
+        room: Bytes that the peer may send behind the last response; then it is cut off.
+        overhead: Counts what the current body has beside its data; None unless it is chunked.
         cancels: Whether losing the connection cancels the task, as while a body is streamed.
         begun: Whether the head of a streamed response has been made.
         peer: The address of the peer; None on a Unix socket.
@@ -69,6 +79,7 @@ class FramedConnection(RequestHandler):
         'busy',
         'cancels',
         'channel',
+        'dropped',
         'ended',
         'fresh',
         'full',
@@ -76,10 +87,12 @@ class FramedConnection(RequestHandler):
         'held',
         'in_head',
         'left',
+        'overhead',
         'parser',
         'paused',
         'peer',
         'reading',
+        'room',
         'tail',
         'task',
         'upgrade',
@@ -109,6 +122,9 @@ class FramedConnection(RequestHandler):
         self.full: bool = False  # held is longer than ROOM, so the transport is paused
         self.whole: bool = True
         self.left: int = 0  # bytes of the body still to come; 0 if it is chunked
+        self.dropped: int = 0
+        self.room: int = BEHIND
+        self.overhead: ChunkOverhead | None = None
         self.held: bytes = b''  # received, and not fed to the parser yet
         self.tail: bytes = b''  # the last bytes fed of a head or body that has not ended
 
@@ -213,6 +229,17 @@ class FramedConnection(RequestHandler):
             self._feed_parts(data)
         else:
             self.held = b''
+            self.dropped += len(data)
+            if self.busy:
+                self._limit_waiting(self.dropped)
+            elif self.dropped > self.room and self.transport is not None:
+                self.transport.abort()  # not close, for which TLS reads on until the peer agrees
+
+    def _limit_waiting(self, size: int) -> None:
+        """Stop reading while more than ``ROOM`` bytes have come behind the current request."""
+        if size > ROOM and self.transport is not None:
+            self.full = True
+            self.transport.pause_reading()
 
     def _feed_parts(self, data: bytes) -> None:
         """Feed the held and the new bytes to the parser, up to the start of the next request."""
@@ -226,11 +253,12 @@ class FramedConnection(RequestHandler):
                 break
             end = min(self._end(text, start), len(text))
             self.tail = text[max(0, end - len(LAST_CHUNK)) : end]
-            self._feed(text[start:end])
+            if self.overhead is None:
+                self._feed(text[start:end])
+            else:
+                self._feed_chunks(text[start:end], self.overhead)
             start = end
-        if len(self.held) > ROOM and self.transport is not None:
-            self.full = True
-            self.transport.pause_reading()
+        self._limit_waiting(len(self.held))
 
     def _end(self, text: bytes, start: int) -> int:
         """Find the end of the current head or body in ``text``, else the end of ``text``."""
@@ -240,16 +268,21 @@ class FramedConnection(RequestHandler):
         end = text.find(mark, max(0, start + 1 - len(mark))) + len(mark)
         return end if end > start else len(text)
 
+    def _feed_chunks(self, data: bytes, overhead: ChunkOverhead) -> None:
+        if overhead.feed(data):
+            self._fail_body('it has too many chunk extensions, zeros before sizes or trailers')
+        else:
+            self._feed(data)
+
     def _feed(self, data: bytes) -> None:
         try:
             messages, _, _ = self.parser.feed_data(data)
         except HttpProcessingError as error:
-            self.ended = True
             if self.whole:
+                self.ended = True
                 self.reject(error)
-            elif not self.body.is_eof():  # else the bad bytes came behind the body
-                self._fail_body()
-            self.whole = True
+            else:
+                self._fail_body('its framing is broken')
             return
         if not self.whole:
             self.left -= min(self.left, len(data))
@@ -265,8 +298,8 @@ class FramedConnection(RequestHandler):
         (head, self.body), *more = messages
         self.head = head
         self.parser.message_consumed()
-        # A chunked body may consist of the last chunk only, which begins with the CRLF of the head.
-        self.tail = LAST_CHUNK[:2] if head.chunked else b''
+        self.tail = b''
+        self.overhead = ChunkOverhead() if head.chunked else None
         self.ended = bool(more)  # not known to happen: one head gave several requests
         self.busy, self.fresh, self.in_head = True, True, False
         self.whole = self.body is EMPTY_PAYLOAD
@@ -277,11 +310,13 @@ class FramedConnection(RequestHandler):
             self._check_upgrade()
 
     def _body_ended(self, messages: Any) -> None:
-        if self.head.chunked:
+        if (overhead := self.overhead) is not None:
             # Trailers make this request the last, for the parser takes them for headers of the
             # next one. With an upgrade it drops them, and they could not be noticed.
-            self.ended |= self.tail != LAST_CHUNK or bool(messages) or self.head.upgrade
+            plain = self.tail == LAST_CHUNK and overhead.trailers == len(CRLF)
+            self.ended |= not plain or bool(messages) or self.head.upgrade
         self.tail = b''
+        self.overhead = None
         if self.head.upgrade:
             self._check_upgrade()
 
@@ -292,7 +327,9 @@ class FramedConnection(RequestHandler):
         self.upgrade = upgrade and self.whole
         self.ended |= self.upgrade or (self.head.method == 'CONNECT' and not self.whole)
 
-    def _fail_body(self) -> None:
-        """Set an error on a body with broken framing; aiohttp's parser does not."""
-        self.body.set_exception(RequestPayloadError('the framing is broken'))
-        self.body.feed_eof()
+    def _fail_body(self, fault: str) -> None:
+        """Set an error on a body, which is the last; aiohttp's parser does not."""
+        self.ended = self.whole = True
+        if not self.body.is_eof():  # else the bad bytes came behind it
+            self.body.set_exception(RequestPayloadError(fault))
+            self.body.feed_eof()
