@@ -292,6 +292,7 @@ LONG = POST + 'Content-Length: 999999999999\r\n'
         ('bad\r\n\r\n', {}, 400, BEHIND),
         (f'GET / HTTP/1.1\r\nX: {"x" * 10_000}\r\n\r\n', {}, 431, BEHIND),
         (CHUNKED + 'no size\r\n', {}, 400, BEHIND),
+        ('CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n' + 'x' * 1000, {}, 501, BEHIND),
         (CHUNKED + '1;' + 'x' * 20_000, {}, 400, BEHIND),
         (LONG + '\r\n', {}, 413, 500_000),
         (LONG + 'Expect: more\r\n\r\n', {}, 417, 500_000),

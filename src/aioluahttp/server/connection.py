@@ -332,7 +332,8 @@ class Connection(PacedConnection):
         self.ended: bool = True
         self.held: bytes = b''
         self.dropped: int = 0
-        self.room: int = BEHIND if self.whole else REST
+        # What follows CONNECT is no body, though aiohttp reads it as one.
+        self.room: int = BEHIND if self.whole or self.head.method == 'CONNECT' else REST
         transport = self.transport
         if transport is None or not lingers or self.at_eof or transport.is_closing():
             self.close()
