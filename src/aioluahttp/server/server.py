@@ -155,19 +155,17 @@ class Server:
     async def _end_requests(self, grace: float | None) -> None:
         """Wait for running callbacks, cancel the late ones, and give up those that run on."""
         running = self._connections.running
-        late = {connection.task for connection in running if connection.task}
-        wait = grace
+        requests = {one.task: one.current_request for one in running if one.task}
+        late, wait = set(requests), grace
         for _ in range(CANCELLATIONS):
             late = await _unfinished(late, wait)
             wait = LAST  # cancel again: a callback may have caught the CancelledError
             for task in late:
                 task.cancel()
-        late = await _unfinished(late, wait)
-        for connection in running:
-            if connection.task in late:
-                name = name_of_handler(self._responder.handler)
-                logger.error('%s runs on although cancelled: %s', name, connection.current_request)
-                abandon_task(connection.task)
+        for task in await _unfinished(late, wait):
+            name = name_of_handler(self._responder.handler)
+            logger.error('%s runs on although cancelled: %s', name, requests[task])
+            abandon_task(task)
 
     async def __aenter__(self) -> Self:
         return self
