@@ -732,4 +732,30 @@ async def test_a_close_without_a_code_is_1005(serve, engine, wire, frames):
         assert 0 < int((await server.ask(url='/count', query=query)).body)
 
 
+async def test_a_last_chunk_may_have_several_zeros(serve, engine, wire):
+    """RFC 9112 7.1: the connection goes on."""
+    async with serve() as server, wire(server) as client:
+        for _ in range(2):
+            body = b'2\r\nab\r\n000\r\n\r\n'
+            client.send_request('POST /echo', 'Transfer-Encoding: chunked', body=body)
+            head = await client.reader.readuntil(b'\r\n\r\n')
+            assert b' 200 ' in head.partition(b'\r\n')[0]
+            await client.reader.readuntil(b'ab')
+
+
+@pytest.mark.parametrize('query', ['', 'stream'])
+@pytest.mark.parametrize(
+    'padding', [b'1;' + b'x' * 100_000, b'0' * 100_000, b'0\r\nX: y\r\n' * 9999]
+)
+async def test_padding_of_chunks_is_limited(serve, engine, wire, query, padding):
+    """What is no data counts for no ``max_body``, and has a limit of its own."""
+    if engine not in ('lean', 'plain'):
+        pytest.skip('the engine reads the chunks')
+    async with serve() as server, wire(server) as client:
+        path = '/digest' if query else '/echo'
+        client.send_request(f'POST {path}?{query}', 'Transfer-Encoding: chunked', body=padding)
+        status, headers, _ = await client.read_response()
+        assert (400, 'close') == (status, headers['Connection'])
+
+
 logging.getLogger('hypercorn.error').propagate = False
