@@ -555,3 +555,172 @@ async def test_plain_framing_has_no_limit(raw_server, raw):
     async with raw_server(response_bytes(b'', *CHUNKED, length=False) + raw + b'0\r\n\r\n') as peer:
         got = (await http.request(url=peer.url, into='bytes')).body
     assert (20_000, 1, len(LONG))[PLAIN.index(raw)] == len(got)
+
+
+# The write timeout
+
+
+BIG = bytes(24 * 1024 * 1024)  # more than the sockets of both sides take
+
+
+async def endless():
+    """Give parts of a body for ever."""
+    while True:
+        yield bytes(100_000)
+
+
+@contextlib.asynccontextmanager
+async def stalling(raw_server, tls=None):
+    """Serve peers that read the head of a request, and nothing of its body."""
+    done = asyncio.Event()
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        line.writer.transport.pause_reading()
+        await done.wait()
+
+    async with raw_server(handler, tls=tls) as peer:
+        try:
+            yield peer
+        finally:
+            done.set()
+
+
+@pytest.mark.parametrize('tls', [False, True], ids=['', 'tls'])
+@pytest.mark.parametrize('kind', ['bytes', 'text', 'multipart', 'file', 'path', 'iterator'])
+async def test_a_peer_that_takes_no_more_of_a_body_times_out(
+    raw_server, certificates, tmp_path, kind, tls
+):
+    """The message names the key. The read timeout does not run yet."""
+    path = tmp_path / 'file'
+    path.write_bytes(BIG)
+    with path.open('rb') as file:
+        body = {
+            'bytes': {'body': BIG},
+            'text': {'body': 'x' * len(BIG)},
+            'multipart': {'multipart': [{'name': 'a', 'body': BIG}]},
+            'file': {'body': file},
+            'path': {'body': path},
+            'iterator': {'body': endless()},
+        }[kind]
+        async with stalling(raw_server, certificates.server if tls else None) as peer:
+            table = {'method': 'POST', 'url': peer.url, 'tls': {'ca': certificates.ca}, **body}
+            with pytest.raises(http.TimedOut, match=r'took no more .* 0\.2 s \(timeout\[write\]\)'):
+                await http.request(table, timeout={'write': 0.2, 'read': 0.01, 'total': None})
+
+
+async def test_a_slow_source_does_not_time_out(raw_server):
+    """The write timeout runs only while the peer is waited for."""
+
+    async def parts():
+        for _ in range(3):
+            yield b'x' * 70_000
+            await asyncio.sleep(0.05)
+
+    async def handler(line):
+        data = b''
+        while not data.endswith(b'\r\n0\r\n\r\n'):
+            data += await line.reader.read(65536)
+        await line.send(OK)
+
+    async with raw_server(handler) as peer:
+        table = {'method': 'POST', 'url': peer.url, 'body': parts()}
+        assert 'hi' == (await http.request(table, timeout={'write': 0.02})).body
+
+
+@pytest.mark.parametrize('tls', [False, True], ids=['', 'tls'])
+async def test_a_slow_peer_does_not_time_out(raw_server, certificates, tls):
+    """Each part that it takes begins the time anew."""
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        for left in range(len(BIG), 0, -(len(BIG) // 8)):
+            await asyncio.sleep(0.1)
+            await line.reader.readexactly(min(left, len(BIG) // 8))
+        await line.send(OK)
+
+    async with raw_server(handler, tls=certificates.server if tls else None) as peer:
+        table = {'method': 'POST', 'url': peer.url, 'body': BIG, 'tls': {'ca': certificates.ca}}
+        assert 'hi' == (await http.request(table, timeout={'write': 0.5})).body
+
+
+async def test_a_peer_that_responds_and_takes_no_more_of_a_body_times_out(raw_server):
+    """Reading the stream of the response raises the error."""
+    done = asyncio.Event()
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        line.writer.transport.pause_reading()
+        await line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi')
+        await done.wait()
+
+    async with raw_server(handler) as peer:
+        table = {'method': 'POST', 'url': peer.url, 'body': endless(), 'into': 'stream'}
+        response = await http.request(table, timeout={'write': 0.2})
+        assert b'hi' == await anext(response.body)
+        with pytest.raises(http.TimedOut, match=r'timeout\[write\]'):
+            await anext(response.body)
+        done.set()
+
+
+# The size of a response head
+
+
+def policy(length):
+    """Make a response with a long header: ``length`` bytes of name and value."""
+    return response_bytes(b'hi', 'Content-Security-Policy: ' + 'x' * (length - 23))
+
+
+async def test_a_long_header_line_is_accepted(raw_server, way):
+    """12 kB, and up to 64 KiB; the session of a user has limits of its own, unless one is given."""
+    for length in (12_000, 65_536):
+        async with raw_server(policy(length)) as peer:
+            if way == 'given':
+                with pytest.raises(http.ProtocolError, match=r'over 8190 bytes \(max_header\)'):
+                    await http.request(url=peer.url)
+            for given in ({'max_header': length}, {} if way != 'given' else {'max_header': 65_536}):
+                response = await http.request(url=peer.url, **given)
+                assert length - 23 == len(response.headers['Content-Security-Policy'])
+
+
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize(
+    'raw',
+    [
+        policy(1001),
+        b'HTTP/1.1 200 ' + b'x' * 1001 + b'\r\n\r\n',
+        response_bytes(b'', 'x' * 1001 + ': y'),
+    ],
+    ids=['value', 'reason', 'name'],
+)
+async def test_a_line_of_a_head_that_is_too_long_is_an_error(raw_server, raw, into):
+    """The message names the key, and has nothing of the line."""
+    async with raw_server(raw) as peer:
+        with pytest.raises(http.ProtocolError) as caught:
+            await http.request(url=peer.url, max_header=1000, into=into)
+    what = 'a header line or the status line of the response is over 1000 bytes (max_header)'
+    assert f'GET {peer.url}/: {what}' == str(caught.value)
+
+
+@pytest.mark.parametrize(('size', 'limit'), [(262_144, 65_536), (500_000, 125_000)])
+async def test_a_head_has_a_limit_as_a_whole(raw_server, size, limit):
+    """256 KiB, or four times ``max_header``; below it, many long lines are accepted."""
+    left = size - len('Content-Length2')
+    lines = ['A: ' + 'x' * 9_999] * (left // 10_000) + ['B: ' + 'x' * (left % 10_000 - 1)]
+    async with raw_server(response_bytes(b'hi', *lines)) as peer:
+        assert 'hi' == (await http.request(url=peer.url, max_header=limit)).body
+    async with raw_server(response_bytes(b'hi', *lines, 'C:')) as peer:
+        with pytest.raises(http.ProtocolError, match=rf'head .* over {size} bytes'):
+            await http.request(url=peer.url, max_header=limit)
+
+
+async def test_a_head_has_at_most_128_lines(raw_server):
+    """One more is an error."""
+    for count in (127, 128):
+        raw = response_bytes(b'hi', *(f'A: {number}' for number in range(count)))
+        async with raw_server(raw) as peer:
+            if count == 127:
+                assert 'hi' == (await http.request(url=peer.url)).body
+            else:
+                with pytest.raises(http.ProtocolError, match='Too many headers'):
+                    await http.request(url=peer.url)

@@ -56,6 +56,7 @@ class TimeoutTable(TypedDict, total=False):
     total: float | None
     connect: float | None
     read: float | None
+    write: float | None
 
 
 class Part(TypedDict, total=False):
@@ -125,6 +126,7 @@ class CommonTable(TypedDict, total=False):
     resume: bool | None
     on_progress: Callable[[int, int | None], object] | None
     max_body: int | None
+    max_header: int | None
     check: bool | Collection[int]
     auth: tuple[str, str] | str | None
     bearer: str | None

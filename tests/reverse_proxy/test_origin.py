@@ -38,10 +38,13 @@ def test_a_proxy_is_checked_when_it_is_made(to, overrides, right):
 @pytest.mark.parametrize(
     ('given', 'expected'),
     [
-        ({}, {'total': None, 'connect': 30.0, 'read': 30.0}),
-        ({'timeout': 5}, {'total': 5, 'connect': 30.0, 'read': 30.0}),
-        ({'timeout': {'read': 5}}, {'total': None, 'connect': 30.0, 'read': 5}),
-        ({'timeout': None}, {'total': None, 'connect': None, 'read': None}),
+        ({}, {'total': None, 'connect': 30.0, 'read': 30.0, 'write': 30.0}),
+        ({'timeout': 5}, {'total': 5, 'connect': 30.0, 'read': 30.0, 'write': 30.0}),
+        (
+            {'timeout': {'read': 5}},
+            {'total': None, 'connect': 30.0, 'read': 5, 'write': 30.0},
+        ),
+        ({'timeout': None}, {'total': None, 'connect': None, 'read': None, 'write': None}),
     ],
     ids=str,
 )

@@ -109,6 +109,8 @@ def test_the_examples_hold():
         ('timeout', None, None),
         ('timeout', 0.5, 0.5),
         ('timeout', {'total': None, 'read': 5}, {'total': None, 'read': 5}),
+        ('timeout', {'write': 5}, {'write': 5}),
+        ('max_header', 1, 1),
         ('redirects', 0, 0),
         ('into', 'json', 'json'),
         ('into', 'stream', 'stream'),
@@ -238,8 +240,10 @@ BAD = [
     ),
     pytest.param('timeout', 10**400, 'it must be a number of seconds', id='timeout-huge'),
     ('timeout', {'read': 0}, '.read'),
+    ('max_header', 0, 'is 0; it must be an int of 1 or more'),
+    ('max_header', 1.5, 'is 1.5; it must be an int of 0 or more'),
     ('timeout', {'raed': 1}, "unknown key 'raed': did you mean 'read'?"),
-    ('timeout', {5: 1}, 'unknown key 5: known are connect, read, total'),
+    ('timeout', {5: 1}, 'unknown key 5: known are connect, read, total, write'),
     *(
         (key, value, f'is {value!r}; it must be an int of 0 or more')
         for key in ('redirects', 'max_body')

@@ -2,6 +2,7 @@
 
 import asyncio
 from base64 import b64decode
+from pathlib import Path
 
 import pytest
 import yarl
@@ -14,8 +15,10 @@ from aioluahttp.transports.encode import (
     read_options_of,
     target_of,
     try_with_source,
+    with_bytes_source,
+    write_timeout,
 )
-from aioluahttp.transports.request_body import BodySource
+from aioluahttp.transports.request_body import BodySource, source_of
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -491,3 +494,41 @@ async def test_a_body_is_a_stream_or_whole(raw_server):
         response = await http.request(url=peer.url, into='stream')
         assert b'hi' == await response.body.read()
         assert b'hi' == (await http.request(url=peer.url, into='bytes')).body
+
+
+@pytest.mark.parametrize(
+    ('fields', 'seconds'),
+    [
+        ({}, None),
+        ({'timeout': 5}, None),
+        ({'timeout': None}, None),
+        ({'timeout': {'read': 5}}, None),
+        ({'timeout': {'total': None}}, 30.0),
+        ({'timeout': {'total': None, 'write': None}}, None),
+        ({'timeout': {'write': 5}}, 5),
+        ({'timeout': {'total': 9}, 'into': 'stream'}, 30.0),
+        ({'timeout': 5, 'into': 'events'}, 30.0),
+        ({'into': Path('x')}, 30.0),
+        ({'into': 'stream', 'timeout': None}, None),
+    ],
+)
+def test_the_write_timeout_has_a_default_where_the_total_does_not_run(fields, seconds):
+    """``None`` as the whole timeout is no limit of any kind."""
+    assert seconds == write_timeout(http.to_request(url='http://h', **fields))
+
+
+@pytest.mark.parametrize(
+    ('timeout', 'length', 'in_pieces'),
+    [
+        (30, 2**20 - 1, False),
+        (30, 2**20, True),
+        ({'write': 1}, 16384, False),
+        ({'write': 1}, 16385, True),
+    ],
+)
+@pytest.mark.parametrize('kind', ['x', b'x'])
+def test_a_large_body_is_sent_in_pieces(timeout, length, in_pieces, kind):
+    """With a write timeout so is each that may not fit the send buffer."""
+    request = http.to_request(url='http://h', body=kind * length, timeout=timeout)
+    source = source_of(with_bytes_source(request))
+    assert (length if in_pieces else None) == (source and source.length)

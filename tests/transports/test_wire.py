@@ -518,7 +518,13 @@ def test_aiohttp_has_the_same_properties_of_a_connection(name):
 def test_aiohttp_takes_the_same_options_for_a_response():
     """They are set before each request."""
     options = inspect.signature(ResponseHandler.set_response_params).parameters
-    wanted = {'skip_payload', 'read_until_eof', 'auto_decompress'}
+    wanted = {
+        'skip_payload',
+        'read_until_eof',
+        'auto_decompress',
+        'max_line_size',
+        'max_field_size',
+    }
     assert wanted <= set(options), 'aiohttp: set_response_params takes other options now'
 
 
@@ -549,7 +555,7 @@ def by_wire(one, method, url, headers, data, jar=None):
     """Send a request over the wire."""
     head = wire.request_head(method, url, headers, data)
     sent = wire.WireRequest(method, head, data, cookies=jar)
-    return sent.ask(one, url, {'timeout': TIMEOUT}, None)
+    return sent.ask(one, url, {'timeout': TIMEOUT, 'max_field_size': 8190}, None)
 
 
 def by_session(one, method, url, headers, data):

@@ -17,7 +17,12 @@ from .hops import HOP, as_cgi, host_header, target_with_base, to_origin
 
 __all__ = ['Origin', 'Overrides', 'check_origin', 'to_origin_request']
 
-TIMEOUT: dict[str, float | None] = {'total': None, 'connect': 30.0, 'read': 30.0}  # seconds
+TIMEOUT: dict[str, float | None] = {  # seconds
+    'total': None,
+    'connect': 30.0,
+    'read': 30.0,
+    'write': 30.0,
+}
 MAX_MESSAGE = 64 * 1024 * 1024  # bytes
 
 
@@ -29,6 +34,7 @@ class Overrides(TypedDict, total=False):
     bearer: str | None
     timeout: float | TimeoutTable | None
     max_body: int | None
+    max_header: int | None
     tls: TlsLike | None
     unix: str | PathLike[str] | None
     max_message: int | None

@@ -51,9 +51,9 @@ async def forward(
         request: The request that a handler was given, with ``into='raw'``, changed or not.
         to: The URL of the origin, such as ``'http://backend:9000'``; it may have a path.
         overrides: ``headers`` (replace the client's by name; None removes one), ``auth``,
-            ``bearer``, ``tls``, ``unix``, ``max_body`` of the response, ``timeout`` (by default
-            30 s to connect, and 30 s for each read and write; no total) and ``max_message`` of a
-            WebSocket (by default 64 MiB).
+            ``bearer``, ``tls``, ``unix``, ``max_body`` and ``max_header`` of the response,
+            ``timeout`` (by default 30 s to connect, and 30 s for each read and write; no total)
+            and ``max_message`` of a WebSocket (by default 64 MiB).
 
     Returns:
         The origin's response, whatever its status. If there is none a 502, or a 504 if the origin

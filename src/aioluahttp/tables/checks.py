@@ -66,6 +66,7 @@ EVENTS = 'events'
 ASTERISK = '*'  # the path of an OPTIONS request for the server as a whole (RFC 9112 3.2.4)
 SWITCHING = 101
 TIMEOUT = 30.0  # seconds: the default of ``timeout``
+TIMEOUTS = ('total', 'connect', 'read', 'write')
 WHOLE = (str, bytes, bytearray, memoryview)
 JSON = (list, Mapping, Set)  # iterable, but no stream: the caller probably meant json
 LONGEST = sys.float_info.max  # seconds: asyncio counts in floats, and an int may be larger
@@ -199,8 +200,8 @@ def check_timeout(timeout: Any) -> float | dict[str, float | None] | None:
     if not isinstance(timeout, Mapping):
         return check_seconds('timeout', timeout)
     for key in timeout:
-        if key not in ('total', 'connect', 'read'):
-            raise TableError.unknown(key, ('total', 'connect', 'read'))
+        if key not in TIMEOUTS:
+            raise TableError.unknown(key, TIMEOUTS)
     return {key: check_seconds(f'timeout.{key}', value) for key, value in timeout.items()}
 
 
@@ -227,6 +228,12 @@ def check_handler(key: str, handler: Any) -> Any:
 
 def check_max_body(limit: Any) -> int | None:
     return None if limit is None else check_count('max_body')(limit)
+
+
+def check_max_header(limit: Any) -> int:
+    if check_count('max_header')(limit) == 0:
+        raise TableError.of('max_header', limit, 'an int of 1 or more')
+    return int(limit)
 
 
 def check_into(into: Any, words: tuple[str, ...] = (*INTO, *STREAMS), also: str = '') -> Any:
@@ -426,6 +433,7 @@ REQUEST_CHECKS: dict[str, Callable[[Any], Any]] = {
     'resume': check_flag('resume'),
     'on_progress': check_progress,
     'max_body': check_max_body,
+    'max_header': check_max_header,
     'check': check_check,
     'auth': check_auth,
     'bearer': check_bearer,

@@ -226,6 +226,7 @@ class Request(Table):
         timeout: Any
         redirects: int | None
         max_body: int | None
+        max_header: int | None
         check: Any
         tls: Any
         proxy: str | None

@@ -20,17 +20,18 @@ from ..bodies.codings import ACCEPT_ENCODING
 from ..bodies.stream import Stream
 from ..errors import Error, TableError
 from ..headers import ONE_HOP, Headers, given_length, is_secret
-from ..tables.checks import EVENTS, check_body, check_userinfo
+from ..tables.checks import EVENTS, TIMEOUT, check_body, check_userinfo
 from ..tables.conversion import wire_body
 from ..tables.models import Request, Response, SentRequest
 from ..tls import client_context
 from .failures import BodyFailed, translate
 from .into import body_as, is_whole
-from .request_body import BodyDelivery, BytesSource, source_of
+from .request_body import SHORT, BodyDelivery, BytesSource, source_of
 from .response_body import ReadOptions, ReceivedResponse
 
 __all__ = [
     'MAX_BODY',
+    'MAX_HEADER',
     'add_cookies',
     'arguments_of',
     'body_of',
@@ -40,10 +41,12 @@ __all__ = [
     'target_of',
     'try_with_source',
     'with_bytes_source',
+    'write_timeout',
 ]
 
 MAX_BODY = 64 * 1024 * 1024  # bytes of a response body that is read whole, decoded
-READ = 30.0  # seconds for one read of a streamed response body
+MAX_HEADER = 64 * 1024  # bytes of one header line of a response, and of its status line
+READ = WRITE = 30.0  # seconds for one read or write of a body where the total does not run
 LARGE = 1024 * 1024  # bytes from which a body is sent in pieces, so as not to block the loop
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
@@ -101,10 +104,21 @@ def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout
     return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
 
 
-def arguments_of(request: Request, target: yarl.URL) -> dict[str, Any]:
-    """Make aiohttp's arguments for a request: ``headers``, ``timeout``, and ``data`` if any."""
+def arguments_of(
+    request: Request, target: yarl.URL, max_header: int | None = MAX_HEADER
+) -> dict[str, Any]:
+    """Make aiohttp's arguments for a request: ``headers``, and ``data`` if there is a body.
+
+    Args:
+        request: In normal form.
+        target: Its URL.
+        max_header: The default of the key; ``None`` leaves the limit to the session.
+
+    Returns:
+        Those of ``connection_arguments``, too.
+    """
     headers = _headers(request, target)
-    arguments: dict[str, Any] = {'headers': headers, **connection_arguments(request)}
+    arguments: dict[str, Any] = {'headers': headers, **connection_arguments(request, max_header)}
     if 'body' in request:
         arguments['data'] = _data(request, headers)
     for name, value in DEFAULTS.items():
@@ -114,11 +128,17 @@ def arguments_of(request: Request, target: yarl.URL) -> dict[str, Any]:
     return arguments
 
 
-def connection_arguments(request: Request) -> dict[str, Any]:
-    """Make aiohttp's arguments for the connection: ``timeout``, ``ssl``, ``server_hostname``."""
+def connection_arguments(request: Request, max_header: int | None = MAX_HEADER) -> dict[str, Any]:
+    """Make aiohttp's arguments for a connection, of a request that may have none of its own.
+
+    Returns:
+        ``timeout``, ``max_line_size`` and ``max_field_size``, ``ssl``, ``server_hostname``.
+    """
     timeout = request.get('timeout')
     limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
     arguments: dict[str, Any] = {'timeout': _timeout(limits.get('connect'), limits.get('read'))}
+    if longest := request.get('max_header', max_header):
+        arguments['max_line_size'] = arguments['max_field_size'] = longest
     if 'tls' in request:
         arguments['ssl'] = client_context(request['tls'])
         if isinstance(request['tls'], dict):
@@ -149,7 +169,8 @@ def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:
         raise TableError.of('headers[Content-Length]', length, right)
     # A copy, because headers are sent before the first chunk is encoded.
     encode = partial(_encode_header, headers.copy())
-    return BodyDelivery(source, source.length if length is None else length, encode, progress)
+    size, seconds = source.length if length is None else length, write_timeout(request)
+    return BodyDelivery(source, size, encode, progress, seconds)
 
 
 def _encode_header(headers: Headers, chunk: Any) -> bytes:
@@ -157,14 +178,20 @@ def _encode_header(headers: Headers, chunk: Any) -> bytes:
 
 
 def with_bytes_source(request: Request) -> Request:
-    """Replace a large ``str`` or ``bytes`` body by a source that gives it in pieces."""
+    """Replace a large ``str`` or ``bytes`` body by a source that gives it in pieces.
+
+    With a write timeout, so is every body that may not fit a socket's send buffer.
+    """
     body = request.get('body')
-    if not isinstance(body, str | bytes) or len(body) < LARGE / 4:  # at most 4 bytes a character
+    if not isinstance(body, str | bytes) or len(body) <= SHORT / 4:  # at most 4 bytes a character
+        return request
+    most = LARGE - 1 if write_timeout(request) is None else SHORT
+    if len(body) <= most / 4:
         return request
     headers = request['headers'].copy()
     headers.popall('Content-Length', None)  # it may be wrong, and is ignored as for a small body
     data = wire_body(headers, body)
-    if len(data) < LARGE:
+    if len(data) <= most:
         return request
     return request | {'headers': headers, 'body': BytesSource(body, data)}
 
@@ -210,6 +237,19 @@ def read_options_of(request: Request, limit: int | None) -> ReadOptions:
     seconds = timeout.get('read', default) if isinstance(timeout, Mapping) else timeout and default
     limit = limit if whole else request.get('max_body')
     return ReadOptions(into == 'raw', limit, seconds, partial(_failed, request))
+
+
+def write_timeout(request: Request) -> float | None:
+    """Return the seconds in which the peer must take some more of the request body.
+
+    It has a default where the total timeout does not run while a body is sent.
+    """
+    timeout = request.get('timeout', TIMEOUT)
+    if timeout is None:
+        return None
+    limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
+    runs = is_whole(request.get('into', 'text')) and limits.get('total', TIMEOUT) is not None
+    return limits.get('write', None if runs else WRITE)
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:

@@ -9,7 +9,7 @@ import aiohttp
 from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, TimedOut
 from ..semantics import IDEMPOTENT
 from ..tables.models import Request, describe_request
-from .response_body import HttpProcessingError
+from .response_body import HttpProcessingError, LineTooLong
 
 __all__ = ['BodyFailed', 'LostConnection', 'reason_of', 'translate']
 
@@ -51,6 +51,9 @@ class LostConnection(aiohttp.ClientError):
 
 def reason_of(error: BaseException) -> str:
     """Return the text of an exception, or the name of its class where it has none."""
+    if isinstance(too_long := error.__cause__, LineTooLong):  # its text has a part of the line
+        most = too_long.args[1]
+        return f'a header line or the status line of the response is over {most} bytes (max_header)'
     # The message of aiohttp's ServerDisconnectedError may be a response head, which is no text.
     what = getattr(error, 'message', str(error))
     return what if isinstance(what, str) and what else type(error).__name__

@@ -22,6 +22,7 @@ from ..tables.models import Request, Response
 from . import wire
 from .encode import (
     MAX_BODY,
+    MAX_HEADER,
     add_cookies,
     arguments_of,
     body_of,
@@ -31,10 +32,11 @@ from .encode import (
     target_of,
     try_with_source,
     with_bytes_source,
+    write_timeout,
 )
 from .failures import BodyFailed, LostConnection, translate
 from .into import PAGES, needs_stream
-from .request_body import BodyDelivery, BodySource, source_of
+from .request_body import SHORT, BodyDelivery, BodySource, BytesSource, source_of
 from .response_body import ConnectionInfo, DecodedBody, ReadOptions, ReceivedResponse
 from .session import check_headers, open_by_session, send_by_session, send_once
 
@@ -68,6 +70,7 @@ class NetworkTransport:
     """
 
     _owns_connectors = True
+    _max_header: int | None = MAX_HEADER  # the default of the key
     _middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (send_once,)
 
     def __init__(
@@ -162,7 +165,7 @@ class NetworkTransport:
         """
         try:
             target = target_of(request['scheme'], request['host'], request['port'], request['url'])
-            arguments = arguments_of(request, target)
+            arguments = arguments_of(request, target, self._max_header)
             arguments['headers'].update(fields)
             session = self._session(request, switches=True)
             if self._can_send(session, arguments):
@@ -177,7 +180,7 @@ class NetworkTransport:
         """Make one attempt."""
         method = request['method']
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
-        arguments = arguments_of(request, target)
+        arguments = arguments_of(request, target, self._max_header)
         limit = request.get('max_body', MAX_BODY)
         options = read_options_of(request, limit) if needs_stream(request) else None
         received = await self._send_request(request, target, arguments, limit, options)
@@ -263,9 +266,11 @@ class NetworkTransport:
         Raises:
             Error: As ``send`` does.
         """
-        body = request.get('body')
+        body, seconds = request.get('body'), write_timeout(request)
         if not (body is None or isinstance(body, bytes)):
             request = Request(request | {'body': BodySource(body)})
+        elif body and len(body) > SHORT:
+            request = Request(request | {'body': BytesSource(body, body)})
 
         async def exchange(request: Request) -> Response[Any]:
             origin = target_of(request['scheme'], request['host'], request['port'], '/')
@@ -275,9 +280,8 @@ class NetworkTransport:
             wire_request = wire.WireRequest(
                 method,
                 wire.encode_request_head(method, request['url'], headers),
-                BodyDelivery(source, length, bytes) if source else request.get('body'),
+                BodyDelivery(source, length, bytes, seconds=seconds) if source else body,
                 switches='Upgrade' in headers,
-                seconds=options.seconds,
             )
             received = await wire_request.ask(session, origin, arguments, None, options)
             result: Any = wire_request
@@ -315,6 +319,7 @@ class LentTransport(NetworkTransport):
     """
 
     _owns_connectors = False
+    _max_header = None  # the session has limits of its own
     # Without ``send_once``: the peer may have closed a pooled connection, so a retry is needed.
     _middlewares = ()
 

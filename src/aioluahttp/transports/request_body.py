@@ -10,31 +10,36 @@ import asyncio
 import contextlib
 import io
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from mimetypes import guess_type
 from stat import S_ISREG
 from typing import IO, Any, TypeVar
 
 from ..bodies.chunks import Chunks, close
-from ..errors import TableError
+from ..errors import TableError, TimedOut
 from ..tables.checks import is_file, is_one_shot
 from ..tables.models import Request, Response
 from .failures import BodyFailed
 
 __all__ = [
     'PIECE',
+    'SHORT',
     'BodyDelivery',
     'BodySource',
     'BytesSource',
     'check_resendable',
+    'slices',
     'source_of',
     'to_source',
+    'write_timed_out',
 ]
 
 T = TypeVar('T')
 
 COMPRESSED = {'gzip': 'application/gzip', 'bzip2': 'application/x-bzip2', 'xz': 'application/x-xz'}
+SHORT = 16 * 1024  # bytes that fit a socket's send buffer
 PIECE = 512 * 1024  # bytes that are read at once: each read costs a switch to a thread
+WRITE = 64 * 1024  # bytes of one write where the peer has a time to take them
 TURN = 256 * 1024  # bytes after which other tasks may run, however fast the peer reads
 
 
@@ -129,9 +134,12 @@ class BytesSource(BodySource):
 
     def chunks(self, encode: Callable[[Any], bytes]) -> Chunks:
         """Begin to read slices of the bytes; ``encode`` is not needed."""
-        data = self._data
-        starts = range(0, len(data), PIECE)
-        return Chunks((data[start : start + PIECE] for start in starts), bytes)
+        return Chunks(slices(self._data, PIECE), bytes)
+
+
+def slices(data: bytes, size: int = WRITE) -> Iterator[bytes]:
+    """Cut bytes into slices of a size."""
+    return (data[start : start + size] for start in range(0, len(data), size))
 
 
 def to_source(body: Any) -> BodySource | None:
@@ -230,6 +238,7 @@ class BodyDelivery:
         size: The length of the body in bytes; ``None`` is unknown.
         encode: Converts a chunk of an iterable to bytes.
         progress: Called with the bytes that were sent so far, and ``size``.
+        seconds: In which the peer must take some more of what is written; ``None`` is no limit.
     """
 
     def __init__(
@@ -238,9 +247,11 @@ class BodyDelivery:
         size: int | None,
         encode: Callable[[Any], bytes],
         progress: Callable[[int, int | None], object] | None = None,
+        seconds: float | None = None,
     ) -> None:
         self.source = source
         self.size = size
+        self.seconds = seconds
         self._encode = encode
         self._progress = progress
 
@@ -282,3 +293,8 @@ class BodyDelivery:
         except Exception as error:
             raise BodyFailed(error) from error
         return True
+
+
+def write_timed_out(seconds: float | None) -> TimedOut:
+    """Return the error for a peer that took nothing more of a body in time."""
+    return TimedOut(f'the peer took no more of the body within {seconds} s (timeout[write])')

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
+from aiohttp.http_exceptions import LineTooLong
 
 from ..bodies.codings import Decoder, decode_body, decoder_for
 from ..bodies.stream import read_arrived
@@ -26,6 +27,7 @@ __all__ = [
     'FromConnection',
     'HttpProcessingError',
     'InMemory',
+    'LineTooLong',
     'Progress',
     'ReadOptions',
     'ReceivedResponse',

@@ -15,11 +15,11 @@ import aiohttp
 import yarl
 
 from ..bodies.codings import DECODED_BY_AIOHTTP
-from ..errors import ConnectError, ProtocolError, TableError
+from ..errors import ConnectError, ProtocolError, TableError, TimedOut
 from ..headers import Headers, is_secret
 from ..tables.models import Request
 from .failures import BodyFailed, LostConnection, reason_of
-from .request_body import BodyDelivery
+from .request_body import BodyDelivery, slices, write_timed_out
 from .response_body import (
     ConnectionInfo,
     DecodedBody,
@@ -32,7 +32,7 @@ from .response_body import (
     check_end,
     is_self_delimited,
 )
-from .wire import note_connections, noted_connection
+from .wire import check_head, note_connections, noted_connection
 
 __all__ = [
     'CachedBody',
@@ -100,6 +100,8 @@ async def send_by_session(
         if response.status < 200:
             what = f'the peer sent status {response.status}, which no request asked for'
             raise ProtocolError(what)
+        if longest := arguments.get('max_field_size'):
+            check_head(response.raw_headers, longest)
         headers = Headers(response.headers)
         decoded = session.auto_decompress and _has_coding(response, headers)
         source: ResponseSource
@@ -265,7 +267,7 @@ class SessionPayload(aiohttp.Payload):
     """A request body as an aiohttp payload, which aiohttp may send more than once.
 
     Attributes:
-        failure: What failed on our side; None if nothing did.
+        failure: What failed on our side, or the error for a write timeout; None if nothing did.
         is_begun: Whether aiohttp has begun to write the body.
         is_done: Whether it has written all of it.
     """
@@ -276,7 +278,7 @@ class SessionPayload(aiohttp.Payload):
         self._lock = asyncio.Lock()  # the attempt before may still read a file in a thread
         self._task: asyncio.Task[Any] | None = None  # aiohttp's, which writes the body
         self._source: ResponseSource | None = None
-        self.failure: BodyFailed | None = None
+        self.failure: BodyFailed | TimedOut | None = None
         self.is_begun: bool = False
         self.is_done: bool = False
 
@@ -301,7 +303,7 @@ class SessionPayload(aiohttp.Payload):
 
             async def write(data: bytes) -> bool:
                 try:
-                    await writer.write(data)
+                    await self._write_to(writer, data)
                 except OSError as error:
                     gone.append(error)
                 return not gone
@@ -311,13 +313,28 @@ class SessionPayload(aiohttp.Payload):
                 await self._begin()
                 await self._delivery.send(write)
             except BodyFailed as failed:
-                self.failure = failed
-                if self._source:
-                    self._source.close(failed)
+                self._fail(failed)
                 raise
+            if gone and isinstance(gone[0], TimedOut):
+                self._fail(gone[0])
+                raise BodyFailed(gone[0])
             if gone:
                 raise gone[0]
             self.is_done = True
+
+    async def _write_to(self, writer: Any, data: bytes) -> None:
+        seconds = self._delivery.seconds
+        for piece in slices(data) if seconds else (data,):
+            try:
+                async with asyncio.timeout(seconds):
+                    await writer.write(piece)
+            except TimeoutError as error:
+                raise write_timed_out(seconds) from error
+
+    def _fail(self, error: BodyFailed | TimedOut) -> None:
+        self.failure = error
+        if self._source:
+            self._source.close(error)
 
     async def _begin(self) -> None:
         source = self._delivery.source

@@ -17,10 +17,11 @@ document.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 from weakref import WeakSet
 
@@ -30,12 +31,12 @@ from aiohttp.abc import AbstractCookieJar
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_writer import StreamWriter
 
-from ..errors import ProtocolError, TimedOut
+from ..errors import ProtocolError
 from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY
 from .failures import BodyFailed, LostConnection
 from .protocol import keep_last_bytes
-from .request_body import BodyDelivery
+from .request_body import SHORT, BodyDelivery, slices, write_timed_out
 from .response_body import (
     ConnectionInfo,
     DecodedBody,
@@ -51,6 +52,7 @@ __all__ = [
     'UnixPool',
     'WireRequest',
     'can_send',
+    'check_head',
     'encode_request_head',
     'final_head',
     'note_connections',
@@ -59,8 +61,9 @@ __all__ = [
 ]
 
 
-SHORT = 16 * 1024  # bytes that fit a socket's send buffer
+WAITING = 64 * 1024  # bytes in a transport's buffer from which on the next write has to wait
 JOINED = 256 * 1024  # bytes of a body up to which a copy costs less than a second write
+MAX_HEAD = 256 * 1024  # bytes of all header lines of a response
 MAX_INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) takes over five hours for as many
 
 # Tracers, recorders and test doubles replace this method; then ``session`` sends the requests.
@@ -194,6 +197,21 @@ async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aio
     raise ProtocolError(f'the peer sent over {MAX_INTERIM} interim responses')
 
 
+def check_head(lines: Iterable[tuple[bytes, bytes]], longest: int) -> None:
+    """Refuse a response head that is too large; aiohttp limits each line, and their number.
+
+    Args:
+        lines: Names and values of its headers.
+        longest: ``max_header``, in bytes. The limit is four of these, if that is over ``MAX_HEAD``.
+
+    Raises:
+        ProtocolError: It is too large.
+    """
+    most = max(MAX_HEAD, 4 * longest)
+    if sum(map(len, chain.from_iterable(lines))) > most:
+        raise ProtocolError(f'the head of the response is over {most} bytes (max_header)')
+
+
 def encode_request_head(method: str, target: str, headers: Headers, *framing: str) -> bytes:
     """Encode the head of a request, with exactly these headers and lines."""
     lines = [f'{method} {target} HTTP/1.1', *map(': '.join, headers.items()), *framing, '\r\n']
@@ -232,7 +250,6 @@ class WireRequest:
         body: Bytes, or what sends another body; None if there is none.
         switches: Whether the request asks for an upgrade. After a 101, the response has no body,
             and the caller has to close the request.
-        seconds: Within which the peer must read some more of the body; None is no limit.
         cookies: The jar that keeps the cookies of the response; None keeps none.
 
     Attributes:
@@ -248,6 +265,7 @@ class WireRequest:
     _sent = True  # the body was handed to the transport completely, and without a rest
     _is_partial = False  # the transport holds a rest of a body of bytes
     _is_streamed = False  # the reader of the response body has its own timeouts
+    _timer: asyncio.TimerHandle | None = None  # of the write timeout
 
     def __init__(
         self,
@@ -256,11 +274,12 @@ class WireRequest:
         body: bytes | BodyDelivery | None = None,
         *,
         switches: bool = False,
-        seconds: float | None = None,
         cookies: AbstractCookieJar | None = None,
     ) -> None:
         self._method, self._head, self._body = method, head, body
-        self._switches, self._seconds, self._cookies = switches, seconds, cookies
+        self._switches, self._cookies = switches, cookies
+        # In which the peer must take some more of the body; None is no limit.
+        self._seconds = body.seconds if isinstance(body, BodyDelivery) else None
 
     async def ask(
         self,
@@ -275,7 +294,8 @@ class WireRequest:
         Args:
             session: Its connector is a ``Pool``.
             target: The URL.
-            arguments: ``timeout``, and optionally ``ssl`` and ``server_hostname``.
+            arguments: ``timeout``, ``max_field_size``, and optionally ``ssl`` and
+                ``server_hostname``.
             limit: Bytes of a body that is read whole, decoded; ``None`` is no limit.
             options: For a body that is read as a stream; ``None`` reads it whole.
 
@@ -283,18 +303,19 @@ class WireRequest:
             ConnectionTimeoutError: The connect timeout has passed.
             LostConnection: The connection ended before the response.
             BodyFailed: Reading the source of the body raised an exception.
-            TimedOut: The peer read nothing more of the body in time.
+            TimedOut: The peer took nothing more of the body in time.
         """
         info = await self._connect(session, target, arguments)
         try:
             try:
-                self._send(arguments['timeout'].sock_read)
+                self._send(arguments['timeout'].sock_read, arguments['max_field_size'])
                 head, content = await final_head(self.protocol, switches=self._switches)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
                 raise LostConnection(self._method, error, reused=info.reused) from error
             self._content = content
             if self._failure is not None:
                 raise self._failure
+            check_head(head.raw_headers, arguments['max_field_size'])
             headers = Headers(head.headers)
             if self._cookies is not None and 'Set-Cookie' in headers:
                 self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
@@ -340,19 +361,26 @@ class WireRequest:
         self.protocol = self.connection.protocol
         return ConnectionInfo.before_head(self.connection, reused)
 
-    def _send(self, seconds: float | None) -> None:
+    def _send(self, seconds: float | None, longest: int) -> None:
         """Write the head and a body of bytes, or begin to write another body.
 
         Args:
             seconds: To wait for data of the response, once the body is sent; None is no limit.
+            longest: Bytes of a line of the response head.
         """
         protocol, body, transport = self.protocol, self._body, self.connection.transport
         protocol.set_response_params(
-            skip_payload=self._method == 'HEAD', read_until_eof=True, auto_decompress=False
+            skip_payload=self._method == 'HEAD',
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=longest,
+            max_field_size=longest,
         )
         if isinstance(body, BodyDelivery):
             self._sent = False
             keep_last_bytes(protocol, transport)
+            if self._seconds:  # the mark of TLS is 512 KiB by default, and hides progress
+                transport.set_write_buffer_limits(high=WAITING)
             transport.write(self._head)
             self._start(self._deliver(body, seconds))
         elif body and len(body) > SHORT:
@@ -370,7 +398,7 @@ class WireRequest:
         if transport.get_write_buffer_size():
             self._sent, self._is_partial = False, True
             keep_last_bytes(self.protocol, transport)
-        if (seconds or self._seconds) and self.protocol.writing_paused:
+        if seconds and self.protocol.writing_paused:
             self._start(self._flush(seconds))
         else:
             self._start_timeout(seconds)
@@ -399,7 +427,9 @@ class WireRequest:
         try:
             if await body.send(write) and (not chunked or await self._write(b'0\r\n\r\n')):
                 self._sent = True
-                self._start_timeout(seconds)
+                if self._seconds and (transport := self.protocol.transport) is not None:
+                    transport.set_write_buffer_limits(high=0)  # drain waits for the last byte
+                await self._flush(seconds)
         except BodyFailed as failed:
             self._fail(failed)
         finally:
@@ -407,25 +437,41 @@ class WireRequest:
 
     async def _write(self, data: bytes) -> bool:
         """Write data; return False if the peer reads no more: its response says why."""
-        transport = self.protocol.transport
-        if transport is None or transport.is_closing():
-            self._abort()
-            return False
-        transport.write(data)
-        return not self.protocol.writing_paused or await self._drain()
+        # Within one write, asyncio's TLS transport shows no progress.
+        for piece in slices(data) if self._seconds else (data,):
+            transport = self.protocol.transport
+            if transport is None or transport.is_closing():
+                self._abort()
+                return False
+            transport.write(piece)
+            if self.protocol.writing_paused and not await self._drain():
+                return False
+        return True
 
     async def _drain(self) -> bool:
+        """Wait until the peer has taken enough; return False if it reads no more, or too late."""
+        if self._seconds and (transport := self.protocol.transport) is not None:
+            self._start_write_timer(transport, self._seconds)
         try:
-            async with asyncio.timeout(self._seconds):
-                await StreamWriter(self.protocol, asyncio.get_running_loop()).drain()
-        except TimeoutError as error:
-            what = TimedOut(f'the peer read no more of the body within {self._seconds} s')
-            what.__cause__ = error
-            self._fail(what)
-            return False
+            await StreamWriter(self.protocol, asyncio.get_running_loop()).drain()
         except (aiohttp.ClientError, OSError):
             return False
-        return True
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        return self._failure is None
+
+    def _start_write_timer(self, transport: asyncio.Transport, seconds: float) -> None:
+        """Fail if the peer takes nothing of what is buffered for some seconds."""
+        unsent = transport.get_write_buffer_size()
+
+        def check_progress() -> None:
+            if unsent > transport.get_write_buffer_size():
+                self._start_write_timer(transport, seconds)
+            else:
+                self._fail(write_timed_out(seconds))
+
+        self._timer = asyncio.get_running_loop().call_later(seconds, check_progress)
 
     def _abort(self) -> None:
         """Abort a connection: closing it would wait for the peer to read what is buffered."""
