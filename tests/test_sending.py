@@ -2,13 +2,19 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import threading
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
+import stamina
+import trustme
 
 import aioluahttp as http
 from aioluahttp.bodies.encoders import ENCODERS
+from aioluahttp.middleware import retry
 from aioluahttp.transports.network import LentTransport
 
 
@@ -724,3 +730,204 @@ async def test_a_head_has_at_most_128_lines(raw_server):
             else:
                 with pytest.raises(http.ProtocolError, match='Too many headers'):
                     await http.request(url=peer.url)
+
+
+# Tunnels through a proxy
+
+
+def http_response(status):
+    """Make a response without a body."""
+    return f'HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n'.encode()
+
+
+OPEN = b'HTTP/1.1 200 Go On\r\n\r\n'
+NO_TUNNELS = [
+    (b'', 'isconnected'),
+    (b'HTTP/1.1 200 Go On\r\nA: b', 'isconnected'),
+    (b'garbage\r\n\r\n', 'Bad status line'),
+    (http_response('503 Busy'), 'it responded with status 503 Busy'),
+    (http_response('407 Who Are You'), 'it responded with status 407 Who Are You'),
+    (http_response('204 Odd'), 'it responded with status 204 Odd'),
+    (OPEN + b'no TLS', 'SSL'),
+    (OPEN, '[ConnectionResetError]'),
+    (None, 'Connection timeout'),
+]
+
+
+@pytest.mark.parametrize(('raw', 'what'), NO_TUNNELS)
+@pytest.mark.parametrize(
+    'fields',
+    [{}, {'method': 'POST'}, {'method': 'POST', 'body': 'x'}, {'method': 'PUT', 'body': (b'x',)}],
+    ids=['GET', 'POST', 'text', 'stream'],
+)
+async def test_a_proxy_that_opens_no_tunnel_is_a_connect_error(raw_server, raw, what, fields):
+    """Nothing was sent to the origin. The message names the proxy, without its login."""
+    done = asyncio.Event()
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        if raw is None:
+            await done.wait()
+        elif raw.startswith(OPEN):
+            await line.send(OPEN)
+            await line.reader.read(10)
+            await line.send(raw.removeprefix(OPEN))
+        else:
+            await line.send(raw)
+
+    async with raw_server(handler) as proxy:
+        table = {'url': 'https://a.example/?s3cret', 'proxy': f'http://me:s3cret@{proxy.url[7:]}'}
+        timeout = {'connect': 0.1 if raw is None else 30}
+        with pytest.raises(http.ConnectError) as caught:
+            await http.request({**table, **fields, 'timeout': timeout})
+        done.set()
+    said = f' https://a.example:443/: no connection through the proxy {proxy.url}: '
+    assert said in str(caught.value)
+    assert what in str(caught.value)
+    assert 's3cret' not in str(caught.value)
+
+
+async def test_a_websocket_without_a_tunnel_is_a_connect_error(raw_server):
+    """As for any other request."""
+    async with raw_server(http_response('503 Busy')) as proxy, http.Client() as client:
+        with pytest.raises(http.ConnectError, match=r'through the proxy .* status 503 Busy'):
+            async with client.websocket(url='wss://a.example', proxy=proxy.url):
+                raise AssertionError
+
+
+async def test_a_request_is_retried_if_there_was_no_tunnel(raw_server):
+    """Whatever its method."""
+    with stamina.set_testing(True, attempts=3, cap=True):
+        async with raw_server(http_response('503 Busy')) as proxy:
+            send = retry(http.request)
+            with pytest.raises(http.ConnectError):
+                await send({'url': 'https://a.example', 'method': 'POST', 'proxy': proxy.url})
+    assert 3 == len(proxy.requests)
+
+
+async def test_a_host_with_a_dot_at_its_end_is_named_without_it_in_tls(raw_server, certificates):
+    """In SNI (RFC 6066 3) and in the check of the certificate; Host has the dot."""
+    names = []
+    certificates.named.sni_callback = lambda tls, name, context: names.append(name)
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(OPEN)
+        reader, writer = await asyncio.open_connection('127.0.0.1', origin.port)
+        pumps = [pump(line.reader, writer), pump(reader, line.writer)]
+        await asyncio.gather(*pumps)
+
+    async def pump(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async with raw_server(OK, tls=certificates.named) as origin, raw_server(handler) as proxy:
+        for tls in ({}, {'server_name': 'localhost.'}):
+            async with http.Client(proxy=proxy.url, tls={'ca': certificates.ca, **tls}) as client:
+                response = await client.request(url=f'https://localhost.:{origin.port}/')
+                assert 'hi' == response.body
+    assert ['localhost', 'localhost'] == names
+    assert [f'localhost.:{origin.port}'] * 2 == [
+        asked.values('Host')[0] for asked in origin.requests
+    ]
+
+
+# TLS handshakes that fail
+
+
+@contextlib.contextmanager
+def refusing(context):
+    """Serve, in a thread, TLS handshakes that fail; yield the port.
+
+    asyncio sends no alert for them.
+    """
+
+    def serve():
+        with contextlib.suppress(OSError):  # ``listening`` was shut down
+            while True:
+                accepted, _ = listening.accept()
+                with context.wrap_socket(
+                    accepted, server_side=True, do_handshake_on_connect=False
+                ) as tls:
+                    with contextlib.suppress(ssl.SSLError):
+                        tls.do_handshake()
+                    while socket.socket.recv(tls, 65536):  # else the system resets the connection
+                        pass
+
+    with socket.create_server(('127.0.0.1', 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize('version', [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize('certificate', [None, 'of another authority'])
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize('method', ['GET', 'POST'])
+async def test_a_client_certificate_that_is_refused_is_a_connect_error(
+    certificates, version, certificate, into, method
+):
+    """With TLS 1.3 the client learns that by its first read."""
+    context = ssl.create_default_context(cafile=certificates.ca)
+    context.maximum_version = version
+    what = 'ALERT_(CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE)'
+    if certificate:
+        trustme.CA().issue_cert('me@example.com').configure_cert(context)
+        what = 'ALERT_UNKNOWN_CA'
+    with refusing(certificates.strict) as port, pytest.raises(http.ConnectError, match=what):
+        await http.request(url=f'https://127.0.0.1:{port}/', tls=context, into=into, method=method)
+
+
+def context_of(authority, name, **options):
+    """Make the context of a server."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name, **options).configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize(
+    ('kind', 'what'),
+    [
+        ('plain', 'SSL'),
+        ('expired', 'certificate has expired'),
+        ('unknown', 'unable to get local issuer certificate'),
+        ('host', 'CERTIFICATE_VERIFY_FAILED'),
+    ],
+)
+async def test_a_failed_tls_handshake_is_a_connect_error(raw_server, kind, what):
+    """The message has the reason of OpenSSL."""
+    authority = trustme.CA()
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    past = datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
+    contexts = {
+        'plain': None,
+        'expired': context_of(authority, '127.0.0.1', not_before=past[0], not_after=past[1]),
+        'unknown': context_of(trustme.CA(), '127.0.0.1'),
+        'host': context_of(authority, 'other.example'),
+    }
+
+    async def handler(line):
+        await line.reader.read(10)
+        await line.send(b'HTTP/1.1 400 Bad Request\r\n\r\n')
+
+    async with raw_server(handler, tls=contexts[kind]) as peer:
+        with pytest.raises(http.ConnectError, match=what):
+            await http.request(url=f'https://127.0.0.1:{peer.port}/', tls=trust)
+
+
+async def test_a_version_of_tls_that_is_refused_is_a_connect_error(certificates):
+    """The message has the alert."""
+    context = ssl.create_default_context(cafile=certificates.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    certificates.tls12.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        refusing(certificates.tls12) as port,
+        pytest.raises(http.ConnectError, match='PROTOCOL_VERSION'),
+    ):
+        await http.request(url=f'https://127.0.0.1:{port}/', tls=context)

@@ -426,15 +426,32 @@ def test_the_total_timeout_is_not_passed_to_aiohttp(fields, connect, read):
     assert (None, connect, read) == (timeout.total, timeout.connect, timeout.sock_read)
 
 
-@pytest.mark.parametrize(('tls', 'name'), [({'server_name': 'x'}, 'x'), ({'verify': False}, None)])
-def test_a_tls_table_may_name_the_server(tls, name):
-    """A table with other keys names none, and False has no ``server_hostname`` at all."""
-    assert (
-        name == connection_arguments(http.to_request(url='https://h', tls=tls))['server_hostname']
-    )
-    assert 'server_hostname' not in connection_arguments(
-        http.to_request(url='https://h', tls=False)
-    )
+@pytest.mark.parametrize(
+    ('tls', 'host', 'name'),
+    [
+        ({'server_name': 'x'}, 'h', 'x'),
+        ({'server_name': 'x.'}, 'h', 'x'),
+        ({'verify': False}, 'h', None),
+        (False, 'h', None),
+        (False, 'h.', 'h'),
+        ({'server_name': 'x'}, 'h.', 'x'),
+    ],
+)
+def test_a_tls_table_may_name_the_server(tls, host, name):
+    """Otherwise aiohttp takes the host, whose last dot is removed here."""
+    request = http.to_request(url=f'https://{host}', tls=tls)
+    assert name == connection_arguments(request).get('server_hostname')
+
+
+@pytest.mark.parametrize(
+    ('url', 'host'),
+    [('http://h', 'h'), ('https://h.', 'h.'), ('http://h.:81', 'h.:81'), ('http://h.:80', 'h.')],
+)
+def test_the_host_header_is_that_of_the_url(url, host):
+    """With the dot at the end of a name, and without a default port."""
+    request = http.to_request(url=url)
+    target = target_of(request['scheme'], request['host'], request['port'], '/')
+    assert host == arguments_of(request, target)['headers']['Host']
 
 
 @pytest.mark.parametrize(

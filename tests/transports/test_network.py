@@ -781,19 +781,6 @@ async def test_a_proxy_that_refuses_https_is_a_connect_error(raw_server):
         assert 407 == (await http.request(request)).status
 
 
-@pytest.mark.parametrize('raw', [b'', b'garbage\r\n\r\n'])
-async def test_a_proxy_that_breaks_http_is_a_protocol_error(raw_server, raw):
-    """No connection is left open."""
-
-    async def handler(line):
-        await line.request()
-        await line.send(raw)
-
-    async with raw_server(handler) as proxy:
-        with pytest.raises(http.ProtocolError):
-            await http.request(url='https://a.example', proxy=f'http://127.0.0.1:{proxy.port}')
-
-
 unix_only = pytest.mark.skipif(not hasattr(socket, 'AF_UNIX'), reason='needs Unix sockets')
 
 

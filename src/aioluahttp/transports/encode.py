@@ -139,10 +139,13 @@ def connection_arguments(request: Request, max_header: int | None = MAX_HEADER) 
     arguments: dict[str, Any] = {'timeout': _timeout(limits.get('connect'), limits.get('read'))}
     if longest := request.get('max_header', max_header):
         arguments['max_line_size'] = arguments['max_field_size'] = longest
-    if 'tls' in request:
-        arguments['ssl'] = client_context(request['tls'])
-        if isinstance(request['tls'], dict):
-            arguments['server_hostname'] = request['tls'].get('server_name')
+    tls, name = request.get('tls'), None
+    if tls is not None:
+        arguments['ssl'] = client_context(tls)
+        name = tls.get('server_name') if isinstance(tls, dict) else None
+    if name or request['host'].endswith('.'):
+        # Neither SNI (RFC 6066 3) nor a certificate has the dot; aiohttp sends it in a tunnel.
+        arguments['server_hostname'] = (name or request['host']).rstrip('.')
     return arguments
 
 
@@ -198,7 +201,10 @@ def with_bytes_source(request: Request) -> Request:
 
 def _headers(request: Request, target: yarl.URL) -> Headers:
     spelling: dict[str, str] = {}  # aiohttp loses a repeated header that is spelled in two ways
-    kept = Headers(Host=target.host_port_subcomponent or '')
+    authority, host = target.host_port_subcomponent or '', request['host']
+    if host.endswith('.'):  # yarl leaves the dot out
+        authority = host + authority[len(host) - 1 :]
+    kept = Headers(Host=authority)
     for name, value in request['headers'].items():
         lower = name.lower()
         if not text.is_clean(value):  # aiohttp would drop what it cannot encode
@@ -249,7 +255,8 @@ def write_timeout(request: Request) -> float | None:
         return None
     limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
     runs = is_whole(request.get('into', 'text')) and limits.get('total', TIMEOUT) is not None
-    return limits.get('write', None if runs else WRITE)
+    seconds: float | None = limits.get('write', None if runs else WRITE)
+    return seconds
 
 
 def _failed(request: Request, error: BaseException) -> Error | None:

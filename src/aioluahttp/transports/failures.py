@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 
 import aiohttp
 
@@ -11,7 +12,7 @@ from ..semantics import IDEMPOTENT
 from ..tables.models import Request, describe_request
 from .response_body import HttpProcessingError, LineTooLong
 
-__all__ = ['BodyFailed', 'LostConnection', 'reason_of', 'translate']
+__all__ = ['BodyFailed', 'LostConnection', 'is_refused_handshake', 'reason_of', 'translate']
 
 
 REUSED = 'the peer closed a reused connection before it responded'
@@ -49,6 +50,27 @@ class LostConnection(aiohttp.ClientError):
         super().__init__(LOSSES[idempotent].format(method) if reused else reason_of(error))
 
 
+# What a server of TLS 1.3 may send once it has read the client's part of the handshake (RFC 8446
+# 4.4): of a missing or bad certificate, of its signature, or of what was negotiated (6.2).
+REFUSALS = re.compile(
+    r'alert[ _](?:\w+[ _])*(?:certificate|unknown[ _]ca|access[ _]denied|decrypt[ _]error'
+    r'|handshake[ _]failure|insufficient[ _]security|protocol[ _]version)',
+    re.IGNORECASE,
+)
+
+
+def is_refused_handshake(error: BaseException) -> bool:
+    """Tell whether an exception of aiohttp's is for a TLS handshake that the peer refused.
+
+    The handshake of TLS 1.3 is complete for a client before the server has checked its certificate,
+    so what the server finds comes with the first read (RFC 8446 4.4.2.4).
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    return cause is not None and REFUSALS.search(str(cause)) is not None
+
+
 def reason_of(error: BaseException) -> str:
     """Return the text of an exception, or the name of its class where it has none."""
     if isinstance(too_long := error.__cause__, LineTooLong):  # its text has a part of the line
@@ -56,6 +78,8 @@ def reason_of(error: BaseException) -> str:
         return f'a header line or the status line of the response is over {most} bytes (max_header)'
     # The message of aiohttp's ServerDisconnectedError may be a response head, which is no text.
     what = getattr(error, 'message', str(error))
+    if isinstance(error, aiohttp.ClientConnectorError) and what.endswith('[None]'):
+        what = what.removesuffix('None]') + f'{type(error.os_error).__name__}]'
     return what if isinstance(what, str) and what else type(error).__name__
 
 

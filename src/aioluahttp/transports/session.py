@@ -18,7 +18,7 @@ from ..bodies.codings import DECODED_BY_AIOHTTP
 from ..errors import ConnectError, ProtocolError, TableError, TimedOut
 from ..headers import Headers, is_secret
 from ..tables.models import Request
-from .failures import BodyFailed, LostConnection, reason_of
+from .failures import BodyFailed, LostConnection, is_refused_handshake, reason_of
 from .request_body import BodyDelivery, slices, write_timed_out
 from .response_body import (
     ConnectionInfo,
@@ -43,7 +43,8 @@ __all__ = [
     'send_once',
 ]
 
-# What a connector may raise though it has reached a peer, or has waited too long.
+# What a connector may raise though it has reached a peer, or has waited too long. In a tunnel
+# through a proxy, nothing has reached the origin then.
 NO_CONNECT_ERRORS = (
     TimeoutError,
     LostConnection,
@@ -154,39 +155,60 @@ async def open_by_session(
         if not isinstance(error, Exception):
             raise
         failed = error
-    _raise_failure(failed, tracker, payload)  # outside, for the sake of __context__
+    if payload and payload.failure:  # outside of the except block, for the sake of __context__
+        raise payload.failure from failed
+    proxy = arguments.get('proxy')
+    tunnels = proxy is not None and target.scheme == 'https'
+    begun = payload is not None and payload.is_begun
+    if not begun and _is_connecting(failed, tracker, tunnels=tunnels):
+        raise ConnectError(_connect_failure(failed, proxy)) from failed
+    info = noted_connection()
+    if is_refused_handshake(failed) and not (info and info.reused):
+        raise ConnectError(reason_of(failed)) from failed
+    _raise_failure(failed, tracker)
 
 
-def _raise_failure(
-    error: Exception, tracker: aiohttp.UploadTracker, payload: SessionPayload | None
-) -> Never:
-    if payload and payload.failure:
-        raise payload.failure from error
+def _is_connecting(error: Exception, tracker: aiohttp.UploadTracker, *, tunnels: bool) -> bool:
+    """Tell whether a connector raised an exception, of any kind, before anything was sent.
+
+    aiohttp tells its tracker of an attempt before it connects. Once the head is written, it writes
+    the body, or tells the tracker that an absent one is complete.
+
+    Args:
+        error: The exception.
+        tracker: Of the request.
+        tunnels: Whether the request is sent in a tunnel through a proxy. The session of a user may
+            then have tried to connect twice, if the method is idempotent.
+    """
+    return (
+        (tracker.attempts == 1 or (tunnels and not isinstance(error, aiohttp.ClientConnectorError)))
+        and noted_connection() is None
+        and tracker.upload_complete.done()
+        and isinstance(tracker.upload_complete.exception(), aiohttp.UploadAbortedError)
+        and not tracker.bytes_written
+        and (tunnels or not isinstance(error, NO_CONNECT_ERRORS))
+    )
+
+
+def _connect_failure(error: Exception, proxy: str | None) -> str:
+    """Say why no connection was made; ``proxy`` is the URL of a proxy, without its login."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        reason = f'it responded with status {error.status} {error.message}'
+    else:
+        malformed = isinstance(error.__cause__, HttpProcessingError)
+        reason = reason_of(error.__cause__ if malformed else error)
+    if not isinstance(error, (aiohttp.ClientError, OSError)):  # such as ProxyError, for SOCKS
+        reason = f'{type(error).__name__}: {reason}'
+    return reason if proxy is None else f'no connection through the proxy {proxy}: {reason}'
+
+
+def _raise_failure(error: Exception, tracker: aiohttp.UploadTracker) -> Never:
     if isinstance(error, aiohttp.ClientConnectorError) and tracker.attempts > 1:
         what = f'{reason_of(error)}, after a request had been sent'
         raise ProtocolError(what) from error
     if isinstance(error.__cause__, HttpProcessingError):
         raise error.__cause__  # aiohttp's ClientResponseError around it cannot be pickled
-    if _is_connecting(error, tracker, payload):
-        raise ConnectError(reason_of(error)) from error
     raise error
-
-
-def _is_connecting(
-    error: Exception, tracker: aiohttp.UploadTracker, payload: SessionPayload | None
-) -> bool:
-    """Tell whether a connector raised an exception, of any kind, before anything was sent.
-
-    aiohttp tells its tracker of an attempt before it connects. Once the head is written, it writes
-    the body, or tells the tracker that an absent one is complete.
-    """
-    return (
-        tracker.attempts == 1
-        and tracker.upload_complete.done()
-        and isinstance(tracker.upload_complete.exception(), aiohttp.UploadAbortedError)
-        and not (tracker.bytes_written or (payload and payload.is_begun))
-        and not isinstance(error, NO_CONNECT_ERRORS)
-    )
 
 
 async def _stop(payload: SessionPayload | None) -> None:

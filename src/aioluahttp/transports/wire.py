@@ -31,10 +31,10 @@ from aiohttp.abc import AbstractCookieJar
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_writer import StreamWriter
 
-from ..errors import ProtocolError
+from ..errors import ConnectError, ProtocolError
 from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY
-from .failures import BodyFailed, LostConnection
+from .failures import BodyFailed, LostConnection, is_refused_handshake, reason_of
 from .protocol import keep_last_bytes
 from .request_body import SHORT, BodyDelivery, slices, write_timed_out
 from .response_body import (
@@ -301,6 +301,7 @@ class WireRequest:
 
         Raises:
             ConnectionTimeoutError: The connect timeout has passed.
+            ConnectError: The peer refused the TLS handshake.
             LostConnection: The connection ended before the response.
             BodyFailed: Reading the source of the body raised an exception.
             TimedOut: The peer took nothing more of the body in time.
@@ -311,6 +312,8 @@ class WireRequest:
                 self._send(arguments['timeout'].sock_read, arguments['max_field_size'])
                 head, content = await final_head(self.protocol, switches=self._switches)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                if is_refused_handshake(error) and not info.reused:
+                    raise ConnectError(reason_of(error)) from error
                 raise LostConnection(self._method, error, reused=info.reused) from error
             self._content = content
             if self._failure is not None:
