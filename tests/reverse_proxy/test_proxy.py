@@ -203,17 +203,21 @@ async def test_a_changed_request_is_forwarded_changed(raw_server):
                     changed = {'body': 'caf\u00e9', 'headers': {'Content-Type': 'text/plain'}}
                 case '/list':
                     changed = {'headers': {'Content-Length': 4}, 'body': iter([b'ab', b'cd'])}
+                case '/long':
+                    changed = {'body': 'x' * 20_000}
                 case '/none':
                     changed = {'method': 'GET', 'body': None}
             return await http.forward({**request, 'url': url, **changed}, peer.url)
 
         async with http.listen('127.0.0.1', 0, handler) as server:
-            for path in '/text', '/list', '/none':
+            for path in '/text', '/list', '/long', '/none':
                 await http.request(url=server.url + path, method='PUT', body='x')
-    assert ['PUT /new?x', 'PUT /new?x', 'GET /new?x'] == [
+    assert ['PUT /new?x', 'PUT /new?x', 'PUT /new?x', 'GET /new?x'] == [
         asked.line.removesuffix(' HTTP/1.1') for asked in peer.requests
     ]
-    assert ['caf\u00e9'.encode(), b'abcd', b''] == [asked.body for asked in peer.requests]
+    assert ['caf\u00e9'.encode(), b'abcd', b'x' * 20_000, b''] == [
+        asked.body for asked in peer.requests
+    ]
 
 
 async def test_a_body_of_unknown_length_is_sent_in_chunks():

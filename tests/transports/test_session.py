@@ -238,6 +238,19 @@ async def test_a_peer_that_stops_reading_is_an_oserror_for_aiohttp():
         await payload.write(Gone())
 
 
+async def test_a_peer_that_takes_nothing_in_time_fails_the_body():
+    """aiohttp gets a BodyFailed; the request raises the TimedOut."""
+
+    class Stuck:
+        async def write(self, data):
+            raise TimeoutError
+
+    payload = SessionPayload(BodyDelivery(BodySource([b'x', b'y']), None, bytes, seconds=1))
+    with pytest.raises(BodyFailed, match=r'within 1 s \(timeout\[write\]\)'):
+        await payload.write(Stuck())
+    assert isinstance(payload.failure, http.TimedOut)
+
+
 @pytest.mark.parametrize(
     ('mistake', 'ours'),
     [(KeyError('no route'), http.ConnectError), (TimeoutError(), http.TimedOut)],

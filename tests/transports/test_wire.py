@@ -233,7 +233,7 @@ async def test_an_origin_that_resets_in_the_middle_of_a_body_is_a_502(raw_server
 
 
 async def test_an_origin_that_takes_no_more_of_a_body_is_a_504(raw_server, wire):
-    """The read timeout holds for writing, too."""
+    """The write timeout of the origin holds."""
 
     async def origin(line):
         await line.reader.readuntil(b'\r\n\r\n')
@@ -241,7 +241,7 @@ async def test_an_origin_that_takes_no_more_of_a_body_is_a_504(raw_server, wire)
         await asyncio.Event().wait()
 
     async with (
-        relayed(raw_server, origin, timeout={'read': 0.1}) as (server, _),
+        relayed(raw_server, origin, timeout={'write': 0.1}) as (server, _),
         wire(server) as client,
     ):
         client.send_request('PUT /', f'Content-Length: {len(LARGE) * 1000}')
@@ -274,7 +274,7 @@ async def test_the_read_timeout_begins_at_the_end_of_the_body(raw_server, wire):
     ):
         client.send_request('PUT /', 'Content-Length: 6')
         for _ in range(6):
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.02)
             client.send(b'x')
         assert 200 == (await client.read_response())[0]
 
@@ -698,6 +698,8 @@ def small_buffers(monkeypatch):
         family, kind, protocol, _, _ = address
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        # A peer announces room for two segments at a time, which on this machine are 128 KiB.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
         return made
 
     pool = functools.partial(wire.TCPPool, socket_factory=make)
@@ -788,3 +790,23 @@ async def test_a_cancelled_long_body_is_not_sent(raw_server, small_buffers, into
             await asking
         ended.set()
     assert all(len(data) < len(LONG) for data in read)
+
+
+async def test_a_peer_that_takes_a_little_at_a_time_does_not_time_out(small_buffers):
+    """The write timeout begins anew whenever the transport gets rid of some bytes."""
+    data = bytes(200_000)
+
+    async def serve(reader, writer):
+        made = writer.get_extra_info('socket')
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        await reader.readuntil(b'\r\n\r\n')
+        for left in range(len(data), 0, -2000):
+            await asyncio.sleep(0.01)
+            await reader.readexactly(min(left, 2000))
+        writer.write(HI)
+        writer.close()
+
+    server = await asyncio.start_server(serve, '127.0.0.1', 0, limit=2048)
+    url = f'http://127.0.0.1:{server.sockets[0].getsockname()[1]}/'
+    async with server, http.Client(timeout={'write': 0.2}) as client:
+        assert 'hi' == (await client.request(method='PUT', url=url, body=data)).body

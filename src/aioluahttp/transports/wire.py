@@ -440,6 +440,7 @@ class WireRequest:
 
     async def _write(self, data: bytes) -> bool:
         """Write data; return False if the peer reads no more: its response says why."""
+        taken = True
         # Within one write, asyncio's TLS transport shows no progress.
         for piece in slices(data) if self._seconds else (data,):
             transport = self.protocol.transport
@@ -447,9 +448,8 @@ class WireRequest:
                 self._abort()
                 return False
             transport.write(piece)
-            if self.protocol.writing_paused and not await self._drain():
-                return False
-        return True
+            taken = not self.protocol.writing_paused or await self._drain()
+        return taken
 
     async def _drain(self) -> bool:
         """Wait until the peer has taken enough; return False if it reads no more, or too late."""
