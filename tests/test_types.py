@@ -37,7 +37,7 @@ def test_the_examples_hold():
         (RequestTable, set(REQUEST_CHECKS)),
         (ResponseTable, set(RESPONSE_CHECKS)),
         (Part, set(forms.PART_KEYS)),
-        (TimeoutTable, {'total', 'connect', 'read'}),
+        (TimeoutTable, {'total', 'connect', 'read', 'write'}),
     ],
 )
 def test_a_table_type_has_the_keys_that_are_checked(table_type, keys):

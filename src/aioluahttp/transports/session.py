@@ -195,8 +195,8 @@ def _connect_failure(error: Exception, proxy: str | None) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         reason = f'it responded with status {error.status} {error.message}'
     else:
-        malformed = isinstance(error.__cause__, HttpProcessingError)
-        reason = reason_of(error.__cause__ if malformed else error)
+        cause = error.__cause__
+        reason = reason_of(cause if isinstance(cause, HttpProcessingError) else error)
     if not isinstance(error, (aiohttp.ClientError, OSError)):  # such as ProxyError, for SOCKS
         reason = f'{type(error).__name__}: {reason}'
     return reason if proxy is None else f'no connection through the proxy {proxy}: {reason}'
