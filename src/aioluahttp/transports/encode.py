@@ -26,7 +26,7 @@ from ..tables.models import Request, Response, SentRequest
 from ..tls import client_context
 from .failures import BodyFailed, translate
 from .into import body_as, is_whole
-from .request_body import SHORT, BodyDelivery, BytesSource, source_of
+from .request_body import SHORT, BodyDelivery, BodySource, BytesSource, source_of
 from .response_body import ReadOptions, ReceivedResponse
 
 __all__ = [
@@ -161,10 +161,9 @@ def add_cookies(headers: Headers, jar: AbstractCookieJar, target: yarl.URL) -> N
 
 def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:
     """Make aiohttp's ``data``; add the body's default Content-Type to ``headers``."""
-    progress = request.get('on_progress')
-    source = source_of(request)
-    if source is None:
-        return wire_body(headers, request['body'])
+    progress, source = request.get('on_progress'), request['body']
+    if not isinstance(source, BodySource):
+        return wire_body(headers, source)
     headers.setdefault('Content-Type', source.content_type or 'application/octet-stream')
     length = given_length(request['headers'])
     if source.length is not None and length not in (None, source.length):

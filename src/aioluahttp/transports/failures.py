@@ -53,7 +53,7 @@ class LostConnection(aiohttp.ClientError):
 # What a server of TLS 1.3 may send once it has read the client's part of the handshake (RFC 8446
 # 4.4): of a missing or bad certificate, of its signature, or of what was negotiated (6.2).
 REFUSALS = re.compile(
-    r'alert[ _](?:\w+[ _])*(?:certificate|unknown[ _]ca|access[ _]denied|decrypt[ _]error'
+    r'alert[ _][\w ]*?(?:certificate|unknown[ _]ca|access[ _]denied|decrypt[ _]error'
     r'|handshake[ _]failure|insufficient[ _]security|protocol[ _]version)',
     re.IGNORECASE,
 )

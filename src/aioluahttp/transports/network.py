@@ -132,7 +132,11 @@ class NetworkTransport:
         """
         repeated = False
         if exchange is None:
-            exchange, request = partial(try_with_source, self._try), with_bytes_source(request)
+            exchange = self._try
+            if 'body' in request:
+                request = with_bytes_source(request)
+                if isinstance(request['body'], BodySource):
+                    exchange = partial(try_with_source, exchange)
         while True:
             try:
                 return await exchange(request)
