@@ -591,3 +591,21 @@ async def test_a_declined_websocket_returns_the_response_of_the_origin(
         given = await exchange(wire, server, 'GET /', *frames.asking, *fields)
         assert (status, text) == (given[0], given[2])
         assert (status == 403) == bool(peer.requests)
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'status'),
+    [({}, 200), ({'max_header': 12_001}, 200), ({'max_header': 12_000}, 502)],
+)
+async def test_a_header_line_of_the_origin_has_a_limit(raw_server, overrides, status):
+    """64 KiB by default; what passes is sent on to the client."""
+    raw = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: %b\r\n\r\n' % (b'x' * 12_000)
+    async with (
+        raw_server(raw) as peer,
+        http.listen('127.0.0.1', 0, http.proxy(peer.url, **overrides)) as server,
+    ):
+        response = await http.request(url=server.url)
+    assert (status, 12_000 * (status == 200)) == (
+        response.status,
+        len(response.headers.get('A', '')),
+    )

@@ -469,6 +469,16 @@ def test_the_login_of_a_proxy_is_sent_to_the_proxy_alone(url, given):
     assert 'proxy_headers' not in arguments(url=url, proxy='http://p:1')
 
 
+async def test_an_attempt_needs_no_body_source():
+    """A request without one is sent as it is."""
+
+    async def attempt(request):
+        return request
+
+    request = http.to_request(url='http://h', body='x')
+    assert request is await try_with_source(attempt, request)
+
+
 @pytest.mark.parametrize('error', [OSError, asyncio.CancelledError])
 async def test_the_body_source_is_closed_if_an_attempt_fails(tmp_path, error):
     """Whatever ended the attempt."""
