@@ -18,7 +18,6 @@ PATHS = {
     for path in sorted(FOLDER.rglob('*.py'))
 }
 DOORS = {
-    'bodies/multipart',
     'server/connection',
     'server/framing',
     'transports/protocol',

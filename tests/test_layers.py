@@ -27,7 +27,7 @@ ROWS = [
     """.strip().splitlines()
 ]
 ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row}
-WITH_AIOHTTP = {'transports', 'server', 'web', 'websockets', 'client', 'bodies.multipart'}
+WITH_AIOHTTP = {'transports', 'server', 'web', 'websockets', 'client'}
 
 FOLDER = Path(aioluahttp.__file__).parent
 PATHS = {
@@ -110,7 +110,7 @@ def test_no_files_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize('module', PATHS)
 def test_aiohttp_is_imported_where_connections_are(module):
-    """Only modules that deal with connections, and the form parser, import aiohttp."""
+    """Only modules that deal with connections import aiohttp."""
     if not WITH_AIOHTTP & {room_of(module), module}:
         assert [] == [base for base, _ in imports(module) if base.startswith('aiohttp')]
 

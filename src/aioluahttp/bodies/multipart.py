@@ -1,6 +1,6 @@
 """Parse forms, urlencoded or ``multipart/form-data``, within limits (RFC 7578).
 
-aiohttp's reader finds the parts. Forms are encoded in ``forms``.
+Forms are encoded in ``forms``.
 """
 
 from __future__ import annotations
@@ -9,30 +9,26 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, aclosing, contextmanager
-from functools import partial
+from contextlib import ExitStack, aclosing
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from aiohttp import BodyPartReader, MultipartReader
-from aiohttp.http import HttpProcessingError
 from multidict import MultiDict
 
 from ..errors import BodyTooLarge, ProtocolError, shown
-from ..headers import Headers
+from ..headers import CONTROL, TOKEN, Headers
 from .chunks import in_thread
 from .text import charset_of, from_bytes
 
 if TYPE_CHECKING:
-    from aiohttp import StreamReader
-
     from ..types import FormFile
 
-__all__ = ['MultipartBody', 'PartBody', 'close_form', 'read_form']
+__all__ = ['MultipartBody', 'PartBody', 'read_form']
 
 STEP = 64 * 1024  # bytes of a body that are read at a time
 MAX_HEAD = 8 * 1024  # bytes of all lines between two bodies: a head of a kilobyte is long
+MAX_LINES = 128  # of the head of a part
 BATCH = 512 * 1024  # bytes of one write in a thread: starting that costs more than writing a piece
 LABEL = 64  # bytes: no charset has a longer name
 
@@ -50,9 +46,12 @@ UNENCODED = frozenset({'7bit', '8bit', 'binary'})
 class MultipartBody:
     """The parts of a multipart body, each of which is read or skipped before the next.
 
+    Stricter than RFC 2046 where parsers disagree: all line ends are CRLF, a head has no folded
+    lines, and a line that only begins with the boundary is an error.
+
     Args:
         content_type: That of the body, with its boundary.
-        chunks: The body, in pieces of moderate size: each part may copy one.
+        chunks: The body, in pieces of moderate size: each is copied once.
 
     Raises:
         ProtocolError: There is no boundary, or it is malformed.
@@ -62,17 +61,12 @@ class MultipartBody:
         boundary = _parameters(content_type).get('boundary', '')
         if not BOUNDARY.fullmatch(boundary):
             raise ProtocolError(f'the boundary is {shown(boundary)}, which RFC 2046 5.1.1 forbids')
-        self._content = _Content(chunks)
-        # For form-data aiohttp's reader would read a field called _charset_ itself, and fail at its
-        # end; for a part that is multipart it would look for nested parts. Its two classes of
-        # parts are replaced by a function that does neither: see test_the_field_charset_is_a_field.
-        self._reader = MultipartReader(
-            {'Content-Type': f'multipart/mixed; boundary="{boundary}"'},
-            cast('StreamReader', self._content),
-        )
-        nested = partial(_to_part, b'--' + boundary.encode())
-        self._reader.part_reader_cls = _to_part  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
-        self._reader.multipart_reader_cls = nested  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+        self._delimiter = b'\r\n--' + boundary.encode()
+        self._chunks = chunks
+        self._buffer = bytearray()
+        self._ended = False  # all chunks were taken
+        self._in_part = False  # the delimiter after the current part was not taken yet
+        self._left = MAX_HEAD  # bytes of lines that may come before the next body
 
     async def next(self) -> PartBody | None:
         """Return the next part, or None after the last one.
@@ -81,17 +75,72 @@ class MultipartBody:
             BodyTooLarge: A head, the preamble or the epilogue is longer than ``MAX_HEAD``.
             ProtocolError: The body is broken or was cut off.
         """
-        with _as_protocol_error():
-            if found := await self._reader.next():
-                return PartBody(cast('BodyPartReader', found))
-        while await self._content.readline():
-            pass  # the epilogue, which must end for the body to be complete
-        return None
+        if self._in_part:
+            while await self.read():
+                pass
+            self._take(2)  # the CRLF of the delimiter
+        self._left = MAX_HEAD
+        dashes = self._delimiter[2:]
+        while not (line := await self._line()).startswith(dashes):  # the preamble
+            _require(not self._ended and dashes not in line)
+        rest = line.removeprefix(dashes).rstrip(b' \t')
+        if rest == b'--':
+            while not self._ended:  # the epilogue: the body is complete only at its end
+                await self._line()
+            return None
+        _require(not rest)
+        headers = await self._head()
+        self._in_part = True
+        return PartBody(headers, self)
 
+    async def _head(self) -> Headers:
+        """Read the head of a part, and the empty line after it."""
+        pairs: list[tuple[str, str]] = []
+        while line := await self._line():
+            name, colon, value = line.decode('utf-8', 'surrogateescape').partition(':')
+            _require(colon and TOKEN.fullmatch(name) and not CONTROL.search(value))
+            pairs.append((name, value.strip(' \t')))
+        _require(len(pairs) <= MAX_LINES)
+        # A delimiter here would use the CRLF of the empty line: some parsers do not see it.
+        while len(self._buffer) < len(self._delimiter) - 2 and not self._ended:
+            await self._more()
+        _require(not self._buffer.startswith(self._delimiter[2:]))
+        return Headers(pairs)
 
-def _to_part(boundary: bytes, headers: Any, content: Any, **_: Any) -> BodyPartReader:
-    # The subtype makes aiohttp ignore the Content-Length of a part (RFC 7578 4.8).
-    return BodyPartReader(boundary, headers, content, subtype='form-data')
+    async def read(self) -> bytes:
+        """Return more of the body of the current part; ``b''`` at its end."""
+        while (end := self._buffer.find(self._delimiter)) < 0:
+            # The last bytes may be the first ones of a delimiter.
+            end = len(self._buffer) - len(self._delimiter) + 1
+            if end > 0:
+                break
+            _require(not self._ended)
+            await self._more()
+        return self._take(end)
+
+    async def _line(self) -> bytes:
+        """Return the next line without its CRLF; at the end of the body, what is left of it."""
+        while (end := self._buffer.find(b'\r\n')) < 0 and not self._ended:
+            self._limit(len(self._buffer))
+            await self._more()
+        line = self._take(len(self._buffer) if end < 0 else end)
+        self._left -= len(line + self._take(2))
+        self._limit(0)
+        return line.removesuffix(b'\r') if end < 0 else line  # half a CRLF is no part of it
+
+    def _limit(self, size: int) -> None:
+        if size > self._left:
+            raise BodyTooLarge(f'the head of a part passed {MAX_HEAD} bytes')
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    async def _more(self) -> None:
+        chunk = await anext(self._chunks, None)
+        self._ended = chunk is None
+        self._buffer += chunk or b''
 
 
 class PartBody:
@@ -101,13 +150,13 @@ class PartBody:
     the body was cut off.
     """
 
-    def __init__(self, body: BodyPartReader) -> None:
+    def __init__(self, headers: Headers, body: MultipartBody) -> None:
         self._body = body
-        self.content_type: str | None = body.headers.get('Content-Type')
-        for encoding in body.headers.getall('Content-Transfer-Encoding', ()):
+        self.content_type: str | None = headers.get('Content-Type')
+        for encoding in headers.getall('Content-Transfer-Encoding', ()):
             if encoding.lower() not in UNENCODED:  # no browser sends one (RFC 7578 4.7)
                 raise ProtocolError(f'a part must not have the encoding {shown(encoding)}')
-        dispositions = body.headers.getall('Content-Disposition', ())
+        dispositions = headers.getall('Content-Disposition', ())
         if len(dispositions) != 1 or not DISPOSITION.fullmatch(dispositions[0]):
             raise ProtocolError('a part of a form must have one Content-Disposition of form-data')
         parameters = _parameters(dispositions[0])
@@ -121,18 +170,14 @@ class PartBody:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._body.at_eof():
-            raise StopAsyncIteration
-        with _as_protocol_error():
-            return await self._body.read_chunk(STEP)
+        if piece := await self._body.read():
+            return piece
+        raise StopAsyncIteration
 
 
-@contextmanager
-def _as_protocol_error() -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, HttpProcessingError) as error:
-        raise ProtocolError('the multipart body is broken or was cut off') from error
+def _require(holds: object) -> None:
+    if not holds:
+        raise ProtocolError('the multipart body is broken or was cut off')
 
 
 def _parameters(value: str) -> dict[str, str]:
@@ -153,57 +198,6 @@ def _name(parameters: Mapping[str, str], key: str) -> str | None:
         return value
     charset, _, rest = parameters.get(key + '*', '').partition("'")
     return from_bytes(unquote_to_bytes(rest.partition("'")[2]), f';charset={charset}') or None
-
-
-class _Content:
-    """What ``MultipartReader`` calls of ``aiohttp.StreamReader``, with a limit on lines.
-
-    aiohttp's own class needs a connection, copies its whole buffer for each part, and reads
-    lines before the first boundary without a limit.
-    """
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._buffer = bytearray()
-        self._ended = False
-        self._head = 0  # bytes of lines since the last read of a body
-
-    async def read(self, size: int) -> bytes:
-        self._head = 0
-        while not self._buffer and not self._ended:
-            await self._more()
-        return self._take(size)
-
-    async def readline(self, *, max_line_length: int | None = None) -> bytes:
-        start = 0
-        while (end := self._buffer.find(b'\n', start)) < 0 and not self._ended:
-            start = len(self._buffer)
-            self._check(start)
-            await self._more()
-        line = self._take(end + 1 or len(self._buffer))
-        self._check(len(line))
-        self._head += len(line)
-        return line
-
-    def unread_data(self, data: bytes) -> None:
-        self._buffer[:0] = data
-
-    def at_eof(self) -> bool:
-        return self._ended and not self._buffer
-
-    def _check(self, size: int) -> None:
-        if self._head + size > MAX_HEAD:
-            raise BodyTooLarge(f'the head of a part passed {MAX_HEAD} bytes')
-
-    def _take(self, size: int) -> bytes:
-        data = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return data
-
-    async def _more(self) -> None:
-        chunk = await anext(self._chunks, None)
-        self._ended = chunk is None
-        self._buffer += chunk or b''
 
 
 async def read_form(
@@ -233,7 +227,7 @@ async def read_form(
         max_size: Bytes of the whole body.
         spool: ``None`` makes the body of each file bytes. A number makes it an open binary file
             at its start, which is on disk if it has more bytes than that. It has no name there,
-            and is deleted once it is closed; ``close_form`` closes all.
+            and is deleted once it is closed.
 
     Raises:
         BodyTooLarge: The form exceeds a limit.
@@ -254,13 +248,6 @@ async def read_form(
             case 'application/x-www-form-urlencoded':
                 return _urlencoded(await _read_text(chunks, left), max_fields)
     raise ProtocolError(f'the body is not a form: its Content-Type is {shown(content_type)}')
-
-
-def close_form(form: Mapping[str, str | FormFile]) -> None:
-    """Close the files of a form, which deletes those on disk."""
-    for value in form.values():
-        if not isinstance(value, str) and not isinstance(value['body'], bytes):
-            value['body'].close()
 
 
 def _count(left: dict[str, float], key: str, taken: int = 1) -> None:
