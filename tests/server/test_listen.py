@@ -229,7 +229,7 @@ async def test_curl_gets_its_responses():
                 'a=b',
                 '-H',
                 'Expect: 100-continue',
-                server.url + '/a/../%7e?[x]',
+                server.url + '/a/../%7E?[x]',
                 '--next',
             ),
             *('--silent', server.url, '--next', '--silent', '--head', server.url),
@@ -238,7 +238,7 @@ async def test_curl_gets_its_responses():
         )
         out, err = await curl.communicate()
     form, plain, head = out.decode().split('\n', 2)
-    assert 'POST /a/../%7e?[x] application/x-www-form-urlencoded a=b' == form
+    assert 'POST /a/../%7E?[x] application/x-www-form-urlencoded a=b' == form
     assert 'GET / None None' == plain
     assert head.startswith('HTTP/1.1 200 OK\r\n')
     assert (0, b'') == (curl.returncode, err)
