@@ -328,9 +328,10 @@ def _to_table(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
 def _check_session(session: Any, *, alone: bool) -> None:
     if not isinstance(session, aiohttp.ClientSession):
         raise TableError.of('session', session, 'an aiohttp.ClientSession')
-    if session.auth is not None:  # aiohttp would also send it to where redirects lead
+    auth = getattr(session, 'auth', None)  # gone in aiohttp 4
+    if auth is not None:  # aiohttp would also send it to where redirects lead
         right = 'None; give auth to the Client instead'
-        raise TableError.of('session.auth', session.auth, right, secret=True)
+        raise TableError.of('session.auth', auth, right, secret=True)
     if not alone:
         right = 'given without cookies, limit, limit_per_host and via: it has its own'
         raise TableError.of('session', session, right)

@@ -266,11 +266,12 @@ class MessageQueue(WebSocketDataQueue):
         self.channel: ConnectionPeer = channel
         self.most: int = most
 
-    def feed_data(self, data: Any, size: int) -> None:
+    def feed_data(self, data: Any, *sizes: int) -> None:
         """Queue a message, or let the ``ConnectionPeer`` handle another frame."""
-        kind = data[0]
+        kind = data.type
+        size = sizes[0] if sizes else data.size  # aiohttp 4 gives the message alone
         if size <= self.most and (kind is TEXT or kind is BINARY):
-            put(self, data, size)
+            put(self, data, *sizes)
         else:
             self.channel.handle_frame(data, size)
 
