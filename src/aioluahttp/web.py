@@ -30,7 +30,7 @@ from .exchange.response import ReadyResponse, cancelled_when, page_of, reset_con
 from .headers import ONE_HOP, Headers
 from .semantics import GOING_AWAY
 from .tables.models import Handler, Request
-from .websockets.connection import ConnectionPeer
+from .websockets.connection import ConnectionPeer, to_server_peer
 from .websockets.handshake import (
     check_handshake,
     response_fields,
@@ -285,8 +285,7 @@ class WebExchange(Exchange):
         given = Headers([*to_pairs(fields), *pairs])
         await self._start(101, None, given)
         self.response.force_close()
-        channel = ConnectionPeer(self._request.protocol, terms, is_client=False)
-        self._request.protocol.set_parser(channel)  # type: ignore[arg-type]
+        channel = to_server_peer(self._request.protocol, terms)
         self._channels.add(channel)
         self.opened.append(channel)
         return channel, terms.protocol

@@ -82,7 +82,7 @@ class PacedConnection(FramedConnection):
             ConnectionResetError: The client has left.
         """
         # Within one write, asyncio's TLS transport neither waits for the peer nor shows progress.
-        whole = self.ssl_context is None or len(data) <= PIECE
+        whole = not self.is_tls or len(data) <= PIECE
         for piece in (data,) if whole else _slices(data):
             transport = self.transport
             if transport is None or transport.is_closing():
@@ -209,7 +209,7 @@ class Connection(PacedConnection):
         self.at_eof: bool = (
             (self.busy or bool(self.held))
             and self.whole
-            and self.ssl_context is None  # TLS has no half-close in asyncio
+            and not self.is_tls  # TLS has no half-close in asyncio
             and not self.connections.responder.settings.cancel_on_disconnect
             and not self.begun
         )

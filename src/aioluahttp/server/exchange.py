@@ -110,7 +110,7 @@ class SocketExchange:
             '1.1' if version is HTTP_11 else f'1.{version.minor}',
             headers,
             client_of(connection.peer, headers, proxies),
-            'https' if connection.ssl_context else 'http',
+            'https' if connection.is_tls else 'http',
             self,
         )
 

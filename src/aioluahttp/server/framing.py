@@ -163,6 +163,11 @@ class FramedConnection(RequestHandler):
         last = self.head.should_close or self.ended or (self.at_eof and not self.held)
         return self.whole and not last
 
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection uses TLS."""
+        return self.ssl_context is not None
+
     def pause_reading(self) -> None:
         """Stop reading while the buffer of the body is full."""
         self.paused = True

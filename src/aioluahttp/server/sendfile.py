@@ -31,7 +31,7 @@ async def send_file(connection: FramedConnection, pieces: FilePieces) -> bool:
         OSError: The file became shorter.
     """
     transport = connection.transport
-    if connection.ssl_context is not None or not hasattr(os, 'sendfile') or transport is None:
+    if connection.is_tls or not hasattr(os, 'sendfile') or transport is None:
         return False
     await connection.drained()  # the whole head must be sent before the file
     if transport.is_closing():

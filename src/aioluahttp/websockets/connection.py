@@ -25,7 +25,7 @@ from aiohttp.http_writer import StreamWriter
 
 from .frames import FIN, HEAD, LONG, SHORT, FrameCheck, encode_frame_head
 
-__all__ = ['ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer']
+__all__ = ['ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer', 'to_server_peer']
 
 
 NORMAL, BROKEN, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1002, 1005, 1006, 1009
@@ -529,4 +529,11 @@ def to_peer(protocol: Any, options: PeerOptions) -> ConnectionPeer:
     channel = ConnectionPeer(protocol, options, is_client=True)
     protocol.read_timeout = None  # the heartbeat takes over
     protocol.set_parser(channel, channel.queue)
+    return channel
+
+
+def to_server_peer(protocol: Any, options: PeerOptions) -> ConnectionPeer:
+    """Turn a connection of aiohttp.web, after its 101 response, into a ``ConnectionPeer``."""
+    channel = ConnectionPeer(protocol, options, is_client=False)
+    protocol.set_parser(channel)
     return channel
