@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import tracemalloc
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from aioluahttp import ProtocolError
 from aioluahttp.bodies import events
-from aioluahttp.bodies.events import KEYS, EventParser, EventStream, encode_event, parse_events
+from aioluahttp.bodies.events import KEYS, EventParser, EventStream, encode_event
 from aioluahttp.bodies.stream import Stream
 from aioluahttp.errors import BodyTooLarge, TableError
 from aioluahttp.types import Event, EventTable
@@ -307,36 +306,23 @@ def test_a_long_line_takes_little_memory_however_it_arrives() -> None:
     assert peak < 200_000
 
 
-async def arriving(*chunks: bytes) -> AsyncIterator[bytes]:
-    """Yield chunks as the network does."""
-    for chunk in chunks:
-        yield chunk
+def test_an_event_is_yielded_as_soon_as_it_is_complete() -> None:
+    """An event is yielded with the chunk in which its blank line arrives."""
+    parser, chunks = EventParser(), (b'data: 1\n\ndata', b': 2\n', b'\n', b'data: 3\n')
+    events = [[event['data'] for event in parser.feed(chunk)] for chunk in chunks]
+    assert [['1'], [], ['2'], []] == events
 
 
-async def test_an_event_is_yielded_as_soon_as_it_is_complete() -> None:
-    """An event is yielded when its blank line has arrived, before the next chunk is read."""
-    seen: list[object] = []
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for chunk in (b'data: 1\n\ndata', b': 2\n', b'\n', b'data: 3\n'):
-            seen.append(chunk)
-            yield chunk
-
-    async for event in parse_events(chunks()):
-        seen.append(event['data'])
-    assert [b'data: 1\n\ndata', '1', b': 2\n', b'\n', '2', b'data: 3\n'] == seen
-
-
-async def test_parse_events_has_a_limit() -> None:
+def test_an_event_has_a_limit() -> None:
     """The limit holds for each event, and is 1 MiB by default."""
     line = b'data: ' + b'x' * 1000 + b'\n'
     with pytest.raises(BodyTooLarge, match='limit of 5 bytes'):
-        _ = [event async for event in parse_events(arriving(b'data: x\n\n'), limit=5)]
+        feed(EventParser(5), b'data: x\n\n')
     with pytest.raises(BodyTooLarge, match='limit of 1048576 bytes'):
-        _ = [event async for event in parse_events(arriving(*[line] * 1050))]
+        feed(EventParser(), *[line] * 1050)
     short = [line] * 1000 + [b'\n']
-    assert 2 == len([event async for event in parse_events(arriving(*short, *short))])
-    assert 1 == len([e async for e in parse_events(arriving(*[line] * 1050, b'\n'), limit=None)])
+    assert 2 == len(feed(EventParser(), *short, *short))
+    assert 1 == len(feed(EventParser(None), *[line] * 1050, b'\n'))
 
 
 @pytest.mark.parametrize(

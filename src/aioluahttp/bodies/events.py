@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..errors import BodyTooLarge, TableError
@@ -12,7 +12,7 @@ from .stream import Stream
 if TYPE_CHECKING:
     from ..types import Event
 
-__all__ = ['EventParser', 'EventStream', 'encode_event', 'parse_events']
+__all__ = ['EventParser', 'EventStream', 'encode_event']
 
 KEYS = ('event', 'data', 'id', 'retry')
 LIMIT = 1024 * 1024  # bytes: far more than real events have, far less than a peer could send
@@ -24,31 +24,6 @@ BOM = b'\xef\xbb\xbf'
 # ASCII digits only. Browsers too ignore a number with more of them than their integers have.
 DIGITS = 15
 RETRY = re.compile(rf'[0-9]{{1,{DIGITS}}}')
-
-
-async def parse_events(
-    chunks: AsyncIterable[bytes], *, limit: int | None = LIMIT
-) -> AsyncIterator[Event]:
-    """Parse the events of a stream as they arrive.
-
-    Args:
-        chunks: The stream, cut anywhere.
-        limit: Bytes of one event; ``None`` is no limit.
-
-    Returns:
-        Each event as a table: ``event`` (``'message'`` if the stream named none), ``data``, and
-        ``id``, the last one in the stream, ``''`` if there was none; also ``retry``, in
-        milliseconds, if the stream set it since the previous event. A block without data is not
-        an event: its ``id`` and ``retry`` are those of the next one. What follows the last blank
-        line is not an event either.
-
-    Raises:
-        BodyTooLarge: An event passes the limit.
-    """
-    parser = EventParser(limit)
-    async for chunk in chunks:
-        for event in parser.feed(chunk):
-            yield event
 
 
 class EventParser:
@@ -76,6 +51,13 @@ class EventParser:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Parse the next bytes of the stream, and yield the events that end in them.
+
+        Returns:
+            Each event as a table: ``event`` (``'message'`` if the stream named none), ``data``, and
+            ``id``, the last one in the stream, ``''`` if there was none; also ``retry``, in
+            milliseconds, if the stream set it since the previous event. A block without data is not
+            an event: its ``id`` and ``retry`` are those of the next one. What follows the last
+            blank line is not an event either.
 
         Raises:
             BodyTooLarge: An event passes the limit.

@@ -22,7 +22,7 @@ from ..exchange.responder import Responder
 from ..semantics import GOING_AWAY
 from ..url import split
 from ..websockets.connection import ConnectionPeer
-from .encode import EncodedResponse, encode_status_page
+from .encode import encode_status_page
 from .exchange import SocketExchange
 from .framing import BEHIND, REST, FramedConnection
 
@@ -109,11 +109,11 @@ class PacedConnection(FramedConnection):
         """Count bytes that were not written by ``write``."""
         self.connections.bytes_out += size
 
-    def write_now(self, response: EncodedResponse) -> None:
+    def write_now(self, data: bytes) -> None:
         """Write a short response without waiting for the peer."""
         if self.transport is not None:
-            self.transport.write(response.data)
-            self.connections.bytes_out += len(response.data)
+            self.transport.write(data)
+            self.connections.bytes_out += len(data)
 
     def close(self) -> None:
         """Close once everything is written; abort if the peer does not read it."""

@@ -17,13 +17,13 @@ from typing import Any
 from ..bodies.text import codec_of
 from ..dates import format_date
 from ..errors import TableError
+from ..exchange.response import page_of
 from ..headers import ONE_HOP, STR, Headers, are_plain_values
 from ..semantics import PHRASES, STATUSES_WITHOUT_BODY
 from ..tables.checks import RESPONSE_CHECKS
 from ..tables.conversion import merge_body_keys, wire_body
 
 __all__ = [
-    'EncodedResponse',
     'date_line',
     'encode_fast',
     'encode_response_head',
@@ -42,34 +42,18 @@ SAMPLES: dict[type, Any] = {
 }
 
 
-class EncodedResponse:
-    """The bytes of a response, head and body together, and whether the connection is kept."""
-
-    __slots__ = ('data', 'keep_alive', 'status')
-
-    def __init__(self, status: int, data: bytes, keep_alive: bool) -> None:
-        self.status: int = status
-        self.data: bytes = data
-        self.keep_alive: bool = keep_alive
-
-
-def encode_status_page(status: int, method: str = 'GET', *fields: str) -> EncodedResponse:
+def encode_status_page(status: int, method: str = 'GET', *fields: str) -> bytes:
     """Encode a response for a request that no handler gets. It closes the connection.
 
     Args:
         fields: More header lines.
     """
-    body = PHRASES[status].encode()
-    lines = [
-        f'HTTP/1.1 {status} {PHRASES[status]}',
-        'Content-Type: text/plain; charset=utf-8',
-        f'Content-Length: {len(body)}',
-        f'Date: {_date(int(time()))}',
-        *fields,
-        'Connection: close\r\n\r\n',
-    ]
-    data = '\r\n'.join(lines).encode()
-    return EncodedResponse(status, data if method == 'HEAD' else data + body, keep_alive=False)
+    headers, body = page_of(status, fields)
+    lines = [f'HTTP/1.1 {status} {PHRASES[status]}', *map(': '.join, headers.items())]
+    if headers['Connection'] != 'close':  # that of a 426 is Upgrade
+        lines.append('Connection: close')
+    data = '\r\n'.join((*lines, f'Date: {_date(int(time()))}', '\r\n')).encode()
+    return data if method == 'HEAD' else data + body
 
 
 def encode_response_head(

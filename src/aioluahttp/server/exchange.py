@@ -169,8 +169,7 @@ class SocketExchange:
 
     async def refuse(self, status: int, fields: Sequence[str] = ()) -> None:
         """Write a short page; the connection then closes."""
-        page = encode_status_page(status, self.method, *fields)
-        await self._connection.write(page.data)
+        await self._connection.write(encode_status_page(status, self.method, *fields))
 
     async def whole(self, response: ReadyResponse, body: bytes) -> None:
         """Write a complete response."""
