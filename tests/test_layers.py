@@ -12,7 +12,7 @@ import aioluahttp
 ROWS = [
     row.split()
     for row in """
-        errors semantics
+        errors semantics media_types
         dates url headers tls parallel
         types
         bodies

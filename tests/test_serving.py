@@ -758,4 +758,28 @@ async def test_padding_of_chunks_is_limited(serve, engine, wire, query, padding)
         assert (400, 'close') == (status, headers['Connection'])
 
 
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [
+        ('page.html', 'text/html; charset=utf-8'),
+        ('APP.MJS', 'text/javascript; charset=utf-8'),
+        ('app.js.map', 'application/json'),
+        ('type.woff2', 'font/woff2'),
+        ('photo.webp', 'image/webp'),
+        ('song.flac', 'audio/flac'),
+        ('app.js.gz', 'application/gzip'),
+        ('unknown.ending', 'application/octet-stream'),
+    ],
+)
+async def test_the_name_of_a_file_tells_its_type(serve, engine, tmp_path, name, kind):
+    """Text names its charset; a compressed file has the type of its packing."""
+    path = tmp_path / name
+    path.write_bytes(b'x')
+    async with serve() as server:
+        response = await server.ask(url='/path', query=str(path))
+        assert (kind, None) == tuple(
+            map(response.headers.get, ('Content-Type', 'Content-Encoding'))
+        )
+
+
 logging.getLogger('hypercorn.error').propagate = False

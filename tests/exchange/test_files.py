@@ -38,7 +38,7 @@ def test_a_file_has_its_header_fields(file):
         200,
         b'0123456789',
         {
-            'Content-Type': 'text/plain',
+            'Content-Type': 'text/plain; charset=utf-8',
             'ETag': TAG,
             'Last-Modified': STAMP,
             'Accept-Ranges': 'bytes',
@@ -128,7 +128,7 @@ def test_a_compressed_variant_beside_the_file_is_sent(file, takes, coding):
     data = gzip.compress(b'0123456789', mtime=0)
     file.with_name('digits.txt.gz').write_bytes(data)
     _, sent, fields = read(file, Accept_Encoding=takes)
-    assert (data if coding else b'0123456789', coding, 'text/plain') == (
+    assert (data if coding else b'0123456789', coding, 'text/plain; charset=utf-8') == (
         sent,
         fields.get('Content-Encoding'),
         fields['Content-Type'],

@@ -213,7 +213,7 @@ async def test_the_engine_may_send_a_file(file, asked, whole):
     """It is told whether that is all of the file."""
     writer = await written({'status': 200, 'body': file}, writer=Recorder(files=True), **asked)
     assert [(str(file), whole)] == writer.paths
-    assert 'text/plain' == writer.heads[0][2]['Content-Type']
+    assert 'text/plain; charset=utf-8' == writer.heads[0][2]['Content-Type']
 
 
 @pytest.mark.parametrize(('status', 'found'), [(200, 404), (204, 204)])

@@ -101,7 +101,8 @@ async def test_an_iterator_can_be_read_once(make):
         ('a.json', 'application/json'),
         ('a.unheard', None),
         ('a.tar.gz', 'application/gzip'),
-        ('a.txt.Z', None),
+        ('a.txt.Z', 'application/x-compress'),
+        ('a.MJS', 'text/javascript'),
     ],
 )
 async def test_a_path_can_be_read_again(tmp_path, name, kind):

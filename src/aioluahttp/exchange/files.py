@@ -10,7 +10,6 @@ import re
 from contextlib import ExitStack, suppress
 from errno import EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
 from math import ceil
-from mimetypes import MimeTypes
 from os import fsdecode, stat
 from stat import S_ISREG
 from time import time
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ..bodies.encoders import choose_coding
 from ..dates import format_date, parse_date
 from ..headers import Headers
+from ..media_types import UNKNOWN, type_of, with_charset
 
 __all__ = ['RANGE', 'SelectedFile', 'select_file', 'tag_of']
 
@@ -29,14 +29,6 @@ ETAG = re.compile('(W/)?("[^"]*")')
 MEMBER = re.compile('(?:[^",]|"[^"]*")+')  # of a list of entity tags, in which commas may stand
 
 CODED = {'br': '.br', 'gzip': '.gz'}  # precompressed variants beside a file, smallest first
-DEFAULT = 'application/octet-stream'
-TYPES = MimeTypes()
-TYPES.encodings_map.clear()  # a .gz file is sent as a gzip file, without Content-Encoding
-TYPES.add_type('application/gzip', '.gz')
-TYPES.add_type('application/x-brotli', '.br')
-TYPES.add_type('application/x-bzip2', '.bz2')
-TYPES.add_type('application/x-compress', '.Z')
-TYPES.add_type('application/x-xz', '.xz')
 
 
 class SelectedFile(NamedTuple):
@@ -74,7 +66,7 @@ def select_file(path: Any, method: str, headers: Headers, status: int) -> Select
     asked = headers if status == 200 and method in ('GET', 'HEAD') else Headers()
     if not (tag := tag_of(name)):
         return None
-    fields = {'Content-Type': TYPES.guess_type(name)[0] or DEFAULT}
+    fields = {'Content-Type': with_charset(type_of(name) or UNKNOWN)}
     variants = _variants(name)
     # A client that has a part of the file itself gets the rest of that, not of a variant.
     coding = None if asked.get('If-Range') == tag else _choose_variant(asked, variants)

@@ -11,12 +11,12 @@ import contextlib
 import io
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from mimetypes import guess_type
 from stat import S_ISREG
 from typing import IO, Any, TypeVar
 
 from ..bodies.chunks import Chunks, close
 from ..errors import TableError, TimedOut
+from ..media_types import type_of
 from ..tables.checks import is_file, is_one_shot
 from ..tables.models import Request, Response
 from .failures import BodyFailed
@@ -36,7 +36,6 @@ __all__ = [
 
 T = TypeVar('T')
 
-COMPRESSED = {'gzip': 'application/gzip', 'bzip2': 'application/x-bzip2', 'xz': 'application/x-xz'}
 SHORT = 16 * 1024  # bytes that fit a socket's send buffer
 PIECE = 512 * 1024  # bytes that are read at once: each read costs a switch to a thread
 WRITE = 64 * 1024  # bytes of one write where the peer has a time to take them
@@ -218,10 +217,7 @@ def _length_of(file: Any, start: int) -> int | None:
 
 
 def _content_type_of(name: Any) -> str | None:
-    if not isinstance(name, str | bytes):
-        return None
-    kind, coding = guess_type(os.fsdecode(name))
-    return kind if coding is None else COMPRESSED.get(coding)
+    return type_of(os.fsdecode(name)) if isinstance(name, str | bytes) else None
 
 
 def source_of(request: Request) -> BodySource | None:
