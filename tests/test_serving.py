@@ -777,9 +777,8 @@ async def test_the_name_of_a_file_tells_its_type(serve, engine, tmp_path, name, 
     path.write_bytes(b'x')
     async with serve() as server:
         response = await server.ask(url='/path', query=str(path))
-        assert (kind, None) == tuple(
-            map(response.headers.get, ('Content-Type', 'Content-Encoding'))
-        )
+        found = tuple(map(response.headers.get, ('Content-Type', 'Content-Encoding')))
+        assert (kind, None) == found
 
 
 logging.getLogger('hypercorn.error').propagate = False

@@ -177,10 +177,8 @@ async def test_files_are_served_below_a_prefix(folder, wire):
 
     async with http.listen('127.0.0.1', 0, callback) as server:
         page = await http.request(url=server.url + '/static/sub')
-        assert ('sub/index.html', 'text/html; charset=utf-8') == (
-            page.body,
-            page.headers['Content-Type'],
-        )
+        assert 'sub/index.html' == page.body
+        assert 'text/html; charset=utf-8' == page.headers['Content-Type']
         assert server.url + '/static/sub/' == page.url
         async with wire(server) as client:
             client.send_request('GET /static/../outside.txt')

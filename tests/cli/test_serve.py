@@ -26,18 +26,18 @@ class Folder:
 
 @asynccontextmanager
 async def served(folder, *arguments):
-    """Run a command that serves; yield the URL that it logs, and the process."""
+    """Run a command that serves; yield the URL that it prints, and the process."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, '-W', 'error', '-m', 'aioluahttp', *arguments),
         cwd=folder,
         stderr=asyncio.subprocess.PIPE,
     )
     lines = []
-    while b'listening on' not in (line := await process.stderr.readline()):
+    while b'Listening on' not in (line := await process.stderr.readline()):
         assert line, lines
         lines.append(line)
     try:
-        yield line.split()[-1].decode(), process
+        yield line.split()[2].decode(), process
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
@@ -128,7 +128,7 @@ async def test_reload_restarts_the_server(tmp_path):
     async with served(tmp_path, 'serve', 'app:handler', '--port', '0', '--reload') as (url, child):
         assert 'old' == (await http.request(url=url)).body
         app.write_text('def handler(request): return {"status": 200, "body": "new!"}\n')
-        while b'listening on' not in await child.stderr.readline():
+        while b'Listening on' not in await child.stderr.readline():
             pass
         assert 'new!' == (await http.request(url=url)).body
 
@@ -190,7 +190,7 @@ async def start(folder, function='serve'):
 async def listening(process, number=2):
     """Wait until this number of workers listen."""
     for _ in range(number):
-        while b'listening on' not in (line := await process.stderr.readline()):
+        while b'Listening on' not in (line := await process.stderr.readline()):
             assert line
 
 

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -248,8 +249,6 @@ SCRIPT = textwrap.dedent("""
     import asyncio, logging, signal, sys
     import aioluahttp as http
 
-    logging.basicConfig(stream=sys.stdout, format='%(message)s')
-    logging.getLogger('aioluahttp').setLevel(logging.INFO)
     logging.getLogger('asyncio').setLevel(logging.ERROR)  # -X dev logs slow callbacks
 
     async def held(request):
@@ -288,9 +287,9 @@ class Script:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        line = (await process.stdout.readline()).decode()
-        assert line.startswith('listening on http://127.0.0.1:')
-        return cls(process, int(line.rpartition(':')[2]))
+        line = (await process.stderr.readline()).decode()
+        found = re.fullmatch(r'Listening on http://127.0.0.1:(\d+) \(Ctrl\+C stops\)\n', line)
+        return cls(process, int(found[1]))
 
     async def signal(self, number):
         """Send a signal, and wait until nobody listens any more."""
@@ -377,6 +376,19 @@ def test_run_takes_the_arguments_of_listen():
         pytest.raises(OSError, match='cannot listen on 127'),
     ):
         http.run(*taken.getsockname(), hello)
+
+
+async def test_run_names_its_unix_socket(tmp_path):
+    """A URL alone would not tell where it is."""
+    script = 'import sys, aioluahttp as http; http.run(None, None, print, unix=sys.argv[1])'
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, '-c', script, str(tmp_path / 's')), stderr=asyncio.subprocess.PIPE
+    )
+    line = f'Listening on http://localhost by the Unix socket {tmp_path / "s"} (Ctrl+C stops)\n'
+    assert line.encode() == await process.stderr.readline()
+    process.terminate()  # at once: the line comes when a signal closes gracefully
+    await process.communicate()
+    assert 0 == process.returncode
 
 
 WITHOUT_C = textwrap.dedent("""

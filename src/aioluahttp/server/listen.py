@@ -7,14 +7,12 @@ The server that they start is in ``server/server``; options that all engines sha
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import signal
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Coroutine, Generator
 from functools import cache, partial
-from os import PathLike
+from os import PathLike, fsdecode
 from typing import Any, TypeVar, Unpack
 
 from ..errors import TableError
@@ -33,6 +31,7 @@ from ..tables.models import Handler
 from ..tls import TlsLike, server_context
 from .framing import IS_COMPILED
 from .server import Server, abandon_task
+from .signals import STOPPING
 
 __all__ = ['ListenOptions', 'Listening', 'listen', 'run', 'run_in_loop']
 
@@ -42,7 +41,6 @@ logger: logging.Logger = logging.getLogger('aioluahttp')
 
 LEFT = 5.0  # seconds for tasks that a program has started to end after its last response
 TIMEOUTS = ('head', 'keepalive', 'shutdown')
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class ListenOptions(ExchangeOptions, total=False):
@@ -175,10 +173,16 @@ def run(
 ) -> None:
     """Listen until SIGINT or SIGTERM, then close gracefully. A second signal ends the process.
 
-    The blocking form of ``listen``, for scripts, with the same arguments. It runs in an event loop
-    of its own: uvloop's if that is installed, else asyncio's.
+    The blocking form of ``listen``, for scripts, with the same arguments. A line on stderr says
+    where it listens. It runs in an event loop of its own: uvloop's if that is installed, else
+    asyncio's. In a coroutine use ``listen`` and ``Server.serve_forever``.
+
+    Raises:
+        TableError: An option is invalid, or this is not the main thread.
+        OSError: It cannot listen there.
     """
-    run_in_loop(_until_signal(listen(host, port, callback, on_error, **options)))
+    listening = listen(host, port, callback, on_error, **options)
+    run_in_loop(_serve(listening, options.get('unix')))
 
 
 def run_in_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -206,23 +210,10 @@ async def _then_end_tasks(main: Coroutine[Any, Any, T]) -> T:
                 abandon_task(task)
 
 
-async def _until_signal(listening: Listening) -> None:
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-
-    def stop() -> None:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
-            # Not Python's KeyboardInterrupt: raised inside the loop it can lose a task, and hang.
-            signal.signal(number, signal.SIG_DFL)
-        stopped.set()
-
+async def _serve(listening: Listening, unix: Any) -> None:
     async with listening as server:
-        with contextlib.suppress(NotImplementedError):  # Windows; there Ctrl-C cancels this
-            for number in SIGNALS:
-                loop.add_signal_handler(number, stop)
-        logger.info('listening on %s', server.url)
-        await stopped.wait()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+        where = f'{server.url} by the Unix socket {fsdecode(unix)}' if unix else server.url
+        line = f'Listening on {where} (Ctrl+C stops)'
+        # Later, when the signal handlers are set: who reads the line may send a signal at once.
+        asyncio.get_running_loop().call_soon(partial(print, line, file=sys.stderr, flush=True))
+        await server.serve_forever(STOPPING)

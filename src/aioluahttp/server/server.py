@@ -6,7 +6,8 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from os import stat
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from ..exchange.responder import Responder
 from ..tables.handlers import name_of_handler
 from ..types import StatsTable
 from .connection import Connections
+from .signals import on_first_signal
 from .sockets import Acceptor, bind_tcp, bind_unix, unlink_unix, url_of
 
 __all__ = ['GRACE', 'Server', 'abandon_task']
@@ -133,9 +135,12 @@ class Server:
                 cancels them. One that swallows its cancellation three times in as many seconds is
                 given up, with a log record: nothing waits for it any longer.
         """
+        await asyncio.shield(self._begin_close(grace))
+
+    def _begin_close(self, grace: float | None) -> asyncio.Task[None]:
         if self._closer is None:
             self._closer = asyncio.create_task(self._close(grace))
-        await asyncio.shield(self._closer)
+        return self._closer
 
     async def _close(self, grace: float | None) -> None:
         self.status = 'closing'
@@ -177,13 +182,23 @@ class Server:
         """Wait until the server is closed."""
         await self._closed.wait()
 
-    async def serve_forever(self) -> None:
-        """Wait until the server is closed. If this is cancelled, close the server."""
-        try:
-            await self.wait_closed()
-        except asyncio.CancelledError:
-            await self.close(self._grace)
-            raise
+    async def serve_forever(self, signals: Iterable[int] = ()) -> None:
+        """Wait until the server is closed. If this is cancelled, close the server.
+
+        Args:
+            signals: Signals such as ``(SIGINT, SIGTERM)``. The first one closes the server
+                gracefully, within the ``shutdown_timeout`` of ``listen``, and this returns; a
+                second one has its default action, which ends the process. When this ends, the
+                signal handlers are those of before.
+
+        Raises:
+            TableError: There are signals, and this is not the main thread.
+        """
+        with on_first_signal(signals, partial(self._begin_close, self._grace)):
+            try:
+                await self.wait_closed()
+            finally:
+                await self.close(self._grace)
 
 
 def abandon_task(task: asyncio.Task[Any]) -> None:
