@@ -40,8 +40,12 @@ def test_each_command_has_help(capsys, command):
     [
         (['--no'], 'unrecognized arguments: --no'),
         (['no'], 'invalid choice'),
-        (['request', 'http://h', '--header', 'A'], 'argument -H/--header: invalid'),
-        (['request', 'http://h', '--json', '{'], 'argument --json: invalid'),
+        (['request', 'http://h', '--header', 'A'], "argument -H/--header: 'A' must be \"NAME:"),
+        (['request', 'http://h', '--json', '{'], "argument --json: '{' must be JSON: "),
+        (['request', 'http://h', '--form', 'a'], "argument --form: 'a' must be NAME=VALUE"),
+        (['echo', '--workers', '0'], "argument --workers: '0' must be a number, 1 or more"),
+        (['echo', '--port', '65536'], "argument --port: '65536' must be a number from 0 to"),
+        (['proxy', ':1', '--max-body', 'big'], "argument --max-body: 'big' must be a number of"),
     ],
 )
 def test_wrong_arguments_exit_with_2(capsys, arguments, what):
@@ -55,15 +59,23 @@ def test_wrong_arguments_exit_with_2(capsys, arguments, what):
 @pytest.mark.parametrize(
     ('arguments', 'status', 'what'),
     [
-        (['request'], 2, "'host'"),
-        (['request', 'http://127.0.0.1:1'], 1, 'GET http://127.0.0.1:1/: '),
-        (['request', '--table', '/no/such/file'], 1, 'No such file'),
-        (['serve', 'no_such_module:x'], 1, 'no_such_module'),
+        (['request'], 2, 'there is no URL'),
+        (['request', ':1'], 1, 'http://localhost:1/: Cannot connect to host localhost:1 ['),
+        (['request', '--table', '/no/such/file'], 2, 'No such file'),
+        (['request', 'h', '-d', '@/no/such/file'], 2, 'No such file'),
+        (['request', 'h', '-d', 'x', '--form', 'a=b'], 2, 'exclude each other'),
+        (['download', 'h', '/no/such/'], 1, "no such folder: '/no/such/'"),
+        (['serve', 'no_such_module:x'], 2, 'no_such_module'),
+        (['serve', 'no_such_folder'], 2, 'a folder that exists, or module:handler'),
         (['proxy', 'nonsense://'], 2, 'nonsense'),
+        (['echo', '--workers', '2', '--host', '192.0.2.1'], 1, 'cannot listen on 192.0.2.1:8080'),
+        (['echo', '--host', '192.0.2.1'], 1, 'cannot listen on 192.0.2.1:8080'),
+        (['echo', '--trusted-proxies', 'x', '--port', '0'], 2, "'trusted_proxies' is 'x'"),
+        (['serve', '.', '--workers', '2', '--reload'], 2, '--workers'),
     ],
 )
 def test_an_error_is_one_line_on_stderr(capsys, monkeypatch, arguments, status, what):
-    """There is no traceback; a malformed table exits with 2."""
+    """There is no traceback. 2 is a wrong command line, 1 what fails; see ``cli/statuses``."""
     monkeypatch.setattr(sys, 'path', sys.path[:])
     assert status == main(arguments)
     output, errors = capsys.readouterr()

@@ -1,68 +1,22 @@
-"""The commands `request` and `download`, and how tables are printed."""
+"""The commands `request` and `download`."""
 
-import ast
+import asyncio
 import io
 import json
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 
 import aioluahttp as http
-from aioluahttp.cli.request import (
-    print_table,
-    run_download,
-    run_request,
-    to_body,
-    to_into,
-    to_pair,
-    to_table,
-    to_url,
-)
-from aioluahttp.headers import Headers
+from aioluahttp.cli import make_parser
+from aioluahttp.cli.request import run_download, run_request, to_table
 from aioluahttp.server.listen import listen
-from aioluahttp.tables.models import Response
-
-
-@pytest.mark.parametrize(
-    ('text', 'url'),
-    [
-        ('http://h/x', 'http://h/x'),
-        ('https://h', 'https://h'),
-        ('h:8080/x', 'http://h:8080/x'),
-        (':8080/x', 'http://localhost:8080/x'),
-    ],
-)
-def test_a_url_may_lack_scheme_and_host(text, url):
-    """They are http and localhost then."""
-    assert url == to_url(text)
-
-
-def test_a_header_has_a_colon():
-    """The name is before it; spaces around the value are removed."""
-    assert ('A', 'b:c') == to_pair('A:  b:c ')
-    with pytest.raises(ValueError, match='no colon'):
-        to_pair('A=b')
-
-
-def test_a_body_is_text_or_a_file_or_the_input(monkeypatch):
-    """The syntax is that of curl."""
-    assert 'text' == to_body('text')
-    assert Path('name') == to_body('@name')
-    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(b'\xff')))
-    assert b'\xff' == to_body('@-')
-
-
-def test_into_is_a_word_or_a_file():
-    """A text that is not one of the words names a file."""
-    assert 'json' == to_into('json')
-    assert Path('jsonl') == to_into('jsonl')
 
 
 def test_options_become_keys_of_the_table():
     """An option that is not given has no key."""
-    assert {} == to_table(Namespace(url=None, shape='repr'))
+    assert {'url': 'http://h'} == to_table(Namespace(url='http://h', shape='repr'))
     given = Namespace(url='http://h', method='PUT', body='x', check=True, header=[('A', 'b')])
     assert to_table(given) == {
         'url': 'http://h',
@@ -73,10 +27,12 @@ def test_options_become_keys_of_the_table():
     }
 
 
-@pytest.mark.parametrize('given', [{'body': ''}, {'json': None}])
+@pytest.mark.parametrize(
+    'given', [{'body': ''}, {'json': None}, {'form': [('a', 'b')]}, {'multipart': [{'name': 'a'}]}]
+)
 def test_a_body_makes_the_method_post(given):
     """``to_table`` sets it if no method is given."""
-    assert 'POST' == to_table(Namespace(url=None, **given))['method']
+    assert 'POST' == to_table(Namespace(url='http://h', **given))['method']
 
 
 @pytest.mark.parametrize('from_input', [True, False])
@@ -94,18 +50,100 @@ def test_options_override_the_table(tmp_path, monkeypatch, from_input):
         'url': 'http://i',
         'method': 'PUT',
         'headers': http.Headers([('C', 'd'), ('a', '1'), ('a', '2')]),
-        'body': b'\xff',
         'json': 1,
     }
 
 
-@pytest.mark.parametrize('text', ['{', '[]'])
+@pytest.mark.parametrize('text', ['{', '[]', '[' * 100_000, None])
 def test_an_invalid_table_is_a_table_error(tmp_path, text):
-    """The message names the option."""
+    """The message names the option; also where there is no such file."""
     path = tmp_path / 'table'
-    path.write_text(text)
+    if text is not None:
+        path.write_text(text)
     with pytest.raises(http.TableError, match='--table'):
         to_table(Namespace(url=None, table=str(path)))
+
+
+def test_a_request_needs_a_url_or_a_table():
+    """The message says both."""
+    with pytest.raises(http.TableError, match='no URL to request; give one, or --table'):
+        to_table(Namespace(url=None))
+
+
+@pytest.mark.parametrize(
+    ('table', 'expected'),
+    [
+        ({'url': 'http://h'}, {'url': 'http://h?a=1&a=%26'}),
+        ({'url': 'http://h/?'}, {'url': 'http://h/?a=1&a=%26'}),
+        ({'url': 'http://h/x?y=%7e#z'}, {'url': 'http://h/x?y=%7e&a=1&a=%26#z'}),
+        ({'host': 'h'}, {'host': 'h', 'query': 'a=1&a=%26'}),
+        ({'host': 'h', 'query': 'b'}, {'host': 'h', 'query': 'b&a=1&a=%26'}),
+        ({'host': 'h', 'query': {'b': 2}}, {'host': 'h', 'query': 'b=2&a=1&a=%26'}),
+    ],
+)
+def test_fields_are_added_to_the_query(tmp_path, table, expected):
+    """What is there stays as it is."""
+    path = tmp_path / 'table'
+    path.write_text(json.dumps(table))
+    given = Namespace(url=None, table=str(path), query=[('a', '1'), ('a', '&')])
+    assert expected == to_table(given)
+
+
+def test_a_login_overrides_the_other_kind(tmp_path):
+    """As a body does the other kinds of body."""
+    path = tmp_path / 'table'
+    path.write_text(json.dumps({'url': 'http://h', 'bearer': 'x', 'timeout': 1}))
+    given = Namespace(url=None, table=str(path), auth='a:b')
+    assert {'url': 'http://h', 'auth': 'a:b', 'timeout': 1} == to_table(given)
+
+
+def parsed(*arguments):
+    return make_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize('command', ['request', 'download'])
+def test_both_commands_have_the_options_of_sending(command):
+    """They are keys of the table."""
+    given = parsed(
+        *(command, 'h', '-H', 'A: b', '--auth', 'u:p', '--query', 'a=b', '--redirects', '0'),
+        *('--timeout', '1.5', '--proxy', 'p:3128', '--insecure'),
+    )
+    assert to_table(given) == {
+        'url': 'http://h?a=b',
+        'headers': {'A': 'b'},
+        'auth': 'u:p',
+        'redirects': 0,
+        'timeout': 1.5,
+        'proxy': 'http://p:3128',
+        'tls': {'verify': False},
+    }
+    assert 't' == to_table(parsed(command, 'h', '--bearer', 't'))['bearer']
+
+
+async def show_form(request):
+    """Respond with the login, the query and the fields of a form."""
+    form = await request.form()
+    login = request.headers.get('Authorization')
+    if isinstance(file := form.get('f'), dict):
+        form['f'] = list(map(str, file.values()))
+    return {'status': 200, 'json': [login, request.query, list(form.items())]}
+
+
+async def test_a_form_is_sent(tmp_path, capsysbinary):
+    """By the options that a user writes."""
+    path = tmp_path / 'a.txt'
+    path.write_text('text')
+    async with listen('127.0.0.1', 0, show_form) as server:
+        address = server.url.removeprefix('http://')
+        for options in (
+            ['--form', 'a=1', '--form', 'a=&', '--bearer', 't', '--query', 'q=1'],
+            ['--multipart', 'a=1', '--multipart', f'f=@{path}', '--auth', 'u:p'],
+        ):
+            assert 0 == await run_request(parsed('request', address, '--body', *options))
+    first, second = capsysbinary.readouterr().out.replace(b'][', b']\n[').splitlines()
+    assert ['Bearer t', 'q=1', [['a', '1'], ['a', '&']]] == json.loads(first)
+    file = ['a.txt', 'text/plain', "b'text'"]
+    assert ['Basic dTpw', '', [['a', '1'], ['f', file]]] == json.loads(second)
 
 
 async def handler(request):
@@ -180,7 +218,7 @@ def folder(tmp_path):
 )
 async def test_a_file_is_downloaded(folder, capsys, url, path, name):
     """Its name is the one given, or the last of the URL; its path is printed."""
-    given = Namespace(path=folder / 'here' / path, resume=True)
+    given = Namespace(path=str(folder / 'here' / path), resume=True)
     async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
         assert 0 == await run_download(Namespace(url=server.url + url, **vars(given)))
     assert str(folder / 'here' / name) == capsys.readouterr().out.strip()
@@ -196,14 +234,14 @@ async def test_a_url_cannot_name_a_file_in_another_folder(folder, last):
 
     async with listen('127.0.0.1', 0, anything) as server:
         url = f'{server.url}/x/{last}'
-        await run_download(Namespace(url=url, path=folder / 'here', resume=False))
+        await run_download(Namespace(url=url, path=str(folder / 'here'), resume=False))
     assert ['index.html'] == [one.name for one in (folder / 'here').iterdir()]
 
 
 async def test_a_404_is_not_downloaded(folder):
     """No file is left, and the error has the status."""
     async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
-        given = Namespace(url=f'{server.url}/missing', path=folder / 'here', resume=True)
+        given = Namespace(url=f'{server.url}/missing', path=str(folder / 'here'), resume=True)
         with pytest.raises(http.StatusError, match='404'):
             await run_download(given)
     assert [] == list((folder / 'here').iterdir())
@@ -220,72 +258,35 @@ async def test_a_terminal_gets_a_progress_bar_if_rich_is_installed(
         monkeypatch.setitem(sys.modules, 'rich.progress', None)
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
     async with listen('127.0.0.1', 0, http.files(folder / 'site')) as server:
-        given = Namespace(url=f'{server.url}/a%20b', path=folder / 'here', resume=True)
+        given = Namespace(url=f'{server.url}/a%20b', path=str(folder / 'here'), resume=True)
         assert 0 == await run_download(given)
     assert rich == ('100%' in capsys.readouterr().err)
 
 
-HEADERS = Headers([('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')])
-BEFORE = Response(status=302, headers=Headers(Location='/'), body='', history=[])
-RESPONSE = Response(status=200, headers=HEADERS, body='\x1b[31m', history=[BEFORE])
-PAIRS = [('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')]
-LITERAL = {
-    'status': 200,
-    'headers': PAIRS,
-    'body': '\x1b[31m',
-    'history': [{'status': 302, 'headers': [('Location', '/')], 'body': '', 'history': []}],
-}
+async def test_a_folder_that_does_not_exist_is_an_error(folder):
+    """A name that ends with a slash is no name of a file."""
+    given = Namespace(url='http://127.0.0.1:1', path=f'{folder}/missing/', resume=True)
+    with pytest.raises(FileNotFoundError, match='no such folder'):
+        await run_download(given)
+    assert not (folder / 'missing').exists()
 
 
-@pytest.mark.parametrize('shape', [None, 'repr'])
-def test_a_table_is_printed_as_a_python_literal(capsys, shape):
-    """The output for people and of ``repr`` evaluates to the table, with headers as pairs."""
-    print_table(RESPONSE, shape)
-    output = capsys.readouterr().out
-    assert LITERAL == ast.literal_eval(output)
-    assert '\x1b' not in output
+async def cut_off(reader, writer):
+    """Send half of the bytes that are announced, more than the buffers hold."""
+    await reader.readuntil(b'\r\n\r\n')
+    head = b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 40000000\r\n\r\n'
+    writer.write(head + bytes(20_000_000))
+    writer.close()
+    await writer.wait_closed()
 
 
-def test_repr_is_one_line(capsys):
-    """A program can read it line by line."""
-    print_table(RESPONSE, 'repr')
-    assert 1 == capsys.readouterr().out.count('\n')
-
-
-def test_json_is_one_line_that_from_plain_reads(capsys):
-    """It is what ``plain`` returns."""
-    print_table(RESPONSE, 'json')
-    output = capsys.readouterr().out
-    assert 1 == output.count('\n')
-    assert RESPONSE == Response.from_plain(json.loads(output))
-
-
-@pytest.mark.parametrize('shape', ['repr', 'json'])
-def test_a_path_is_printed_as_text(capsys, shape):
-    """Neither Python nor JSON has a literal for it."""
-    print_table(Response(status=200, body=Path('some', 'file')), shape)
-    assert str(Path('some', 'file')) in capsys.readouterr().out
-
-
-def on_a_terminal(monkeypatch):
-    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
-
-
-def test_a_terminal_gets_colours_if_rich_is_installed(capsys, monkeypatch):
-    """rich prints the same table."""
-    pytest.importorskip('rich')
-    monkeypatch.setenv('TERM', 'xterm-256color')
-    monkeypatch.delenv('NO_COLOR', raising=False)
-    on_a_terminal(monkeypatch)
-    print_table(RESPONSE)
-    output = capsys.readouterr().out
-    assert '\x1b[' in output
-    assert "'Set-Cookie'" in output
-
-
-def test_a_terminal_without_rich_gets_plain_text(capsys, monkeypatch):
-    """The output is as without a terminal."""
-    monkeypatch.setitem(sys.modules, 'rich.console', None)
-    on_a_terminal(monkeypatch)
-    print_table(RESPONSE)
-    assert LITERAL == ast.literal_eval(capsys.readouterr().out)
+@pytest.mark.parametrize('resume', [True, False])
+async def test_a_download_that_breaks_off_says_how_to_continue(folder, resume):
+    """The same command does, if a part was kept."""
+    async with await asyncio.start_server(cut_off, '127.0.0.1', 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        given = Namespace(url=f'http://127.0.0.1:{port}/a', path=str(folder), resume=resume)
+        with pytest.raises(http.ProtocolError) as caught:
+            await run_download(given)
+    again = 'to continue the download, run the same command again'
+    assert [again] * resume == getattr(caught.value, '__notes__', [])

@@ -1,6 +1,7 @@
 """The commands `serve`, `echo` and `proxy`, worker processes and reloading."""
 
 import asyncio
+import importlib
 import json
 import os
 import signal
@@ -13,7 +14,17 @@ import pytest
 import trustme
 
 import aioluahttp as http
-from aioluahttp.cli.serve import HANDLERS, echo_handler, reserved, run_again, to_handler
+from aioluahttp.cli.serve import (
+    HANDLERS,
+    LIMITS,
+    echo_handler,
+    reserved,
+    run_again,
+    to_handler,
+)
+from aioluahttp.exchange.forwarded import NO_PROXIES
+from aioluahttp.exchange.options import Settings
+from aioluahttp.server.listen import OPTIONS
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='needs signals of POSIX')
 
@@ -59,32 +70,116 @@ def test_a_folder_is_served(tmp_path):
 @pytest.mark.parametrize(
     ('target', 'what'),
     [
-        ('nothing', 'a folder, or module:handler'),
-        ('json:', 'a folder, or module:handler'),
+        ('nothing', 'a folder that exists, or module:handler'),
+        ('json:', 'a folder that exists, or module:handler'),
+        (':x', 'a folder that exists, or module:handler'),
+        ('.json:x', 'a folder that exists, or module:handler'),
         ('json:no.such', "'json' has no attribute 'no'"),
+        ('no_such_module:x', "a module that exists: No module named 'no_such_module'"),
+        ('json.no_such:x', "a module that exists: No module named 'json.no_such'"),
+        ('json.py:x', "a module that exists: No module named 'json.py'"),
+        ('json:__name__', 'the request; this is str'),
+        ('json:JSONEncoder.encode', 'this is a function of other arguments: missing'),
     ],
 )
 def test_an_invalid_target_is_a_table_error(monkeypatch, target, what):
     """The message says what is wrong with it."""
     monkeypatch.setattr(sys, 'path', sys.path[:])
-    with pytest.raises(http.TableError, match=what):
+    with pytest.raises(http.TableError) as caught:
         to_handler(target)
+    assert what in str(caught.value)
 
 
-def test_a_missing_module_is_an_import_error(monkeypatch):
-    """The error names the module."""
+def test_a_function_without_a_signature_may_be_a_handler(monkeypatch):
+    """Some of C have none."""
     monkeypatch.setattr(sys, 'path', sys.path[:])
-    with pytest.raises(ImportError, match='no_such_module'):
-        to_handler('no_such_module:x')
+    assert dict is to_handler('builtins:dict')
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """Write modules into the current folder; forget them at the end."""
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+    importlib.invalidate_caches()
+
+    def write(**sources):
+        for name, source in sources.items():
+            (tmp_path / f'{name}.py').write_text(textwrap.dedent(source))
+
+    yield write
+    for name in set(sys.modules) - before:
+        if name.startswith('shown_'):
+            del sys.modules[name]
+
+
+def test_an_application_of_another_kind_is_named(modules):
+    """ASGI and WSGI applications are called with other arguments."""
+    modules(
+        shown_apps="""
+            from aioluahttp.asgi import to_asgi
+
+            class Asgi:
+                async def __call__(self, scope, receive, send): ...
+
+            def wsgi(environ, start_response): ...
+
+            asgi, ours = Asgi(), to_asgi(lambda request: {'status': 204})
+        """
+    )
+    for name, kind in [('asgi', 'ASGI'), ('ours', 'ASGI'), ('wsgi', 'WSGI')]:
+        with pytest.raises(http.TableError, match=f'this is an? {kind} application'):
+            to_handler(f'shown_apps:{name}')
+
+
+@pytest.mark.parametrize(
+    ('source', 'text'),
+    [
+        ('import no_such', "ModuleNotFoundError: No module named 'no_such'"),
+        ('from json import no', "ImportError: cannot import name 'no' from 'json'"),
+        ('import aioluahttp\naioluahttp.files("no")', "TableError: 'directory' is 'no'"),
+        ('open("no")', 'FileNotFoundError: '),
+    ],
+)
+def test_an_error_inside_a_module_has_its_place(modules, tmp_path, source, text):
+    """The file and the line, also where another module imports it."""
+    line = 2 + source.count('\n')
+    modules(shown_broken=f'\n{source}\n', shown_outer='import shown_broken\n')
+    for target in ('shown_broken:x', 'shown_outer:x'):
+        with pytest.raises(ImportError) as caught:
+            to_handler(target)
+        assert f'{tmp_path / "shown_broken.py"}, line {line}: {text}' in str(caught.value)
+
+
+def test_any_other_error_of_a_module_is_raised(modules):
+    """Its traceback is shown."""
+    modules(shown_wrong='1 / 0')
+    with pytest.raises(ZeroDivisionError):
+        to_handler('shown_wrong:x')
+
+
+def test_every_option_of_listen_is_an_option_of_serve():
+    """Those that are left out have options of another form, or none."""
+    assert set(OPTIONS) == set(LIMITS) | {
+        *('into', 'tls', 'unix', 'sock', 'reuse_port', 'access_log'),
+    }
+
+
+def test_the_defaults_in_the_help_are_those_of_listen():
+    """They come from where ``listen`` has them, except these."""
+    assert (8 * 1024 * 1024, None) == (Settings.max_body, Settings.max_concurrent)
+    assert (NO_PROXIES, None) == (Settings.trusted_proxies, Settings.server_header)
 
 
 async def test_a_handler_in_a_module_of_the_current_folder_is_served(tmp_path):
     """The options apply; each request is a line of the log."""
     (tmp_path / 'app.py').write_text(MODULE)
-    arguments = 'serve', 'app:Folder.hello', '--port', '0', '--access-log'
+    arguments = 'serve', 'app:Folder.hello', '--port', '0', '--access-log', '--max-body', '3'
     async with served(tmp_path, *arguments) as (url, process):
         assert 'hello' == (await http.request(url=f'{url}/x')).body
         assert b'"GET /x HTTP/1.1" 200' in await process.stderr.readline()
+        assert 413 == (await http.request(method='POST', url=url, body='four')).status
 
 
 async def test_unix_and_tls_options_are_used(tmp_path):
@@ -118,6 +213,19 @@ async def test_workers_share_a_port(tmp_path):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
+
+
+async def test_an_error_of_a_worker_is_one_line(tmp_path):
+    """Its exit status is that of the command."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, '-m', 'aioluahttp', 'serve', 'no_such:x', '--port', '0'),
+        *('--workers', '2'),
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert (2, False) == (process.returncode, b'Traceback' in errors)
+    assert errors.startswith(b"aioluahttp: 'target' is 'no_such:x'; it must be a module that")
 
 
 async def test_reload_restarts_the_server(tmp_path):

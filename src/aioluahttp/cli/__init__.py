@@ -1,31 +1,43 @@
 """The command line: its commands with their arguments and help, and `main`.
 
-The commands are run by ``request``, ``serve`` and ``demo``.
+The commands are run by ``request``, ``serve`` and ``demo``; ``values`` parses arguments.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import Error, TableError
 from ..server.listen import run_in_loop
 from .demo import demonstrate
-from .request import WORDS, run_download, run_request, to_body, to_into, to_pair, to_url
-from .serve import run_serve
+from .request import run_download, run_request
+from .serve import LIMITS, run_serve
+from .statuses import exit_status
+from .values import (
+    WORDS,
+    to_body,
+    to_count,
+    to_field,
+    to_header,
+    to_into,
+    to_json,
+    to_part,
+    to_port,
+    to_seconds,
+    to_url,
+)
 
 __all__ = ['COMMANDS', 'main', 'make_parser']
-
-INTERRUPTED = 130  # as in shells: 128 and the number of SIGINT
 
 DESCRIPTION = """
 HTTP as plain tables. Without a command: start a server on loopback, send it requests, and print
 the request and response tables.
+"""
+STATUSES = """
+The exit status is 0; 1 if something failed: there is no response, or a server cannot start; 2 if
+the command line is wrong, or names a file or a module that is not there; 130 after Ctrl-C.
 """
 
 
@@ -43,18 +55,25 @@ def argument(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, An
 
 ADDRESS = (
     argument('--host', default='127.0.0.1', help='address or name to listen on (%(default)s)'),
-    argument('--port', type=int, default=8080, help='port, 0 for any free one (%(default)s)'),
+    argument(
+        '--port',
+        type=to_port,
+        metavar='N',
+        default=8080,
+        help='port, 0 for any free one (%(default)s)',
+    ),
     argument('--unix', metavar='PATH', help='listen on a Unix socket instead'),
     argument('--cert', metavar='FILE', help='certificate in PEM; turns TLS on'),
     argument('--key', metavar='FILE', help='private key, if it is not in the file of --cert'),
     argument(
         '--workers',
         metavar='N',
-        type=int,
+        type=to_count,
         default=1,
-        help='number of processes (1)',
+        help='number of processes (%(default)s)',
     ),
     argument('--access-log', action='store_true', help='log a line for each request'),
+    *(argument(f'--{key.replace("_", "-")}', **options) for key, options in LIMITS.items()),
 )
 URL: dict[str, Any] = {
     'metavar': 'URL',
@@ -62,17 +81,44 @@ URL: dict[str, Any] = {
     'help': 'URL to request; http:// may be left out, and localhost before :PORT',
 }
 
-REQUEST = (
-    argument('url', nargs='?', **URL),
-    argument('-X', '--method', help='request method (GET, or POST with a body)'),
+SENDING = (
     argument(
         '-H',
         '--header',
         metavar='"NAME: VALUE"',
         action='append',
-        type=to_pair,
+        type=to_header,
         help='request header; may be repeated',
     ),
+    argument('--auth', metavar='USER:PASSWORD', help='log in with a user and a password'),
+    argument('--bearer', metavar='TOKEN', help='log in with a token'),
+    argument(
+        '--query',
+        metavar='NAME=VALUE',
+        action='append',
+        type=to_field,
+        help='add a field to the query of the URL; may be repeated',
+    ),
+    argument('--redirects', metavar='N', type=int, help='number of redirects to follow (10)'),
+    argument(
+        '--timeout',
+        metavar='SECONDS',
+        type=to_seconds,
+        help='timeout of the whole exchange, or of the head of a stream or download (30)',
+    ),
+    argument('--proxy', metavar='URL', type=to_url, help='proxy to send the request by'),
+    argument(
+        '--insecure',
+        dest='tls',
+        action='store_const',
+        const={'verify': False},
+        help='do not verify the certificate of the server',
+    ),
+)
+REQUEST = (
+    argument('url', nargs='?', default=None, **URL),
+    argument('-X', '--method', help='request method (GET, or POST with a body)'),
+    *SENDING,
     argument(
         '-d',
         '--data',
@@ -81,7 +127,21 @@ REQUEST = (
         type=to_body,
         help='request body: text, @FILE, or @- for standard input',
     ),
-    argument('--json', metavar='JSON', type=json.loads, help='request body in JSON'),
+    argument('--json', metavar='JSON', type=to_json, help='request body in JSON'),
+    argument(
+        '--form',
+        metavar='NAME=VALUE',
+        action='append',
+        type=to_field,
+        help='field of a form; may be repeated',
+    ),
+    argument(
+        '--multipart',
+        metavar='NAME=VALUE',
+        action='append',
+        type=to_part,
+        help='field of a multipart form, or a file: NAME=@FILE; may be repeated',
+    ),
     argument(
         '--table',
         metavar='FILE',
@@ -94,8 +154,14 @@ REQUEST = (
         help=f'form of the response body: {", ".join(WORDS)}, or a file to write it to; '
         'streams, raw bodies and events are printed alone, as they arrive',
     ),
-    argument('--timeout', metavar='SECONDS', type=float, help='timeout of the whole exchange (30)'),
     argument('--check', action='store_true', help='exit with 4 for a 4xx status, 5 for 5xx'),
+    argument(
+        '--body',
+        dest='shape',
+        action='store_const',
+        const='body',
+        help='print only the response body',
+    ),
     argument(
         '--repr',
         dest='shape',
@@ -117,8 +183,7 @@ DOWNLOAD = (
         'path',
         metavar='PATH',
         nargs='?',
-        type=Path,
-        default=Path(),
+        default='.',
         help='file to write, or folder for a file named after the end of the URL (.)',
     ),
     argument(
@@ -127,6 +192,7 @@ DOWNLOAD = (
         default=True,
         help='continue a download that broke off (default)',
     ),
+    *SENDING,
 )
 SERVE = (
     argument('target', metavar='MODULE:HANDLER|DIR', help='handler in a module, or a folder'),
@@ -138,14 +204,19 @@ SERVE = (
     ),
 )
 PROXY = (
-    argument('target', metavar='ORIGIN', help='URL, such as http://localhost:9000'),
+    argument(
+        'target',
+        metavar='ORIGIN',
+        type=to_url,
+        help='URL, such as http://localhost:9000; http:// may be left out',
+    ),
     *ADDRESS,
 )
 
 COMMANDS = {
     'request': Command(
         lambda given: run_in_loop(run_request(given)),
-        'send a request table and print the response table',
+        'send a request and print the response',
         REQUEST,
     ),
     'download': Command(
@@ -161,7 +232,7 @@ COMMANDS = {
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(prog='aioluahttp', description=DESCRIPTION)
+    parser = argparse.ArgumentParser(prog='aioluahttp', description=DESCRIPTION, epilog=STATUSES)
     parser.set_defaults(run=lambda given: run_in_loop(demonstrate()))
     parser.add_argument(
         '--version',
@@ -185,10 +256,4 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     given = make_parser().parse_args(arguments)
-    try:
-        return int(given.run(given) or 0)
-    except (Error, OSError, ImportError) as error:
-        print(f'aioluahttp: {error}', file=sys.stderr)
-        return 2 if isinstance(error, TableError) else 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return exit_status(lambda: given.run(given))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import multiprocessing
 import os
@@ -10,25 +11,80 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from ..errors import TableError
+from ..errors import Error, TableError
+from ..exchange.options import Settings
 from ..reverse_proxy.proxy import proxy
 from ..server.listen import run
+from ..server.server import BACKLOG, GRACE
+from ..server.signals import STOPPING
 from ..static import files
 from ..tables.models import Handler, Request
+from .statuses import exit_status
+from .values import or_none, to_count, to_names, to_seconds, to_size
 
-__all__ = ['reserved', 'run_again', 'run_many', 'run_serve', 'to_handler']
+__all__ = ['LIMITS', 'reserved', 'run_again', 'run_many', 'run_serve', 'to_handler']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+OURS = os.path.dirname(os.path.dirname(__file__))  # the folder of this package
 LOG_FORMAT = '%(asctime)s %(message)s'
+
+
+def limit(metavar: str, parse: Callable[[str], Any], text: str) -> dict[str, Any]:
+    return {'metavar': metavar, 'type': parse, 'help': text}
+
+
+def seconds(text: str, default: float | None, parse: Any = to_seconds) -> dict[str, Any]:
+    shown = 'no limit' if default is None else f'{default:g}'
+    return limit('SECONDS', parse, f'{text} ({shown})')
+
+
+# Options of ``listen`` that the commands pass on, with argparse's description of each.
+LIMITS: dict[str, dict[str, Any]] = {
+    'max_body': limit(
+        'BYTES',
+        or_none(to_size),
+        'limit on a request body, such as 8M, or none; above it the response is a 413 '
+        '(8M; no limit with proxy)',
+    ),
+    'max_concurrent': limit(
+        'N', to_count, 'limit on requests at once; above it the response is a 503 (no limit)'
+    ),
+    'max_connections': limit(
+        'N', to_count, 'limit on connections at once; further clients wait (no limit)'
+    ),
+    'head_timeout': seconds('time for a client to send a head', Settings.head_timeout),
+    'body_timeout': seconds(
+        'time between two parts of a body, of a request or a response', Settings.body_timeout
+    ),
+    'keepalive_timeout': seconds('time between two requests', Settings.keepalive_timeout),
+    'handler_timeout': seconds(
+        'time for a handler; after it the response is a 504', Settings.handler_timeout
+    ),
+    'shutdown_timeout': seconds(
+        'time for running requests after a signal, or none', GRACE, or_none(to_seconds)
+    ),
+    'cancel_on_disconnect': {
+        'action': 'store_true',
+        'help': 'cancel the handler when its client leaves',
+    },
+    'trusted_proxies': limit(
+        'LIST',
+        to_names,
+        'addresses and networks, with commas between, whose Forwarded and X-Forwarded headers '
+        'are trusted; unix for clients of a Unix socket (none)',
+    ),
+    'server_header': limit('TEXT', str, 'value of the Server header (none)'),
+    'backlog': limit('N', to_count, f'clients that wait in the kernel ({BACKLOG})'),
+}
 
 
 @contextmanager
@@ -38,11 +94,16 @@ def reserved(host: str, port: int) -> Iterator[int]:
     Raises:
         OSError: The port is in use or privileged, or the host is not an address of this machine.
     """
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, socket.SOCK_STREAM) as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind(address)
+    with ExitStack() as stack:
+        try:
+            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            held = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind(address)
+        except OSError as error:
+            what = f'cannot listen on {host}:{port}: {error.strerror}'
+            raise OSError(error.errno, what) from error
         yield held.getsockname()[1]
 
 
@@ -72,7 +133,7 @@ def run_many(number: int, serve: Callable[..., None], *arguments: Any) -> int:
         for worker in workers.values():
             worker.terminate() if signals == 1 else worker.kill()
 
-    before = {name: signal.signal(name, stop) for name in SIGNALS}
+    before = {name: signal.signal(name, stop) for name in STOPPING}
     for _ in range(number):
         start()
     while workers:
@@ -130,21 +191,64 @@ def to_handler(target: str) -> Handler:
     """Return the handler that ``module:name`` names, or one that serves a folder.
 
     Raises:
-        TableError: The target is neither.
-        ImportError: The module does not exist, or cannot be imported.
+        TableError: The target is neither, or what it names is no handler.
+        ImportError: The module raises an error; the message has its place.
     """
     if os.path.isdir(target):
         return files(target)
     module, _, name = target.partition(':')
-    if not name:
-        raise TableError.of('target', target, 'a folder, or module:handler')
+    if not name or not module.strip('.') or module.startswith('.'):
+        raise TableError.of('target', target, 'a folder that exists, or module:handler')
     sys.path.insert(0, os.getcwd())
+    found = _import(module, target)
     try:
-        found: Any = importlib.import_module(module)
         for part in name.split('.'):
             found = getattr(found, part)
     except AttributeError as error:
         raise TableError.of('target', target, f'a name that the module has: {error}') from error
+    return _check_target(found, target)
+
+
+def _import(module: str, target: str) -> Any:
+    """Import a module; an error that it raises gets the file and the line."""
+    try:
+        return importlib.import_module(module)
+    except (Error, OSError, ImportError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f'{module}.'.startswith(f'{missing}.'):
+            raise TableError.of('target', target, f'a module that exists: {error}') from error
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [one for one in frames if not one.filename.startswith(('<frozen', OURS))][-1]
+        text = f'{place.filename}, line {place.lineno}: {type(error).__name__}: {error}'
+        raise ImportError(text) from error
+
+
+# What takes other arguments than a handler, by the name of the first.
+OTHERS = {
+    'scope': 'an ASGI application, which needs an ASGI server, such as uvicorn',
+    'environ': 'a WSGI application, which needs a WSGI server, such as gunicorn',
+}
+
+
+def _check_target(found: Any, target: str) -> Handler:
+    """Return what a target names, if it can be called with a request.
+
+    Raises:
+        TableError: It is an application for other servers, or no handler at all.
+    """
+    right = 'a handler, a function of one argument, the request'
+    if not callable(found):
+        raise TableError.of('target', target, f'{right}; this is {type(found).__name__}')
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # some functions of C have none
+        return found  # type: ignore[no-any-return]
+    try:
+        signature.bind(Request())
+    except TypeError as error:
+        first = next(iter(signature.parameters), '')
+        what = OTHERS.get(first, f'a function of other arguments: {error}')
+        raise TableError.of('target', target, f'{right}; this is {what}') from error
     return found  # type: ignore[no-any-return]
 
 
@@ -158,7 +262,7 @@ HANDLERS: dict[str, Callable[[str], Handler]] = {
 def run_serve(arguments: Namespace) -> int:
     """Serve until SIGINT or SIGTERM, and return the exit status."""
     given = vars(arguments)
-    options: dict[str, Any] = {key: given[key] for key in ('host', 'port', 'unix') if key in given}
+    options = {key: given[key] for key in ('host', 'port', 'unix', *LIMITS) if key in given}
     if 'unix' in options:
         options |= {'host': None, 'port': None}
     if 'cert' in given or 'key' in given:
@@ -169,10 +273,12 @@ def run_serve(arguments: Namespace) -> int:
     if arguments.workers == 1 and 'reload' not in given:
         _serve_one(*work)
         return 0
+    if arguments.workers > 1 and 'reload' in given:
+        raise TableError.of('--workers', arguments.workers, 'left out with --reload')
     with _shared(options):
         if 'reload' in given:
-            return run_again(Path.cwd(), _serve_one, *work)
-        return run_many(arguments.workers, _serve_one, *work)
+            return run_again(Path.cwd(), _work_one, *work)
+        return run_many(arguments.workers, _work_one, *work)
 
 
 @contextmanager
@@ -185,7 +291,12 @@ def _shared(options: dict[str, Any]) -> Iterator[None]:
         yield
 
 
+def _work_one(command: str, target: str, options: dict[str, Any]) -> None:
+    """Serve as a worker, which ends with the exit status of the command."""
+    sys.exit(exit_status(lambda: _serve_one(command, target, options)))
+
+
 def _serve_one(command: str, target: str, options: dict[str, Any]) -> None:
-    """Serve in this process, which may be a worker."""
+    """Serve in this process."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     run(callback=HANDLERS[command](target), **options)

@@ -213,7 +213,8 @@ async def _then_end_tasks(main: Coroutine[Any, Any, T]) -> T:
 async def _serve(listening: Listening, unix: Any) -> None:
     async with listening as server:
         where = f'{server.url} by the Unix socket {fsdecode(unix)}' if unix else server.url
-        line = f'Listening on {where} (Ctrl+C stops)'
-        # Later, when the signal handlers are set: who reads the line may send a signal at once.
-        asyncio.get_running_loop().call_soon(partial(print, line, file=sys.stderr, flush=True))
+        # In one write, since workers share stderr, and later, when the signal handlers are set: who
+        # reads the line may send a signal at once.
+        tell = partial(print, end='', file=sys.stderr, flush=True)
+        asyncio.get_running_loop().call_soon(tell, f'Listening on {where} (Ctrl+C stops)\n')
         await server.serve_forever(STOPPING)

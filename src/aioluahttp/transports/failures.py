@@ -83,7 +83,9 @@ def reason_of(error: BaseException) -> str:
     return what if isinstance(what, str) and what else type(error).__name__
 
 
-QUERY = re.compile(r'\?\S*')  # some of aiohttp's messages repeat the URL, with its query
+# Some of aiohttp's messages repeat the URL, with its query, or say how TLS was set up, also where
+# there is none: ``ssl:default``, or the repr of a context.
+NOISE = re.compile(r'\?\S*| ssl:(?:\w+|<[^>]*>)(?= \[)')
 
 # aiohttp's exceptions and ours; the first match counts.
 TRANSLATIONS: tuple[
@@ -115,7 +117,7 @@ def translate(error: BaseException, request: Request, *, sent: bool) -> Error | 
     """
     for theirs, ours in TRANSLATIONS:
         if isinstance(error, theirs):
-            text = f'{describe_request(request)}: {QUERY.sub("", reason_of(error))}'
+            text = f'{describe_request(request)}: {NOISE.sub("", reason_of(error))}'
             if sent and ours is ConnectError:
                 return ProtocolError(f'{text}, after a request had been sent')
             return ours(text)
