@@ -16,7 +16,7 @@ WIDTH = '100'
 HEAD = """# Command line
 
 `aioluahttp` and `python -m aioluahttp` are the same command. With `pip install 'aioluahttp[cli]'`
-it prints tables in colour on a terminal, shows a progress bar for downloads, and supports
+it shows responses in colour on a terminal, shows a progress bar for downloads, and supports
 `--reload`; with `[speedups]` servers run on uvloop. For examples see
 [Use the command line](../how-to/command-line.md).
 

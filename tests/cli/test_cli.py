@@ -63,6 +63,7 @@ def test_wrong_arguments_exit_with_2(capsys, arguments, what):
         (['request', ':1'], 1, 'http://localhost:1/: Cannot connect to host localhost:1 ['),
         (['request', '--table', '/no/such/file'], 2, 'No such file'),
         (['request', 'h', '-d', '@/no/such/file'], 2, 'No such file'),
+        (['request', 'h', '--multipart', 'a=@/no/such/file'], 2, 'No such file'),
         (['request', 'h', '-d', 'x', '--form', 'a=b'], 2, 'exclude each other'),
         (['download', 'h', '/no/such/'], 1, "no such folder: '/no/such/'"),
         (['serve', 'no_such_module:x'], 2, 'no_such_module'),

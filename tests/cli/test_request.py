@@ -28,7 +28,13 @@ def test_options_become_keys_of_the_table():
 
 
 @pytest.mark.parametrize(
-    'given', [{'body': ''}, {'json': None}, {'form': [('a', 'b')]}, {'multipart': [{'name': 'a'}]}]
+    'given',
+    [
+        {'body': ''},
+        {'json': None},
+        {'form': [('a', 'b')]},
+        {'multipart': [{'name': 'a', 'body': ''}]},
+    ],
 )
 def test_a_body_makes_the_method_post(given):
     """``to_table`` sets it if no method is given."""

@@ -65,18 +65,16 @@ def test_a_body_is_text_or_a_file_or_the_input(monkeypatch):
     assert b'\xff' == to_body('@-')
 
 
-def test_a_part_is_a_field_or_a_file(tmp_path):
+def test_a_part_is_a_field_or_a_file():
     """A file has its name, and the type of that."""
-    for name, data in [('a.png', b'\x89'), ('b', b'x')]:
-        (tmp_path / name).write_bytes(data)
     assert {'name': 'a', 'body': 'b@c'} == to_part('a=b@c')
     assert {
         'name': 'f',
         'filename': 'a.png',
         'content_type': 'image/png',
-        'body': b'\x89',
-    } == to_part(f'f=@{tmp_path / "a.png"}')
-    assert 'application/octet-stream' == to_part(f'f=@{tmp_path / "b"}')['content_type']
+        'body': Path('sub/a.png'),
+    } == to_part('f=@sub/a.png')
+    assert 'application/octet-stream' == to_part('f=@b')['content_type']
 
 
 def test_into_is_a_word_or_a_file():
@@ -107,7 +105,6 @@ def test_numbers_are_parsed():
         (to_header, 'A=b', '"NAME: VALUE"'),
         (to_field, 'a', 'NAME=VALUE'),
         (to_part, 'a', 'NAME=VALUE'),
-        (to_part, 'a=@/no/such', 'with a file to read: No such file'),
         (to_json, '{', 'JSON: Expecting'),
         (to_json, '[' * 100_000, 'JSON: '),
         (to_count, '0', '1 or more'),

@@ -17,6 +17,7 @@ from .serve import LIMITS, run_serve
 from .statuses import exit_status
 from .values import (
     WORDS,
+    or_none,
     to_body,
     to_count,
     to_field,
@@ -103,8 +104,8 @@ SENDING = (
     argument(
         '--timeout',
         metavar='SECONDS',
-        type=to_seconds,
-        help='timeout of the whole exchange, or of the head of a stream or download (30)',
+        type=or_none(to_seconds),
+        help='timeout of the whole exchange, or of the head of a stream or download; or none (30)',
     ),
     argument('--proxy', metavar='URL', type=to_url, help='proxy to send the request by'),
     argument(

@@ -72,7 +72,20 @@ def to_table(arguments: Namespace) -> dict[str, Any]:
     if given.keys() & set(BODIES):
         table.setdefault('method', 'POST')
     table |= {key: given[key] for key in KEYS if key in given}
+    if 'multipart' in given:
+        table['multipart'] = list(map(_with_bytes, given['multipart']))
     return _with_query(table, given['query']) if 'query' in given else table
+
+
+def _with_bytes(part: dict[str, Any]) -> dict[str, Any]:
+    """Read the file of a part."""
+    if not isinstance(part['body'], Path):
+        return part
+    try:
+        return part | {'body': part['body'].read_bytes()}
+    except OSError as error:
+        right = f'NAME=@FILE with a file to read ({error.strerror})'
+        raise TableError.of('--multipart', part['body'], right) from error
 
 
 def _with_query(table: dict[str, Any], fields: list[tuple[str, str]]) -> dict[str, Any]:

@@ -66,17 +66,13 @@ def to_field(text: str) -> tuple[str, str]:
 
 
 def to_part(text: str) -> dict[str, Any]:
-    """Parse a part of a multipart form: ``name=value``, or ``name=@file``."""
+    """Parse a part of a multipart form: ``name=value``, or ``name=@file``, whose body is a path."""
     name, value = to_field(text)
     body = to_body(value)
     if not isinstance(body, Path):
         return {'name': name, 'body': body}
-    try:
-        data = body.read_bytes()
-    except OSError as error:
-        raise _wrong(text, f'NAME=@FILE with a file to read: {error.strerror}') from error
     kind = type_of(body.name) or UNKNOWN
-    return {'name': name, 'filename': body.name, 'content_type': kind, 'body': data}
+    return {'name': name, 'filename': body.name, 'content_type': kind, 'body': body}
 
 
 def to_body(text: str) -> Any:
