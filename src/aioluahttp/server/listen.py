@@ -7,6 +7,7 @@ The server that they start is in ``server/server``; options that all engines sha
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 import warnings
