@@ -13,6 +13,7 @@ import sys
 import textwrap
 import warnings
 from collections import UserDict
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -376,6 +377,13 @@ def test_run_takes_the_arguments_of_listen():
         pytest.raises(OSError, match='cannot listen on 127'),
     ):
         http.run(*taken.getsockname(), hello)
+
+
+def test_run_outside_the_main_thread_is_refused(capsys):
+    """Python has signals in the main thread only; nothing says that it listens."""
+    with ThreadPoolExecutor() as pool, pytest.raises(TableError, match='main thread'):
+        pool.submit(http.run, '127.0.0.1', 0, hello).result()
+    assert ('', '') == capsys.readouterr()
 
 
 async def test_run_names_its_unix_socket(tmp_path):

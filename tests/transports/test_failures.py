@@ -1,6 +1,7 @@
 """aiohttp's exceptions, translated into ours."""
 
 import asyncio
+import ssl
 
 import aiohttp
 import pytest
@@ -40,3 +41,11 @@ def test_a_failed_body_carries_what_was_raised():
     failed = BodyFailed(mine)
     assert (mine, 'mine') == (failed.error, str(failed))
     assert translate(failed, http.to_request(url='http://h'), sent=True) is None
+
+
+@pytest.mark.parametrize('tls', ['default', 'None', 'True', ssl.create_default_context()])
+def test_the_text_says_nothing_of_how_tls_is_set_up(tls):
+    """aiohttp tells that also of plain http."""
+    error = aiohttp.ClientError(f'Cannot connect to host h:80 ssl:{tls} [refused]')
+    made = translate(error, http.to_request(url='http://h'), sent=False)
+    assert 'GET http://h:80/: Cannot connect to host h:80 [refused]' == str(made)

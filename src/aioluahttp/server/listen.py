@@ -217,5 +217,9 @@ async def _serve(listening: Listening, unix: Any) -> None:
         # In one write, since workers share stderr, and later, when the signal handlers are set: who
         # reads the line may send a signal at once.
         tell = partial(print, end='', file=sys.stderr, flush=True)
-        asyncio.get_running_loop().call_soon(tell, f'Listening on {where} (Ctrl+C stops)\n')
-        await server.serve_forever(STOPPING)
+        line = f'Listening on {where} (Ctrl+C stops)\n'
+        told = asyncio.get_running_loop().call_soon(tell, line)
+        try:
+            await server.serve_forever(STOPPING)
+        finally:
+            told.cancel()  # in vain, unless there are no signals in this thread
