@@ -22,7 +22,8 @@ class Given(LentTransport):
     """A transport over a session that a user made, which ends with it."""
 
     def __init__(self, limit, limit_per_host, cookies):
-        super().__init__(aiohttp.ClientSession(cookie_jar=cookies, auto_decompress=False))
+        jar = aiohttp.DummyCookieJar()
+        super().__init__(aiohttp.ClientSession(cookie_jar=jar, auto_decompress=False))
 
     async def close(self):
         """Close the session, too."""

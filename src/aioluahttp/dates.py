@@ -1,4 +1,4 @@
-"""Format and parse HTTP dates as Unix time (RFC 9110 5.6.7)."""
+"""Format and parse HTTP dates as Unix time (RFC 9110 5.6.7), and parse those of cookies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import TableError
 
-__all__ = ['format_date', 'parse_date']
+__all__ = ['format_date', 'parse_cookie_date', 'parse_date']
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
@@ -25,6 +25,14 @@ FORMS = (
     rf'{DAY}, (?P<day>[0-9]{{2}}) {MONTH} (?P<year>[0-9]{{4}}) {TIME} GMT',
     rf'{LONG_DAY}, (?P<day>[0-9]{{2}})-{MONTH}-(?P<year>[0-9]{{2}}) {TIME} GMT',
     rf'{DAY} {MONTH} (?P<day>[0-9]{{2}}| [0-9]) {TIME} (?P<year>[0-9]{{4}})',
+)
+# The parts of a date in a cookie, in the order in which they are looked for (RFC 6265 5.1.1).
+COOKIE_TOKEN = r'[^\t -/;-@\[-`{-~]+'
+COOKIE_PARTS = (
+    r'(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{1,2}):(?P<second>[0-9]{1,2})(?![0-9])',
+    r'(?P<day>[0-9]{1,2})(?![0-9])',
+    f'(?ai){MONTH}',
+    r'(?P<year>[0-9]{2,4})(?![0-9])',
 )
 
 
@@ -100,3 +108,34 @@ def _full_year(digits: int, rest: tuple[int, ...]) -> int:
     latest = now.year + 50
     year = latest - (latest - digits) % 100
     return year - 100 if (year, *rest) > (latest, *now.timetuple()[1:6]) else year
+
+
+def parse_cookie_date(text: str) -> int | None:
+    """Parse the date of a cookie's ``Expires``, which may have many forms (RFC 6265 5.1.1).
+
+    Any zone counts as GMT. A year of two digits is one from 1970 to 2069.
+
+    Returns:
+        Unix time in seconds, or None if the text lacks a part of a date. Never raises.
+
+    Example:
+        >>> parse_cookie_date('Thu, 01-Jan-1970 00:00:00 GMT')
+        0
+    """
+    found: dict[str, str] = {}
+    missing = list(COOKIE_PARTS)
+    for token in re.findall(COOKIE_TOKEN, text):
+        for part in missing:
+            if match := re.match(part, token):
+                found |= match.groupdict()
+                missing.remove(part)
+                break
+    if missing or int(found['hour']) > 23:
+        return None
+    if int(found['minute']) > 59 or int(found['second']) > 59:
+        return None
+    year = int(found['year'])
+    year += 0 if year > 99 else 1900 if year > 69 else 2000
+    if year < 1601:
+        return None
+    return _to_unix(**found | {'year': f'{year:04}', 'month': found['month'].capitalize()})

@@ -33,6 +33,7 @@ else:  # pydantic and others refuse typing.TypedDict below 3.12
 __all__ = [
     'BytesTable',
     'CommonTable',
+    'CookieAttributes',
     'Event',
     'EventTable',
     'EventsTable',
@@ -251,3 +252,16 @@ class StatsTable(TypedDict):
     errors: int
     bytes_in: int
     bytes_out: int
+
+
+class CookieAttributes(TypedDict, total=False):
+    """The attributes of ``client.cookies.set``.
+
+    ``max_age`` is in seconds and replaces ``expires``, which is Unix time.
+    """
+
+    domain: str | None
+    path: str | None
+    max_age: float | None
+    expires: float | None
+    secure: bool | None

@@ -8,7 +8,6 @@ import ssl
 import zlib
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 import aioluahttp as http
@@ -901,7 +900,7 @@ async def test_an_error_hides_the_logins_of_urls():
 
 async def test_an_upgrade_uses_a_connection_of_its_own(raw_server):
     """Any response is returned; a failure is one of our errors."""
-    transport = NetworkTransport(1, None, aiohttp.DummyCookieJar())
+    transport = NetworkTransport(1, None, None)
     request = http.to_request(url='http://127.0.0.1', headers={'Upgrade': 'of the table'})
     async with raw_server(OK) as peer:
         for _ in range(2):
@@ -996,7 +995,7 @@ async def test_dial_opens_a_websocket():
     def handler(request):
         return {'websocket': chat}
 
-    transport = NetworkTransport(1, None, aiohttp.DummyCookieJar())
+    transport = NetworkTransport(1, None, None)
     async with http.listen('127.0.0.1', 0, handler) as server:
         _, ws, close = await transport.dial(http.to_request(url=server.url), {})
         await ws.send('a')

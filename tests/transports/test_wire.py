@@ -551,10 +551,10 @@ async def test_both_ways_of_sending_use_the_same_connections(certificates, url, 
 NOT_READ = ReadOptions(False, None, None, lambda error: None)
 
 
-def by_wire(one, method, url, headers, data, jar=None):
+def by_wire(one, method, url, headers, data):
     """Send a request over the wire."""
     head = wire.request_head(method, url, headers, data)
-    sent = wire.WireRequest(method, head, data, cookies=jar)
+    sent = wire.WireRequest(method, head, data)
     return sent.ask(one, url, {'timeout': TIMEOUT, 'max_field_size': 8190}, None)
 
 

@@ -10,13 +10,10 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from http.cookies import CookieError, SimpleCookie
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, overload
 
 import aiohttp
-import yarl
-from aiohttp.abc import AbstractCookieJar
 
 from ..bodies.events import EventStream
 from ..bodies.stream import Stream
@@ -39,6 +36,7 @@ from ..types import (
     StreamTable,
     TextTable,
 )
+from .cookies import Cookies, SessionCookies
 from .deadlines import Deadline, Deadlines
 from .defaults import Defaults, from_environment
 from .redirects import add_fragments, next_request
@@ -132,7 +130,7 @@ class Client:
         options = Client.__init__.__kwdefaults__ or ()
         self._defaults = Defaults(base_url, defaults, session and session.headers, options)
         self._trust_env = trust_env
-        self._cookies = _checked_cookies(cookies)
+        self._cookies = self._make_cookies(cookies)
         check_limit('limit', limit)
         check_limit('limit_per_host', limit_per_host)
         self._limits = (limit, limit_per_host)
@@ -165,6 +163,18 @@ class Client:
         finally:
             if self._transport:
                 await self._transport.close()
+
+    @property
+    def cookies(self) -> Cookies:
+        """The cookies of the client, to read, set, clear, save and load.
+
+        Raises:
+            TableError: The client was made with ``cookies=False``.
+        """
+        if self._cookies is None:
+            right = 'True, or a mapping of names to values, for a client that has cookies'
+            raise TableError.of('cookies', False, right)
+        return self._cookies
 
     if TYPE_CHECKING:
         request: Sender
@@ -306,19 +316,29 @@ class Client:
             if self.closed:
                 raise ConnectError('the client is closed')
             self._loop = loop
-            self._transport = self._make_transport(_cookie_jar(self._cookies, self._defaults.base))
+            self._transport = self._make_transport()
         if self._loop is not loop:
             raise ConnectError('the client belongs to another event loop; make one for each')
         return self._transport
 
-    def _make_transport(self, cookies: AbstractCookieJar) -> NetworkTransport | InProcess:
+    def _make_transport(self) -> NetworkTransport | InProcess:
         if self._session is not None:
             return LentTransport(self._session)
         if self._via is None:
-            return NetworkTransport(*self._limits, cookies)
+            return NetworkTransport(*self._limits, self._cookies)
         from ..transports.in_process import InProcess
 
-        return InProcess(self._via, cookies)
+        return InProcess(self._via, self._cookies)
+
+    def _make_cookies(self, given: Any) -> Cookies | None:
+        if self._session is not None:
+            return SessionCookies(self._defaults, self._session.cookie_jar)
+        if given is False:
+            return None
+        cookies = Cookies(self._defaults)
+        if given is not True:
+            cookies.set_initial(given)
+        return cookies
 
 
 def _to_table(table: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,27 +355,6 @@ def _check_session(session: Any, *, alone: bool) -> None:
     if not alone:
         right = 'given without cookies, limit, limit_per_host and via: it has its own'
         raise TableError.of('session', session, right)
-
-
-def _checked_cookies(cookies: Any) -> bool | SimpleCookie:
-    if isinstance(cookies, bool):
-        return cookies
-    try:
-        return SimpleCookie(dict(cookies))
-    except (CookieError, TypeError, ValueError) as error:
-        right = 'a bool, or a mapping of names to values'
-        raise TableError.of('cookies', cookies, right, secret=True) from error
-
-
-def _cookie_jar(cookies: bool | SimpleCookie, base: Request | None) -> AbstractCookieJar:
-    if cookies is False:
-        return aiohttp.DummyCookieJar()
-    # unsafe: keep cookies of IP addresses, too; each is sent back to its address only.
-    jar = aiohttp.CookieJar(unsafe=True)
-    if isinstance(cookies, SimpleCookie):
-        origin = base and {key: base[key] for key in ('scheme', 'host', 'port')}
-        jar.update_cookies(cookies, yarl.URL.build(**origin) if origin else yarl.URL())
-    return jar
 
 
 def _accepted(response: Response[Any], check: bool | list[int]) -> Response[Any]:

@@ -22,6 +22,7 @@ from ..headers import Headers, is_secret, to_headers
 from ..tables.checks import ASTERISK, REQUEST_CHECKS, check_auth, check_proxy, has_login
 from ..tables.conversion import BODIES, LOGINS, NULLABLE, normalize, to_mapping, to_request
 from ..tables.models import Request
+from ..transports.encode import target_of
 from .redirects import TRUST, origin_of
 
 __all__ = ['Defaults', 'from_environment', 'is_listed']
@@ -79,6 +80,23 @@ class Defaults:
         if origin_of(request) != origin_of(self.base):
             return normalize(_merge_defaults(_without_origin_keys(defaults), given))
         return request
+
+    def target(self, reference: str) -> yarl.URL:
+        """Return the URL that a request with this ``url`` is sent to.
+
+        Raises:
+            TableError: It is malformed, or relative without a base URL.
+        """
+        return _target_of(self.request({'url': reference}, {}))
+
+    @property
+    def base_target(self) -> yarl.URL | None:
+        """The base URL; None if there is none."""
+        return None if self.base is None else _target_of(self.base)
+
+
+def _target_of(request: Request) -> yarl.URL:
+    return target_of(request['scheme'], request['host'], request['port'], request['url'])
 
 
 def _base(base_url: Any) -> Request:

@@ -88,10 +88,11 @@ class NewFile:
 
     Args:
         path: The final name. If it is a symbolic link, the file behind the link is replaced.
+        mode: Permissions of the file; None keeps those of the file that is replaced, if any.
     """
 
-    def __init__(self, path: os.PathLike[str]) -> None:
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], mode: int | None = None) -> None:
+        self._path, self._given_mode = path, mode
         self._file: IO[bytes] | None = None
         self._name = self._target = ''
         self._mode: int | None = None  # permissions of the file to be replaced
@@ -108,7 +109,8 @@ class NewFile:
             OSError: It cannot be created, or the path exists and is not a regular file.
         """
         self._target = os.path.realpath(os.fsdecode(self._path))
-        self._mode = _mode(self._target)
+        existing = _mode(self._target)
+        self._mode = existing if self._given_mode is None else self._given_mode
         folder, name = os.path.split(self._target)
         self._name = os.path.join(folder, self._named(name))
         self._file = self._opened()
@@ -119,7 +121,9 @@ class NewFile:
         return f'.{os.urandom(8).hex()}.part'
 
     def _opened(self) -> IO[bytes]:
-        return open(self._name, 'xb')
+        # Private from the start: whoever opened it earlier could read what is written later.
+        mode = 0o666 if self._given_mode is None else self._given_mode
+        return open(self._name, 'xb', opener=lambda name, flags: os.open(name, flags, mode))
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes; they are in the file then, even if the process is killed."""

@@ -5,14 +5,12 @@ The bytes of a request body come from ``request_body``; ``response_body`` reads 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import yarl
-from aiohttp.abc import AbstractCookieJar
 
 from .. import url
 from ..bodies import text
@@ -32,6 +30,7 @@ from .response_body import ReadOptions, ReceivedResponse
 __all__ = [
     'MAX_BODY',
     'MAX_HEADER',
+    'CookieStore',
     'add_cookies',
     'arguments_of',
     'body_of',
@@ -149,14 +148,39 @@ def connection_arguments(request: Request, max_header: int | None = MAX_HEADER) 
     return arguments
 
 
-def add_cookies(headers: Headers, jar: AbstractCookieJar, target: yarl.URL) -> None:
-    """Add the cookies of a jar to the Cookie header; they replace given ones of the same name."""
-    if kept := jar.filter_cookies(target):
-        given = '; '.join(headers.getall('Cookie', ())).split('; ')
-        pairs = [(pair.partition('=')[0].strip(), pair) for pair in given if pair]
-        pairs = [(name, pair) for name, pair in pairs if name not in kept]
-        pairs += [(name, f'{name}={one.coded_value}') for name, one in kept.items()]
-        headers['Cookie'] = '; '.join(pair for _, pair in sorted(pairs, key=itemgetter(0)))
+class CookieStore(Protocol):
+    """The cookies of a client, as a transport uses them."""
+
+    def pairs(self, target: yarl.URL) -> list[tuple[str, str]]:
+        """Return the names and values of the cookies to send to a URL, in their order."""
+        ...
+
+    def keep(self, fields: Sequence[str], target: yarl.URL) -> None:
+        """Keep what the Set-Cookie headers of a response set."""
+        ...
+
+
+def add_cookies(
+    headers: Headers, cookies: CookieStore | None, target: yarl.URL, *, by_session: bool = False
+) -> None:
+    """Add the cookies of a client to the Cookie header; they replace given ones of the same name.
+
+    Args:
+        headers: Of the request.
+        cookies: None adds none.
+        target: The URL of the request.
+        by_session: Whether aiohttp encodes the headers. A cookie with bytes that are not UTF-8 is
+            then left out, for aiohttp would send it without these.
+    """
+    if cookies is None or not (kept := cookies.pairs(target)):
+        return
+    names = {name for name, _ in kept}
+    given = '; '.join(headers.getall('Cookie', ())).split('; ')
+    pairs = [pair for pair in given if pair and pair.partition('=')[0].strip() not in names]
+    added = [f'{name}={value}' for name, value in kept]
+    pairs += [pair for pair in added if not by_session or text.is_clean(pair)]
+    if pairs:
+        headers['Cookie'] = '; '.join(pairs)
 
 
 def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:

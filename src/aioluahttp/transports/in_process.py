@@ -14,7 +14,6 @@ from typing import Any
 from weakref import WeakSet
 
 import yarl
-from aiohttp.abc import AbstractCookieJar
 
 from ..bodies.chunks import Chunks
 from ..bodies.codings import decode_body
@@ -50,6 +49,7 @@ from ..websockets.memory import MemoryPeer, peer_pair
 from ..websockets.socket import Socket, close_callback, run_socket_callback
 from .encode import (
     MAX_BODY,
+    CookieStore,
     add_cookies,
     arguments_of,
     body_of,
@@ -279,12 +279,12 @@ class InProcess(Responder):
 
     Args:
         handler: It may have ``into`` and ``max_body`` as attributes.
-        cookies: The cookie jar.
+        cookies: Of the client; None keeps and sends none.
     """
 
     sockname = None
 
-    def __init__(self, handler: Handler, cookies: AbstractCookieJar) -> None:
+    def __init__(self, handler: Handler, cookies: CookieStore | None) -> None:
         super().__init__(
             handler, to_settings(check_exchange_options(handler, {}, EXCHANGE_OPTIONS), None)
         )
@@ -424,8 +424,7 @@ class InProcess(Responder):
         status, reason, headers = out.head()
         if out.length is not None:
             headers['Content-Length'] = str(out.length)
-        if 'Set-Cookie' in headers:
-            self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
+        self._keep_cookies(headers, target)
         limit = request.get('max_body', MAX_BODY)
         data: bytes | DecodedBody
         if isinstance(out.body, bytes) and not needs_stream(request):
@@ -443,6 +442,10 @@ class InProcess(Responder):
         phrase = PHRASES.get(status) if reason is None else reason
         received = ReceivedResponse(status, phrase, (1, 1), headers, data, IP)
         return response_of(received, body_of(request, received), str(target), request['method'])
+
+    def _keep_cookies(self, headers: Headers, target: yarl.URL) -> None:
+        if self._cookies is not None and 'Set-Cookie' in headers:
+            self._cookies.keep(headers.getall('Set-Cookie'), target)
 
     async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
         """Open a WebSocket.
@@ -465,6 +468,7 @@ class InProcess(Responder):
             status, fields = await self._accept(table, response)
         else:
             await close_body(response)
+        self._keep_cookies(fields, target)
         try:
             agreement = read_agreement(options, handshake, status, fields)
         except ProtocolError as error:

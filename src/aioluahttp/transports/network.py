@@ -23,6 +23,7 @@ from . import wire
 from .encode import (
     MAX_BODY,
     MAX_HEADER,
+    CookieStore,
     add_cookies,
     arguments_of,
     body_of,
@@ -66,7 +67,7 @@ class NetworkTransport:
     Args:
         limit: Connections at once; ``None`` is no limit.
         limit_per_host: Connections to one origin at once; ``None`` is no limit.
-        cookies: The cookie jar.
+        cookies: Of the client; None keeps and sends none.
     """
 
     _owns_connectors = True
@@ -74,11 +75,10 @@ class NetworkTransport:
     _middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (send_once,)
 
     def __init__(
-        self, limit: int | None, limit_per_host: int | None, cookies: AbstractCookieJar
+        self, limit: int | None, limit_per_host: int | None, cookies: CookieStore | None
     ) -> None:
         self._limits: dict[str, Any] = {'limit': limit or 0, 'limit_per_host': limit_per_host or 0}
         self._cookies = cookies
-        self._keeps_cookies = not isinstance(cookies, aiohttp.DummyCookieJar)
         # By the path of a Unix socket, and whether for WebSockets, which the limits do not count.
         self._sessions: dict[tuple[str | None, bool], aiohttp.ClientSession] = {}
         self._bodies: WeakSet[DecodedBody] = WeakSet()  # streamed response bodies
@@ -104,7 +104,7 @@ class NetworkTransport:
         session = self._sessions[unix, switches] = aiohttp.ClientSession(
             connector=self._connector(unix, switches=switches),
             connector_owner=self._owns_connectors,
-            cookie_jar=self._cookies,
+            cookie_jar=self._session_jar(),
             middlewares=self._middlewares,
             auto_decompress=False,  # ``bodies.codings`` does: with a limit, and a check of the end
             skip_auto_headers=('Content-Type',),
@@ -116,6 +116,10 @@ class NetworkTransport:
         if unix is None:
             return wire.TCPPool(**limits)
         return wire.UnixPool(unix, **limits)
+
+    def _session_jar(self) -> AbstractCookieJar:
+        """Return the jar for a session of ours: it keeps nothing, ``_cookies`` does."""
+        return aiohttp.DummyCookieJar()
 
     async def send(
         self, request: Request, *, sent: bool = False, exchange: Exchange | None = None
@@ -174,7 +178,7 @@ class NetworkTransport:
             session = self._session(request, switches=True)
             if self._can_send(session, arguments):
                 return await self._switch_over_wire(session, request, target, arguments)
-            return await _switch_by_session(session, target, arguments)
+            return await self._switch_by_session(session, target, arguments)
         except Exception as error:
             if ours := translate(error, request, sent=False):
                 raise ours from error
@@ -203,27 +207,28 @@ class NetworkTransport:
         options: ReadOptions | None,
     ) -> ReceivedResponse:
         session, method = self._session(request), request['method']
-        if not self._can_send(session, arguments):
+        by_session = not self._can_send(session, arguments)
+        add_cookies(arguments['headers'], self._cookies, target, by_session=by_session)
+        if by_session:
             streamed = options is not None
             options = options or read_options_of(request, limit)._replace(failed=lambda error: None)
             return await send_by_session(
-                session, method, target, arguments, options, streamed=streamed
+                session,
+                method,
+                target,
+                arguments,
+                options,
+                streamed=streamed,
+                cookies=self._cookies,
             )
-        jar = self._add_cookies(target, arguments)
         body = arguments.get('data')
         head = wire.request_head(method, target, arguments['headers'], body)
-        wire_request = wire.WireRequest(method, head, body, cookies=jar)
+        wire_request = wire.WireRequest(method, head, body, cookies=self._cookies)
         return await wire_request.ask(session, target, arguments, limit, options)
 
     def _can_send(self, session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
         """Tell whether a request can be sent over the wire."""
         return wire.can_send(session, arguments)
-
-    def _add_cookies(self, target: yarl.URL, arguments: dict[str, Any]) -> AbstractCookieJar | None:
-        if not self._keeps_cookies:
-            return None
-        add_cookies(arguments['headers'], self._cookies, target)
-        return self._cookies
 
     async def _switch_over_wire(
         self,
@@ -232,9 +237,9 @@ class NetworkTransport:
         target: yarl.URL,
         arguments: dict[str, Any],
     ) -> Switched:
-        jar = self._add_cookies(target, arguments)
+        add_cookies(arguments['headers'], self._cookies, target)
         head = wire.request_head('GET', target, arguments['headers'], None)
-        wire_request = wire.WireRequest('GET', head, switches=True, cookies=jar)
+        wire_request = wire.WireRequest('GET', head, switches=True, cookies=self._cookies)
         options = read_options_of(request, None)
         received = await wire_request.ask(session, target, arguments, None, options)
         response = response_of(received, '', str(target), 'GET')
@@ -242,6 +247,20 @@ class NetworkTransport:
             return Switched(response, None, received.data.close)
         protocol = wire_request.protocol if wire_request.has_switched else None
         return Switched(response, protocol, wire_request.close)
+
+    async def _switch_by_session(
+        self, session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
+    ) -> Switched:
+        add_cookies(arguments['headers'], self._cookies, target, by_session=True)
+        arguments['read_until_eof'] = False
+        response = await open_by_session(session, 'GET', target, arguments, self._cookies)
+        received = ReceivedResponse(
+            response.status, response.reason, response.version, Headers(response.headers), b'', None
+        )
+        connection = response.connection
+        is_open = connection is not None and connection.transport is not None
+        protocol = ConnectionInfo.of(connection).protocol if is_open else None
+        return Switched(response_of(received, '', str(target), 'GET'), protocol, response.close)
 
     async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:
         """Open a WebSocket.
@@ -297,20 +316,6 @@ class NetworkTransport:
         return await self.send(request, exchange=exchange)
 
 
-async def _switch_by_session(
-    session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
-) -> Switched:
-    arguments['read_until_eof'] = False
-    response = await open_by_session(session, 'GET', target, arguments)
-    received = ReceivedResponse(
-        response.status, response.reason, response.version, Headers(response.headers), b'', None
-    )
-    connection = response.connection
-    is_open = connection is not None and connection.transport is not None
-    protocol = ConnectionInfo.of(connection).protocol if is_open else None
-    return Switched(response_of(received, '', str(target), 'GET'), protocol, response.close)
-
-
 class LentTransport(NetworkTransport):
     """A transport over a session that the user made: ``Client(session=...)``.
 
@@ -328,8 +333,11 @@ class LentTransport(NetworkTransport):
     _middlewares = ()
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
-        super().__init__(None, None, session.cookie_jar)
+        super().__init__(None, None, None)
         self._lent = session
+
+    def _session_jar(self) -> AbstractCookieJar:
+        return self._lent.cookie_jar
 
     def _session(self, request: Request, *, switches: bool = False) -> aiohttp.ClientSession:
         if self._closed or self._lent.closed:

@@ -18,6 +18,7 @@ from ..bodies.codings import DECODED_BY_AIOHTTP
 from ..errors import ConnectError, ProtocolError, TableError, TimedOut
 from ..headers import Headers, is_secret
 from ..tables.models import Request
+from .encode import CookieStore
 from .failures import BodyFailed, LostConnection, is_refused_handshake, reason_of
 from .request_body import BodyDelivery, slices, write_timed_out
 from .response_body import (
@@ -75,6 +76,7 @@ async def send_by_session(
     options: ReadOptions,
     *,
     streamed: bool,
+    cookies: CookieStore | None = None,
 ) -> ReceivedResponse:
     """Send a request by ``session.request``, and read the response.
 
@@ -85,6 +87,7 @@ async def send_by_session(
         arguments: Further arguments of aiohttp's: ``headers``, ``data``, ``timeout`` and the like.
         options: How the body is read.
         streamed: Whether the body is returned as a stream, and not as bytes.
+        cookies: Keeps the cookies of the response; None leaves that to the session.
 
     Raises:
         ConnectError: No connection was made; nothing was sent.
@@ -95,7 +98,7 @@ async def send_by_session(
         payload = SessionPayload(arguments['data'])
         arguments = arguments | {'data': payload}
     with note_connections():
-        response = await open_by_session(session, method, target, arguments)
+        response = await open_by_session(session, method, target, arguments, cookies)
         info = noted_connection()
     try:
         if response.status < 200:
@@ -132,9 +135,15 @@ async def send_by_session(
 
 
 async def open_by_session(
-    session: aiohttp.ClientSession, method: str, target: yarl.URL, arguments: dict[str, Any]
+    session: aiohttp.ClientSession,
+    method: str,
+    target: yarl.URL,
+    arguments: dict[str, Any],
+    cookies: CookieStore | None,
 ) -> Any:
     """Send a request by ``session.request``, and return aiohttp's response after its head.
+
+    The arguments are those of ``send_by_session``.
 
     Raises:
         ConnectError: No connection was made; nothing was sent.
@@ -149,7 +158,10 @@ async def open_by_session(
         'upload_tracker': tracker,
     }
     try:
-        return await session.request(method, target, **options, **arguments)
+        response = await session.request(method, target, **options, **arguments)
+        if cookies is not None and 'Set-Cookie' in response.headers:
+            cookies.keep(response.headers.getall('Set-Cookie'), target)
+        return response
     except BaseException as error:
         await _stop(payload)
         if not isinstance(error, Exception):

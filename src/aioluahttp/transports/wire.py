@@ -22,12 +22,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import aiohttp
 import yarl
-from aiohttp.abc import AbstractCookieJar
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_writer import StreamWriter
 
@@ -45,6 +44,9 @@ from .response_body import (
     ReceivedResponse,
     read_response_body,
 )
+
+if TYPE_CHECKING:
+    from .encode import CookieStore
 
 __all__ = [
     'PoolKey',
@@ -250,7 +252,7 @@ class WireRequest:
         body: Bytes, or what sends another body; None if there is none.
         switches: Whether the request asks for an upgrade. After a 101, the response has no body,
             and the caller has to close the request.
-        cookies: The jar that keeps the cookies of the response; None keeps none.
+        cookies: Keeps the cookies of the response; None keeps none.
 
     Attributes:
         connection: aiohttp's connection.
@@ -274,7 +276,7 @@ class WireRequest:
         body: bytes | BodyDelivery | None = None,
         *,
         switches: bool = False,
-        cookies: AbstractCookieJar | None = None,
+        cookies: CookieStore | None = None,
     ) -> None:
         self._method, self._head, self._body = method, head, body
         self._switches, self._cookies = switches, cookies
@@ -321,7 +323,7 @@ class WireRequest:
             check_head(head.raw_headers, arguments['max_field_size'])
             headers = Headers(head.headers)
             if self._cookies is not None and 'Set-Cookie' in headers:
-                self._cookies.update_cookies_from_headers(headers.getall('Set-Cookie'), target)
+                self._cookies.keep(headers.getall('Set-Cookie'), target)
             data: bytes | DecodedBody = b''
             if options and head.code != 101:
                 self._is_streamed = True
