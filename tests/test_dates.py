@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioluahttp import dates
-from aioluahttp.dates import format_date, parse_date
+from aioluahttp.dates import format_date, parse_cookie_date, parse_date
 from aioluahttp.errors import TableError
 
 FIRST, LAST = -62135596800, 253402300799  # the years 1 and 9999
@@ -216,3 +216,79 @@ def test_a_two_digit_year_is_within_50_years_of_now(digits: int) -> None:
     year = datetime.fromtimestamp(read or 0, UTC).year
     assert digits == year % 100
     assert -50 <= year - datetime.now(UTC).year <= 50
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'Sun, 06 Nov 1994 08:49:37 GMT',
+        'Sunday, 06-Nov-94 08:49:37 GMT',
+        'Sun Nov  6 08:49:37 1994',
+        'Sun, 06-Nov-1994 08:49:37 GMT',
+        'sun, 6 november 1994 8:49:37 gmt',
+        '08:49:37 6 Nov 94',
+        '1994 Nov 6 8:49:37',
+        '6-NOV-1994;8:49:37',
+        '6th Nov 1994AD 08:49:37.5 +0530',
+        'Nov Dec 06 1994 2000 08:49:37 09:00:00',
+        '\u00e9 06 Nov 1994 08:49:37 \udce9',
+    ],
+)
+def test_a_date_of_a_cookie_has_many_forms(text: str) -> None:
+    """Its parts stand in any order, and the first of a kind counts (RFC 6265 5.1.1)."""
+    assert EXAMPLE == parse_cookie_date(text)
+
+
+@pytest.mark.parametrize(
+    ('year', 'full'), [('70', 1970), ('99', 1999), ('00', 2000), ('69', 2069), ('1601', 1601)]
+)
+def test_a_cookie_may_have_a_year_of_two_digits(year: str, full: int) -> None:
+    """70 to 99 are in the 20th century."""
+    assert full == datetime.fromtimestamp(parse_cookie_date(f'1 Jan {year} 0:0:0') or 0, UTC).year
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        'tomorrow',
+        '0',
+        '06 Nov 1994',
+        'Nov 1994 08:49:37',
+        '06 1994 08:49:37',
+        '06 Nov 08:49:37',
+        '06 Nov 1994 08:49',
+        '06 Nov 1994 24:00:00',
+        '06 Nov 1994 23:60:00',
+        '06 Nov 1994 23:59:60',
+        '06 Nov 1994 008:49:37',
+        '06 Nov 1994 08:49:371',
+        '32 Nov 1994 08:49:37',
+        '00 Nov 1994 08:49:37',
+        '31 Nov 1994 08:49:37',
+        '29 Feb 2023 08:49:37',
+        '006 Nov 1994 08:49:37',
+        '06 Nov 1600 08:49:37',
+        '06 Nov 994 08:49:37',
+        '06 Nov 19940 08:49:37',
+        '06 Nov 4 08:49:37',
+        '06 No 1994 08:49:37',
+        '\u0660\u0666 Nov 1994 08:49:37',
+        '06 \u017fep 1994 08:49:37',
+    ],
+)
+def test_other_text_is_no_date_of_a_cookie(text: str) -> None:
+    """A part is missing, or out of its range."""
+    assert parse_cookie_date(text) is None
+
+
+@given(text=st.text() | st.lists(st.sampled_from([*PIECES, ' ', '-', 'Feb', '31'])).map(' '.join))
+def test_parsing_the_date_of_a_cookie_never_raises(text: str) -> None:
+    """It returns Unix time or None."""
+    assert isinstance(parse_cookie_date(text), int | None)
+
+
+@given(time=st.integers(-11644473600, LAST))
+def test_a_cookie_may_have_any_date_that_is_formatted(time: int) -> None:
+    """From 1601 on."""
+    assert time == parse_cookie_date(format_date(time))

@@ -233,17 +233,27 @@ def test_a_cookie_of_a_host_alone_is_not_sent_below_it():
     assert 'b=2; a=3' == sent(jar, 'http://www.example.com')
 
 
-def test_the_list_of_public_suffixes_is_optional_and_loaded_late():
-    """Without the package only a domain without a dot is refused."""
+def test_the_list_of_public_suffixes_is_loaded_late():
+    """Not with the package, and not for a domain without a dot."""
     script = (
-        'import sys, aioluahttp.client.cookie_jar as module; before = set(sys.modules)\n'
-        'assert module.is_public_suffix("com"); assert "publicsuffixlist" not in sys.modules\n'
-        'sys.modules["publicsuffixlist"] = None\n'
-        'assert not module.is_public_suffix("co.uk") and module.is_public_suffix("uk")'
+        'import sys, aioluahttp.client.cookie_jar as module\n'
+        'assert module.is_public_suffix("com") and "publicsuffixlist" not in sys.modules\n'
+        'assert module.is_public_suffix("co.uk") and "publicsuffixlist" in sys.modules'
     )
     subprocess.run([sys.executable, '-c', script], check=True)
-    assert is_public_suffix('co.uk')
+
+
+@pytest.mark.parametrize('installed', [True, False])
+def test_the_list_of_public_suffixes_is_optional(monkeypatch, installed):
+    """Without the package only a domain without a dot is refused."""
+    if not installed:
+        monkeypatch.setitem(sys.modules, 'publicsuffixlist', None)
+    monkeypatch.setattr(cookie_jar, '_suffix_list', cookie_jar._suffix_list.__wrapped__)
+    assert is_public_suffix('com')
+    assert installed == is_public_suffix('co.uk')
     assert not is_public_suffix('example.co.uk')
+    jar = jar_of('a=1; Domain=co.uk', url='http://evil.co.uk')
+    assert installed == (not jar)
 
 
 # Paths
