@@ -188,9 +188,12 @@ def test_a_cookie_is_kept_for_its_time(attributes, seconds):
         # A host that is a suffix has cookies of its own (RFC 6265 5.3, step 5).
         ('http://co.uk', 'co.uk', 'co.uk'),
         ('http://github.io', '.github.io', 'github.io'),
-        # A dot at the end is the same name.
+        # A host with a dot at its end is the same host; a Domain with one is invalid.
+        ('http://www.example.com.', None, 'www.example.com'),
         ('http://www.example.com.', 'example.com', '.example.com'),
-        ('http://www.example.com', 'example.com.', '.example.com'),
+        ('http://www.example.com', 'example.com.', ''),
+        ('http://www.example.com.', 'www.example.com.', ''),
+        ('http://www.example.com', '..', ''),
         # IDNA.
         ('http://xn--bcher-kva.example', 'bücher.example', '.xn--bcher-kva.example'),
         ('http://a.xn--bcher-kva.example', 'BÜCHER.example', '.xn--bcher-kva.example'),

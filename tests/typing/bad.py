@@ -135,6 +135,14 @@ async def wrong_helpers() -> None:
     http.lisen  # error
 
 
+def wrong_cookies(client: http.Client) -> None:
+    client.cookies.set('a', 'b', '/', maxage=5)  # error
+    client.cookies.set('a', 'b')  # error
+    client.cookies.set('a', 'b', '/', secure='yes')  # error
+    client.cookies.save(5)  # error
+    client.cookies = {}  # error
+
+
 def wrong_answers(request: Request) -> ResponseTable:
     if request.path == '/':
         return {'stauts': 200}  # error

@@ -339,3 +339,12 @@ async def errors_are_told_apart() -> None:
         assert_type(error.response.status, int)
     except http.Error as error:
         assert_type(error.request, Request | None)
+
+
+def cookies_are_read_and_set(client: http.Client) -> None:
+    assert_type(client.cookies.get('/'), dict[str, str])
+    client.cookies.set('a', 'b', '/', domain='h', path='/', max_age=5, expires=9.5, secure=True)
+    client.cookies.clear()
+    client.cookies.clear('h')
+    client.cookies.save(Path('a'))
+    client.cookies.load('a')

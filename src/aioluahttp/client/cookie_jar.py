@@ -149,11 +149,11 @@ def to_cookie(
     """
     host = _host_of(target)
     domain = attributes.domain and canonical_domain(attributes.domain)
-    if domain and domain != host:
-        if not _is_below(host, domain) or is_suffix(domain):
-            right = f'{host!r}, or a parent domain of it that is no public suffix'
-            raise TableError.of('domain', attributes.domain, right)
-    elif domain and is_suffix(domain):
+    is_other = domain != host and (not _is_below(host, domain) or is_suffix(domain))
+    if domain and (is_other or attributes.domain.endswith('.')):
+        right = f'{host!r}, or a parent domain of it that is no public suffix'
+        raise TableError.of('domain', attributes.domain, right)
+    if domain == host and is_suffix(domain):
         domain = ''
     if attributes.is_secure and target.scheme != 'https':
         raise TableError.of('secure', True, 'False, or the URL one of https')

@@ -221,11 +221,12 @@ def _to_saved(entry: Mapping[str, Any]) -> Cookie:
         TypeError: It is no mapping.
         ValueError: A value is wrong.
     """
-    values = {key: entry[key] for key in SAVED}
+    values: dict[str, Any] = {key: entry[key] for key in SAVED}
     for key, kinds in SAVED.items():
         if type(values[key]) not in kinds:
             raise ValueError(f'{key} has another type')
-    cookie = Cookie(**values | {'expires': _number('expires', values)})
+    values['expires'] = _number('expires', values)
+    cookie = Cookie(**values)
     # Not check_pair: servers set names that a user may not.
     parsed = parse_set_cookie(f'{cookie.name}={cookie.value}', 0.0)
     if parsed is None or parsed[:2] != (cookie.name, cookie.value):
