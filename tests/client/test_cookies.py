@@ -130,6 +130,15 @@ async def test_streams_and_downloads_keep_and_send_cookies(raw_server, both_rout
     assert ['', 'n0=1', 'n0=1; n1=1', 'n0=1; n1=1; n2=1'] == cookies_of(peer)
 
 
+async def test_cookies_go_through_a_proxy(raw_server):
+    """They belong to the host behind it."""
+    async with raw_server(response('a=1')) as peer, http.Client(proxy=peer.url) as client:
+        for host in ('h.example', 'other.example', 'h.example'):
+            await client.request(url=f'http://{host}/')
+        assert {} == client.cookies.get(peer.url)
+    assert ['', '', 'a=1'] == cookies_of(peer)
+
+
 async def chat(socket):
     """Do nothing with a WebSocket."""
 
@@ -220,6 +229,29 @@ def test_cookies_are_set_and_read():
     assert {'c': '3'} == cookies.get('https://other.example')
 
 
+def test_a_path_is_quoted_as_that_of_a_request():
+    """So that the two can be compared."""
+    cookies = http.Client(base_url='http://h').cookies
+    cookies.set('a', '1', '/', path='/é b')
+    assert {'a': '1'} == cookies.get('/é b/c')
+    assert {} == cookies.get('/é')
+
+
+async def test_a_secure_cookie_stays_with_https(raw_server, both_routes, certificates):
+    """A server on plain HTTP neither gets it nor replaces it; the port does not matter."""
+    secret = response('s=good; Secure; Path=/', 'p=1; Path=/')
+    evil = response('s=evil; Path=/', 's=evil; Secure; Path=/', 'q=2; Path=/')
+    async with (
+        raw_server(secret, tls=certificates.server) as peer,
+        raw_server(evil) as plain,
+        http.Client(tls={'ca': certificates.ca}) as client,
+    ):
+        for url in (peer.url, f'http://localhost:{plain.port}', peer.url):
+            await client.request(url=url)
+    assert ['', 's=good; p=1; q=2'] == cookies_of(peer)
+    assert ['p=1'] == cookies_of(plain)
+
+
 def test_an_age_or_a_date_ends_a_cookie():
     """Max-Age counts before Expires; what is over removes the cookie."""
     cookies, now = http.Client(base_url='http://h').cookies, time.time()
@@ -254,6 +286,7 @@ def test_the_user_may_replace_a_secure_cookie():
         ({'domain': 'a b'}, "'host' is 'a b'"),
         ({'path': 'a'}, "'path' is 'a'; it must be a str that begins with '/'"),
         ({'path': 5}, "'path' is 5"),
+        ({'path': '/a?b'}, r"'path' is '/a\?b'"),
         ({'secure': True, 'url': 'http://www.example.com'}, "'secure' is True; it must be False"),
         ({'secure': 1}, "'secure' is 1; it must be a bool"),
         ({'name': '__Secure-a'}, "'secure' is False; it must be True for the cookie '__Secure-a'"),

@@ -96,13 +96,13 @@ def parse_set_cookie(field: str, now: float) -> tuple[str, str, Attributes] | No
     if not (equals and name) or CONTROL.search(field):
         return None
     try:
-        length = _length(field) and _length(name) + _length(value)
+        length = _octets(field) and _octets(name) + _octets(value)
     except UnicodeEncodeError:
         return None
     return None if length > LONGEST_PAIR else (name, value, _parse_attributes(attributes, now))
 
 
-def _length(text: str) -> int:
+def _octets(text: str) -> int:
     return len(text.encode('utf-8', 'surrogateescape'))
 
 
@@ -114,7 +114,7 @@ def _parse_attributes(parts: Iterable[str], now: float) -> Attributes:
     for part in parts:
         name, _, value = part.partition('=')
         name, value = name.strip(BLANKS).lower(), value.strip(BLANKS)
-        if _length(value) > LONGEST_ATTRIBUTE:
+        if _octets(value) > LONGEST_ATTRIBUTE:
             continue
         if name == 'max-age' and re.fullmatch('-?[0-9]+', value):
             age = float(value)  # an int may have too many digits for Python
@@ -149,7 +149,7 @@ def to_cookie(
     """
     host = _host_of(target)
     domain = attributes.domain and canonical_domain(attributes.domain)
-    is_other = domain != host and (not _is_below(host, domain) or is_suffix(domain))
+    is_other = domain != host and (not _is_subdomain(host, domain) or is_suffix(domain))
     if domain and (is_other or attributes.domain.endswith('.')):
         right = f'{host!r}, or a parent domain of it that is no public suffix'
         raise TableError.of('domain', attributes.domain, right)
@@ -194,7 +194,7 @@ def check_pair(name: object, value: object) -> tuple[str, str]:
         right = "free of ';' and control characters, and of blanks at its ends"
         raise TableError.of(key, value, right, secret=True)
     try:
-        length = _length(name) + _length(text)
+        length = _octets(name) + _octets(text)
     except UnicodeEncodeError as error:
         raise TableError.of(key, value, 'text in UTF-8', secret=True) from error
     if length > LONGEST_PAIR:
@@ -246,14 +246,14 @@ def _default_path(path: str) -> str:
     return path[: path.rfind('/')] or '/' if path.startswith('/') else '/'
 
 
-def _is_within(path: str, kept: str) -> bool:
+def _is_at_or_below(path: str, kept: str) -> bool:
     """Tell whether a path is that of a cookie or below it (RFC 6265 5.1.4)."""
     return path.startswith(kept) and (
         len(path) == len(kept) or kept.endswith('/') or path[len(kept)] == '/'
     )
 
 
-def _is_below(host: str, domain: str) -> bool:
+def _is_subdomain(host: str, domain: str) -> bool:
     """Tell whether a host is a subdomain of a domain; an IPv6 address with a zone never is."""
     return host.endswith(f'.{domain}') and ':' not in host
 
@@ -301,7 +301,7 @@ class CookieJar:
             if (not cookie.is_host_only or domain == host)
             and (is_secure or not cookie.is_secure)
             and (cookie.expires is None or cookie.expires > now)
-            and _is_within(path, cookie.path)
+            and _is_at_or_below(path, cookie.path)
         ]
         if '' in self._domains:  # a cookie of the host replaces the one of every host
             names = {cookie.name for cookie in found}
@@ -348,11 +348,11 @@ class CookieJar:
             old.name == cookie.name
             and old.is_secure
             and not old.is_expired(now)
-            and _is_within(cookie.path, old.path)
+            and _is_at_or_below(cookie.path, old.path)
             for domain, kept in self._domains.items()
             if domain == cookie.domain
-            or _is_below(domain, cookie.domain)
-            or _is_below(cookie.domain, domain)
+            or _is_subdomain(domain, cookie.domain)
+            or _is_subdomain(cookie.domain, domain)
             for old in kept.values()
         )
 
@@ -386,5 +386,5 @@ class CookieJar:
         self._domains = {
             kept: cookies
             for kept, cookies in self._domains.items()
-            if domain is not None and kept != domain and not _is_below(kept, domain)
+            if domain is not None and kept != domain and not _is_subdomain(kept, domain)
         }

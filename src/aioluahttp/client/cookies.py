@@ -14,6 +14,7 @@ import yarl
 from aiohttp.abc import AbstractCookieJar
 
 from ..errors import TableError
+from ..tables.checks import check_path
 from ..types import CookieAttributes
 from .cookie_jar import (
     Attributes,
@@ -189,7 +190,7 @@ def _to_attributes(given: Mapping[str, Any], now: float) -> Attributes:
     age, expires = _number('max_age', given), _number('expires', given)
     return Attributes(
         '' if domain is None else _check_domain(domain),
-        path or '/',
+        '/' if path is None else check_path(path),
         secure or False,
         expires if age is None else now + age,
     )
