@@ -702,8 +702,9 @@ async def test_a_long_header_line_is_accepted(raw_server, way):
         policy(1001),
         b'HTTP/1.1 200 ' + b'x' * 1001 + b'\r\n\r\n',
         response_bytes(b'', 'x' * 1001 + ': y'),
+        response_bytes(b'', 'A: b', 'B: ' + 'x' * 1000),
     ],
-    ids=['value', 'reason', 'name'],
+    ids=['value', 'reason', 'name', 'later'],
 )
 async def test_a_line_of_a_head_that_is_too_long_is_an_error(raw_server, raw, into):
     """The message names the key, and has nothing of the line."""

@@ -12,7 +12,14 @@ from ..semantics import IDEMPOTENT
 from ..tables.models import Request, describe_request
 from .response_body import HttpProcessingError, LineTooLong
 
-__all__ = ['BodyFailed', 'LostConnection', 'is_refused_handshake', 'reason_of', 'translate']
+__all__ = [
+    'BodyFailed',
+    'LostConnection',
+    'is_refused_handshake',
+    'line_too_long',
+    'reason_of',
+    'translate',
+]
 
 
 REUSED = 'the peer closed a reused connection before it responded'
@@ -71,11 +78,15 @@ def is_refused_handshake(error: BaseException) -> bool:
     return cause is not None and REFUSALS.search(str(cause)) is not None
 
 
+def line_too_long(most: int) -> str:
+    """Return the text of the error for a line of a response head of over ``most`` bytes."""
+    return f'a header line or the status line of the response is over {most} bytes (max_header)'
+
+
 def reason_of(error: BaseException) -> str:
     """Return the text of an exception, or the name of its class where it has none."""
     if isinstance(too_long := error.__cause__, LineTooLong):  # its text has a part of the line
-        most = too_long.args[1]
-        return f'a header line or the status line of the response is over {most} bytes (max_header)'
+        return line_too_long(too_long.args[1])
     # The message of aiohttp's ServerDisconnectedError may be a response head, which is no text.
     what = getattr(error, 'message', str(error))
     if isinstance(error, aiohttp.ClientConnectorError) and what.endswith('[None]'):

@@ -21,7 +21,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -33,7 +32,7 @@ from aiohttp.http_writer import StreamWriter
 from ..errors import ConnectError, ProtocolError
 from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY
-from .failures import BodyFailed, LostConnection, is_refused_handshake, reason_of
+from .failures import BodyFailed, LostConnection, is_refused_handshake, line_too_long, reason_of
 from .protocol import keep_last_bytes
 from .request_body import SHORT, BodyDelivery, slices, write_timed_out
 from .response_body import (
@@ -200,17 +199,22 @@ async def final_head(protocol: Any, *, switches: bool = False) -> tuple[Any, aio
 
 
 def check_head(lines: Iterable[tuple[bytes, bytes]], longest: int) -> None:
-    """Refuse a response head that is too large; aiohttp limits each line, and their number.
+    """Refuse a response head that is too large.
+
+    aiohttp limits the number of lines, and each of them, but counts the name only in the first.
 
     Args:
         lines: Names and values of its headers.
-        longest: ``max_header``, in bytes. The limit is four of these, if that is over ``MAX_HEAD``.
+        longest: ``max_header``, in bytes. The head may have four of these, or ``MAX_HEAD``.
 
     Raises:
-        ProtocolError: It is too large.
+        ProtocolError: A line, or the whole, is too large.
     """
-    most = max(MAX_HEAD, 4 * longest)
-    if sum(map(len, chain.from_iterable(lines))) > most:
+    sizes, most = [len(name) + len(value) for name, value in lines], max(MAX_HEAD, 4 * longest)
+    size = sum(sizes)
+    if size > longest and max(sizes) > longest:
+        raise ProtocolError(line_too_long(longest))
+    if size > most:
         raise ProtocolError(f'the head of the response is over {most} bytes (max_header)')
 
 
