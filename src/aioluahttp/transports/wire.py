@@ -98,8 +98,9 @@ class PoolKey:
         self.ssl = tls
         self.server_hostname = server_name
         key: dict[str, Any] = dict.fromkeys(ConnectionKey._fields)  # those of aiohttp 4 are fewer
-        key |= {'host': self.host, 'port': self.port, 'is_ssl': secure, 'ssl': tls}
-        self.connection_key: ConnectionKey = ConnectionKey(**key | {'server_hostname': server_name})
+        key.update(host=self.host, port=self.port, is_ssl=secure, ssl=tls)
+        key.update(server_hostname=server_name)
+        self.connection_key: ConnectionKey = ConnectionKey(**key)
 
     def is_ssl(self) -> bool:
         """Tell whether the connection uses TLS."""

@@ -266,7 +266,7 @@ class MessageQueue(WebSocketDataQueue):
         self.channel: ConnectionPeer = channel
         self.most: int = most
 
-    def feed_data(self, data: Any, *sizes: int) -> None:
+    def feed_data(self, data: Any, *sizes: int) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Queue a message, or let the ``ConnectionPeer`` handle another frame."""
         kind = data.type
         size = sizes[0] if sizes else data.size  # aiohttp 4 gives the message alone
