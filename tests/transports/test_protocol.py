@@ -1,0 +1,102 @@
+"""The protocol between a transport and aiohttp's; test_sending has what it does on a connection."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import aiohttp
+import pytest
+from aiohttp.client_proto import ResponseHandler
+
+import aioluahttp as http
+from aioluahttp.bodies.stream import read_arrived
+from aioluahttp.transports.protocol import ResponseProtocol
+from aioluahttp.transports.response_body import ConnectionInfo, FromConnection
+
+CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+
+
+@pytest.fixture
+def handler():
+    """Return a function that makes aiohttp's protocol, as it awaits a response."""
+
+    def make():
+        made = ResponseHandler(asyncio.get_running_loop())
+        made.set_response_params(read_until_eof=True, auto_decompress=False)
+        return made
+
+    return make
+
+
+def test_aiohttp_still_has_what_is_called():
+    """A contract test: these are not documented."""
+    for kind, names in {
+        ResponseHandler: ['exception', 'force_close', 'should_close', 'data_received', 'read'],
+        aiohttp.StreamReader: ['set_exception', 'exception', 'total_raw_bytes', 'read_nowait'],
+    }.items():
+        for name in names:
+            assert hasattr(kind, name), f'aiohttp: {kind.__name__} has no {name} any more'
+
+
+async def test_aiohttp_still_keeps_what_it_has_buffered(handler):
+    """A contract test of ``read_arrived``: an exception can be taken away and put back."""
+    reader, error = aiohttp.StreamReader(handler(), 10, loop=asyncio.get_running_loop()), OSError()
+    reader.feed_data(b'ab')
+    reader.set_exception(error)
+    assert b'ab' == read_arrived(reader)
+    for _ in range(2):
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            read_arrived(reader)
+        assert error is caught.value
+
+
+async def test_the_body_of_another_response_is_not_watched(handler):
+    """aiohttp's session may have given the connection away before the body was looked at."""
+    aiohttps = handler()
+    received = ResponseProtocol(aiohttps, None)
+    received.begin(awaits_head=True)
+    received.data_received(CHUNKED + b'1;' + b'x' * 20_000 + b'\r\na\r\n0\r\n\r\n')
+    _, body = await aiohttps.read()
+    received.begin(awaits_head=True)
+    received.watch(body, is_chunked=True)
+    assert (None, b'a') == (body.exception(), read_arrived(body))
+
+
+async def test_a_lost_connection_tells_what_broke_a_body(handler):
+    """It has no transport any more."""
+    aiohttps = handler()
+    aiohttps.data_received(CHUNKED)
+    _, body = await aiohttps.read()
+    aiohttps.data_received(b'1\r\na\r\nzz\r\n')
+    info = ConnectionInfo.of(SimpleNamespace(transport=None, protocol=aiohttps))
+    assert (None, None) == (info.peer, info.tls)
+    info.watch(body, http.Headers({'Transfer-Encoding': 'chunked'}))
+    assert b'a' == read_arrived(body)
+    with pytest.raises(aiohttp.http.HttpProcessingError):
+        read_arrived(body)
+
+
+async def test_padding_that_came_before_the_connection_was_lost_is_refused(handler):
+    """As in every other chunked body."""
+    aiohttps = handler()
+    received = ResponseProtocol(aiohttps, None)
+    received.begin(awaits_head=True)
+    received.data_received(CHUNKED + b'1;' + b'x' * 20_000)
+    _, body = await aiohttps.read()
+    received.watch(body, is_chunked=True)
+    with pytest.raises(http.ProtocolError, match='over 16384 bytes'):
+        read_arrived(body)
+
+
+async def test_a_timeout_in_the_turn_in_which_data_came_is_none(handler):
+    """The loop was busy elsewhere, and found both at once."""
+    aiohttps, loop = handler(), asyncio.get_running_loop()
+    body = aiohttp.StreamReader(aiohttps, 10, loop=loop)
+    aiohttps.transport = SimpleNamespace(resume_reading=lambda: None)  # or it is not connected
+    info = ConnectionInfo(aiohttps, None, None, ResponseProtocol(aiohttps, None))
+    source = FromConnection(http.Headers(), body, info, None)
+    reading = asyncio.create_task(source.read(0.002))
+    loop.call_later(0.001, body.feed_data, b'ab')
+    await asyncio.sleep(0)  # now the task waits
+    time.sleep(0.01)  # noqa: ASYNC251  # both timers are late
+    assert (b'ab', None) == (await reading, body.exception())
