@@ -364,12 +364,17 @@ async def test_a_websocket_opens(run_exchange):
 
 
 @pytest.mark.parametrize(
-    ('scope', 'fields', 'status'), [({}, {}, 426), (SOCKET, {'origin': 'http://evil'}, 403)]
+    ('scope', 'fields', 'status'),
+    [
+        ({}, {}, 426),
+        (SOCKET | {'http_version': '1.0'}, {}, 426),
+        (SOCKET, {'origin': 'http://evil'}, 403),
+    ],
 )
 async def test_a_request_that_may_not_open_a_websocket_is_refused(
     run_exchange, scope, fields, status
 ):
-    """A plain request is a 426, a page of another origin a 403."""
+    """A plain request, or one of HTTP/1.0, is a 426, a page of another origin a 403."""
 
     async def refused(exchange):
         return exchange.handshake_refusal({}, await exchange.head(NO_PROXIES))

@@ -248,7 +248,7 @@ class AsgiExchange(Exchange):
         self, options: Mapping[str, Any], request: Request
     ) -> tuple[int, Sequence[str]] | None:
         """Return why no WebSocket can be opened; the ASGI server has checked version and key."""
-        if not self._is_socket:
+        if not self._is_socket or self._scope['http_version'] == '1.0':
             return check_handshake(options, request, upgrades=False)
         return None if is_allowed(options.get('origins'), request) else (403, ())
 

@@ -103,6 +103,15 @@ def test_an_invalid_host_is_refused(host):
         sent(host=host)
 
 
+@pytest.mark.parametrize('host', ['a;for=me', 'a,b'])
+def test_a_host_that_would_be_split_is_a_400(host):
+    """It is a valid Host, and so a mistake of neither the handler nor the server."""
+    with pytest.raises(TableError, match="'host'") as caught:
+        sent(host=host)
+    assert 400 == caught.value.__cause__.status
+    assert 'host="a=b!"' in dict(sent(host='A=b!'))['Forwarded']
+
+
 def test_via_has_the_version_and_the_relays_before():
     """Each relay appends itself (RFC 9110 7.6.3)."""
     assert [('Via', '1.1 other'), ('Via', '1.0 aioluahttp')] == sent(
