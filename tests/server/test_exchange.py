@@ -927,10 +927,10 @@ async def test_a_request_on_a_unix_socket_has_no_ip(wire, tmp_path):
         (400, 'GET http://e/ HTTP/1.1\r\nHost: a\r\nHost: b'),
         *[
             (400, f'GET / HTTP/1.1\r\nHost: {host}')
-            for host in ['a b', 'a,b', 'a/b', 'a?b', 'u@a', 'a:x', 'a:0', 'a:70000', '[::1', '::1']
+            for host in ['a b', 'a|b', 'a/b', 'a?b', 'u@a', 'a:x', 'a:0', 'a:70000', '[::1', '::1']
         ],
         (400, 'GET http://a:0/ HTTP/1.1\r\nHost: a'),
-        (400, 'GET http://a,b/ HTTP/1.1\r\nHost: a'),
+        (400, 'GET http://a|b/ HTTP/1.1\r\nHost: a'),
         (400, 'GET http:/// HTTP/1.1\r\nHost: a'),
         (400, 'GET ftp://a/ HTTP/1.1\r\nHost: a'),
         (400, 'GET mailto:a HTTP/1.1\r\nHost: a'),
