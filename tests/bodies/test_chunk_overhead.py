@@ -76,6 +76,19 @@ def test_there_is_a_limit_to_each_kind(make, step):
         assert passed == overhead(*pieces)[0]
 
 
+@pytest.mark.parametrize(
+    ('end', 'size'),
+    [(b'0\r\n\r\n', 2), (b'000\r\n\r\n', 2), (b'0;a=b\r\n\r\n', 2), (b'0\r\nX: 0\r\n\r\n', 8)],
+)
+@pytest.mark.parametrize('step', [1, 3, 100])
+def test_trailers_are_counted(end, size, step):
+    """A body without any has the two bytes of a line end."""
+    counter = ChunkOverhead()
+    for piece in cut(chunked([b'0\r\n\r\n']) + end, [step]):
+        counter.feed(piece)
+    assert size == counter.trailers
+
+
 def test_data_of_chunks_is_no_overhead():
     """Not even line ends and what looks like chunks, in a chunk that is larger than a read."""
     data = b'\r\n1;x\r\n' * 10_000
