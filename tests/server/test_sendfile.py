@@ -273,7 +273,10 @@ async def test_a_file_can_be_a_body(wire, file):
             client.send_request('GET /')
             status, headers, body = await client.read_response()
             assert (200, DATA) == (status, body)
-            assert ('text/csv', 'bytes') == (headers['Content-Type'], headers['Accept-Ranges'])
+            assert ('text/csv; charset=utf-8', 'bytes') == (
+                headers['Content-Type'],
+                headers['Accept-Ranges'],
+            )
             assert 'Sun, 09 Sep 2001 01:46:40 GMT' == headers['Last-Modified']
             assert 'ETag' in headers
             assert ('me', None) == (headers['Server'], headers.get('Connection'))
