@@ -12,7 +12,7 @@ from urllib.parse import quote
 from .bodies.chunks import call
 from .errors import ProtocolError, Refused
 from .exchange.forwarded import SCHEMES, Proxies
-from .exchange.head import client_of, has_body, to_head
+from .exchange.head import client_of, to_head
 from .exchange.options import (
     EXCHANGE_OPTIONS,
     ExchangeOptions,
@@ -23,7 +23,7 @@ from .exchange.options import (
     to_settings,
 )
 from .exchange.request_body import BodyParts
-from .exchange.responder import Exchange, Responder
+from .exchange.responder import Exchange, Responder, has_body
 from .exchange.response import FilePieces, ReadyResponse, cancelled_when, page_of
 from .headers import ONE_HOP, Headers
 from .tables.models import Handler, Request

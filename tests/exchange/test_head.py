@@ -6,7 +6,8 @@ import pytest
 
 from aioluahttp.errors import Refused
 from aioluahttp.exchange.forwarded import NO_PROXIES, ClientInfo, check_trusted_proxies
-from aioluahttp.exchange.head import client_of, has_body, to_head
+from aioluahttp.exchange.head import client_of, to_head
+from aioluahttp.exchange.responder import has_body
 from aioluahttp.headers import Headers
 from aioluahttp.tables.models import Request
 

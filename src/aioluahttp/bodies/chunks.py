@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 
 from ..errors import TableError
 
-__all__ = ['Chunks', 'call', 'close', 'in_thread', 'start_thread', 'wait_for_thread']
+__all__ = [
+    'Chunks',
+    'call',
+    'close',
+    'in_thread',
+    'start_thread',
+    'to_exception',
+    'wait_for_thread',
+]
 
 T = TypeVar('T')
 
@@ -27,13 +35,45 @@ async def call(function: Callable[..., Any], *arguments: Any) -> Any:
         result = function(*arguments)
         awaitable = type(result) is CoroutineType or inspect.isawaitable(result)
         return await result if awaitable else result
-    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except Exception:
         raise
-    except BaseException as error:  # such as a CancelledError of its own, or pytest.fail's
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
-            raise
-        raise RuntimeError(f'{type(error).__name__} escaped from a user function') from error
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and _in_task():
+            raise _escaped(error) from error
+        raise to_exception(error) from error
+
+
+def _in_task() -> bool:
+    """Tell whether a task runs. If none does, a GeneratorExit closes what a loop left behind."""
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:  # no event loop runs
+        return False
+
+
+def to_exception(error: BaseException) -> Exception:
+    """Return an exception that stands for what a function of the user raised.
+
+    It is ``error`` itself, or a RuntimeError in place of another BaseException.
+
+    Raises:
+        BaseException: ``error``, if it ends the task or the process: a cancellation from outside,
+            a KeyboardInterrupt, a SystemExit, or a GeneratorExit, which closes the coroutine.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+        raise error
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+        raise error
+    return _escaped(error)
+
+
+def _escaped(error: BaseException) -> RuntimeError:
+    escaped = RuntimeError(f'{type(error).__name__} escaped from a user function')
+    escaped.__cause__ = error
+    return escaped
 
 
 async def close(source: Any) -> None:
@@ -77,10 +117,13 @@ class Chunks:
             raise TableError("'body' is longer than its Content-Length")
         return data
 
+    def _begin(self) -> None:
+        is_async = isinstance(self._source, AsyncIterable)
+        self._items = aiter(self._source) if is_async else iter(self._source)  # type: ignore[arg-type]
+
     async def _item(self) -> Any:
         if self._items is None:
-            is_async = isinstance(self._source, AsyncIterable)
-            self._items = aiter(self._source) if is_async else iter(self._source)  # type: ignore[arg-type]
+            await call(self._begin)
         if isinstance(self._items, AsyncIterator):
             return await call(self._items.__anext__)
         await asyncio.sleep(0)  # a plain iterator must not block the event loop

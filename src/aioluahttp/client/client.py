@@ -42,6 +42,7 @@ from .defaults import Defaults, from_environment
 from .redirects import add_fragments, next_request
 
 if TYPE_CHECKING:
+    from ..exchange.options import ExchangeOptions, Settings, ViaOptions
     from ..transports.in_process import InProcess
     from ..websockets.socket import Socket
 
@@ -102,15 +103,19 @@ class Client:
         via: A handler to call in this process instead of using the network, as a server calls
             it: tables are checked, an exception becomes a 500 response. It runs in the task of
             the request. Options about connections have no effect.
+        via_options: Options of ``listen`` for each request to ``via``, such as ``into``,
+            ``max_body``, ``handler_timeout``, ``trusted_proxies`` and ``on_error``; not those of
+            connections.
         session: An ``aiohttp.ClientSession`` to send with: its connector, cookies, headers,
             middlewares and traces apply. You close it. It excludes ``cookies``, limits and ``via``.
         defaults: Keys for every request table. Headers are merged by name.
 
     Raises:
-        TableError: A default is wrong, or ``session`` comes with an option that it excludes.
+        TableError: A default or an option is wrong, or ``session`` comes with an option that it
+            excludes, or ``via_options`` without ``via``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords alone, each an option of its own
         self,
         *,
         base_url: str | None = None,
@@ -119,6 +124,7 @@ class Client:
         limit_per_host: int | None = None,
         trust_env: bool = False,
         via: Handler | None = None,
+        via_options: ExchangeOptions | ViaOptions | None = None,
         session: aiohttp.ClientSession | None = None,
         **defaults: Unpack[RequestTable],
     ) -> None:
@@ -134,7 +140,7 @@ class Client:
         check_limit('limit', limit)
         check_limit('limit_per_host', limit_per_host)
         self._limits = (limit, limit_per_host)
-        self._via = None if via is None else check_handler('via', via)
+        self._via = _checked_via(via, via_options)
         self._transport: NetworkTransport | InProcess | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines()  # of the requests in progress
@@ -328,7 +334,7 @@ class Client:
             return NetworkTransport(*self._limits, self._cookies)
         from ..transports.in_process import InProcess
 
-        return InProcess(self._via, self._cookies)
+        return InProcess(*self._via, self._cookies)
 
     def _make_cookies(self, given: Any) -> Cookies | None:
         if self._session is not None:
@@ -355,6 +361,18 @@ def _check_session(session: Any, *, alone: bool) -> None:
     if not alone:
         right = 'given without cookies, limit, limit_per_host and via: it has its own'
         raise TableError.of('session', session, right)
+
+
+def _checked_via(
+    via: Handler | None, options: Mapping[str, Any] | None
+) -> tuple[Handler, Settings] | None:
+    if via is None:
+        if options is not None:
+            raise TableError.of('via_options', options, 'absent, or given with via')
+        return None
+    from ..exchange.options import to_via_settings
+
+    return check_handler('via', via), to_via_settings(via, options)
 
 
 def _accepted(response: Response[Any], check: bool | list[int]) -> Response[Any]:

@@ -14,7 +14,7 @@ from ..tables.checks import NUMBER, PORTS, check_host, check_port
 from ..tables.models import Request
 from .forwarded import NO_PROXIES, ClientInfo, Proxies, client_info
 
-__all__ = ['Head', 'check_served_host', 'client_of', 'has_body', 'to_head']
+__all__ = ['Head', 'check_served_host', 'client_of', 'to_head']
 
 REG_NAME = re.compile(r"(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+", re.ASCII)  # RFC 3986 3.2.2
 
@@ -131,10 +131,3 @@ def check_served_host(host: Any) -> str:
         if not REG_NAME.fullmatch(name):
             raise
         return name.lower()
-
-
-def has_body(request: Request) -> bool:
-    """Tell whether a request has a body: its framing announces one, or it is a POST."""
-    headers = request['headers']
-    always = request['method'] == 'POST'
-    return always or 'Content-Length' in headers or 'Transfer-Encoding' in headers

@@ -1,4 +1,4 @@
-"""Options of an exchange, shared by ``listen``, ``to_asgi`` and ``to_web``, and their checks."""
+"""Options of an exchange, shared by ``listen``, ``to_asgi``, ``to_web`` and ``Client(via=…)``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ __all__ = [
     'ExchangeOptions',
     'OnError',
     'Settings',
+    'ViaOptions',
     'check_bool',
     'check_exchange_options',
     'to_settings',
+    'to_via_settings',
 ]
 
 
@@ -62,6 +64,12 @@ class ExchangeOptions(TypedDict, total=False):
     cancel_on_disconnect: bool
     trusted_proxies: Iterable[str]
     access_log: AccessLog | None
+
+
+class ViaOptions(ExchangeOptions, total=False):
+    """The type of ``Client(via_options=...)``: options of every exchange, and ``on_error``."""
+
+    on_error: OnError | None
 
 
 CARRIED = ('into', 'max_body')  # a handler may have these as attributes
@@ -130,6 +138,19 @@ def to_settings(made: Mapping[str, Any], on_error: Any) -> Settings:
     settings = {name: value for name, value in made.items() if name in PER_EXCHANGE}
     limits_streams = made.get('max_body') is not None
     return Settings(on_error=on_error, limits_streams=limits_streams, **settings)
+
+
+def to_via_settings(handler: Any, options: Mapping[str, Any] | None) -> Settings:
+    """Make ``Settings`` of the ``via_options`` of a client.
+
+    Raises:
+        TableError: An option is unknown, such as one of a connection, or its value is invalid.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise TableError.of('via_options', options, "a table such as {'into': 'bytes'}")
+    given = dict(options or {})
+    on_error = given.pop('on_error', None)
+    return to_settings(check_exchange_options(handler, given, EXCHANGE_OPTIONS), on_error)
 
 
 Hook: TypeAlias = Callable[[], Any] | None

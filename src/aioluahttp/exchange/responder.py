@@ -1,19 +1,18 @@
 """Responder: respond to each exchange with what a handler returns, whatever the engine.
 
 An exchange is one request and its response on some engine. ``server/exchange`` (``listen``),
-``asgi`` and ``web`` each implement ``Exchange``; ``transports/in_process`` has none, and calls
-single methods of the responder. Limits, timeouts, ``on_error``, the access log and status pages are
-here, in one place for all engines.
+``asgi``, ``web`` and ``transports/in_process`` each implement ``Exchange``. Limits, timeouts,
+``on_error``, the access log and status pages are here, in one place for all engines.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..bodies.chunks import call
+from ..bodies.chunks import call, to_exception
 from ..errors import Refused
 from ..headers import Headers
 from ..semantics import PHRASES
@@ -23,12 +22,11 @@ from ..tables.handlers import take_response
 from ..tables.models import Handler, Request, Response
 from ..websockets.socket import Peer, Socket, close_callback, run_socket_callback
 from .forwarded import Proxies
-from .head import has_body
 from .options import Settings
 from .request_body import BodyParts, RequestChunks, decoder_of, open_request_stream, read_whole
-from .response import ResponseWriter, write_response
+from .response import WHOLE, ResponseWriter, write_response
 
-__all__ = ['Exchange', 'Responder', 'status_page']
+__all__ = ['Exchange', 'Responder', 'has_body', 'status_page']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
@@ -40,7 +38,10 @@ class Exchange(ResponseWriter, Protocol):
         method: Method of the request, as it was received.
         peer: Address of the peer, for logs; ``None`` if unknown or on a Unix socket.
         announced: Whether there is a body even if the head does not say so.
+        is_fast: Whether ``fast`` can write a plain table.
     """
+
+    is_fast: bool = False
 
     method: str
     peer: str | None
@@ -66,6 +67,10 @@ class Exchange(ResponseWriter, Protocol):
         """Write a short page for a request that no handler gets, with more header lines."""
         ...
 
+    def detach(self, writing: Coroutine[Any, Any, None]) -> Awaitable[None]:
+        """Run the writing of a streamed response or a WebSocket; an engine may return earlier."""
+        return writing
+
     def handshake_refusal(
         self, options: Mapping[str, Any], request: Request
     ) -> tuple[int, Sequence[str]] | None:
@@ -83,8 +88,6 @@ class Exchange(ResponseWriter, Protocol):
 
 class Responder:
     """Call a handler once the body of its request has been read, and write what it returns.
-
-    ``source`` is what a request is read from: an ``Exchange``, unless a subclass has its own.
 
     Attributes:
         handling: Number of handler calls in progress.
@@ -105,43 +108,30 @@ class Responder:
             logger.info('bad request from %s: %s', exchange.peer, refused.status)
             await exchange.refuse(refused.status)
             return
+        log = self.settings.access_log
         # Kept for logs and conditions: the handler may change its table.
-        client, target, asked = request.get('ip', '-'), request['url'], request['headers']
-        version = request['version']
-        response = await self._respond(exchange, request, target, asked)
-        if response is not None and self.settings.access_log is not None:
+        target, asked, line = request['url'], request['headers'], ''
+        if log is not None:
+            client, version = request.get('ip', '-'), request['version']
             line = f'{client} "{exchange.method} {target} HTTP/{version}"'
-            await self.log(line, request, response)
-
-    async def _respond(
-        self, exchange: Exchange, request: Request, target: str, asked: Headers
-    ) -> Mapping[str, Any] | None:
-        """Call the handler and write its response; return what was written, at least in part."""
-        response: Response[Any] | None = None
+        response: Any = None
+        apart = False
         try:
             table = await self._call_until_left(exchange, request)
             # A function as access log gets a Response, which the fast path does not make.
-            if not callable(self.settings.access_log) and await exchange.fast(table):
-                fast: Mapping[str, Any] = table
-                return fast
-            response = await take_response(table)
-            if 'websocket' in response:
-                await self._websocket(exchange, request, response)
+            if exchange.is_fast and not callable(log) and await exchange.fast(table):
+                response = table
             else:
-                await write_response(exchange, exchange.method, asked, response)
-        except Exception as error:
-            left = exchange.gone and isinstance(error, ConnectionError)
-            if not (exchange.begun or left):
-                response = await self.error_response(error, exchange.method, target, request)
-                await write_response(exchange, exchange.method, asked, response)
-                return response
-            exchange.abort()
-            if not (left or isinstance(error.__cause__, Refused)):
-                await self.report_error(error, exchange.method, target, request)
-        except BaseException:
-            exchange.abort()
-            raise
-        return response
+                response = await take_response(table)
+                apart = 'websocket' in response or not isinstance(response['body'], WHOLE)
+                if not apart:
+                    await write_response(exchange, exchange.method, asked, response)
+        except BaseException as error:
+            response = await self._fail(error, exchange, request, target, asked) or response
+        if apart:
+            await exchange.detach(self._write(exchange, request, target, asked, line, response))
+        elif log is not None and response is not None:
+            await self.log(line, request, response)
 
     async def _call_until_left(self, exchange: Exchange, request: Request) -> Any:
         if not self.settings.cancel_on_disconnect:
@@ -149,20 +139,58 @@ class Responder:
         async with exchange.cancelled_when_left():
             return await self.call_handler(exchange, request)
 
-    async def read_body(self, source: Any, request: Request, into: str, limit: int | None) -> None:
-        """Read the body of a request into its table, or set it to an open stream."""
-        parts = source.parts(self.settings.body_timeout)
-        if into in STREAMS:
-            decoder = decoder_of(into, request['headers'], limit)
-            open_request_stream(RequestChunks(parts, decoder), request)
-        else:
-            await read_whole(parts, request, into, limit)
+    async def _write(
+        self,
+        exchange: Exchange,
+        request: Request,
+        target: str,
+        asked: Headers,
+        line: str,
+        response: Response[Any],
+    ) -> None:
+        """Write a response, and an error response if that fails before anything is written."""
+        try:
+            if 'websocket' in response:
+                await self._websocket(exchange, request, response)
+            else:
+                await write_response(exchange, exchange.method, asked, response)
+        except BaseException as error:
+            response = await self._fail(error, exchange, request, target, asked) or response
+        if self.settings.access_log is not None:
+            await self.log(line, request, response)
 
-    def has_body(self, source: Any, request: Request) -> bool:
-        """Tell whether the request has a body."""
-        return source.announced or has_body(request)
+    async def _fail(
+        self,
+        error: BaseException,
+        exchange: Exchange,
+        request: Request,
+        target: str,
+        asked: Headers,
+    ) -> Response[Any] | None:
+        """Write the response to an error of the handler, or abort a response that has begun.
 
-    async def call_handler(self, source: Any, request: Request) -> Any:
+        Returns:
+            The response; ``None`` if another one has begun, or the client has left.
+
+        Raises:
+            BaseException: ``error``, if it ends the task or the process.
+        """
+        try:
+            error = to_exception(error)
+        except BaseException:
+            exchange.abort()
+            raise
+        left = exchange.gone and isinstance(error, ConnectionError)
+        if not (exchange.begun or left):
+            response = await self.error_response(error, exchange.method, target, request)
+            await write_response(exchange, exchange.method, asked, response)
+            return response
+        exchange.abort()
+        if not (left or isinstance(error.__cause__, Refused)):
+            await self.report_error(error, exchange.method, target, request)
+        return None
+
+    async def call_handler(self, exchange: Exchange, request: Request) -> Any:
         """Read the body, call the handler and return its result.
 
         Raises:
@@ -170,9 +198,8 @@ class Responder:
         """
         settings = self.settings
         self._check_concurrency()
-        if self.has_body(source, request):
-            into, limit = self._body_options(request)
-            await self.read_body(source, request, into, limit)
+        if exchange.announced or has_body(request):
+            await self.read_body(exchange, request, *self._body_options(request))
             self._check_concurrency()  # other calls may have begun while the body was read
         self.handling += 1
         try:
@@ -181,6 +208,17 @@ class Responder:
             return await self._within_timeout(request, settings.handler_timeout)
         finally:
             self.handling -= 1
+
+    async def read_body(
+        self, exchange: Exchange, request: Request, into: str, limit: int | None
+    ) -> None:
+        """Read the body of a request into its table, or set it to an open stream."""
+        parts = exchange.parts(self.settings.body_timeout)
+        if into in STREAMS:
+            decoder = decoder_of(into, request['headers'], limit)
+            open_request_stream(RequestChunks(parts, decoder), request)
+        else:
+            await read_whole(parts, request, into, limit)
 
     def _body_options(self, request: Request) -> tuple[str, int | None]:
         into, limit = self.settings.into, self.settings.max_body
@@ -262,6 +300,13 @@ class Responder:
                 await call(log, request, response)
             except Exception:
                 logger.exception('access_log failed')
+
+
+def has_body(request: Request) -> bool:
+    """Tell whether a request has a body: its framing announces one, or it is a POST."""
+    headers = request['headers']
+    always = request['method'] == 'POST'
+    return always or 'Content-Length' in headers or 'Transfer-Encoding' in headers
 
 
 def status_page(status: int) -> Response[Any]:

@@ -26,6 +26,7 @@ from ..websockets.handshake import to_pairs
 from .files import SelectedFile, select_file
 
 __all__ = [
+    'WHOLE',
     'FilePieces',
     'ReadyResponse',
     'ResponseWriter',
@@ -37,6 +38,7 @@ __all__ = [
     'write_response',
 ]
 
+WHOLE = (str, bytes)  # types of a body that is in memory
 PIECE = 256 * 1024  # bytes of a file read at a time: each read is a call in a thread
 # SO_LINGER with a timeout of 0 s: closing drops unsent bytes and sends a reset.
 AT_ONCE = struct.pack('ii', 1, 0)
@@ -97,13 +99,15 @@ class ReadyResponse(NamedTuple):
         Hop-by-hop fields are the engine's and left out, except ``Connection: close``.
         """
         headers = self.headers
-        kept = Headers([pair for pair in headers.items() if pair[0].lower() not in ONE_HOP])
-        if 'close' in ','.join(headers.getall('Connection', ())).lower():
-            kept['Connection'] = 'close'
+        if not ONE_HOP.isdisjoint(map(str.lower, headers)):
+            closes = 'close' in ','.join(headers.getall('Connection', ())).lower()
+            headers = Headers([pair for pair in headers.items() if pair[0].lower() not in ONE_HOP])
+            if closes:
+                headers['Connection'] = 'close'
         # Engines drop the Content-Length of a 304, or reject it, since no body follows.
         if self.length is not None and self.status != 304:
-            kept['Content-Length'] = str(self.length)
-        return self.status, self.reason, kept
+            headers['Content-Length'] = str(self.length)
+        return self.status, self.reason, headers
 
 
 async def to_ready(method: str, asked: Headers, response: Response[Any]) -> ReadyResponse:
@@ -114,10 +118,10 @@ async def to_ready(method: str, asked: Headers, response: Response[Any]) -> Read
         asked: Headers of the request.
         response: In normal form, without ``websocket``.
     """
-    headers, body = response['headers'].copy(), response['body']
-    status, reason = response['status'], response.get('reason')
-    if isinstance(body, str | bytes):
-        return _ready_whole(method, status, reason, headers, wire_body(headers, body))
+    body = response['body']
+    if isinstance(body, WHOLE):
+        return _ready_in_memory(method, response)
+    headers, status, reason = response['headers'].copy(), response['status'], response.get('reason')
     if isinstance(body, PathLike):
         return await _ready_file(method, asked, status, reason, headers, body)
     if not is_streamed(body):
@@ -132,6 +136,14 @@ async def to_ready(method: str, asked: Headers, response: Response[Any]) -> Read
         await chunks.aclose()
         raise
     return ReadyResponse(status, reason, headers, chunks.length, chunks)
+
+
+def _ready_in_memory(method: str, response: Response[Any]) -> ReadyResponse:
+    headers, status, reason = response['headers'].copy(), response['status'], response.get('reason')
+    data = wire_body(headers, response['body'])
+    if method == 'HEAD' or status in STATUSES_WITHOUT_BODY:
+        return _ready_whole(method, status, reason, headers, data)
+    return ReadyResponse(status, reason, headers, len(data), data)
 
 
 def _ready_whole(
@@ -179,8 +191,9 @@ async def write_response(
 
     While a body that is neither text nor bytes is written, a client that leaves cancels it.
     """
-    if isinstance(response['body'], str | bytes):
-        await _write(writer, method, asked, response)
+    if isinstance(response['body'], WHOLE):
+        ready = _ready_in_memory(method, response)
+        await writer.whole(ready, ready.body)  # type: ignore[arg-type]  # it is bytes
         return
     async with writer.cancelled_when_left():
         await _write(writer, method, asked, response)

@@ -9,7 +9,7 @@ decides what the response is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
@@ -62,6 +62,7 @@ class SocketExchange:
     )
 
     announced = False
+    is_fast = True
 
     def __init__(
         self,
@@ -212,6 +213,10 @@ class SocketExchange:
         pending, self._pending = self._pending, b''
         await self._connection.write(pending + LAST_CHUNK if self._chunked else pending)
         self.keep_alive &= self._keeps_alive()
+
+    def detach(self, writing: Awaitable[None]) -> Awaitable[None]:
+        """Run the writing of a streamed response or a WebSocket."""
+        return writing
 
     async def file(self, pieces: FilePieces) -> bool:
         """Send a file as the body by sendfile(2); return whether that was possible."""

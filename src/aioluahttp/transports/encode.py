@@ -35,6 +35,7 @@ __all__ = [
     'arguments_of',
     'body_of',
     'connection_arguments',
+    'message_of',
     'read_options_of',
     'response_of',
     'target_of',
@@ -116,15 +117,22 @@ def arguments_of(
     Returns:
         Those of ``connection_arguments``, too.
     """
-    headers = _headers(request, target)
+    headers, data = message_of(request, target)
     arguments: dict[str, Any] = {'headers': headers, **connection_arguments(request, max_header)}
-    if 'body' in request:
-        arguments['data'] = _data(request, headers)
-    for name, value in DEFAULTS.items():
-        headers.setdefault(name, value)
+    if data is not None:
+        arguments['data'] = data
     if 'proxy' in request:
         arguments |= _proxy_arguments(request, headers)
     return arguments
+
+
+def message_of(request: Request, target: yarl.URL) -> tuple[Headers, bytes | BodyDelivery | None]:
+    """Make the headers and the body of a request as they are sent, without cookies and framing."""
+    headers = _headers(request, target)
+    data = _data(request, headers) if 'body' in request else None
+    for name, value in DEFAULTS.items():
+        headers.setdefault(name, value)
+    return headers, data
 
 
 def connection_arguments(request: Request, max_header: int | None = MAX_HEADER) -> dict[str, Any]:
