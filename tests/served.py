@@ -4,13 +4,29 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+from aioluahttp import compress
+
 SEEN = Counter()  # events that no response shows: closed iterators, calls of on_error
 FILE = Path(__file__).with_name('served.py')
 
 
+class Escape(BaseException):
+    """An exception that is no Exception."""
+
+
+RAISED = {
+    'GeneratorExit': GeneratorExit,
+    'Escape': Escape,
+    'CancelledError': asyncio.CancelledError,
+}
+
+
 def on_error(error, request):
-    """Count the errors passed to ``on_error``."""
+    """Count the errors passed to ``on_error``, and raise what the query names as the second."""
     SEEN[f'{type(error).__name__}:{request.path}'] += 1
+    _, _, second = request.query.partition('+')
+    if second:
+        raise RAISED[second]
 
 
 def into(request):
@@ -123,7 +139,38 @@ def fail(request):
     raise LookupError(request.path)
 
 
+async def raise_named(request):
+    """Raise what the query names."""
+    raise RAISED[request.query.partition('+')[0]]
+
+
+def raise_plainly(request):
+    """Raise what the query names, not in a coroutine."""
+    raise RAISED[request.query]
+
+
+async def raising(name):
+    """Raise in place of the first chunk."""
+    raise RAISED[name]
+    yield b''
+
+
+class Raising:
+    """An iterable that raises when its iterator is made."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __iter__(self):
+        raise RAISED[self.name]
+
+
 ROUTES = {
+    '/raise': raise_named,
+    '/raise-plainly': raise_plainly,
+    '/raise-in-middleware': compress(raise_named),
+    '/raise-in-body': lambda request: {'status': 200, 'body': raising(request.query)},
+    '/raise-in-iter': lambda request: {'status': 200, 'body': Raising(request.query)},
     '/tell': tell,
     '/echo': echo,
     '/json': lambda request: {'status': 200, 'json': request.body},

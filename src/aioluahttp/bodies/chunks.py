@@ -38,17 +38,18 @@ async def call(function: Callable[..., Any], *arguments: Any) -> Any:
     except Exception:
         raise
     except BaseException as error:
-        if isinstance(error, GeneratorExit) and _in_task():
+        if isinstance(error, GeneratorExit) and _loop_runs():
             raise _escaped(error) from error
         raise to_exception(error) from error
 
 
-def _in_task() -> bool:
-    """Tell whether a task runs. If none does, a GeneratorExit closes what a loop left behind."""
+def _loop_runs() -> bool:
+    """Tell whether an event loop runs; else a GeneratorExit closes what a loop left behind."""
     try:
-        return asyncio.current_task() is not None
-    except RuntimeError:  # no event loop runs
+        asyncio.get_running_loop()
+    except RuntimeError:
         return False
+    return True
 
 
 def to_exception(error: BaseException) -> Exception:
