@@ -37,26 +37,15 @@ def http_serve() -> Iterator[Callable[..., Server]]:
 def http_via() -> Iterator[Callable[..., Callable[..., Response[Any]]]]:
     """Call handlers in process: ``http_via(handler)`` returns a function that sends a table.
 
-    It is ``Client.request`` without ``await``; the client is closed after the test. The options
-    are those of ``Client``; ``base_url`` is ``http://localhost`` if none is given.
+    It is ``Client.request`` without ``await``; the clients are closed after the test. The options
+    are those of ``testing.http_via``.
     """
     import asyncio
 
-    from aioluahttp import Client
+    from aioluahttp.testing import http_via
 
-    def via(
-        handler: Any, *, base_url: str = 'http://localhost', **options: Any
-    ) -> Callable[..., Response[Any]]:
-        client = Client(via=handler, base_url=base_url, **options)
-        clients.append(client)
+    def via(handler: Any, **options: Any) -> Callable[..., Response[Any]]:
+        return clients.enter_context(http_via(handler, runner=runner, **options))
 
-        def request(table: Any = None, /, **fields: Any) -> Response[Any]:
-            return runner.run(client.request(table, **fields))
-
-        return request
-
-    clients: list[Client] = []
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, ExitStack() as clients:
         yield via
-        for client in clients:
-            runner.run(client.close())

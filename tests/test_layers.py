@@ -20,8 +20,8 @@ ROWS = [
         websockets middleware static
         exchange
         transports server asgi web
-        client testing
-        reverse_proxy
+        client
+        reverse_proxy testing
         cli
         __init__ __main__
     """.strip().splitlines()

@@ -1,5 +1,6 @@
 """The helpers and pytest fixtures for tests."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import urllib.request
 import pytest
 
 import aioluahttp as http
+from aioluahttp.testing import http_via as call_via
 from aioluahttp.testing import serve, serve_in_thread
 
 
@@ -74,6 +76,33 @@ def test_the_fixture_calls_handlers_in_process(http_via):
     assert 'http://other/' == http_via(where, base_url='http://other')({}).url
     assert 'b' == count(url='/').cookies()['a']
     assert '{}' == ask(url='/', method='POST').body
+
+
+def test_a_handler_is_called_in_process_by_code_that_is_not_async():
+    """``via_options`` are for the handler, all others for the client."""
+
+    def count(request):
+        return {'status': 200, 'json': len(request.body)}
+
+    options = {'via_options': {'into': 'bytes', 'max_body': 3}, 'into': 'json', 'method': 'POST'}
+    with call_via(count, **options) as request:
+        assert 2 == request(body='é').body
+        assert 413 == request(body='abcd', into='text').status
+
+
+def test_the_fixture_takes_options_of_an_exchange(http_via):
+    """Clients of one test run in one event loop."""
+    loops = []
+
+    async def handler(request):
+        loops.append(asyncio.get_running_loop())
+        raise ValueError
+
+    told = []
+    for _ in range(2):
+        options = {'on_error': lambda error, request: told.append(request.path)}
+        assert 500 == http_via(handler, via_options=options)(url='/a').status
+    assert (['/a'] * 2, 1) == (told, len(set(loops)))
 
 
 def test_the_plugin_imports_no_other_module():

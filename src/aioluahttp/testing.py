@@ -1,4 +1,4 @@
-"""Serve a handler on a real loopback socket, for tests.
+"""Serve a handler on a real loopback socket, or call it in process, for tests.
 
 The pytest fixtures are in ``pytest_aioluahttp``.
 """
@@ -9,15 +9,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import Unpack
+from contextlib import contextmanager, nullcontext
+from typing import Any, Unpack
 
-from .exchange.options import OnError
+from .client.client import Client
+from .exchange.options import ExchangeOptions, OnError, ViaOptions
 from .server.listen import Listening, ListenOptions, listen
 from .server.server import Server
-from .tables.models import Handler
+from .tables.models import Handler, Response
 
-__all__ = ['serve', 'serve_in_thread']
+__all__ = ['http_via', 'serve', 'serve_in_thread']
 
 
 def serve(
@@ -69,3 +70,38 @@ def serve_in_thread(
             end()
     finally:
         thread.join()
+
+
+@contextmanager
+def http_via(
+    handler: Handler,
+    *,
+    via_options: ExchangeOptions | ViaOptions | None = None,
+    base_url: str = 'http://localhost',
+    runner: asyncio.Runner | None = None,
+    **client_options: Any,
+) -> Iterator[Callable[..., Response[Any]]]:
+    """Call a handler in process, for code that is not async.
+
+    ``with http_via(handler) as request`` gives ``Client(via=handler).request`` without ``await``.
+
+    Args:
+        handler: Called with each request.
+        via_options: As for ``Client``.
+        base_url: Likewise.
+        runner: Runs the requests; ``None`` is a runner of its own.
+        client_options: Other arguments of ``Client``.
+
+    Raises:
+        TableError: As ``Client`` does.
+    """
+    client = Client(via=handler, via_options=via_options, base_url=base_url, **client_options)
+    with asyncio.Runner() if runner is None else nullcontext(runner) as running:
+
+        def request(table: Any = None, /, **fields: Any) -> Response[Any]:
+            return running.run(client.request(table, **fields))
+
+        try:
+            yield request
+        finally:
+            running.run(client.close())

@@ -949,3 +949,21 @@ async def test_via_calls_a_handler_instead_of_the_network():
         await client.request()
     with pytest.raises(http.TableError, match='via'):
         http.Client(via='http://h')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'via_options': {}}, "'via_options' is {}; it must be absent, or given with via"),
+        ({'via': str, 'via_options': 5}, "'via_options' is 5; it must be a table"),
+        ({'via': str, 'via_options': {'head_timeout': 5}}, "unknown key 'head_timeout'"),
+        ({'via': str, 'via_options': {'tls': {}}}, "unknown key 'tls'"),
+        ({'via': str, 'via_options': {'into': 'colour'}}, "'into' is 'colour'"),
+        ({'via': str, 'via_options': {'on_error': 5}}, "'on_error' is 5"),
+    ],
+)
+def test_via_options_are_those_of_an_exchange(options, message):
+    """An option of a connection is an error, and so are options without ``via``."""
+    with pytest.raises(http.TableError) as caught:
+        http.Client(**options)
+    assert str(caught.value).startswith(message)

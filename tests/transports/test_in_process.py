@@ -728,6 +728,71 @@ async def test_a_handler_may_be_a_proxy():
         assert 502 == (await client.request()).status
 
 
+# Options of an exchange
+
+
+async def test_options_of_an_exchange_hold_in_process(caplog):
+    """Limits, trusted proxies, the access log and the timeout of a handler."""
+    told, logged, free = [], [], asyncio.Event()
+
+    async def handler(request):
+        if request.path == '/wait':
+            await free.wait()
+        return {'status': 200, 'body': f'{request.ip} {request.scheme}'}
+
+    options = {
+        'max_concurrent': 1,
+        'handler_timeout': 0.05,
+        'trusted_proxies': ['127.0.0.1'],
+        'cancel_on_disconnect': True,
+        'access_log': lambda request, response: logged.append((request.url, response.status)),
+    }
+    forwarded = {'X-Forwarded-For': '192.0.2.1', 'X-Forwarded-Proto': 'https'}
+    async with http.Client(via=handler, via_options=options, base_url='http://h') as client:
+        assert '192.0.2.1 https' == (await client.request(headers=forwarded)).body
+        both = asyncio.gather(*(client.request(url='/wait') for _ in range(2)))
+        assert [504, 503] == [one.status for one in await both]
+    assert [('/', 200), ('/wait', 503), ('/wait', 504)] == logged
+    assert [] == told
+
+
+async def test_the_access_log_has_a_streamed_response_at_its_end(caplog):
+    """Once the client has read it, or has left."""
+    caplog.set_level(logging.INFO)
+    source = Forever()
+    options = {'access_log': logging.getLogger('access')}
+    async with http.Client(
+        via=lambda request: {'status': 200, 'body': source if request.query else iter('ab')},
+        via_options=options,
+        base_url='http://h',
+        into='stream',
+    ) as client:
+        response = await client.request(url='/')
+        assert [] == caplog.messages
+        assert b'ab' == await response.body.read()
+        assert ['127.0.0.1 "GET / HTTP/1.1" 200'] == caplog.messages
+        async with (await client.request(url='/?left')).body as stream:
+            assert b'x' == await anext(stream)
+        assert '127.0.0.1 "GET /?left HTTP/1.1" 200' == caplog.messages[-1]
+    assert 1 == source.closed
+
+
+@pytest.mark.parametrize('kind', [KeyboardInterrupt, SystemExit])
+async def test_the_end_of_the_process_is_passed_on(kind, mistakes):
+    """It is no error of the handler, and ends the request."""
+    raised = []
+
+    async def ask(client):
+        try:
+            await client.request(url='http://h')
+        except kind:
+            raised.append(kind)
+
+    async with http.Client(via=raises(kind())) as client:
+        await ask(client)
+    assert ([kind], []) == (raised, mistakes())
+
+
 # WebSockets
 
 

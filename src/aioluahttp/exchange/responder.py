@@ -114,22 +114,23 @@ class Responder:
         if log is not None:
             client, version = request.get('ip', '-'), request['version']
             line = f'{client} "{exchange.method} {target} HTTP/{version}"'
-        response: Any = None
-        apart = False
+        response: Mapping[str, Any] | None = None
+        apart: Response[Any] | None = None  # what is not written whole
         try:
             table = await self._call_until_left(exchange, request)
             # A function as access log gets a Response, which the fast path does not make.
             if exchange.is_fast and not callable(log) and await exchange.fast(table):
                 response = table
             else:
-                response = await take_response(table)
-                apart = 'websocket' in response or not isinstance(response['body'], WHOLE)
-                if not apart:
-                    await write_response(exchange, exchange.method, asked, response)
+                response = made = await take_response(table)
+                if 'websocket' in made or not isinstance(made['body'], WHOLE):
+                    apart = made
+                else:
+                    await write_response(exchange, exchange.method, asked, made)
         except BaseException as error:
             response = await self._fail(error, exchange, request, target, asked) or response
-        if apart:
-            await exchange.detach(self._write(exchange, request, target, asked, line, response))
+        if apart is not None:
+            await exchange.detach(self._write(exchange, request, target, asked, line, apart))
         elif log is not None and response is not None:
             await self.log(line, request, response)
 
