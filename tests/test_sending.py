@@ -1,7 +1,9 @@
-"""Rules of HTTP for every way of sending: over the wire, and by a session, ours or given."""
+"""Rules of HTTP for every way of sending: the wire, a session, ours or given, and in process."""
 
 import asyncio
 import contextlib
+import gzip
+import logging
 import socket
 import ssl
 import threading
@@ -43,6 +45,8 @@ def way(request, monkeypatch):
 
 # What does not hold for the session of a user: there aiohttp alone looks after connections.
 OURS = pytest.mark.parametrize('way', ['wire', 'session'], indirect=True)
+# Rules that do not depend on bytes of a connection hold in process, too.
+EVERY = pytest.mark.parametrize('way', ['wire', 'session', 'given', 'in process'], indirect=True)
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 INTERIM = b'HTTP/1.1 103 Early\r\nLink: x\r\n\r\n'
 LONG = bytes(range(256)) * 8192  # 2 MiB: more than is read in one go
@@ -52,6 +56,23 @@ def response_bytes(body, *fields, length=True):
     """Make the bytes of a response."""
     lines = ['HTTP/1.1 200 OK', *fields, *([f'Content-Length: {len(body)}'] if length else [])]
     return '\r\n'.join((*lines, '\r\n')).encode() + body
+
+
+@pytest.fixture
+def sending(way):
+    """Send to a handler: ``async with sending(handler, **options) as client``."""
+
+    @contextlib.asynccontextmanager
+    async def opened(handler, **options):
+        async with contextlib.AsyncExitStack() as stack:
+            if way == 'in process':
+                options |= {'via': handler, 'base_url': 'http://127.0.0.1:80'}
+            else:
+                server = await stack.enter_async_context(http.listen('127.0.0.1', 0, handler))
+                options['base_url'] = server.url
+            yield await stack.enter_async_context(http.Client(**options))
+
+    return opened
 
 
 # Connections that may be used
@@ -263,18 +284,29 @@ async def test_a_body_with_a_length_or_chunks_needs_no_close_notify(raw_server, 
 # Bodies that are sent in parts; test_request_body has more of them
 
 
+@EVERY
 @pytest.mark.parametrize('into', ['text', 'stream'])
-@pytest.mark.parametrize('make', [lambda: iter(['a', 'b']), lambda: 'ab'])
-async def test_bodies_are_whole_or_streamed_in_both_directions(into, make):
+@pytest.mark.parametrize(
+    ('make', 'sent'),
+    [
+        (lambda: iter(['a', 'b']), b'ab'),
+        (lambda: 'ab', b'ab'),
+        (lambda: 'x' * (2 << 20), b'x' * (2 << 20)),
+    ],
+)
+async def test_bodies_are_whole_or_streamed_in_both_directions(sending, way, into, make, sent):
     """The request body and the response body are whole or streamed."""
 
     async def echo(request):
         return {'status': 200, 'body': request.body}
 
-    async with http.listen('127.0.0.1', 0, echo, into='stream') as server:
-        response = await http.request(url=server.url, body=make(), into=into)
+    echo.into = 'stream'
+    async with sending(echo) as client:
+        response = await client.request(method='POST', body=make(), into=into)
         got = await response.body.read() if into == 'stream' else response.bytes()
-    assert b'ab' == got
+    assert sent == got
+    if way != 'given':  # aiohttp does not tell the address of a connection that it has released
+        assert '127.0.0.1' == response.ip
 
 
 async def test_a_reset_after_an_early_error_response_is_no_error(raw_server):
@@ -938,3 +970,221 @@ async def test_a_version_of_tls_that_is_refused_is_a_connect_error(certificates)
         pytest.raises(http.ConnectError, match='PROTOCOL_VERSION'),
     ):
         await http.request(url=f'https://127.0.0.1:{port}/', tls=context)
+
+
+class Once:
+    """An iterator of parts, of which an exception is raised; it counts its closes."""
+
+    def __init__(self, *parts):
+        self.parts, self.closed = iter(parts), 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        part = next(self.parts)
+        if isinstance(part, BaseException):
+            raise part
+        return part
+
+    def close(self):
+        self.closed += 1
+
+
+class Forever:
+    """A body that yields one part and then waits; it counts its closes."""
+
+    def __init__(self):
+        self.begun, self.closed, self.ended = False, 0, asyncio.Event()
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if self.begun:
+            await asyncio.Event().wait()
+        self.begun = True
+        return b'x'
+
+    async def aclose(self):
+        self.closed += 1
+        self.ended.set()
+
+
+async def whole(request):
+    """Read the request body, and return its length."""
+    return {'status': 200, 'body': str(len(await request.body.read()))}
+
+
+whole.into = 'stream'
+
+
+@EVERY
+@pytest.mark.parametrize('error', [OSError('mine'), ValueError('mine'), ConnectionResetError()])
+@pytest.mark.parametrize('into', ['text', 'stream'])
+async def test_an_exception_of_the_request_body_is_raised(sending, caplog, error, into):
+    """As it is, although a connection may raise the same kind; it is no error of the handler."""
+    body = Once(b'a', error)
+    async with sending(whole) as client:
+        with pytest.raises(type(error)) as caught:
+            await client.request(method='POST', body=body, into=into)
+    assert (error, 1) == (caught.value, body.closed)
+    assert [] == [one for one in caplog.records if one.levelno >= logging.ERROR]
+
+
+@EVERY
+async def test_an_exception_of_on_progress_is_raised(sending):
+    """As it is, for a large body and for one in parts."""
+    error = ConnectionResetError('mine')
+
+    def fails(done, total):
+        raise error
+
+    async with sending(whole) as client:
+        for body in (bytes(2_000_000), Once(b'a')):
+            with pytest.raises(ConnectionResetError) as caught:
+                await client.request(method='PUT', body=body, on_progress=fails)
+            assert error is caught.value
+
+
+@EVERY
+async def test_progress_is_reported_in_both_directions(sending):
+    """Each part that is sent or received, and the total if it is known."""
+    seen = []
+
+    async def handler(request):
+        await request.body.read()
+        return {'status': 200, 'body': iter(['ab', 'c']), 'headers': {'Content-Length': 3}}
+
+    handler.into = 'stream'
+    async with sending(handler, on_progress=lambda *one: seen.append(one)) as client:
+        for into in ('text', 'stream'):
+            response = await client.request(method='POST', body=Once(b'x', b'yz'), into=into)
+            got = await response.body.read() if into == 'stream' else response.bytes()
+            assert b'abc' == got
+            assert [(1, None), (3, None)] == seen[:2]
+            assert (3, 3) == seen[-1]
+            seen.clear()
+
+
+@EVERY
+@pytest.mark.parametrize('coding', ['', 'gzip'])
+@pytest.mark.parametrize('make', [lambda data: data, lambda data: iter([data[:1], data[1:]])])
+@pytest.mark.parametrize('into', ['bytes', 'stream'])
+async def test_a_response_above_the_limit_is_an_error(sending, coding, make, into):
+    """``max_body`` counts decoded bytes."""
+    data = gzip.compress(b'x' * 10, mtime=0) if coding else b'x' * 10
+
+    def handler(request):
+        headers = {'Content-Encoding': coding} if coding else {}
+        return {'status': 200, 'body': make(data), 'headers': headers}
+
+    async def got(client, limit):
+        response = await client.request(max_body=limit, into=into)
+        return await response.body.read() if into == 'stream' else response.body
+
+    async with sending(handler) as client:
+        with pytest.raises(http.BodyTooLarge):
+            await got(client, 9)
+        assert b'x' * 10 == await got(client, 10)
+
+
+# Redirects, cookies and checks
+
+
+@EVERY
+@pytest.mark.parametrize('body', ['text é', b'\x00\xff', 'x' * (2 << 20)], ids=len)
+async def test_a_redirect_that_keeps_the_method_resends_the_whole_body(sending, body):
+    """With the same Content-Type, and the cookies that it sets."""
+    seen = []
+
+    def handler(request):
+        kind, cookie = request.headers['Content-Type'], request.headers.get('Cookie')
+        seen.append((request.method, request.body, kind, cookie))
+        if len(seen) == 3:
+            return {'status': 204}
+        headers = {'Location': f'/{len(seen)}', 'Set-Cookie': f'a={len(seen)}; Path=/'}
+        return {'status': 306 + len(seen), 'headers': headers}
+
+    handler.into = 'bytes'
+    async with sending(handler) as client:
+        response = await client.request(method='POST', body=body)
+    sent = body if isinstance(body, bytes) else body.encode()
+    assert [('POST', sent)] * 3 == [one[:2] for one in seen]
+    assert (1, [None, 'a=1', 'a=2']) == (len({one[2] for one in seen}), [one[3] for one in seen])
+    assert [307, 308] == [one.status for one in response.history]
+
+
+@EVERY
+async def test_a_body_that_can_be_sent_only_once_is_not_sent_again(sending):
+    """The error has the redirect; the iterator is closed."""
+
+    async def handler(request):
+        seen.append(await request.body.read())
+        return {'status': 307, 'headers': {'Location': '/b'}}
+
+    handler.into = 'stream'
+    body, seen = Once(b'a'), []
+    async with sending(handler) as client:
+        with pytest.raises(http.TableError, match='because a 307 sends the body again') as caught:
+            await client.request(method='POST', body=body)
+    assert ('/b', 1, [b'a']) == (caught.value.response.headers['Location'], body.closed, seen)
+
+
+@EVERY
+async def test_a_cookie_of_the_jar_replaces_one_of_the_table(sending):
+    """It is sent as it was set."""
+    seen = []
+
+    def handler(request):
+        seen.append(sorted(request.headers['Cookie'].split('; ')))
+        return {'status': 200, 'headers': {'Set-Cookie': 'a="x,y"; Path=/'}}
+
+    async with sending(handler) as client:
+        for _ in range(2):
+            await client.request(headers={'Cookie': 'a=1; b=2'})
+    assert [['a=1', 'b=2'], ['a="x,y"', 'b=2']] == seen
+
+
+@EVERY
+async def test_check_raises_for_a_status(sending):
+    """The error has the whole response."""
+    async with sending(lambda request: {'status': 404, 'body': 'no'}) as client:
+        with pytest.raises(http.StatusError) as caught:
+            await client.request(check=True)
+        assert 'no' == caught.value.response.body
+        assert 404 == (await client.request(check=[404])).status
+
+
+# The end of a stream
+
+
+@EVERY
+async def test_a_stream_that_is_left_early_ends_the_response(sending):
+    """The iterator of the handler is closed."""
+    source = Forever()
+    async with sending(lambda request: {'status': 200, 'body': source}) as client:
+        async with (await client.request(into='stream')).body as stream:
+            assert b'x' == await anext(stream)
+        await source.ended.wait()
+    assert 1 == source.closed
+
+
+@EVERY
+@pytest.mark.parametrize('reads', [True, False])
+async def test_closing_the_client_ends_streamed_bodies(sending, reads):
+    """Reads raise an error, and so do later requests; the iterator of the handler is closed."""
+    source = Forever()
+    async with sending(lambda request: {'status': 200, 'body': source}) as client:
+        response = await client.request(into='stream')
+        assert b'x' == await anext(response.body)
+        reading = asyncio.create_task(response.body.read()) if reads else None
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(http.ProtocolError):
+            await (reading or response.body.read())
+        await source.ended.wait()
+        for ask in (client.request(), client.websocket().__aenter__()):
+            with pytest.raises(http.ConnectError, match='the client is closed'):
+                await ask
+    assert 1 == source.closed

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from aioluahttp.bodies.chunks import Chunks, call, close, in_thread
+from aioluahttp.bodies.chunks import Chunks, call, close, in_thread, to_exception
 from aioluahttp.errors import TableError
 
 
@@ -64,6 +64,56 @@ async def test_a_cancelled_error_raised_without_cancellation_is_a_runtime_error(
     """Only a task that is cancelled may end with a CancelledError."""
     with pytest.raises(RuntimeError, match='CancelledError escaped'):
         await call(cancels)
+
+
+async def test_a_generator_exit_that_is_raised_is_a_runtime_error():
+    """As of a plain function, and of one that waited before."""
+
+    def fails():
+        raise GeneratorExit
+
+    async def waits():
+        await asyncio.sleep(0)
+        raise GeneratorExit
+
+    for function in (fails, waits):
+        with pytest.raises(RuntimeError, match='GeneratorExit escaped'):
+            await call(function)
+
+
+def test_a_coroutine_may_be_closed_after_its_loop():
+    """The GeneratorExit that closes it is none of the function."""
+    ended = []
+
+    async def waits():
+        try:
+            await asyncio.Future(loop=loop)
+        except GeneratorExit:
+            ended.append(True)
+            raise
+
+    loop = asyncio.new_event_loop()
+    calling = call(waits)
+
+    async def begin():
+        calling.send(None)
+
+    loop.run_until_complete(begin())
+    loop.close()
+    calling.close()
+    assert [True] == ended
+
+
+@pytest.mark.parametrize(
+    'error', [ValueError(), KeyboardInterrupt(), SystemExit(), GeneratorExit()]
+)
+async def test_an_error_that_ends_the_process_has_no_other_for_it(error):
+    """An Exception stands for itself."""
+    if isinstance(error, Exception):
+        assert error is to_exception(error)
+    else:
+        with pytest.raises(type(error)):
+            to_exception(error)
 
 
 async def test_a_cancelled_call_raises_cancelled_error():

@@ -98,18 +98,6 @@ async def test_a_redirect_that_is_not_followed_keeps_the_fragment(raw_server):
     assert 'token' not in str(caught.value)
 
 
-@pytest.mark.parametrize('body', ['text é', b'\x00\xff', 'x' * (2 << 20)], ids=len)
-async def test_a_redirect_that_keeps_the_method_resends_the_whole_body(raw_server, body):
-    """307 and 308 send the same body again, with the same Content-Type."""
-    routes = {'/1': redirect('/2', '307 T'), '/2': redirect('/3', '308 P')}
-    async with raw_server(routing(routes)) as peer:
-        await http.request(url=peer.url + '/1', method='POST', body=body)
-    assert ['POST /1', 'POST /2', 'POST /3'] == lines(peer)
-    sent = body if isinstance(body, bytes) else body.encode()
-    assert [sent] * 3 == [asked.body for asked in peer.requests]
-    assert 1 == len({tuple(asked.values('Content-Type')) for asked in peer.requests})
-
-
 @pytest.mark.parametrize(
     ('limit', 'followed'), [({}, 10), ({'redirects': 3}, 3), ({'redirects': 0}, 0)]
 )
@@ -567,14 +555,6 @@ async def test_a_cookie_is_sent_to_its_path_and_host_only(raw_server):
         for path in (*routes, '/in/x', '/out'):
             await client.request(url=peer.url + path)
     assert ['a=1; e=5', 'e=5'] == ['; '.join(sorted(c.split('; '))) for c in cookies_of(peer)[-2:]]
-
-
-async def test_a_cookie_of_a_redirect_is_kept(raw_server):
-    """It is sent with the request that follows."""
-    routes = {'/': redirect('/2', '302 F', 'Set-Cookie: a=1')}
-    async with raw_server(routing(routes)) as peer, http.Client() as client:
-        await client.request(url=peer.url)
-    assert ['', 'a=1'] == cookies_of(peer)
 
 
 async def test_initial_cookies_go_to_the_host_of_the_base_only(raw_server):

@@ -133,6 +133,12 @@ async def test_the_access_log_is_a_logger_or_a_function(caplog):
     assert ['line 200', 'access_log failed'] == caplog.messages
 
 
+async def test_an_engine_has_no_fast_path_by_default():
+    """Only our own server has one."""
+    exchange = AsgiExchange({'type': 'http'}, None, None)
+    assert (False, False) == (exchange.is_fast, await exchange.fast({'status': 204}))
+
+
 POST_SCOPE = {'method': 'POST', 'headers': [(b'host', b'h'), (b'content-length', b'3')]}
 SOCKET = {'type': 'websocket', 'extensions': {'websocket.http.response': {}}}
 CONNECT, LEFT = {'type': 'websocket.connect'}, {'type': 'http.disconnect'}

@@ -549,17 +549,6 @@ async def test_a_connection_that_the_peer_has_closed_is_not_used(raw_server):
     assert 2 == peer.connections
 
 
-async def test_a_closed_client_makes_no_connection(raw_server):
-    """The error names the request."""
-    async with raw_server(OK) as peer, http.Client() as client:
-        await client.request(url=peer.url)
-        await client.close()
-        with pytest.raises(http.ConnectError) as caught:
-            await client.request(url=peer.url)
-    assert f'GET {peer.url}/: the client is closed' == str(caught.value)
-    assert 1 == peer.connections
-
-
 @pytest.mark.parametrize(('limits', 'most'), [({'limit': 2}, 2), ({'limit_per_host': 3}, 3)])
 async def test_connections_are_limited(raw_server, limits, most):
     """No more than the limit are open at once, and all requests get a response."""
@@ -973,17 +962,6 @@ async def test_pass_on_returns_the_connection_after_a_101(raw_server):
 
 
 # Streamed bodies; test_response_body has more of them
-
-
-async def test_progress_of_a_streamed_body_is_reported(raw_server):
-    """Each read is reported."""
-    seen = []
-    async with raw_server(OK) as peer:
-        response = await http.request(
-            url=peer.url, into='stream', on_progress=lambda *one: seen.append(one)
-        )
-        assert (b'hi', [(2, 2)]) == (await response.body.read(), seen)
-        assert b'hi' == await (await http.request(url=peer.url, into='stream')).body.read()
 
 
 async def test_dial_opens_a_websocket():

@@ -139,16 +139,6 @@ async def test_a_status_is_no_error_and_redirects_are_followed_by_us(lent):
     assert [302] == [one.status for one in response.history]
 
 
-async def test_a_body_is_streamed_over_the_session(lent):
-    """It is read in parts, and ``ip`` is that of the peer."""
-    async with lent() as (url, client):
-        response = await client.request(url=f'{url}/flowing', into='stream')
-        assert '127.0.0.1' == response.ip
-        assert b'one two' == b''.join([chunk async for chunk in response.body])
-        async with (await client.request(url=f'{url}/flowing', into='stream')).body as body:
-            assert b'one ' == await anext(body)
-
-
 async def test_a_body_that_a_middleware_has_read_is_complete(lent):
     """A middleware of aiohttp may read a body before we do."""
 
@@ -186,24 +176,6 @@ async def test_a_body_that_can_be_sent_only_once_is_sent_once(lent):
         assert 'text' == (await client.request(url=url, method='POST', body=once())).body
         with pytest.raises(http.ProtocolError, match='can be sent only once'):
             await client.request(url=f'{url}/guarded', method='POST', body=once())
-
-
-@pytest.mark.parametrize('mistake', [OSError('disk'), ValueError('text')])
-async def test_an_exception_of_the_body_is_raised(lent, mistake):
-    """aiohttp does not retry after an OSError of the body, as after one of its own."""
-    begun = []
-
-    class Broken:
-        def __iter__(self):
-            begun.append(self)
-            yield b'x'
-            raise mistake
-
-    async with lent() as (url, client):
-        with pytest.raises(type(mistake)) as raised:
-            await client.request(url=url, method='PUT', body=Broken())
-    assert raised.value is mistake
-    assert 1 == len(begun)
 
 
 async def test_a_peer_that_closes_ends_the_request_body(raw_server):
@@ -434,15 +406,6 @@ async def test_a_closed_session_and_a_closed_client_send_nothing(lent):
     other = http.Client(session=opened.session)
     with pytest.raises(http.ConnectError, match='session is closed'):
         await other.request(url=url)
-
-
-async def test_closing_the_client_ends_a_stream(lent):
-    """The session stays open."""
-    async with lent() as (url, client):
-        response = await client.request(url=f'{url}/flowing', into='stream')
-        await client.close()
-        with pytest.raises(http.ProtocolError):
-            _ = [chunk async for chunk in response.body]
 
 
 async def test_a_cached_body_is_read_once():

@@ -615,20 +615,6 @@ async def test_a_request_through_a_proxy_is_sent_by_the_session():
         assert not wire.can_send(one, {'proxy': 'http://h/'})
 
 
-async def test_both_ways_of_sending_keep_and_send_cookies(raw_server):
-    """In one jar; a cookie of the jar replaces one of the table."""
-    raw = b'HTTP/1.1 200 OK\r\nSet-Cookie: a="x,y"; Path=/\r\nContent-Length: 0\r\n\r\n'
-    async with raw_server(raw) as peer:
-        for first, then in ((True, False), (False, True)):
-            async with http.Client(base_url=peer.url) as client:
-                for over_wire in (first, then):
-                    with pytest.MonkeyPatch.context() as patch:
-                        patch.setattr(wire, 'can_send', lambda *_, answer=over_wire: answer)
-                        await client.request(headers={'Cookie': 'a=1; b=2'})
-    sent = [sorted(asked.values('Cookie')[0].split('; ')) for asked in peer.requests]
-    assert [['a=1', 'b=2'], ['a="x,y"', 'b=2']] * 2 == sent
-
-
 async def test_traces_of_aiohttp_see_every_request(raw_server, monkeypatch):
     """A session with ``trace_configs`` sends by aiohttp."""
     seen = []

@@ -116,11 +116,9 @@ async def to_ready(method: str, asked: Headers, response: Response[Any]) -> Read
     Args:
         method: Method of the request.
         asked: Headers of the request.
-        response: In normal form, without ``websocket``.
+        response: In normal form, with a body that is neither text nor bytes.
     """
     body = response['body']
-    if isinstance(body, WHOLE):
-        return _ready_in_memory(method, response)
     headers, status, reason = response['headers'].copy(), response['status'], response.get('reason')
     if isinstance(body, PathLike):
         return await _ready_file(method, asked, status, reason, headers, body)
