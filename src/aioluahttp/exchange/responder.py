@@ -18,7 +18,7 @@ from ..headers import Headers
 from ..semantics import PHRASES
 from ..tables.checks import STREAMS, check_into, check_max_body
 from ..tables.conversion import to_response
-from ..tables.handlers import take_response
+from ..tables.handlers import close_body
 from ..tables.models import Handler, Request, Response
 from ..websockets.socket import Peer, Socket, close_callback, run_socket_callback
 from .forwarded import Proxies
@@ -117,12 +117,20 @@ class Responder:
         response: Mapping[str, Any] | None = None
         apart: Response[Any] | None = None  # what is not written whole
         try:
-            table = await self._call_until_left(exchange, request)
+            if self.settings.cancel_on_disconnect:
+                async with exchange.cancelled_when_left():
+                    table = await self.call_handler(exchange, request)
+            else:
+                table = await self.call_handler(exchange, request)
             # A function as access log gets a Response, which the fast path does not make.
             if exchange.is_fast and not callable(log) and await exchange.fast(table):
                 response = table
             else:
-                response = made = await take_response(table)
+                try:
+                    response = made = to_response(table)
+                except BaseException:
+                    await close_body(table)
+                    raise
                 if 'websocket' in made or not isinstance(made['body'], WHOLE):
                     apart = made
                 else:
@@ -133,12 +141,6 @@ class Responder:
             await exchange.detach(self._write(exchange, request, target, asked, line, apart))
         elif log is not None and response is not None:
             await self.log(line, request, response)
-
-    async def _call_until_left(self, exchange: Exchange, request: Request) -> Any:
-        if not self.settings.cancel_on_disconnect:
-            return await self.call_handler(exchange, request)
-        async with exchange.cancelled_when_left():
-            return await self.call_handler(exchange, request)
 
     async def _write(
         self,
@@ -198,10 +200,13 @@ class Responder:
             Refused: The handler is not called: too many calls are in progress, or the body is bad.
         """
         settings = self.settings
-        self._check_concurrency()
+        most = settings.max_concurrent
+        if self.handling == most:
+            raise Refused(503)
         if exchange.announced or has_body(request):
             await self.read_body(exchange, request, *self._body_options(request))
-            self._check_concurrency()  # other calls may have begun while the body was read
+            if self.handling == most:  # other calls may have begun while the body was read
+                raise Refused(503)
         self.handling += 1
         try:
             if settings.handler_timeout is None:
@@ -229,10 +234,6 @@ class Responder:
             limit = check_max_body(limit(request))
         unlimited = into in STREAMS and not self.settings.limits_streams
         return into, None if unlimited else limit
-
-    def _check_concurrency(self) -> None:
-        if self.handling == self.settings.max_concurrent:
-            raise Refused(503)
 
     async def _within_timeout(self, request: Request, seconds: float) -> Any:
         deadline = asyncio.timeout(seconds)

@@ -13,12 +13,12 @@ from typing import Any
 
 from ..bodies.chunks import Chunks
 from ..errors import BodyTooLarge, ProtocolError, TimedOut
-from ..exchange.forwarded import Proxies
+from ..exchange.forwarded import NO_PROXIES, ClientInfo, Proxies
 from ..exchange.head import client_of, to_head
 from ..exchange.request_body import BodyParts
 from ..exchange.responder import Exchange
 from ..exchange.response import ReadyResponse, page_of
-from ..headers import Headers
+from ..headers import ONE_HOP, Headers
 from ..semantics import PHRASES, is_silent
 from ..tables.models import Request
 from ..websockets.handshake import (
@@ -39,6 +39,7 @@ from .response_body import DecodedBody, InMemory, ReceivedResponse
 __all__ = ['MemoryExchange', 'SentBody']
 
 IP = '127.0.0.1'  # of both sides
+LOCAL = ClientInfo(IP)
 
 
 class SentBody(BodyParts):
@@ -155,7 +156,7 @@ class MemoryExchange(Exchange):
     async def head(self, proxies: Proxies) -> Request:
         """Make the table of the request, without its body."""
         request, headers = self._request, self._headers
-        client = client_of(IP, headers, proxies)
+        client = LOCAL if proxies is NO_PROXIES else client_of(IP, headers, proxies)
         return to_head(self.method, request['url'], '1.1', headers, client, request['scheme'], self)
 
     def parts(self, seconds: float) -> SentBody:
@@ -193,9 +194,12 @@ class MemoryExchange(Exchange):
 
     async def whole(self, response: ReadyResponse, body: bytes) -> None:
         """Respond with a body in memory."""
-        self.response, self.body = response.head(), body
-        if response.status == 304 and response.length is not None:  # of what a 200 would have
-            self.response[2]['Content-Length'] = str(response.length)
+        headers = response.headers
+        if not ONE_HOP.isdisjoint(map(str.lower, headers)):
+            headers = response.head()[2]
+        if response.length is not None:  # for a 304, too, unlike on other engines
+            headers['Content-Length'] = str(response.length)
+        self.response, self.body = (response.status, response.reason, headers), body
 
     async def refuse(self, status: int, fields: Sequence[str] = ()) -> None:
         """Respond with a short page."""
