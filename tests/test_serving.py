@@ -43,7 +43,7 @@ ENGINES = (
 OURS = {'lean', 'plain', 'route', 'application', 'via'}
 # Engines that do not pass something to an application, or do it differently.
 NO_LONE_QUESTION_MARK = set(ENGINES) - OURS  # ASGI separates path and query
-NO_LENGTH_OF_304 = set(ENGINES) - {'lean', 'plain'}  # most of them cannot send it
+NO_LENGTH_OF_304 = set(ENGINES) - {'lean', 'plain', 'via'}  # most of them cannot send it
 NO_HEADERS_OF_101 = {'granian'}
 # Of a request body, once the client has broken off.
 DROP_WHAT_CAME = {'uvicorn-h11', 'uvicorn-httptools'}
