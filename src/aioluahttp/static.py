@@ -14,15 +14,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from .errors import TableError
-from .tables.conversion import to_response
+from .tables.conversion import status_page, to_response
 from .tables.models import Request, Response
 
 __all__ = ['files']
 
 INDEX = 'index.html'
 FOLDER = ''  # the path is a folder, requested without a slash at its end
-NOT_FOUND = {'status': 404, 'body': 'Not Found'}
-NOT_ALLOWED = {'status': 405, 'headers': {'Allow': 'GET, HEAD'}, 'body': 'Method Not Allowed'}
 
 
 def files(
@@ -53,12 +51,12 @@ def files(
 
     async def handler(request: Request) -> Response[Any]:
         if request['method'] not in ('GET', 'HEAD'):
-            return to_response(NOT_ALLOWED)
+            return status_page(405, {'Allow': 'GET, HEAD'})
         names = _path_names(request['path'])
         found = await asyncio.to_thread(_find_file, root, names)
         if found == FOLDER:
             return to_response({'status': 301, 'headers': {'Location': _with_slash(request)}})
-        return to_response(NOT_FOUND if found is None else {'status': 200, 'body': Path(found)})
+        return to_response({'status': 200, 'body': Path(found)}) if found else status_page(404)
 
     return handler
 

@@ -10,7 +10,7 @@ import aioluahttp as http
 from aioluahttp.asgi import AsgiExchange
 from aioluahttp.errors import Refused
 from aioluahttp.exchange.options import Settings
-from aioluahttp.exchange.responder import Responder, status_page
+from aioluahttp.exchange.responder import Responder, refusal_page
 
 
 class Handles(Responder):
@@ -119,7 +119,7 @@ async def test_a_fault_of_the_client_is_no_handler_error(caplog):
 
 def test_a_503_has_retry_after():
     """The connection stays open."""
-    assert {'Retry-After': '1'} == status_page(503).headers
+    assert {'Retry-After': '1'} == refusal_page(503).headers
 
 
 async def test_the_access_log_is_a_logger_or_a_function(caplog):

@@ -15,9 +15,8 @@ from typing import Any, Protocol
 from ..bodies.chunks import call, to_exception
 from ..errors import Refused
 from ..headers import Headers
-from ..semantics import PHRASES
 from ..tables.checks import STREAMS, check_into, check_max_body
-from ..tables.conversion import to_response
+from ..tables.conversion import status_page, to_response
 from ..tables.handlers import close_body
 from ..tables.models import Handler, Request, Response
 from ..websockets.socket import Peer, Socket, close_callback, run_socket_callback
@@ -26,7 +25,7 @@ from .options import Settings
 from .request_body import BodyParts, RequestChunks, decoder_of, open_request_stream, read_whole
 from .response import WHOLE, ResponseWriter, write_response
 
-__all__ = ['Exchange', 'Responder', 'has_body', 'status_page']
+__all__ = ['Exchange', 'Responder', 'has_body', 'refusal_page']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
@@ -242,7 +241,7 @@ class Responder:
                 return await call(self.handler, request)
         except TimeoutError:
             if deadline.expired():
-                return {'status': 504, 'body': PHRASES[504]}
+                return status_page(504)
             raise
 
     async def _websocket(
@@ -275,9 +274,9 @@ class Responder:
         """
         for one in (error, error.__cause__):
             if isinstance(one, Refused):
-                return status_page(one.status)
+                return refusal_page(one.status)
         await self.report_error(error, method, target, request)
-        return to_response({'status': 500, 'body': PHRASES[500]})
+        return status_page(500)
 
     async def report_error(
         self, error: Exception, method: str, target: str, request: Request
@@ -311,9 +310,9 @@ def has_body(request: Request) -> bool:
     return always or 'Content-Length' in headers or 'Transfer-Encoding' in headers
 
 
-def status_page(status: int) -> Response[Any]:
+def refusal_page(status: int) -> Response[Any]:
     """Make a response for a request that the handler does not get."""
     overloaded = status == 503
     # Closed after a bad request: its framing, and so where the next one begins, is in doubt.
     headers = {'Retry-After': 1} if overloaded else {'Connection': 'close'}
-    return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
+    return status_page(status, headers)

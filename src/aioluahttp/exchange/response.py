@@ -19,7 +19,7 @@ from ..errors import TableError
 from ..headers import ONE_HOP, Headers, given_length
 from ..semantics import PHRASES, STATUSES_WITHOUT_BODY, is_silent
 from ..tables.checks import is_streamed
-from ..tables.conversion import wire_body
+from ..tables.conversion import status_page, wire_body
 from ..tables.handlers import encoded_chunks
 from ..tables.models import Response
 from ..websockets.handshake import to_pairs
@@ -210,8 +210,8 @@ async def _write(
 
 
 def page_of(status: int, fields: Sequence[str]) -> tuple[Headers, bytes]:
-    """Make headers and body of a short page, with more header lines."""
-    body = PHRASES[status].encode()
+    """Encode a ``status_page`` that closes the connection, with more header lines."""
+    body = status_page(status)['body'].encode()
     headers = Headers(to_pairs(fields))
     headers['Content-Type'] = 'text/plain; charset=utf-8'
     headers['Content-Length'] = str(len(body))

@@ -9,9 +9,8 @@ from functools import wraps
 from typing import Any
 
 from ..errors import TableError
-from ..semantics import PHRASES
 from ..tables.checks import check_function, check_limit
-from ..tables.conversion import to_request, to_response
+from ..tables.conversion import status_page, to_request
 from ..tables.handlers import response_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped
 from .taps import tap
@@ -61,8 +60,7 @@ def limit(
         request = to_request(table)
         gate = gates.find(key(request))
         if refuse and (wait := gate.wait_needed()):
-            headers = {'Retry-After': math.ceil(wait)}
-            return to_response({'status': 429, 'headers': headers, 'body': PHRASES[429]})
+            return status_page(429, {'Retry-After': math.ceil(wait)})
         await gate.enter()
         try:
             response = await response_of_handler(handler, request)

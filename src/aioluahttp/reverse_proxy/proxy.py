@@ -13,9 +13,9 @@ from ..bodies.stream import Stream
 from ..client import per_loop
 from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, Refused, TableError, TimedOut
 from ..headers import Headers, to_headers
-from ..semantics import PHRASES, is_silent
+from ..semantics import is_silent
 from ..tables.checks import SWITCHING, check_body, check_method, is_streamed
-from ..tables.conversion import to_mapping, to_response
+from ..tables.conversion import status_page, to_mapping, to_response
 from ..tables.models import Request, Response
 from .hops import (
     announced_length,
@@ -90,9 +90,9 @@ class Proxy:
     async def __call__(self, request: Mapping[str, Any]) -> Response[Any]:
         request = _check_request(request)
         if request['method'] == 'TRACE':  # would show the client the headers added for the origin
-            return failure_page(501)
+            return status_page(501)
         if count_via(request['headers']) >= MOST_RELAYS:
-            return failure_page(508)
+            return status_page(508)
         if hops_left(request) == 0:
             return to_response({'status': 204})
         sent = to_origin_request(request, self._origin)
@@ -106,22 +106,18 @@ class Proxy:
             if isinstance(error.__cause__, Refused):
                 raise
             logger.warning('%s', error)
-            return failure_page(504 if isinstance(error, TimedOut) else 502)
+            return status_page(504 if isinstance(error, TimedOut) else 502)
 
     async def _socket(self, request: Request) -> Response[Any]:
         """Open a WebSocket at the origin; if that declines, return its response."""
         try:
             sent, options = to_origin_upgrade(request, self._origin.options)
         except TableError:  # a subprotocol is repeated, or not a token
-            return failure_page(400)
+            return status_page(400)
         response = await per_loop.pass_on(sent, None)
         if response['status'] == SWITCHING:
             return to_response(to_client_upgrade(sent, response, options))
         return await to_client_response(response, sent.get('max_body'))
-
-
-def failure_page(status: int) -> Response[Any]:
-    return to_response({'status': status, 'body': PHRASES[status]})
 
 
 def _check_request(request: Mapping[str, Any]) -> Request:

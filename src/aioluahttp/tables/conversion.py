@@ -15,6 +15,7 @@ from .. import url
 from ..bodies import text
 from ..errors import TableError, warn
 from ..headers import Headers
+from ..semantics import PHRASES
 from ..types import RequestTable, ResponseTable
 from .checks import (
     ASTERISK,
@@ -34,6 +35,7 @@ __all__ = [
     'body_into',
     'merge_body_keys',
     'normalize',
+    'status_page',
     'to_mapping',
     'to_request',
     'to_response',
@@ -323,3 +325,8 @@ def body_into(into: str, data: bytes, headers: Headers) -> Any:
         return to_json_body(json.loads(data)) if data else None
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error
+
+
+def status_page(status: int, headers: Any = None) -> Response[Any]:
+    """Make a response whose body is the phrase of its status."""
+    return to_response({'status': status, 'headers': headers, 'body': PHRASES[status]})
