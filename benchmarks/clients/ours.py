@@ -47,7 +47,9 @@ async def opened(url: str, kind: str = 'hello') -> AsyncIterator[Fetch]:
     if kind != 'cookies':
         yield fetches(url)[kind]
         return
-    async with http.Client(base_url=url, cookies=COOKIES) as client:
+    async with http.Client() as client:
+        for name, value in COOKIES.items():
+            client.cookies.set(name, value, url)
 
         async def fetch() -> str:
             return (await client.request(url=url)).body

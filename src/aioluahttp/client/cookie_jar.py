@@ -96,10 +96,12 @@ def parse_set_cookie(field: str, now: float) -> tuple[str, str, Attributes] | No
     if not (equals and name) or CONTROL.search(field):
         return None
     try:
-        length = _octets(field) and _octets(name) + _octets(value)
+        _octets(field)  # a handler in process may set text that cannot be sent
     except UnicodeEncodeError:
         return None
-    return None if length > LONGEST_PAIR else (name, value, _parse_attributes(attributes, now))
+    if _octets(name) + _octets(value) > LONGEST_PAIR:
+        return None
+    return name, value, _parse_attributes(attributes, now)
 
 
 def _octets(text: str) -> int:
