@@ -150,23 +150,10 @@ def to_cookie(
         TableError: The URL may not set it.
     """
     host = _host_of(target)
-    domain = attributes.domain and canonical_domain(attributes.domain)
-    is_other = domain != host and (not _is_subdomain(host, domain) or is_suffix(domain))
-    if domain and (is_other or attributes.domain.endswith('.')):
-        right = f'{host!r}, or a parent domain of it that is no public suffix'
-        raise TableError.of('domain', attributes.domain, right)
-    if domain == host and is_suffix(domain):
-        domain = ''
+    domain = _cookie_domain(host, attributes.domain, is_suffix)
     if attributes.is_secure and target.scheme != 'https':
         raise TableError.of('secure', True, 'False, or the URL one of https')
-    prefix = name[:9].lower()
-    if prefix == '__secure-' and not attributes.is_secure:
-        raise TableError.of('secure', False, f'True for the cookie {name!r}')
-    if prefix.startswith('__host-') and (
-        (attributes.is_secure, domain, attributes.path) != (True, '', '/')
-    ):
-        right = "one of 'secure', with the path '/' and without a domain"
-        raise TableError.of('name', name, right)
+    _check_prefix(name, domain, attributes)
     path = attributes.path if attributes.path.startswith('/') else _default_path(path_of(target))
     return Cookie(
         name,
@@ -177,6 +164,28 @@ def to_cookie(
         attributes.is_secure,
         attributes.expires,
     )
+
+
+def _cookie_domain(host: str, given: str, is_suffix: Callable[[str], bool]) -> str:
+    """Return the domain of a cookie; ``''`` for the host alone (RFC 6265 5.3, steps 5 and 6)."""
+    domain = given and canonical_domain(given)
+    is_other = domain != host and (not _is_subdomain(host, domain) or is_suffix(domain))
+    if domain and (is_other or given.endswith('.')):
+        right = f'{host!r}, or a parent domain of it that is no public suffix'
+        raise TableError.of('domain', given, right)
+    return '' if domain == host and is_suffix(domain) else domain
+
+
+def _check_prefix(name: str, domain: str, attributes: Attributes) -> None:
+    """Hold a cookie to the promise of its name (RFC 6265bis 4.1.3)."""
+    prefix = name[:9].lower()
+    if prefix == '__secure-' and not attributes.is_secure:
+        raise TableError.of('secure', False, f'True for the cookie {name!r}')
+    if prefix.startswith('__host-') and (
+        (attributes.is_secure, domain, attributes.path) != (True, '', '/')
+    ):
+        right = "one of 'secure', with the path '/' and without a domain"
+        raise TableError.of('name', name, right)
 
 
 def check_pair(name: object, value: object) -> tuple[str, str]:
