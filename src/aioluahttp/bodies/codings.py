@@ -216,11 +216,14 @@ def _deflate(first: int) -> _Stream:
     return _Zlib(zlib.MAX_WBITS if first & 15 == 8 else -zlib.MAX_WBITS)
 
 
+# Brotli below 1.2 cannot limit its output.
+LIMITS_BROTLI = hasattr(getattr(BROTLI, 'Decompressor', None), 'can_accept_more_data')
+
 # By coding: what opens a stream with its first byte, and how many streams a body may have.
 DECODERS: dict[str, tuple[Callable[[int], _Stream], int]] = {
     'gzip': (_gzip, MEMBERS),
     'deflate': (_deflate, 1),
-    **({'br': (lambda first: _Brotli(), 1)} if BROTLI else {}),
+    **({'br': (lambda first: _Brotli(), 1)} if LIMITS_BROTLI else {}),
     **({'zstd': (lambda first: _Zstd(), MEMBERS)} if ZSTD else {}),
 }
 ACCEPT_ENCODING = ', '.join(DECODERS)
