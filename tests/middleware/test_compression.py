@@ -467,7 +467,8 @@ async def test_a_relayed_stream_is_compressed():
             http.listen('127.0.0.1', 0, http.compress(http.compress(relay))) as twice,
         ):
             for server in (front, twice):
-                response = await http.request(url=server.url, into='raw')
+                accepts = {'Accept-Encoding': 'gzip'}
+                response = await http.request(url=server.url, into='raw', headers=accepts)
                 assert ['gzip'] == response.headers.getall('Content-Encoding')
                 assert 'Content-Length' not in response.headers
                 assert b'x' * 2000 == gzip.decompress(await response.body.read())
