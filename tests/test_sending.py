@@ -24,7 +24,7 @@ class Given(LentTransport):
     """A transport over a session that a user made, which ends with it."""
 
     def __init__(self, limit, limit_per_host, cookies):
-        jar = aiohttp.DummyCookieJar()
+        jar = aiohttp.DummyCookieJar() if cookies is None else aiohttp.CookieJar(unsafe=True)
         super().__init__(aiohttp.ClientSession(cookie_jar=jar, auto_decompress=False))
 
     async def close(self):
