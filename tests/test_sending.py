@@ -548,6 +548,33 @@ async def test_bytes_behind_a_response_cost_its_connection_alone(
     assert 2 == peer.connections
 
 
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize('pauses', [(), (-1,), (-5, -4), (-2,), (-20,)])
+@pytest.mark.parametrize(
+    'raw', [OK, response_bytes(b'2\r\nhi\r\n0\r\n\r\n', *CHUNKED, length=False), INTERIM + OK]
+)
+async def test_a_connection_is_used_again_however_a_response_is_cut(raw_server, raw, pauses, into):
+    """Nothing of the response is taken for bytes behind it."""
+
+    async def handler(line):
+        while True:
+            await line.request()
+            start = 0
+            for end in (*(len(raw) + one for one in pauses), len(raw)):
+                await line.send(raw[start:end])
+                start = end
+                for _ in range(20):  # turns of the loop, in which the client reads it
+                    await asyncio.sleep(0)
+
+    async with raw_server(handler) as peer, http.Client(base_url=peer.url) as client:
+        for _ in range(3):
+            response = await client.request(into=into)
+            assert 'hi' == (
+                response.body if into == 'text' else (await response.body.read()).decode()
+            )
+    assert 1 == peer.connections
+
+
 # Bytes of a body that are not data
 
 

@@ -163,7 +163,8 @@ class _Stream(Protocol):
     at_end: bool
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return about ``STEP`` bytes of output at most, and the input that is left."""
+        """Return at most ``STEP`` bytes of output, and the input that is left."""
+        ...
 
 
 class _Zlib:

@@ -70,6 +70,7 @@ class ResponseProtocol(asyncio.Protocol):
     def begin(self, *, awaits_head: bool) -> None:
         """Begin with a response, whose head is still to come or has come."""
         self._awaits_head = awaits_head
+        self._counts_all = awaits_head  # else the session of a user takes what is behind the body
         self._first = self._last = b''  # the bytes of a head, and those received last
         self._size = 0  # bytes received behind the head
         self._body: aiohttp.StreamReader | None = None  # that has not ended
@@ -91,12 +92,12 @@ class ResponseProtocol(asyncio.Protocol):
             self._protocol.force_close()
             if self._transport is not None:
                 self._transport.abort()
-        self._ended = body.is_eof()
-        self._body = None if self._ended else body
+        self._ended = self._counts_all and body.is_eof()
+        self._body = None if body.is_eof() else body
         if self._ended:
             if self._last != END if self._is_chunked and not is_empty else self._size > size:
                 self._protocol.force_close()
-        elif (error := self._protocol.exception()) is not None and body.exception() is None:
+        elif self._body and not body.exception() and (error := self._protocol.exception()):
             body.set_exception(error)
 
     def _is_padded(self, body: aiohttp.StreamReader, size: int) -> bool:
