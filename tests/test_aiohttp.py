@@ -40,7 +40,7 @@ ATTRIBUTES = [
         },
         'aiohttp.connector:BaseConnector': {'connect': 'transports/wire'},
         'aiohttp.client_proto:ResponseHandler': {
-            'exception': 'transports/response_body',
+            'exception': 'transports/protocol transports/response_body',
             'read': 'transports/wire',
             'read_timeout': 'transports/response_body transports/wire websockets/connection',
             'set_parser': 'websockets/connection',
@@ -48,7 +48,7 @@ ATTRIBUTES = [
             'should_close': 'transports/wire',
             'start_timeout': 'transports/response_body transports/wire',
             'set_exception': 'transports/wire',
-            'transport': 'transports/request_body transports/wire websockets/connection',
+            'transport': 'transports/wire websockets/connection',
             'upgraded': 'transports/wire',
         },
         'aiohttp.web_protocol:RequestHandler': {
@@ -69,6 +69,7 @@ ATTRIBUTES = [
         'aiohttp.http_parser:HttpRequestParser': {
             'feed_data': 'server/framing',
             'message_consumed': 'server/framing',
+            'set_upgraded': 'server/framing',
         },
         'aiohttp.http_parser:RawRequestMessage': {
             'chunked': 'server/framing',
@@ -80,7 +81,8 @@ ATTRIBUTES = [
             'feed_eof': 'server/framing',
             'set_exception': 'server/connection server/framing transports/response_body '
             'transports/wire',
-            'total_bytes': 'transports/response_body',
+            'total_bytes': 'transports/protocol transports/response_body',
+            'total_raw_bytes': 'transports/protocol',
         },
         'aiohttp.http_writer:StreamWriter': {
             'drain': 'server/connection transports/wire websockets/connection',
@@ -100,6 +102,7 @@ ATTRIBUTES = [
 # Documented attributes of the classes above, and of what they wrap.
 PUBLIC = {
     *('at_eof', 'is_eof', 'iter_any', 'read_nowait', 'readany', 'readline'),  # StreamReader
+    'raw_headers',  # ClientResponse
     *('force_close', 'requests_count', 'closed', 'limit', 'write_eof', 'shutdown'),
 }
 

@@ -1,6 +1,7 @@
 """A handler as an ASGI application, without an ASGI server."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -36,35 +37,24 @@ async def test_a_request_gets_a_response(by_messages):
 STARTUP, SHUTDOWN = {'type': 'lifespan.startup'}, {'type': 'lifespan.shutdown'}
 
 
-async def test_on_startup_and_on_shutdown_are_called(by_messages):
-    """They may be plain, async or absent."""
-    seen = []
-
-    async def end():
-        seen.append('end')
-
-    application = to_asgi(hello, on_startup=lambda: seen.append('begin'), on_shutdown=end)
-    for one in (application, to_asgi(hello)):
-        sent = await by_messages(one, STARTUP, SHUTDOWN, type='lifespan')
-        types = [message['type'] for message in sent]
-        assert ['lifespan.startup.complete', 'lifespan.shutdown.complete'] == types
-    assert ['begin', 'end'] == seen
-
-
 @pytest.mark.parametrize('phase', ['startup', 'shutdown'])
 async def test_an_error_at_startup_or_shutdown_is_reported(phase, caplog, by_messages):
     """The engine gets a failed message, and the error is logged."""
 
-    async def fail():
+    @contextlib.asynccontextmanager
+    async def lifespan():
+        if phase == 'startup':
+            raise LookupError('no database')
+        yield
         raise LookupError('no database')
 
-    application = to_asgi(hello, **{f'on_{phase}': fail})
+    application = to_asgi(hello, lifespan=lifespan)
     *_, last = await by_messages(application, STARTUP, SHUTDOWN, type='lifespan')
     assert {
         'type': f'lifespan.{phase}.failed',
         'message': 'LookupError: no database',
     } == last
-    assert f'on_{phase} failed' in caplog.text
+    assert f'the lifespan failed at {phase}' in caplog.text
 
 
 async def test_an_unknown_scope_is_an_error(by_messages):
@@ -76,7 +66,8 @@ async def test_an_unknown_scope_is_an_error(by_messages):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'on_startup': 1}, "'on_startup' is 1; it must be a function without arguments"),
+        ({'on_startup': print}, "unknown key 'on_startup': did you mean 'lifespan'?"),
+        ({'lifespan': 1}, "'lifespan' is 1; it must be a function without arguments"),
         ({'on_error': 1}, "'on_error' is 1"),
         ({'into': 'txt'}, "'into' is 'txt'"),
         ({'tls': None}, "unknown key 'tls'"),

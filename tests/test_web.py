@@ -80,19 +80,6 @@ async def test_an_application_serves_every_target(wire):
         assert b'*' == (await client.read_response())[2]
 
 
-async def test_on_startup_and_on_shutdown_are_called():
-    """They may be plain or async."""
-    seen = []
-
-    async def end():
-        seen.append('end')
-
-    application = to_application(echo, on_startup=lambda: seen.append('begin'), on_shutdown=end)
-    async with serve(application):
-        assert ['begin'] == seen
-    assert ['begin', 'end'] == seen
-
-
 async def test_middlewares_may_change_a_complete_response():
     """A middleware of the application adds a header."""
 
@@ -306,8 +293,10 @@ def test_a_wrong_option_is_an_error():
     for made in (to_web, to_application):
         with pytest.raises(http.TableError, match='max_body'):
             made(echo, max_bdy=1)
-    with pytest.raises(http.TableError, match='on_shutdown'):
-        to_application(echo, on_shutdown=1)
+    with pytest.raises(http.TableError, match="did you mean 'lifespan'"):
+        to_application(echo, on_shutdown=print)
+    with pytest.raises(http.TableError, match='it must be absent: it belongs to the application'):
+        to_web(echo, lifespan=contextlib.nullcontext)
 
 
 async def test_the_handler_gets_a_body_that_a_middleware_has_read():

@@ -9,17 +9,15 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, Unpack
 from urllib.parse import quote
 
-from .bodies.chunks import call
 from .errors import ProtocolError, Refused
 from .exchange.forwarded import SCHEMES, Proxies
 from .exchange.head import client_of, to_head
+from .exchange.lifespan import Lifespan
 from .exchange.options import (
     EXCHANGE_OPTIONS,
     ExchangeOptions,
-    Hook,
     OnError,
     check_exchange_options,
-    check_hook,
     to_settings,
 )
 from .exchange.request_body import BodyParts
@@ -52,9 +50,6 @@ PATH_SEND = 'http.response.pathsend'
 def to_asgi(
     handler: Handler,
     on_error: OnError | None = None,
-    *,
-    on_startup: Hook = None,
-    on_shutdown: Hook = None,
     **options: Unpack[ExchangeOptions],
 ) -> Application:
     """Make an ASGI application of a handler.
@@ -67,13 +62,11 @@ def to_asgi(
     Args:
         handler: ``async`` or plain: takes a ``Request``, returns a response table.
         on_error: Called with the exception and the request, plain or ``async``.
-        on_startup: Called before the first request, plain or ``async``; if it raises, the ASGI
-            server does not start. It runs once in each worker.
-        on_shutdown: Called after the last request, plain or ``async``, once in each worker.
         options: Options of ``listen`` that concern one exchange: ``into``, ``max_body``,
             ``max_concurrent``, ``body_timeout``, ``handler_timeout``, ``cancel_on_disconnect``,
-            ``trusted_proxies`` and ``access_log``. The handler may have ``into`` and ``max_body``
-            as attributes instead.
+            ``trusted_proxies``, ``access_log`` and ``lifespan``. The handler may have ``into``,
+            ``max_body`` and ``lifespan`` as attributes instead. An application that is mounted in
+            another gets no events for its ``lifespan``.
 
     Raises:
         TableError: An option is unknown, or its value is invalid.
@@ -83,7 +76,6 @@ def to_asgi(
         ...     return {'status': 200, 'body': 'Hello'}
         >>> app = to_asgi(hello)  # uvicorn module:app
     """
-    hooks = [check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)]
     made = check_exchange_options(handler, options, EXCHANGE_OPTIONS)
     responder = Responder(handler, to_settings(made, on_error))
 
@@ -91,7 +83,7 @@ def to_asgi(
         if scope['type'] in ('http', 'websocket'):
             await responder(AsgiExchange(scope, receive, send))
         elif scope['type'] == 'lifespan':
-            await _run_lifespan(hooks, receive, send)
+            await _run_lifespan(responder.lifespan, receive, send)
         else:
             kind = scope['type']
             raise ProtocolError(f'unknown ASGI scope {kind!r}: not http, websocket or lifespan')
@@ -99,15 +91,14 @@ def to_asgi(
     return application
 
 
-async def _run_lifespan(hooks: list[Hook], receive: Receive, send: Send) -> None:
-    """Call ``on_startup`` and ``on_shutdown``, and report success or failure to the ASGI server."""
-    for phase, hook in zip(('startup', 'shutdown'), hooks, strict=True):
+async def _run_lifespan(lifespan: Lifespan, receive: Receive, send: Send) -> None:
+    """Start and stop the lifespan, and report success or failure to the ASGI server."""
+    for phase, run in (('startup', lifespan.start), ('shutdown', lifespan.stop)):
         await receive()  # lifespan.startup, lifespan.shutdown
         try:
-            if hook is not None:
-                await call(hook)
+            await run()
         except Exception as error:
-            logger.exception('on_%s failed', phase)
+            logger.exception('the lifespan failed at %s', phase)
             message = f'{type(error).__name__}: {error}'
             await send({'type': f'lifespan.{phase}.failed', 'message': message})
             return

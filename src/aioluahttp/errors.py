@@ -39,6 +39,8 @@ SYNONYMS = {
     'stream': ('into',),
     'allow_redirects': ('redirects',),
     'follow_redirects': ('redirects',),
+    'on_startup': ('lifespan',),
+    'on_shutdown': ('lifespan',),
 }
 # Packages whose frames can stand between a user's call and the code that warns.
 BETWEEN = frozenset({__name__.partition('.')[0], 'asyncio', 'contextlib', 'functools'})

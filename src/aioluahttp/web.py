@@ -9,19 +9,16 @@ from typing import Any, TypeAlias, Unpack
 
 from aiohttp import web
 
-from .bodies.chunks import call
 from .bodies.codings import DECODED_BY_AIOHTTP
 from .bodies.stream import read_arrived
-from .errors import ProtocolError
+from .errors import ProtocolError, TableError
 from .exchange.forwarded import Proxies
 from .exchange.head import client_of, to_head
 from .exchange.options import (
     EXCHANGE_OPTIONS,
     ExchangeOptions,
-    Hook,
     OnError,
     check_exchange_options,
-    check_hook,
     to_settings,
 )
 from .exchange.request_body import BodyParts
@@ -70,6 +67,9 @@ def to_web(
     Raises:
         TableError: An option is unknown, or its value is invalid.
     """
+    if 'lifespan' in options:
+        right = 'absent: it belongs to the application, as does its cleanup_ctx'
+        raise TableError.of('lifespan', options['lifespan'], right)
     responder = to_responder(handler, on_error, options)
     return _to_web_handler(responder, set(), auto_decompress)
 
@@ -77,9 +77,6 @@ def to_web(
 def to_application(
     handler: Handler,
     on_error: OnError | None = None,
-    *,
-    on_startup: Hook = None,
-    on_shutdown: Hook = None,
     **options: Unpack[ExchangeOptions],
 ) -> web.Application:
     """Make an ``aiohttp.web.Application`` in which a handler gets every request.
@@ -89,16 +86,13 @@ def to_application(
     Args:
         handler: ``async`` or plain: takes a ``Request``, returns a response table.
         on_error: Called with the exception and the request, plain or ``async``.
-        on_startup: Called before the first request, plain or ``async``.
-        on_shutdown: Called after the last request, likewise.
         options: As in ``asgi.to_asgi``.
 
     Raises:
         TableError: An option is unknown, or its value is invalid.
     """
-    startup, shutdown = check_hook('on_startup', on_startup), check_hook('on_shutdown', on_shutdown)
-    channels: set[ConnectionPeer] = set()
-    serve = _to_web_handler(to_responder(handler, on_error, options), channels, False)
+    responder, channels = to_responder(handler, on_error, options), set[ConnectionPeer]()
+    serve = _to_web_handler(responder, channels, False)
 
     @web.middleware
     async def every(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -110,17 +104,9 @@ def to_application(
 
     application = web.Application(middlewares=[every], handler_args={'auto_decompress': False})
     application.on_shutdown.append(close_websockets)
-    for signal, hook in ((application.on_startup, startup), (application.on_cleanup, shutdown)):
-        if hook is not None:
-            signal.append(_to_signal(hook))
+    application.on_startup.append(lambda _: responder.lifespan.start())
+    application.on_cleanup.append(lambda _: responder.lifespan.stop())
     return application
-
-
-def _to_signal(hook: Callable[[], Any]) -> Callable[[web.Application], Awaitable[None]]:
-    async def called(_: web.Application) -> None:
-        await call(hook)
-
-    return called
 
 
 def to_responder(handler: Handler, on_error: OnError | None, options: Any) -> Responder:

@@ -18,6 +18,7 @@ from aioluahttp.cli.serve import (
     HANDLERS,
     LIMITS,
     echo_handler,
+    find,
     reserved,
     run_again,
     to_handler,
@@ -162,7 +163,7 @@ def test_any_other_error_of_a_module_is_raised(modules):
 def test_every_option_of_listen_is_an_option_of_serve():
     """Those that are left out have options of another form, or none."""
     assert set(OPTIONS) == set(LIMITS) | {
-        *('into', 'tls', 'unix', 'sock', 'reuse_port', 'access_log'),
+        *('into', 'tls', 'unix', 'sock', 'reuse_port', 'access_log', 'lifespan'),
     }
 
 
@@ -226,6 +227,43 @@ async def test_an_error_of_a_worker_is_one_line(tmp_path):
     _, errors = await process.communicate()
     assert (2, False) == (process.returncode, b'Traceback' in errors)
     assert errors.startswith(b"aioluahttp: 'target' is 'no_such:x'; it must be a module that")
+
+
+LIFESPAN = """
+import contextlib
+from pathlib import Path
+
+@contextlib.asynccontextmanager
+async def lifespan():
+    Path('started').touch()
+    yield
+    Path('ended').touch()
+
+async def hello(request):
+    return {'status': 200, 'body': 'hello'}
+"""
+
+
+async def test_a_lifespan_of_a_module_is_entered_and_left(tmp_path):
+    """Before the first request, and after the signal."""
+    (tmp_path / 'shown_lifespan.py').write_text(LIFESPAN)
+    arguments = '--lifespan', 'shown_lifespan:lifespan', '--port', '0'
+    async with served(tmp_path, 'serve', 'shown_lifespan:hello', *arguments) as (url, _):
+        assert ['shown_lifespan.py', 'started'] == sorted(os.listdir(tmp_path))[-2:]
+        assert 'hello' == (await http.request(url=url)).body
+    assert (tmp_path / 'ended').exists()
+
+
+def test_a_wrong_lifespan_is_told_by_its_option(modules):
+    """As for the handler: the module and the name have to exist."""
+    modules(shown_empty='')
+    for name, message in [
+        ('shown_empty:lifespan', "'--lifespan' is 'shown_empty:lifespan'; it must be a name"),
+        ('shown_empty', 'it must be module:name'),
+        ('shown_absent:x', 'it must be a module that exists'),
+    ]:
+        with pytest.raises(http.TableError, match=message):
+            find(name, '--lifespan')
 
 
 async def test_reload_restarts_the_server(tmp_path):

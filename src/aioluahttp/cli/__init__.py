@@ -199,6 +199,11 @@ SERVE = (
     argument('target', metavar='MODULE:HANDLER|DIR', help='handler in a module, or a folder'),
     *ADDRESS,
     argument(
+        '--lifespan',
+        metavar='MODULE:NAME',
+        help='function that returns a context manager, entered at the start and left at the end',
+    ),
+    argument(
         '--reload',
         action='store_true',
         help='restart when a Python file in or below the current folder changes',

@@ -194,29 +194,38 @@ def to_handler(target: str) -> Handler:
         TableError: The target is neither, or what it names is no handler.
         ImportError: The module raises an error; the message has its place.
     """
-    if os.path.isdir(target):
-        return files(target)
+    return files(target) if os.path.isdir(target) else _check_target(find(target, 'target'), target)
+
+
+def find(target: str, key: str) -> Any:
+    """Import what ``module:name`` names; errors call it ``key``.
+
+    Raises:
+        TableError: There is no such module or name.
+        ImportError: The module raises an error; the message has its place.
+    """
     module, _, name = target.partition(':')
     if not name or not module.strip('.') or module.startswith('.'):
-        raise TableError.of('target', target, 'a folder that exists, or module:handler')
+        right = 'a folder that exists, or module:handler' if key == 'target' else 'module:name'
+        raise TableError.of(key, target, right)
     sys.path.insert(0, os.getcwd())
-    found = _import(module, target)
+    found = _import(module, target, key)
     try:
         for part in name.split('.'):
             found = getattr(found, part)
     except AttributeError as error:
-        raise TableError.of('target', target, f'a name that the module has: {error}') from error
-    return _check_target(found, target)
+        raise TableError.of(key, target, f'a name that the module has: {error}') from error
+    return found
 
 
-def _import(module: str, target: str) -> Any:
+def _import(module: str, target: str, key: str) -> Any:
     """Import a module; an error that it raises gets the file and the line."""
     try:
         return importlib.import_module(module)
     except (Error, OSError, ImportError) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f'{module}.'.startswith(f'{missing}.'):
-            raise TableError.of('target', target, f'a module that exists: {error}') from error
+            raise TableError.of(key, target, f'a module that exists: {error}') from error
         frames = traceback.extract_tb(error.__traceback__)
         place = [one for one in frames if not one.filename.startswith(('<frozen', OURS))][-1]
         text = f'{place.filename}, line {place.lineno}: {type(error).__name__}: {error}'
@@ -262,7 +271,8 @@ HANDLERS: dict[str, Callable[[str], Handler]] = {
 def run_serve(arguments: Namespace) -> int:
     """Serve until SIGINT or SIGTERM, and return the exit status."""
     given = vars(arguments)
-    options = {key: given[key] for key in ('host', 'port', 'unix', *LIMITS) if key in given}
+    keys = ('host', 'port', 'unix', 'lifespan', *LIMITS)
+    options = {key: given[key] for key in keys if key in given}
     if 'unix' in options:
         options |= {'host': None, 'port': None}
     if 'cert' in given or 'key' in given:
@@ -299,4 +309,6 @@ def _work_one(command: str, target: str, options: dict[str, Any]) -> None:
 def _serve_one(command: str, target: str, options: dict[str, Any]) -> None:
     """Serve in this process."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    if 'lifespan' in options:
+        options = options | {'lifespan': find(options['lifespan'], '--lifespan')}
     run(callback=HANDLERS[command](target), **options)

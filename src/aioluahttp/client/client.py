@@ -148,6 +148,9 @@ class Client:
         self._idle = asyncio.Event()  # set when a closed client has no request left
 
     async def __aenter__(self) -> Self:
+        if self._via is not None:
+            in_process: Any = self._open_transport()
+            await in_process.start()
         return self
 
     async def __aexit__(self, *raised: object) -> None:

@@ -12,6 +12,7 @@ from ..errors import TableError
 from ..tables.checks import check_handler, check_into, check_limit, check_max_body, check_seconds
 from ..tables.models import Request, Response
 from .forwarded import NO_PROXIES, Proxies, check_trusted_proxies
+from .lifespan import LifespanFunction, check_lifespan
 
 __all__ = [
     'EXCHANGE_OPTIONS',
@@ -47,6 +48,7 @@ class Settings:
     trusted_proxies: Proxies = NO_PROXIES
     on_error: OnError | None = None
     access_log: AccessLog | None = None
+    lifespan: LifespanFunction | None = None
     server_header: str | None = None
 
 
@@ -64,6 +66,7 @@ class ExchangeOptions(TypedDict, total=False):
     cancel_on_disconnect: bool
     trusted_proxies: Iterable[str]
     access_log: AccessLog | None
+    lifespan: LifespanFunction | None
 
 
 class ViaOptions(ExchangeOptions, total=False):
@@ -72,7 +75,7 @@ class ViaOptions(ExchangeOptions, total=False):
     on_error: OnError | None
 
 
-CARRIED = ('into', 'max_body')  # a handler may have these as attributes
+CARRIED = ('into', 'max_body', 'lifespan')  # a handler may have these as attributes
 NULLABLE = frozenset({'max_body', 'shutdown_timeout'})  # None is no limit here, not the default
 PER_EXCHANGE = frozenset(field.name for field in fields(Settings))
 
@@ -104,6 +107,7 @@ EXCHANGE_OPTIONS: dict[str, Callable[[Any], Any]] = {
     'access_log': check_kind(
         'access_log', (logging.Logger, Callable), 'a logger, or a function of request and response'
     ),
+    'lifespan': check_lifespan,
 }
 
 
@@ -151,13 +155,3 @@ def to_via_settings(handler: Any, options: Mapping[str, Any] | None) -> Settings
     given = dict(options or {})
     on_error = given.pop('on_error', None)
     return to_settings(check_exchange_options(handler, given, EXCHANGE_OPTIONS), on_error)
-
-
-Hook: TypeAlias = Callable[[], Any] | None
-
-
-def check_hook(key: str, hook: Any) -> Hook:
-    if hook is not None and not callable(hook):
-        raise TableError.of(key, hook, 'a function without arguments')
-    made: Hook = hook
-    return made

@@ -21,6 +21,7 @@ from ..tables.handlers import close_body
 from ..tables.models import Handler, Request, Response
 from ..websockets.socket import Peer, Socket, close_callback, run_socket_callback
 from .forwarded import Proxies
+from .lifespan import Lifespan
 from .options import Settings
 from .request_body import BodyParts, RequestChunks, decoder_of, open_request_stream, read_whole
 from .response import WHOLE, ResponseWriter, write_response
@@ -89,6 +90,7 @@ class Responder:
     """Call a handler once the body of its request has been read, and write what it returns.
 
     Attributes:
+        lifespan: Of the handler; whoever serves with it starts and stops it.
         handling: Number of handler calls in progress.
         errors: Number of handler errors so far.
     """
@@ -96,11 +98,14 @@ class Responder:
     def __init__(self, handler: Handler, settings: Settings) -> None:
         self.handler = handler
         self.settings = settings
+        self.lifespan = Lifespan(settings.lifespan)
         self.handling: int = 0
         self.errors: int = 0
 
     async def __call__(self, exchange: Exchange) -> None:
         """Read the request, call the handler, and write the response."""
+        if self.settings.lifespan is not None:
+            self.lifespan.set_variables()
         try:
             request = await exchange.head(self.settings.trusted_proxies)
         except Refused as refused:

@@ -59,8 +59,20 @@ class Server:
         """Create a server and start listening. Call ``listen`` instead."""
         server = cls(responder, options)
         await server._bind(host, port)
+        try:
+            await responder.lifespan.start()
+        except BaseException:
+            await responder.lifespan.stop()
+            server._unbind()
+            raise
         server._accept(host)
         return server
+
+    def _unbind(self) -> None:
+        for listening in self._sockets:
+            listening.close()
+        if self._unix:
+            unlink_unix(*self._unix)
 
     def _accept(self, host: str | None) -> None:
         context: ssl.SSLContext | None = self._options.get('tls')
@@ -134,6 +146,9 @@ class Server:
             grace: Seconds after which callbacks that still run are cancelled; ``None`` never
                 cancels them. One that swallows its cancellation three times in as many seconds is
                 given up, with a log record: nothing waits for it any longer.
+
+        Raises:
+            Exception: What the lifespan raised at its end, once all else is closed.
         """
         await asyncio.shield(self._begin_close(grace))
 
@@ -154,8 +169,11 @@ class Server:
         self._connections.close_sockets()
         await self._end_requests(grace)
         await self._connections.close_all(LAST)
-        self.status = 'closed'
-        self._closed.set()
+        try:
+            await self._responder.lifespan.stop()
+        finally:
+            self.status = 'closed'
+            self._closed.set()
 
     async def _end_requests(self, grace: float | None) -> None:
         """Wait for running callbacks, cancel the late ones, and give up those that run on."""

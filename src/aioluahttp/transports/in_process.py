@@ -59,6 +59,10 @@ class InProcess:
         self._tasks: set[asyncio.Task[None]] = set()  # of responses that are not yet complete
         self._closed = False
 
+    async def start(self) -> None:
+        """Enter the lifespan of the handler, if it is not entered yet."""
+        await self._respond.lifespan.start()
+
     async def close(self) -> None:
         """Close all streamed bodies; cancel WebSocket callbacks that do not end within 10 s."""
         self._closed = True
@@ -70,6 +74,7 @@ class InProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._respond.lifespan.stop()
 
     async def send(self, request: Request, *, sent: bool = False) -> Response[Any]:
         """Call the handler with a request in normal form; follow no redirect.
@@ -97,7 +102,7 @@ class InProcess:
         target, headers, data = self._to_wire(request)
         exchange = MemoryExchange(request, headers, SentBody(data))
         try:
-            await self._respond(exchange)
+            await self._serve(exchange)
             received = exchange.received()
         except BaseException:
             await exchange.stop()
@@ -112,6 +117,16 @@ class InProcess:
         into = request.get('into', 'text')
         whole = body_as(into, received.status, headers, body)
         return response_of(received, whole, str(target), exchange.method)
+
+    async def _serve(self, exchange: MemoryExchange) -> None:
+        """Let the responder serve; the lifespan's context variables are unset after that."""
+        lifespan = self._respond.lifespan
+        if self._respond.settings.lifespan is None:
+            await self._respond(exchange)
+            return
+        await lifespan.start()
+        with lifespan.variables_set():
+            await self._respond(exchange)
 
     def _keep(self, exchange: MemoryExchange, body: DecodedBody | None) -> None:
         """Keep what ``close`` has to end."""
@@ -151,7 +166,7 @@ class InProcess:
         headers.update(asked)
         exchange = MemoryExchange(request, headers, SentBody(None), options)
         try:
-            await self._respond(exchange)
+            await self._serve(exchange)
             status, _, fields = exchange.response
             self._keep_cookies(fields, target)
             try:
