@@ -1215,3 +1215,76 @@ async def test_closing_the_client_ends_streamed_bodies(sending, reads):
             with pytest.raises(http.ConnectError, match='the client is closed'):
                 await ask
     assert 1 == source.closed
+
+
+# Bodies that have arrived
+
+
+async def arrived(response):
+    """Return the body of a streamed response once it has had time to arrive."""
+    for _ in range(20):  # turns of the loop, in which the client reads it
+        await asyncio.sleep(0)
+    return response.body.rest()
+
+
+@pytest.mark.parametrize('way', ['wire'], indirect=True)
+async def test_a_body_that_has_arrived_is_given_in_one_piece(raw_server):
+    """A proxy writes it with the head. Its connection is free, and the stream at its end."""
+    async with raw_server(OK) as peer, http.Client(base_url=peer.url) as client:
+        for _ in range(2):
+            response = await client.request(into='stream')
+            assert (b'hi', None) == (await arrived(response), response.body.rest())
+            assert b'' == await response.body.read()
+        response = await client.request(into='stream')
+        await response.body.close()
+        assert response.body.rest() is None
+    assert 1 == peer.connections
+
+
+PACKED = gzip.compress(b'hi')
+NOT_YET = [
+    (b'HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi', {}),
+    (b'HTTP/1.1 200 OK\r\n\r\nhi', {}),
+    (OK, {'max_body': 1}),
+    (OK, {'on_progress': print}),
+    (response_bytes(PACKED, 'Content-Encoding: gzip'), {}),
+]
+
+
+@pytest.mark.parametrize(('raw', 'options'), NOT_YET, ids=range(len(NOT_YET)))
+async def test_any_other_body_is_read_in_the_usual_way(raw_server, raw, options):
+    """One that is not complete, not delimited, too long, decoded or watched."""
+    async with raw_server(raw) as peer:
+        response = await http.request(url=peer.url, into='stream', **options)
+        assert await arrived(response) is None
+        await response.body.close()
+        response = await http.request(url=peer.url, into='stream')
+        first = await anext(response.body)
+        assert (b'hi', None) == (first, response.body.rest())
+        await response.body.close()
+
+
+@pytest.mark.parametrize('way', ['session', 'given'], indirect=True)
+async def test_by_a_session_bodies_are_read_in_the_usual_way(raw_server):
+    """What sends the request belongs to aiohttp there."""
+    async with raw_server(OK) as peer:
+        response = await http.request(url=peer.url, into='stream')
+        assert await arrived(response) is None
+        assert b'hi' == await response.body.read()
+
+
+@pytest.mark.parametrize('way', ['wire'], indirect=True)
+async def test_a_body_that_has_arrived_must_fit_its_new_length(raw_server, caplog):
+    """A handler that changes the Content-Length of a stream gets its mistake told: a 500."""
+    async with raw_server(OK) as peer:
+
+        async def handler(request):
+            response = await http.request(url=peer.url, into='raw')
+            for _ in range(20):  # turns of the loop, in which the client reads it
+                await asyncio.sleep(0)
+            response.headers['Content-Length'] = '5'
+            return response
+
+        async with http.listen('127.0.0.1', 0, handler) as server:
+            assert 500 == (await http.request(url=server.url)).status
+    assert "'body' has 2 bytes, and its Content-Length is 5" in caplog.text

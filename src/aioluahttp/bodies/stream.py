@@ -67,6 +67,15 @@ class Stream:
             raise ProtocolError('the stream is closed')
         return await anext(self._chunks)
 
+    def rest(self) -> bytes | None:
+        """Return the body if it has arrived, nothing of it was read, and it needs no decoding.
+
+        Then the stream is at its end. Else the result is ``None``, and nothing has happened.
+        """
+        find = None if self._closed else getattr(self._source, 'rest', None)
+        data: bytes | None = find() if find else None
+        return data
+
     async def read(self) -> bytes:
         """Read the rest of the body."""
         return b''.join([chunk async for chunk in self])

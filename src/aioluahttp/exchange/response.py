@@ -15,6 +15,7 @@ from os import PathLike
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from ..bodies.chunks import Chunks
+from ..bodies.stream import Stream
 from ..errors import TableError
 from ..headers import ONE_HOP, Headers, given_length
 from ..semantics import PHRASES, STATUSES_WITHOUT_BODY, is_silent
@@ -124,8 +125,11 @@ async def to_ready(method: str, asked: Headers, response: Response[Any]) -> Read
         return await _ready_file(method, asked, status, reason, headers, body)
     if not is_streamed(body):
         wire_body(headers, body)  # raises: it is no body
+    silent = is_silent(method, status)
+    if not silent and (data := _arrived(headers, body)) is not None:
+        return _ready_arrived(status, reason, headers, data)
     chunks = encoded_chunks(headers, body)
-    if is_silent(method, status):
+    if silent:
         await chunks.aclose()
         return _ready_whole(method, status, reason, headers, b'')
     try:
@@ -151,6 +155,23 @@ def _ready_whole(
     return ReadyResponse(
         status, reason, headers, length, b'' if is_silent(method, status) else data
     )
+
+
+def _arrived(headers: Headers, body: Any) -> bytes | None:
+    """Return the body of a stream if it has arrived, so that it can be written with the head.
+
+    Only if it has a length: a body that came in chunks would get one.
+    """
+    return body.rest() if isinstance(body, Stream) and 'Content-Length' in headers else None
+
+
+def _ready_arrived(status: int, reason: str | None, headers: Headers, data: bytes) -> ReadyResponse:
+    """Prepare a response whose stream has arrived completely, in one piece."""
+    length = given_length(headers)
+    if length != len(data):
+        what = f"'body' has {len(data)} bytes, and its Content-Length is {length}"
+        raise TableError(what)
+    return ReadyResponse(status, reason, headers, length, data)
 
 
 async def _ready_file(

@@ -118,6 +118,11 @@ class ConnectionInfo(NamedTuple):
 class Held(Protocol):
     """What holds a connection until the response body was read."""
 
+    @property
+    def has_task(self) -> bool:
+        """Whether the request body is sent by a task, which ``stop`` has to end."""
+        ...
+
     def release(self) -> None:
         """Give the connection back to the pool."""
 
@@ -176,6 +181,19 @@ class FromConnection:
         if content.exception() is late:  # the data came in the same turn of the loop
             content.set_exception(None)  # type: ignore[arg-type]
         return data
+
+    def rest(self, limit: int | None) -> bytes | None:
+        """Return the whole body, of which nothing was read, if it has arrived without an error.
+
+        Args:
+            limit: Bytes of the body; ``None`` is no limit.
+        """
+        content = self._content
+        if not (content.is_eof() and self._is_self_delimited) or self._closed:
+            return None
+        if content.exception() is not None or self._held.has_task:
+            return None
+        return None if limit is not None and content.total_bytes > limit else content.read_nowait()
 
     def finish(self) -> None:
         """Raise an error if a body that ends with its connection was cut off."""
@@ -327,6 +345,21 @@ class DecodedBody:
             reported: Bytes that were reported before: 0 prevents the call for an empty body.
         """
         self._on_progress, self._reported = on_progress, reported
+
+    def rest(self) -> bytes | None:
+        """Return the whole body, and free its connection, if it has arrived and needs no work.
+
+        That is, if nothing of it was read, and it is not to be decoded.
+        """
+        source = self._source
+        if self._done or self._received or self._decoder.stages or self._on_progress:
+            return None
+        data = source.rest(self._options.limit) if isinstance(source, FromConnection) else None
+        if data is not None:
+            self._pieces = iter(())
+            self._ended = self._done = True
+            self._source.release()
+        return data
 
     async def __anext__(self) -> bytes:
         if self._ended:  # a read of aiohttp's response fails once it is released

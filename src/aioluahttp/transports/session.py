@@ -263,6 +263,10 @@ class SessionBody(FromConnection):
         self._payload = payload
         self._status: int = response.status
 
+    def rest(self, limit: int | None) -> bytes | None:
+        """Return None: what sends the request body is aiohttp's, and may not have ended."""
+        return None
+
     def finish(self) -> None:
         """Raise an error if a body that ends with its connection was cut off."""
         # A peer that refuses the body sends an error page and resets the connection.

@@ -503,6 +503,11 @@ class WireRequest:
             return self._sent
         return (self._sent or self._is_partial) and not transport.get_write_buffer_size()
 
+    @property
+    def has_task(self) -> bool:
+        """Whether the request body is sent by a task, which ``stop`` has to end."""
+        return self._task is not None
+
     def release(self) -> None:
         """Give the connection back to the pool; close it if the request body is not sent whole."""
         if self._is_sent():
