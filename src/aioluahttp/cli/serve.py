@@ -38,27 +38,27 @@ OURS = os.path.dirname(os.path.dirname(__file__))  # the folder of this package
 LOG_FORMAT = '%(asctime)s %(message)s'
 
 
-def limit(metavar: str, parse: Callable[[str], Any], text: str) -> dict[str, Any]:
+def valued(metavar: str, parse: Callable[[str], Any], text: str) -> dict[str, Any]:
     return {'metavar': metavar, 'type': parse, 'help': text}
 
 
 def seconds(text: str, default: float | None, parse: Any = to_seconds) -> dict[str, Any]:
     shown = 'no limit' if default is None else f'{default:g}'
-    return limit('SECONDS', parse, f'{text} ({shown})')
+    return valued('SECONDS', parse, f'{text} ({shown})')
 
 
 # Options of ``listen`` that the commands pass on, with argparse's description of each.
 LIMITS: dict[str, dict[str, Any]] = {
-    'max_body': limit(
+    'max_body': valued(
         'BYTES',
         or_none(to_size),
         'limit on a request body, such as 8M, or none; above it the response is a 413 '
         '(8M; no limit with proxy)',
     ),
-    'max_concurrent': limit(
+    'max_concurrent': valued(
         'N', to_count, 'limit on requests at once; above it the response is a 503 (no limit)'
     ),
-    'max_connections': limit(
+    'max_connections': valued(
         'N', to_count, 'limit on connections at once; further clients wait (no limit)'
     ),
     'head_timeout': seconds('time for a client to send a head', Settings.head_timeout),
@@ -76,14 +76,14 @@ LIMITS: dict[str, dict[str, Any]] = {
         'action': 'store_true',
         'help': 'cancel the handler when its client leaves',
     },
-    'trusted_proxies': limit(
+    'trusted_proxies': valued(
         'LIST',
         to_names,
         'addresses and networks, with commas between, whose Forwarded and X-Forwarded headers '
         'are trusted; unix for clients of a Unix socket (none)',
     ),
-    'server_header': limit('TEXT', str, 'value of the Server header (none)'),
-    'backlog': limit('N', to_count, f'clients that wait in the kernel ({BACKLOG})'),
+    'server_header': valued('TEXT', str, 'value of the Server header (none)'),
+    'backlog': valued('N', to_count, f'clients that wait in the kernel ({BACKLOG})'),
 }
 
 

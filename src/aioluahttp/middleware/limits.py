@@ -155,18 +155,18 @@ class Gates:
 
 def _check_key(key: Any, per_host: Any) -> Callable[[Request], Hashable]:
     if key is None:
-        return _host_of if per_host else _one_for_all
+        return _by_host if per_host else _for_all
     if per_host:
         raise TableError.of('key', key, "absent when 'per_host' is given")
     checked: Callable[[Request], Hashable] = check_function('key', 'a function of a request')(key)
     return checked
 
 
-def _host_of(request: Request) -> str:
+def _by_host(request: Request) -> str:
     return request.host
 
 
-def _one_for_all(request: Request) -> None:
+def _for_all(request: Request) -> None:
     return None
 
 

@@ -55,7 +55,7 @@ def _passes(name: str) -> bool:
     return not (folded in HOP or folded in CLAIMS or folded.startswith('x-forwarded-'))
 
 
-def _listed(headers: Headers) -> frozenset[str]:
+def _hop_names(headers: Headers) -> frozenset[str]:
     """Return the folded names that Connection lists as hop-by-hop (RFC 9110 7.6.1)."""
     if 'Connection' not in headers:
         return frozenset()
@@ -109,7 +109,7 @@ def to_origin(request: Request, replaced: frozenset[str]) -> list[tuple[str, str
         replaced: Folded names of headers that are left out.
     """
     headers, left = request['headers'], hops_left(request)
-    dropped = replaced | _listed(headers)
+    dropped = replaced | _hop_names(headers)
     if left is not None:
         dropped |= {'max-forwards'}
     kept = [p for p in headers.items() if _passes(p[0]) and as_cgi(p[0]) not in dropped]
@@ -189,7 +189,7 @@ def to_client(version: str, given: Headers) -> Headers:
         raise ProtocolError(f'the origin sent a Transfer-Encoding {what}')
     if lengths and (len(lengths) > 1 or not NUMBER.fullmatch(lengths[0])):
         raise ProtocolError('the origin sent a Content-Length that is not one number of bytes')
-    hop = HOP | _listed(headers)
+    hop = HOP | _hop_names(headers)
     kept = Headers([pair for pair in headers.items() if as_cgi(pair[0]) not in hop])
     if lengths:
         kept['Content-Length'] = lengths[0]
