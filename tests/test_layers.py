@@ -14,7 +14,7 @@ ROWS = [
     for row in """
         errors semantics media_types
         dates url headers tls parallel
-        types
+        types conditions
         bodies
         tables
         websockets middleware static

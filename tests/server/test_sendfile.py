@@ -9,7 +9,7 @@ from stat import S_ISSOCK
 import pytest
 
 import aioluahttp as http
-from aioluahttp.exchange.files import RANGE
+from aioluahttp.conditions import RANGE
 from aioluahttp.server.sendfile import send_file
 
 LOOPS = {'asyncio': asyncio.new_event_loop}

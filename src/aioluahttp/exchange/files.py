@@ -6,7 +6,6 @@ The headers and body of the response are made in ``response``; ``static`` serves
 from __future__ import annotations
 
 import os
-import re
 from contextlib import ExitStack, suppress
 from errno import EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR
 from math import ceil
@@ -16,17 +15,14 @@ from time import time
 from typing import Any, BinaryIO, NamedTuple
 
 from ..bodies.encoders import choose_coding
-from ..dates import format_date, parse_date
+from ..conditions import failed_condition, if_range_holds, requested_range
+from ..dates import format_date
 from ..headers import Headers
 from ..media_types import UNKNOWN, type_of, with_charset
 
-__all__ = ['RANGE', 'SelectedFile', 'select_file', 'tag_of']
+__all__ = ['SelectedFile', 'select_file', 'tag_of']
 
 MISSING = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG})
-# A single range of bytes. A server may ignore any other Range (RFC 9110 14.2).
-RANGE = re.compile('bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))')
-ETAG = re.compile('(W/)?("[^"]*")')
-MEMBER = re.compile('(?:[^",]|"[^"]*")+')  # of a list of entity tags, in which commas may stand
 
 CODED = {'br': '.br', 'gzip': '.gz'}  # precompressed variants beside a file, smallest first
 
@@ -108,60 +104,18 @@ def _select_range(file: BinaryIO, method: str, status: int, asked: Headers) -> S
     size, modified = found.st_size, min(ceil(found.st_mtime), now)
     tag = _tag(found)
     fields = {'ETag': tag, 'Last-Modified': format_date(modified), 'Accept-Ranges': 'bytes'}
-    if (missed := _failed_condition(asked, tag, modified)) is not None:
+    if (missed := failed_condition(asked, tag, modified)) is not None:
         return SelectedFile(missed, {} if missed == 412 else fields)
     whole = SelectedFile(status, fields, file, size=size)
-    wanted = RANGE.fullmatch(_only(asked, 'Range')) if method == 'GET' else None  # RFC 9110 14.2
-    if not wanted or not _if_range_holds(asked, tag, modified, now):
+    wanted = requested_range(asked, size) if method == 'GET' else None  # RFC 9110 14.2
+    if wanted is None or not if_range_holds(asked, tag, modified, now):
         return whole
-    first, last, tail = wanted.groups()
-    start = max(size - int(tail), 0) if tail else int(first)
-    end = min(int(last), size - 1) if last else size - 1
-    if start > end:
+    start, end = wanted
+    if start == end:
         return SelectedFile(416, {'Content-Range': f'bytes */{size}'})
     file.seek(start)
-    fields['Content-Range'] = f'bytes {start}-{end}/{size}'
-    return whole._replace(status=206, start=start, size=end - start + 1)
-
-
-def _only(asked: Headers, field: str) -> str:
-    """Return a field that must not be a list; ``''`` if it is absent or there are several."""
-    values = asked.getall(field, ())
-    return values[0] if len(values) == 1 else ''
-
-
-def _failed_condition(asked: Headers, tag: str, modified: int) -> int | None:
-    """Return 412 or 304 for the first condition that fails; ``None`` if all hold.
-
-    A date that cannot be read is ignored (RFC 9110 13.1.3, 13.1.4).
-    """
-    since = parse_date(_only(asked, 'If-Unmodified-Since'))
-    late = since is not None and modified > since
-    if not _matches_tag(asked, 'If-Match', tag, weak=False) if 'If-Match' in asked else late:
-        return 412
-    if 'If-None-Match' in asked:
-        return 304 if _matches_tag(asked, 'If-None-Match', tag, weak=True) else None
-    since = parse_date(_only(asked, 'If-Modified-Since'))
-    return 304 if since is not None and modified <= since else None
-
-
-def _matches_tag(asked: Headers, field: str, tag: str, *, weak: bool) -> bool:
-    value = ','.join(asked.getall(field))
-    found = (ETAG.fullmatch(one.strip()) for one in MEMBER.findall(value))
-    return value.strip() == '*' or any(
-        one is not None and one[2] == tag and (weak or not one[1]) for one in found
-    )
-
-
-def _if_range_holds(asked: Headers, tag: str, modified: int, now: int) -> bool:
-    """Tell whether If-Range matches this version of the file (RFC 9110 13.1.5).
-
-    A date matches exactly or not at all, and only one that no later change can bear, too (8.8.2.2).
-    """
-    if 'If-Range' not in asked:
-        return True
-    validator = _only(asked, 'If-Range')
-    return validator == tag or (parse_date(validator) == modified and modified < now)
+    fields['Content-Range'] = f'bytes {start}-{end - 1}/{size}'
+    return whole._replace(status=206, start=start, size=end - start)
 
 
 def tag_of(path: str) -> str:
