@@ -17,6 +17,7 @@ ROWS = [
         types conditions
         bodies
         tables
+        caches
         websockets middleware static
         exchange
         transports server asgi web
@@ -136,7 +137,13 @@ def test_a_module_docstring_starts_with_a_sentence(module):
 
 
 # These export public names, or hold code of the command line.
-IMPORTING = {'__init__', 'tables.__init__', 'middleware.__init__', 'cli.__init__'}
+IMPORTING = {
+    '__init__',
+    'tables.__init__',
+    'caches.__init__',
+    'middleware.__init__',
+    'cli.__init__',
+}
 
 
 @pytest.mark.parametrize('module', [name for name in PATHS if name.endswith('__init__')])

@@ -1,0 +1,627 @@
+"""The middleware ``cache``: serve stored responses by the rules of RFC 9111.
+
+The rules are pure functions in ``caches/rules``; here they are called in turn, between a storage
+and a handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from functools import update_wrapper
+from secrets import token_hex
+from typing import Any, NamedTuple, TypeVar
+
+from ..bodies.chunks import Chunks
+from ..bodies.stream import Stream
+from ..caches.entries import PIECE, Entry, key_of, make_marker, selection_of, variant_key
+from ..caches.fills import Fill, read_stored
+from ..caches.responses import add_cache_status, headers_of, select_part
+from ..caches.rules import (
+    ERRORS,
+    Asked,
+    Verdict,
+    ask,
+    freshened,
+    invalidated_targets,
+    is_same,
+    judge,
+    may_replace_error,
+    policy_of,
+    to_validation,
+    without_claims,
+)
+from ..caches.storage import MemoryStorage, Storage
+from ..errors import ProtocolError, StatusError, TableError
+from ..headers import Headers, given_length
+from ..semantics import PHRASES
+from ..tables.checks import INTO, STREAMS, check_count, check_seconds, is_accepted, is_streamed
+from ..tables.conversion import body_into, to_request, wire_body
+from ..tables.handlers import close_body, encoded_chunks, response_of_handler
+from ..tables.models import Handler, Request, Response
+
+__all__ = ['Cache', 'cache']
+
+T = TypeVar('T')
+
+logger: logging.Logger = logging.getLogger('aioluahttp')
+
+MAX_ENTRY = 16 * 1024 * 1024  # bytes
+WAIT = 10.0  # seconds
+METHODS = frozenset({'GET', 'HEAD'})
+KINDS = frozenset({None, *INTO, *STREAMS})  # of ``into``: not files and events
+
+
+def cache(
+    handler: Handler,
+    *,
+    shared: bool = True,
+    storage: Storage | None = None,
+    max_entry: int = MAX_ENTRY,
+    wait: float | None = WAIT,
+    clock: Callable[[], float] = time.time,
+) -> Cache:
+    """Serve stored responses of a handler, where RFC 9111 allows it.
+
+    Around ``http.request`` it is the cache of a client, around ``http.proxy(origin)`` a caching
+    gateway, and around a handler of your own a response cache. Concurrent requests for what is not
+    stored become one. Each response says in its Cache-Status header what happened (RFC 9211).
+
+    Args:
+        handler: The handler to wrap.
+        shared: Whether several users share the cache. It then stores less: nothing that is
+            ``private``, and no response that sets a cookie, or whose request has a cookie or an
+            Authorization header, unless the response says that it may be shared.
+        storage: Where responses are stored; ``None`` is 64 MiB of memory.
+        max_entry: Bytes. A response with a longer body is passed on and not stored.
+        wait: Seconds that a request waits for the response to an equal one, before it is sent on
+            itself. ``None`` is no limit.
+        clock: Returns the Unix time.
+
+    Raises:
+        TableError: An option is invalid.
+
+    Example:
+        >>> async def page(request):
+        ...     return {'status': 200, 'headers': {'Cache-Control': 'max-age=60'}, 'body': 'a'}
+        >>> handler = cache(page)
+    """
+    return Cache(
+        handler,
+        shared=shared,
+        storage=MemoryStorage() if storage is None else storage,
+        max_entry=check_count('max_entry')(max_entry),
+        wait=check_seconds('wait', wait),
+        clock=clock,
+    )
+
+
+class Found(NamedTuple):
+    """A response that can be served: it is stored, or on its way into the storage."""
+
+    key: str
+    entry: Entry
+    fill: Fill | None = None
+
+
+class Flight:
+    """A request on its way to the handler, and others that wait for its response.
+
+    Attributes:
+        headers: Of the request.
+        outcome: What the others may be served with; its result is None if they are on their own.
+        void: Whether an unsafe request has invalidated the response meanwhile.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.headers: Headers = request['headers']
+        self.outcome: asyncio.Future[Found | None] = asyncio.get_running_loop().create_future()
+        self.void: bool = False
+
+    def settle(self, found: Found | None) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(found)
+
+
+class Passage(NamedTuple):
+    """A GET or HEAD request on its way through the cache.
+
+    Attributes:
+        stored: The response that is stored for it; None if there is none that could be used.
+        reason: Why it is sent on, in the words of Cache-Status.
+    """
+
+    request: Request
+    asked: Asked
+    key: str
+    stored: Found | None
+    reason: str
+
+
+class Cache:
+    """A handler that serves stored responses of another one. Made by ``cache``."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        shared: bool,
+        storage: Storage,
+        max_entry: int,
+        wait: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        # Also copies ``into`` and ``max_body``, which servers read from a handler.
+        update_wrapper(self, handler)
+        self._handler = handler
+        self._shared = shared
+        self._storage = storage
+        self._most = max_entry
+        self._wait = wait
+        self._clock = clock
+        self._flights: dict[Any, Flight] = {}  # that others may join
+        self._current: dict[str, set[Flight]] = {}  # all of a key, to be invalidated
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, table: Any) -> Response[Any]:
+        """Respond from the storage, or send the request on."""
+        request = table if isinstance(table, Request) else to_request(table)
+        if request['method'] not in METHODS:
+            return await self._pass_unsafe(request)
+        asked = ask(request)
+        if asked.bypass or request.get('into') not in KINDS or 'tls' in request:
+            response = await self._call(request)
+            return self._marked(response, 'fwd=bypass')
+        key = key_of(request)
+        stored, missed = await self._find(key, request)
+        if stored is not None:
+            now = self._clock()
+            verdict = judge(stored.entry, asked, now)
+            if verdict is not Verdict.VALIDATE:
+                served = await self._serve(stored, request, asked, now, 'hit')
+                if served is not None:
+                    if verdict is Verdict.BACKGROUND:
+                        self._validate_in_background(Passage(request, asked, key, stored, 'stale'))
+                    return served
+            missed = 'stale' if judge(stored.entry, Asked(), now) is Verdict.VALIDATE else 'request'
+        if 'only-if-cached' in asked.directives:
+            return self._finished(request, unavailable())
+        return await self._miss(Passage(request, asked, key, stored, missed))
+
+    async def close(self) -> None:
+        """Stop storing bodies and validating responses in the background, and wait for the end.
+
+        The storage stays open.
+        """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _pass_unsafe(self, request: Request) -> Response[Any]:
+        """Send on a request of another method, and invalidate what it has changed."""
+        response = await response_of_handler(self._handler, request)
+        for target in invalidated_targets(request, response):
+            for raw in (False, True):
+                await self._invalidate(key_of(target, raw=raw))
+        return self._marked(response, 'fwd=method')
+
+    async def _invalidate(self, key: str) -> None:
+        for flight in self._current.get(key, ()):
+            flight.void = True
+            flight.settle(None)
+        for slot in [slot for slot in self._flights if slot[1] == key]:
+            del self._flights[slot]
+        await self._try(self._storage.delete(key))
+
+    async def _try(self, work: Awaitable[T]) -> T | None:
+        """Wait for the storage. An error of it costs no response: it is logged."""
+        try:
+            return await work
+        except Exception as error:
+            logger.warning('the storage of a cache failed: %r', error)
+            return None
+
+    async def _find(self, key: str, request: Request) -> tuple[Found | None, str]:
+        """Find what is stored for a request; if there is nothing, say why."""
+        entry, missed = await self._try(self._storage.get(key)), 'uri-miss'
+        if entry is not None and entry.is_marker:
+            key, missed = variant_key(key, entry, request['headers']), 'vary-miss'
+            entry = await self._try(self._storage.get(key))
+        if entry is None or entry.is_marker or not is_wanted(entry, request):
+            return None, missed
+        return Found(key, entry), missed
+
+    async def _serve(
+        self, found: Found, request: Request, asked: Asked, now: float, *status: str
+    ) -> Response[Any] | None:
+        """Respond with an entry; None if its body is gone."""
+        entry, fill = found.entry, found.fill
+        part = select_part(entry, request, asked, now)
+        headers = headers_of(entry, request, part, now)
+        add_cache_status(headers, *status)
+        body: Any = b''
+        if fill is not None:
+            body = Stream(fill.reader(), headers.get('Content-Type'))
+        elif part.start < part.end:
+            if entry.body is not None:
+                body = entry.body[part.start : part.end]
+            else:
+                first = await self._try(self._storage.read(entry.id, part.start // PIECE))
+                if first is None:
+                    return None
+                pieces = read_stored(self._storage, entry.id, part.start, part.end, first)
+                body = Stream(pieces, headers.get('Content-Type'))
+                headers['Content-Length'] = str(part.end - part.start)
+        response = Response({'status': part.status, 'headers': headers, 'body': body})
+        if entry.reason is not None and part.status == entry.status:
+            response['reason'] = entry.reason
+        return response if 'version' in request else await to_client_response(request, response)
+
+    async def _miss(self, passage: Passage) -> Response[Any]:
+        """Send a request on, or wait for the response to an equal one."""
+        request, asked, key, stored, _ = passage
+        if not asked.is_plain or request['method'] == 'HEAD':
+            return await self._forward(passage, Flight(request))
+        loop = asyncio.get_running_loop()
+        # A second time if the response turned out to vary by headers in which the requests differ.
+        selection = '' if stored is None or not stored.entry.vary else stored.key
+        for _ in range(2):
+            slot = loop, key, selection
+            flight = self._flights.get(slot)
+            if flight is None:
+                return await self._lead(slot, passage)
+            await asyncio.wait([flight.outcome], timeout=self._wait)
+            found = flight.outcome.result() if flight.outcome.done() else None
+            if found is None:
+                break
+            vary = found.entry.vary
+            selection = selection_of(vary, request['headers'])
+            if selection == selection_of(vary, flight.headers):
+                response = await self._follow(found, passage)
+                if response is not None:
+                    return response
+                break
+        return await self._forward(passage, Flight(request))
+
+    async def _follow(self, found: Found, passage: Passage) -> Response[Any] | None:
+        """Serve what another request was responded with, if that may be served."""
+        request, now = passage.request, self._clock()
+        gone = found.fill is not None and not found.fill.storing
+        if gone or not is_wanted(found.entry, request):
+            return None
+        if judge(found.entry, passage.asked, now) is Verdict.VALIDATE:
+            return None
+        status = f'fwd={passage.reason}', 'collapsed'
+        return await self._serve(found, request, passage.asked, now, *status)
+
+    async def _lead(self, slot: Any, passage: Passage) -> Response[Any]:
+        """Send a request on, so that equal ones wait for its response."""
+        flight = self._flights[slot] = Flight(passage.request)
+        filling: Fill | None = None
+
+        def ended(_: Any = None) -> None:
+            if self._flights.get(slot) is flight:
+                del self._flights[slot]
+
+        try:
+            response = await self._forward(passage, flight)
+            found = flight.outcome.result() if flight.outcome.done() else None
+            filling = None if found is None else found.fill
+            return response
+        finally:
+            flight.settle(None)
+            if filling is None or filling.task is None:
+                ended()
+            else:
+                filling.task.add_done_callback(ended)
+
+    def _validate_in_background(self, passage: Passage) -> None:
+        """Validate a response that is served stale meanwhile (RFC 5861 3)."""
+        slot = asyncio.get_running_loop(), passage.key, 'background ' + str(passage.stored)
+        if slot in self._flights:
+            return
+        request = Request(passage.request | {'method': 'GET'})
+        self._flights[slot] = Flight(request)
+
+        async def validate() -> None:
+            try:
+                given = passage._replace(request=request, asked=Asked())
+                await close_body(await self._forward(given, Flight(request)))
+            except Exception as error:
+                logger.warning('a stale response could not be validated: %r', error)
+            finally:
+                self._flights.pop(slot, None)
+
+        self._keep(asyncio.create_task(validate()))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, passage: Passage, flight: Flight) -> Response[Any]:
+        """Send a request on, and store its response if it may be stored."""
+        current = self._current.setdefault(passage.key, set())
+        current.add(flight)
+        try:
+            return await self._exchange(passage, flight)
+        finally:
+            # A body that is still being stored keeps the flight, to be invalidated.
+            found = flight.outcome.result() if flight.outcome.done() else None
+            if found is None or found.fill is None or found.fill.task is None:
+                self._forget(passage.key, flight)
+            else:
+                found.fill.task.add_done_callback(lambda _: self._forget(passage.key, flight))
+
+    def _forget(self, key: str, flight: Flight) -> None:
+        current = self._current.get(key, set())
+        current.discard(flight)
+        if not current:
+            self._current.pop(key, None)
+
+    async def _exchange(self, passage: Passage, flight: Flight) -> Response[Any]:
+        request, asked, _, stored, reason = passage
+        validation = None if stored is None else to_validation(request, stored.entry)
+        began = self._clock()
+        try:
+            response = await self._call(validation or request)
+        except Exception as error:
+            instead = await self._instead(passage, type(error).__name__)
+            if instead is None or isinstance(error, TableError | StatusError):
+                raise
+            logger.warning('a stale response is served: %r', error)
+            return instead
+        times = began, self._clock()
+        if validation is not None and response['status'] == 304:
+            await close_body(response)
+            served = await self._validated(passage, flight, response, times)
+            # Another representation, or its body is gone: once more, without the condition.
+            again = passage._replace(stored=None)
+            return served or await self._exchange(again, flight)
+        if response['status'] in ERRORS:
+            instead = await self._instead(passage, str(response['status']))
+            if instead is not None:
+                await close_body(response)
+                return instead
+        status = [f'fwd={reason}']
+        entry = None
+        if request['method'] == 'GET' and not asked.names & {'range'}:
+            entry = policy_of(request, response, self._shared, times)
+        if entry is not None:
+            return await self._store(passage, flight, response, entry)
+        return self._finished(request, self._marked(response, *status))
+
+    async def _instead(self, passage: Passage, error: str) -> Response[Any] | None:
+        """Return a stale response to serve instead of an error (RFC 5861 4)."""
+        stored, now = passage.stored, self._clock()
+        if stored is None or not may_replace_error(stored.entry, now):
+            return None
+        status = 'hit', 'detail=stale-if-error'
+        return await self._serve(stored, passage.request, passage.asked, now, *status)
+
+    async def _validated(
+        self, passage: Passage, flight: Flight, response: Response[Any], times: tuple[float, float]
+    ) -> Response[Any] | None:
+        """Update a stored response by a 304, and respond with it."""
+        stored: Any = passage.stored
+        if not is_same(stored.entry, response):
+            return None
+        entry, stores, drops = freshened(
+            passage.request, stored.entry, response, self._shared, times
+        )
+        found = Found(stored.key, entry)
+        if stores and not flight.void:
+            flight.settle(found)
+            await self._try(self._storage.put(stored.key, entry, stored.entry.id))
+        elif drops:
+            await self._try(self._storage.delete(stored.key))
+        status = 'fwd=stale' if passage.reason == 'stale' else 'fwd=request', 'fwd-status=304'
+        return await self._serve(found, passage.request, passage.asked, times[1], *status)
+
+    async def _store(
+        self, passage: Passage, flight: Flight, response: Response[Any], entry: Entry
+    ) -> Response[Any]:
+        """Store a response, while it is passed on if it is long."""
+        request, body = passage.request, response['body']
+        entry = replace(entry, id=token_hex(8))
+        status = f'fwd={passage.reason}'
+        if not (isinstance(body, str | bytes) or is_streamed(body)):  # a file
+            return self._finished(request, self._marked(response, status))
+        length = given_length(response['headers']) if is_streamed(body) else 0
+        if length is not None and length > self._most:
+            return self._finished(request, self._marked(response, status))
+        if not is_streamed(body):
+            data = bytes_of(request, response)
+            if len(data) > self._most:
+                return self._finished(request, self._marked(response, status))
+            await self._store_whole(passage, flight, with_type(entry, response['headers']), data)
+        else:
+            chunks = encoded_chunks(response['headers'], body)
+            chunks.length = length
+            if length is not None and length <= PIECE and isinstance(body, Stream):
+                response['body'] = await self._read_whole(passage, flight, chunks, entry, body)
+            else:
+                response['body'] = await self._fill(passage, flight, chunks, response, entry)
+        return self._finished(request, self._marked(response, status, 'stored'))
+
+    async def _store_whole(
+        self, passage: Passage, flight: Flight, entry: Entry, data: bytes
+    ) -> None:
+        """Store a response with a body that is here."""
+        long = len(data) > PIECE
+        entry = replace(entry, size=len(data), body=None if long else data)
+        whole = Found(passage.key, replace(entry, body=data))
+        flight.settle(None if flight.void else whole)
+        if long and not await self._try(self._write(entry.id, data)):
+            await self._try(self._storage.discard(entry.id))
+            return
+        await self._put(passage, flight, entry)
+
+    async def _write(self, id: str, data: bytes) -> bool:
+        for number, start in enumerate(range(0, len(data), PIECE)):
+            await self._storage.write(id, number, data[start : start + PIECE])
+        return True
+
+    async def _put(self, passage: Passage, flight: Flight, entry: Entry) -> None:
+        """Make a stored response visible, under the key of its variant if there are several."""
+        if flight.void:
+            await self._try(self._storage.discard(entry.id))
+            return
+        key = passage.key
+        if entry.vary:
+            marker = await self._try(self._storage.get(key))
+            if marker is None or not marker.is_marker or marker.vary != entry.vary:
+                marker = make_marker(entry.vary)
+                await self._try(self._storage.put(key, marker))
+            key = variant_key(key, marker, passage.request['headers'])
+        await self._try(self._storage.put(key, entry))
+
+    async def _read_whole(
+        self, passage: Passage, flight: Flight, chunks: Chunks, entry: Entry, body: Stream
+    ) -> Any:
+        """Read a short body, store it, and return it in the form in which it came."""
+        data = bytearray()
+        kind = Headers(entry.headers).get('Content-Type')
+        try:
+            async for chunk in chunks:
+                data += chunk
+        except Exception as error:
+            await chunks.aclose()
+            return Stream(broken(bytes(data), error), kind, decoded=body.decoded)
+        except BaseException:
+            await chunks.aclose()
+            raise
+        await chunks.aclose()
+        await self._store_whole(passage, flight, entry, bytes(data))
+        if 'version' in passage.request:
+            return bytes(data)
+        return Stream(once(bytes(data)), kind, decoded=body.decoded)
+
+    async def _fill(
+        self,
+        passage: Passage,
+        flight: Flight,
+        chunks: Chunks,
+        response: Response[Any],
+        entry: Entry,
+    ) -> Any:
+        """Start to store a body while it is passed on; return what the client reads."""
+        body, headers = response['body'], response['headers']
+
+        async def commit(size: int, data: bytes | None) -> None:
+            complete = replace(with_type(entry, headers), size=size, body=data)
+            await self._put(passage, flight, complete)
+
+        fill = Fill(chunks, self._storage, entry.id, self._most, commit)
+        reader = fill.reader()
+        task = fill.start_pump()
+        self._keep(task)
+        if not isinstance(body, Stream):
+            # Errors before the first chunk become a 500; and the first one may add a Content-Type.
+            try:
+                await fill.begun()
+            except BaseException:
+                await reader.aclose()
+                raise
+        given = with_type(entry, headers)
+        flight.settle(None if flight.void else Found(passage.key, given, fill))
+        decoded = isinstance(body, Stream) and body.decoded
+        return Stream(reader, headers.get('Content-Type'), decoded=decoded)
+
+    async def _call(self, request: Request) -> Response[Any]:
+        """Call the handler with a request that others may get the response of."""
+        if self._shared:
+            request = without_claims(request)
+        if request.get('into') == 'json':  # a body that is decoded cannot be stored
+            request = Request(request | {'into': 'bytes'})
+        return await response_of_handler(self._handler, request)
+
+    def _marked(self, response: Response[Any], *status: str) -> Response[Any]:
+        add_cache_status(response['headers'], *status)
+        return response
+
+    def _finished(self, request: Request, response: Response[Any]) -> Response[Any]:
+        """Bring a body that was asked for as JSON to that form."""
+        if request.get('into') == 'json' and isinstance(response['body'], bytes):
+            response['body'] = decoded_json(response)
+        return response
+
+
+def is_wanted(entry: Entry, request: Request) -> bool:
+    """Tell whether a client's limits on a response allow an entry."""
+    limit = request.get('max_body')
+    return (limit is None or entry.size <= limit) and is_accepted(
+        entry.status, request.get('check', False)
+    )
+
+
+def unavailable() -> Response[Any]:
+    """Make the response to ``only-if-cached`` if nothing is stored (RFC 9111 5.2.1.7)."""
+    headers = Headers({'Content-Type': 'text/plain; charset=utf-8'})
+    add_cache_status(headers, 'detail=only-if-cached')
+    return Response({'status': 504, 'headers': headers, 'body': PHRASES[504]})
+
+
+def bytes_of(request: Request, response: Response[Any]) -> bytes:
+    """Return the bytes of a body; on a server they have the Content-Type that is sent with them."""
+    if 'version' not in request:
+        return response.bytes()
+    return wire_body(response['headers'], response['body'])
+
+
+def with_type(entry: Entry, headers: Headers) -> Entry:
+    """Give an entry the Content-Type that its body got when it was encoded."""
+    given = headers.get('Content-Type')
+    if given is None or ('Content-Type', given) in entry.headers:
+        return entry
+    kept = tuple(pair for pair in entry.headers if pair[0].lower() != 'content-type')
+    return replace(entry, headers=(*kept, ('Content-Type', given)))
+
+
+async def to_client_response(request: Request, response: Response[Any]) -> Response[Any]:
+    """Give a stored response the form that ``request`` returns: its fields, and ``into``."""
+    into, body, headers = request.get('into', 'text'), response['body'], response['headers']
+    host = f'[{request["host"]}]' if ':' in request['host'] else request['host']
+    target = f'{request["scheme"]}://{host}:{request["port"]}{request["url"]}'
+    response.setdefault('reason', PHRASES.get(response['status'], ''))
+    response |= {'url': target, 'method': request['method'], 'version': '1.1', 'history': []}
+    if into in STREAMS:
+        given = isinstance(body, Stream)
+        response['body'] = body if given else Stream(once(body), headers.get('Content-Type'))
+        return response
+    if isinstance(body, Stream):
+        async with body:
+            body = await body.read()
+    response['body'] = body
+    response['body'] = decoded_json(response) if into == 'json' else body_into(into, body, headers)
+    return response
+
+
+def decoded_json(response: Response[Any]) -> Any:
+    """Decode a body as JSON; the page of an error that is none becomes text.
+
+    Raises:
+        ProtocolError: The status is below 300, and the body is not JSON.
+    """
+    body, headers = response['body'], response['headers']
+    try:
+        return body_into('json', body, headers)
+    except ValueError as error:
+        if response['status'] < 300:
+            raise ProtocolError(f'the body is not JSON: {error}') from error
+        return body_into('text', body, headers)
+
+
+async def once(data: bytes) -> AsyncIterator[bytes]:
+    """Yield the whole of a body."""
+    if data:
+        yield data
+
+
+async def broken(data: bytes, error: Exception) -> AsyncIterator[bytes]:
+    """Yield what came of a body before it broke off, and raise the error."""
+    if data:
+        yield data
+    raise error
