@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any
@@ -29,7 +29,7 @@ FORMAT = 1  # an entry that was stored in another form is as good as absent
 CASELESS = frozenset({'accept-charset', 'accept-encoding', 'accept-language'})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """A stored response, or a marker that says by which request fields the responses of a key vary.
 
@@ -47,6 +47,8 @@ class Entry:
         vary: Names of the request fields that it varies by, in lower case and sorted.
         size: Bytes of the body.
         body: The body, if it is one piece at most; otherwise its pieces are stored one by one.
+        served: The headers with which it was served last, and the Age among them. Nothing else of
+            an entry changes.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Entry:
     vary: tuple[str, ...] = ()
     size: int = 0
     body: bytes | None = b''
+    served: tuple[int, Headers] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_marker(self) -> bool:
@@ -76,7 +79,7 @@ class Entry:
 
 
 OVERHEAD = 512  # bytes of an entry beside its headers and its body, roughly
-NAMES = frozenset(field.name for field in fields(Entry))
+NAMES = frozenset(one.name for one in fields(Entry)) - {'served'}
 
 
 def make_marker(vary: tuple[str, ...]) -> Entry:
@@ -86,7 +89,8 @@ def make_marker(vary: tuple[str, ...]) -> Entry:
 
 def dump_entry(entry: Entry) -> bytes:
     """Encode an entry as a line of JSON, and behind it its body if it has that itself."""
-    table = asdict(entry) | {'format': FORMAT, 'body': entry.body is not None}
+    table = {name: getattr(entry, name) for name in NAMES}
+    table |= {'format': FORMAT, 'body': entry.body is not None}
     return json.dumps(table).encode() + b'\n' + (entry.body or b'')
 
 

@@ -10,9 +10,9 @@ from ..semantics import STATUSES_WITHOUT_BODY
 from ..tables.models import Request
 from .directives import parse_cache_date
 from .entries import Entry
-from .rules import CONDITIONS, RANGES, Asked, age_of
+from .rules import Asked, age_of
 
-__all__ = ['Part', 'add_cache_status', 'headers_of', 'select_part']
+__all__ = ['Part', 'add_cache_status', 'headers_of', 'headers_of_hit', 'select_part']
 
 NAME = 'aioluahttp'  # in Cache-Status
 # What a 304 does not repeat of the stored response (RFC 9110 15.4.5).
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 def select_part(entry: Entry, request: Request, asked: Asked, now: float) -> Part:
     """Select what to serve of an entry: by the conditions of a request, its Range, its method."""
     whole = Part(entry.status, 0, entry.size)
-    if entry.status == 200 and not asked.names.isdisjoint(CONDITIONS | RANGES):
+    if entry.status == 200 and not asked.is_whole:
         whole = _conditional_part(entry, request, whole, now)
     if request['method'] == 'HEAD' or whole.status in STATUSES_WITHOUT_BODY:
         return whole._replace(start=0, end=0)
@@ -59,6 +59,20 @@ def _conditional_part(entry: Entry, request: Request, whole: Part, now: float) -
     if start == end:
         return Part(416, 0, 0, f'bytes */{size}')
     return Part(206, start, end, f'bytes {start}-{end - 1}/{size}')
+
+
+def headers_of_hit(entry: Entry, now: float) -> Headers:
+    """Return the headers of a whole response that was not asked for in any special way.
+
+    They are the same for a second, and so are kept with the entry.
+    """
+    age = int(age_of(entry, now))
+    if entry.served is None or entry.served[0] != age:
+        headers = Headers(entry.headers)
+        headers['Age'] = str(age)
+        add_cache_status(headers, 'hit')
+        entry.served = age, headers
+    return entry.served[1].copy()
 
 
 def headers_of(entry: Entry, request: Request, part: Part, now: float) -> Headers:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import url
 from ..dates import format_date
 from ..headers import ONE_HOP, Headers, list_items
+from ..semantics import PHRASES
 from ..tables.checks import PORTS
 from ..tables.models import Request, Response
 from .directives import (
@@ -55,13 +57,14 @@ FRACTION, HEURISTIC_MOST = 0.1, 24 * 3600.0  # of the time since the last change
 # Headers by which a request asks for something else than the plain stored response.
 CONDITIONS = frozenset({'if-none-match', 'if-modified-since'})
 RANGES = frozenset({'range', 'if-range'})
+PARTIAL = CONDITIONS | RANGES
 # Conditions that only the origin can evaluate (RFC 9111 4.3.2), other protocols, and headers that
 # make some frameworks take the request for one of another method, host or target.
 FOREIGN = frozenset(
     """if-match if-unmodified-since upgrade x-http-method x-http-method-override x-method-override
     x-original-url x-rewrite-url x-original-host x-host x-forwarded-path""".split()
 )
-SPECIAL = CONDITIONS | RANGES | FOREIGN | {'cache-control', 'authorization', 'cookie'}
+SPECIAL = PARTIAL | FOREIGN | {'cache-control', 'authorization', 'cookie'}
 # Headers that say by which way a request came. The key has none of them, and a table has what
 # trusted proxies said in ``ip``, ``scheme``, ``host`` and ``port``.
 CLAIMS = frozenset({'forwarded', 'x-real-ip', 'x-url-scheme', 'x-scheme', 'front-end-https'})
@@ -87,7 +90,12 @@ class Asked(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether any fresh response will do, as the whole, so that one request serves many."""
-        return not (self.directives or self.names & (CONDITIONS | RANGES))
+        return not self.directives and self.is_whole
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the request has no condition and no range."""
+        return not self.names or self.names.isdisjoint(PARTIAL)
 
 
 NOTHING_SPECIAL = Asked()
@@ -98,11 +106,16 @@ def folded(name: str) -> str:
     return name.lower().replace('_', '-')
 
 
+@lru_cache(1024)
+def special_names(names: tuple[str, ...]) -> frozenset[str]:
+    return SPECIAL.intersection(map(folded, names))
+
+
 def ask(request: Request) -> Asked:
     """Return what a GET or HEAD request asks of a cache."""
     headers = request['headers']
-    names = SPECIAL.intersection(map(folded, headers))
-    bypass = bool(request.get('body')) or request.get('websocket') is not None
+    names = special_names(tuple(headers))
+    bypass = bool(request.get('body'))
     if not names and not bypass:
         return NOTHING_SPECIAL
     directives = parse_cache_control(headers) if 'cache-control' in names else {}
@@ -138,10 +151,10 @@ class Verdict(Enum):
 def judge(entry: Entry, asked: Asked, now: float) -> Verdict:
     """Decide whether a response may be served without validation (RFC 9111 4, RFC 5861 3)."""
     wanted = asked.directives
-    if entry.must_validate or 'no-cache' in wanted:
-        return Verdict.VALIDATE
     age = age_of(entry, now)
     left = entry.lifetime - age
+    if entry.must_validate or 'no-cache' in wanted:
+        return Verdict.VALIDATE
     if wanted:
         youngest = seconds_of(wanted, 'max-age')
         if youngest is not None and age > youngest:
@@ -165,7 +178,8 @@ def judge(entry: Entry, asked: Asked, now: float) -> Verdict:
 
 def age_of(entry: Entry, now: float) -> float:
     """Return the age of a response in seconds (RFC 9111 4.2.3); a clock may have been set back."""
-    return entry.age + max(now - entry.received, 0.0)
+    passed = now - entry.received
+    return entry.age + passed if passed > 0 else entry.age
 
 
 def may_replace_error(entry: Entry, now: float) -> bool:
@@ -208,7 +222,7 @@ def policy_of(
     entry = Entry(
         '',
         status,
-        response.get('reason'),
+        _unusual_reason(response),
         _kept(headers, directives, now),
         now,
         _initial_age(headers, *times),
@@ -220,6 +234,11 @@ def policy_of(
         tuple(sorted({one.lower() for one in list_items(headers, 'Vary')})),
     )
     return entry if _is_useful(entry, lifetime, headers) else None
+
+
+def _unusual_reason(response: Response[Any]) -> str | None:
+    reason = response.get('reason')
+    return None if reason == PHRASES.get(response['status']) else reason
 
 
 def _is_own(response: Response[Any]) -> bool:
@@ -306,8 +325,7 @@ def to_validation(request: Request, entry: Entry) -> Request | None:
     given = {to: stored[name] for name, to in VALIDATORS.items() if stored.get(name)}
     if not given:
         return None
-    dropped = CONDITIONS | RANGES
-    kept = [pair for pair in request['headers'].items() if pair[0].lower() not in dropped]
+    kept = [pair for pair in request['headers'].items() if pair[0].lower() not in PARTIAL]
     return Request(request | {'headers': Headers([*kept, *given.items()])})
 
 

@@ -19,7 +19,7 @@ from ..bodies.chunks import Chunks
 from ..bodies.stream import Stream
 from ..caches.entries import PIECE, Entry, key_of, make_marker, selection_of, variant_key
 from ..caches.fills import Fill, read_stored
-from ..caches.responses import add_cache_status, headers_of, select_part
+from ..caches.responses import add_cache_status, headers_of, headers_of_hit, select_part
 from ..caches.rules import (
     ERRORS,
     Asked,
@@ -180,6 +180,8 @@ class Cache:
         if stored is not None:
             now = self._clock()
             verdict = judge(stored.entry, asked, now)
+            if verdict is Verdict.FRESH and is_simple(request, asked, stored.entry):
+                return hit(stored.entry, now)
             if verdict is not Verdict.VALIDATE:
                 served = await self._serve(stored, request, asked, now, 'hit')
                 if served is not None:
@@ -217,20 +219,29 @@ class Cache:
         await self._try(self._storage.delete(key))
 
     async def _try(self, work: Awaitable[T]) -> T | None:
-        """Wait for the storage. An error of it costs no response: it is logged."""
+        """Wait for the storage; None if it fails."""
         try:
             return await work
         except Exception as error:
-            logger.warning('the storage of a cache failed: %r', error)
-            return None
+            return self._failed(error)
+
+    async def _get(self, key: str) -> Entry | None:
+        try:
+            return await self._storage.get(key)
+        except Exception as error:
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Log an error of the storage. It costs no response: what is stored counts as absent."""
+        logger.warning('the storage of a cache failed: %r', error)
 
     async def _find(self, key: str, request: Request) -> tuple[Found | None, str]:
         """Find what is stored for a request; if there is nothing, say why."""
-        entry, missed = await self._try(self._storage.get(key)), 'uri-miss'
-        if entry is not None and entry.is_marker:
+        entry, missed = await self._get(key), 'uri-miss'
+        if entry is not None and not entry.status:
             key, missed = variant_key(key, entry, request['headers']), 'vary-miss'
-            entry = await self._try(self._storage.get(key))
-        if entry is None or entry.is_marker or not is_wanted(entry, request):
+            entry = await self._get(key)
+        if entry is None or not entry.status or not is_wanted(entry, request):
             return None, missed
         return Found(key, entry), missed
 
@@ -471,7 +482,7 @@ class Cache:
             return
         key = passage.key
         if entry.vary:
-            marker = await self._try(self._storage.get(key))
+            marker = await self._get(key)
             if marker is None or not marker.is_marker or marker.vary != entry.vary:
                 marker = make_marker(entry.vary)
                 await self._try(self._storage.put(key, marker))
@@ -549,11 +560,27 @@ class Cache:
         return response
 
 
+def is_simple(request: Request, asked: Asked, entry: Entry) -> bool:
+    """Tell whether a request of a server is responded to with the whole of a short entry."""
+    return (
+        request['method'] == 'GET'
+        and 'version' in request
+        and entry.body is not None
+        and entry.reason is None
+        and asked.is_whole
+    )
+
+
+def hit(entry: Entry, now: float) -> Response[Any]:
+    headers, body = headers_of_hit(entry, now), entry.body
+    return Response({'status': entry.status, 'headers': headers, 'body': body})
+
+
 def is_wanted(entry: Entry, request: Request) -> bool:
     """Tell whether a client's limits on a response allow an entry."""
-    limit = request.get('max_body')
-    return (limit is None or entry.size <= limit) and is_accepted(
-        entry.status, request.get('check', False)
+    limit, check = request.get('max_body'), request.get('check', False)
+    return (limit is None or entry.size <= limit) and (
+        check is False or is_accepted(entry.status, check)
     )
 
 

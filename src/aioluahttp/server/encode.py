@@ -22,6 +22,7 @@ from ..headers import ONE_HOP, STR, Headers, are_plain_values
 from ..semantics import PHRASES, STATUSES_WITHOUT_BODY
 from ..tables.checks import RESPONSE_CHECKS
 from ..tables.conversion import merge_body_keys, wire_body
+from ..tables.models import Response
 
 __all__ = [
     'date_line',
@@ -33,7 +34,8 @@ __all__ = [
 
 
 KEYS = frozenset({'status', 'headers', 'body', 'json'})
-FRAMING = ONE_HOP | {'date'}
+TABLES = frozenset({dict, Response})  # a Response, for it is what a cache returns
+HEADERS = frozenset({dict, Headers})
 # The head depends only on the type of a body and on whether it is empty: a sample stands for it.
 SAMPLES: dict[type, Any] = {
     str: 'x',
@@ -111,12 +113,12 @@ def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | 
         The bytes that ``SocketExchange.whole`` writes for the same table; ``None`` if the table is
         not plain, or not valid.
     """
-    if type(table) is not dict or not KEYS.issuperset(table):
+    if type(table) not in TABLES or not KEYS.issuperset(table):
         return None
     headers: Any = table.get('headers')
     if headers is None:
         headers = {}
-    if type(headers) is not dict:
+    if type(headers) not in HEADERS:
         return None
     body: Any = table.get('body')
     try:
@@ -134,7 +136,7 @@ def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | 
     if template is None or (head := template.fill(tuple(headers.values()))) is None:
         return None
     close = b'' if keep_alive else b'Connection: close\r\n'
-    date = date_line(int(time()))
+    date = b'' if template.dated else date_line(int(time()))
     return b'%bContent-Length: %d\r\n%b%b\r\n%b' % (head, len(data), date, close, data)
 
 
@@ -150,9 +152,11 @@ class HeadTemplate:
 
     Args:
         text: A format string that takes the values.
+        dated: Whether a Date is among the headers.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, dated: bool) -> None:
+        self.dated = dated
         self._text = text
         self._values: tuple[str, ...] | None = None  # the last ones, and the head with them
         self._head = b''
@@ -191,7 +195,7 @@ def _template(
     given = {key: sample}
     merge_body_keys(given, headers)
     wire_body(headers, given['body'])
-    if status in STATUSES_WITHOUT_BODY or not FRAMING.isdisjoint(map(str.lower, headers)):
+    if status in STATUSES_WITHOUT_BODY or not ONE_HOP.isdisjoint(map(str.lower, headers)):
         return None
     if sample and isinstance(sample, str) and codec_of(headers['Content-Type']) != 'utf-8':
         return None
@@ -203,7 +207,7 @@ def _template(
         taken = '%.0s' if _is_content_type(name) else '%s'
         line = f'{name}: {value}'.replace('%', '%%')
         lines.append(line + taken if position < len(names) else line)
-    return HeadTemplate('\r\n'.join([*lines, '']))
+    return HeadTemplate('\r\n'.join([*lines, '']), 'Date' in headers)
 
 
 def _is_content_type(name: Any) -> bool:
