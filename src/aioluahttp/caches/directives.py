@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 from ..dates import parse_date
@@ -18,7 +20,7 @@ __all__ = [
     'seconds_of',
 ]
 
-Directives: TypeAlias = dict[str, str | None]
+Directives: TypeAlias = Mapping[str, str | None]
 
 LONGEST = 2**31  # seconds: what a delta-seconds that is larger counts as (RFC 9111 1.2.2)
 NAMED = ('no-cache', 'private')  # may be given more than once, with lists of field names
@@ -41,8 +43,13 @@ def parse_cache_control(headers: Headers) -> Directives:
     The first of several with the same name counts (RFC 9111 4.2.1), but field names of ``no-cache``
     and ``private`` add up, and one of these without names counts for all fields.
     """
-    found: Directives = {}
-    for item in list_items(headers, 'Cache-Control'):
+    return _parse_lines(tuple(headers.getall('Cache-Control', ())))
+
+
+@lru_cache(512)
+def _parse_lines(lines: tuple[str, ...]) -> Directives:
+    found: dict[str, str | None] = {}
+    for item in list_items(Headers([('Cache-Control', line) for line in lines]), 'Cache-Control'):
         name, equals, written = item.partition('=')
         name, value = name.lower(), _unquoted(written) if equals else None
         if name.rstrip() != name:
@@ -67,7 +74,9 @@ def parse_targeted(headers: Headers, name: str) -> Directives | None:
     A directive whose value has a wrong type makes the field invalid: the careful reading, for then
     Cache-Control counts (RFC 9213 2.1).
     """
-    found: Directives = {}
+    if name not in headers:
+        return None
+    found: dict[str, str | None] = {}
     for member in list_items(headers, name):
         match = re.fullmatch(MEMBER, member)
         if match is None:
@@ -114,7 +123,9 @@ def field_names(directives: Directives, name: str) -> frozenset[str] | None:
 
 def parse_age(headers: Headers) -> int:
     """Return the Age of a response in seconds: its first value, and 0 if that is none."""
-    first = ','.join(headers.getall('Age', ())).partition(',')[0].strip()
+    if 'Age' not in headers:
+        return 0
+    first = headers['Age'].partition(',')[0].strip()
     return _seconds(first) if _is_number(first) else 0
 
 
@@ -124,9 +135,12 @@ def parse_cache_date(headers: Headers, name: str) -> int | None:
     None if there is no valid date, or there are several values.
     """
     values = headers.getall(name, ())
-    if len(values) != 1:
-        return None
-    return parse_date(re.sub('[A-Za-z]+', lambda word: _cased(word[0]), values[0]))
+    return _parse_any_case(values[0]) if len(values) == 1 else None
+
+
+@lru_cache(512)
+def _parse_any_case(text: str) -> int | None:
+    return parse_date(re.sub('[A-Za-z]+', lambda word: _cased(word[0]), text))
 
 
 def _cased(word: str) -> str:

@@ -71,6 +71,7 @@ CLAIMS = frozenset({'forwarded', 'x-real-ip', 'x-url-scheme', 'x-scheme', 'front
 
 # Fields of a stored response that a 304 does not change: they describe the stored bytes.
 FIXED = frozenset({'content-length', 'content-encoding', 'content-range'})
+NOT_KEPT = ONE_HOP | {'age'}
 VALIDATORS = {'ETag': 'If-None-Match', 'Last-Modified': 'If-Modified-Since'}
 
 
@@ -129,14 +130,18 @@ REQUESTED = frozenset('no-store no-cache only-if-cached max-age max-stale min-fr
 def without_claims(request: Request) -> Request:
     """Drop the headers by which a client could change what a shared cache stores for others."""
     headers = request['headers']
-    if not any(_is_claim(folded(name)) for name in headers):
+    claims = claims_among(tuple(headers))
+    if not claims:
         return request
-    kept = Headers([pair for pair in headers.items() if not _is_claim(folded(pair[0]))])
-    return Request(request | {'headers': kept})
+    kept = Headers([pair for pair in headers.items() if pair[0] not in claims])
+    return Request({**request, 'headers': kept})
 
 
-def _is_claim(name: str) -> bool:
-    return name in CLAIMS or name.startswith('x-forwarded-')
+@lru_cache(1024)
+def claims_among(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(
+        name for name in names if folded(name) in CLAIMS or folded(name).startswith('x-forwarded-')
+    )
 
 
 class Verdict(Enum):
@@ -231,9 +236,15 @@ def policy_of(
         _is_never_stale(directives, shared),
         seconds_of(directives, 'stale-while-revalidate') or 0.0,
         seconds_of(directives, 'stale-if-error') or 0.0,
-        tuple(sorted({one.lower() for one in list_items(headers, 'Vary')})),
+        _vary(headers),
     )
     return entry if _is_useful(entry, lifetime, headers) else None
+
+
+def _vary(headers: Headers) -> tuple[str, ...]:
+    if 'Vary' not in headers:
+        return ()
+    return tuple(sorted({name.lower() for name in list_items(headers, 'Vary')}))
 
 
 def _unusual_reason(response: Response[Any]) -> str | None:
@@ -247,7 +258,7 @@ def _is_own(response: Response[Any]) -> bool:
 
 
 def _may_store(status: int, headers: Headers, directives: Directives) -> bool:
-    if status in (206, 304) or status < 200 or '*' in list_items(headers, 'Vary'):
+    if status in (206, 304) or status < 200 or '*' in _vary(headers):
         return False
     if 'must-understand' in directives:
         return status in UNDERSTOOD
@@ -267,8 +278,9 @@ def _may_share(asked: Headers, headers: Headers, directives: Directives) -> bool
 
 
 def _is_never_stale(directives: Directives, shared: bool) -> bool:
-    names = {'must-revalidate', *(('proxy-revalidate', 's-maxage') if shared else ())}
-    return not names.isdisjoint(directives)
+    if shared and ('proxy-revalidate' in directives or 's-maxage' in directives):
+        return True
+    return 'must-revalidate' in directives
 
 
 def _lifetime(
@@ -306,9 +318,11 @@ def _is_useful(entry: Entry, lifetime: float | None, headers: Headers) -> bool:
 
 def _kept(headers: Headers, directives: Directives, now: float) -> tuple[tuple[str, str], ...]:
     """Return the headers to store (RFC 9111 3.1), with a Date."""
-    dropped = {one.lower() for one in list_items(headers, 'Connection')} | ONE_HOP | {'age'}
-    for name in ('no-cache', 'private'):
-        dropped |= field_names(directives, name) or frozenset()
+    dropped = NOT_KEPT.union(
+        *(field_names(directives, name) or () for name in ('no-cache', 'private'))
+    )
+    if 'Connection' in headers:
+        dropped = dropped.union(map(str.lower, list_items(headers, 'Connection')))
     kept = [pair for pair in headers.items() if pair[0].lower() not in dropped]
     if parse_cache_date(headers, 'Date') is None:  # RFC 9110 6.6.1
         kept = [pair for pair in kept if pair[0].lower() != 'date']
@@ -326,7 +340,7 @@ def to_validation(request: Request, entry: Entry) -> Request | None:
     if not given:
         return None
     kept = [pair for pair in request['headers'].items() if pair[0].lower() not in PARTIAL]
-    return Request(request | {'headers': Headers([*kept, *given.items()])})
+    return Request({**request, 'headers': Headers([*kept, *given.items()])})
 
 
 def is_same(entry: Entry, response: Response[Any]) -> bool:
