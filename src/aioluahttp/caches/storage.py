@@ -76,9 +76,6 @@ class MemoryStorage:
         self.size: int = 0
         """Bytes that are in use."""
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key."""
         entry = self._entries.get(key)
