@@ -1,5 +1,6 @@
 """Entries: their keys, and their form in a storage."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -38,7 +39,7 @@ def key(**keys):
     ],
 )
 def test_each_part_of_a_target_makes_another_key(keys):
-    """Also a Host header that differs from the host, a Unix socket, and codings left as they are."""
+    """Also a Host header that differs, a Unix socket, and codings left as they are."""
     assert key() != key(**keys)
 
 
@@ -59,10 +60,8 @@ def test_nothing_else_makes_another_key(keys):
 @pytest.mark.parametrize('keys', [{'url': 'http://h/a\nb'}, {'headers': {'Host': 'a\nb'}}])
 def test_no_part_of_a_key_has_a_line_feed(keys):
     """The parts are joined by line feeds, so that none can stand for another."""
-    try:
+    with suppress(http.TableError):  # refused before
         assert 4 == len(key(**keys).split('\n'))
-    except http.TableError:
-        pass  # refused before
 
 
 @pytest.mark.parametrize(
@@ -97,12 +96,14 @@ def test_the_variants_of_another_marker_are_not_found():
     assert not Entry('id', 200).is_marker
 
 
-ENTRY = Entry(
-    'id', 203, 'Fine', (('A', 'b'), ('C', '\udcff')), 5.5, 1.5, 60.0, vary=('foo',), size=2, body=b'\n\n'
-)  # fmt: skip
+HEADERS = (('A', 'b'), ('C', '\udcff'))
+ENTRY = Entry('id', 203, 'Fine', HEADERS, 5.5, 1.5, 60.0, vary=('foo',), size=2, body=b'\n\n')
+KINDS = [ENTRY, replace(ENTRY, body=None), Entry('id'), make_marker(('a',))]
 
 
-@pytest.mark.parametrize('entry', [ENTRY, replace(ENTRY, body=None), Entry('id'), make_marker(('a',))])
+@pytest.mark.parametrize(
+    'entry', [ENTRY, replace(ENTRY, body=None), Entry('id'), make_marker(('a',))]
+)
 def test_an_entry_can_be_loaded(entry):
     """Loading reverses dumping, with surrogate escapes and line feeds."""
     assert entry == load_entry(dump_entry(entry))

@@ -48,6 +48,23 @@ def storage(request, tmp_path):
     return RedisStorage(request.getfixturevalue('redis_url'), prefix=f'{random.random()}:')
 
 
+class Clock:
+    """A clock that goes on when the test says so."""
+
+    def __init__(self):
+        self.now = 1e9
+
+    def __call__(self):
+        return self.now
+
+
+def bounded(kind, folder, limit, clock=time.time):
+    """Make a storage that has a bound of its own."""
+    if kind == 'memory':
+        return MemoryStorage(limit, clock=clock)
+    return SqliteStorage(folder / 'file', limit, clock=clock)
+
+
 async def test_what_is_stored_is_found(storage):
     """An entry under its key, until another takes its place or it is deleted."""
     key = 'GET http://h/\udcff'
@@ -89,9 +106,43 @@ async def test_a_long_body_is_stored_in_pieces(storage):
     assert b'b' == await storage.read('long', 1)
     assert await storage.read('long', 2) is None
     assert (await storage.get('key')).body is None
-    if not isinstance(storage, RedisStorage):  # there they go when they expire
-        await storage.put('key', ENTRY)
-        assert await storage.read('long', 0) is None
+    await storage.put('key', ENTRY)
+    assert b'b' == await storage.read('long', 1)  # for those who are reading it
+    await storage.close()
+
+
+@pytest.mark.parametrize('kind', ['memory', 'sqlite'])
+@pytest.mark.parametrize('seconds', [59, 61])
+async def test_a_body_that_was_replaced_can_be_read_for_a_minute(kind, seconds, tmp_path):
+    """By a client that has begun to; then it makes way before any entry does."""
+    clock = Clock()
+    storage = bounded(kind, tmp_path, 4 * PIECE, clock)
+    await storage.write('long', 0, b'a' * PIECE)
+    await storage.put('key', replace(LONG, size=PIECE))
+    await storage.put('key', ENTRY)
+    await storage.put('other', OTHER)
+    clock.now += seconds
+    for number in range(3):
+        await storage.write('draft', number, b'b' * (PIECE - 2000))
+    await storage.write('draft', 3, b'b' * 6000)
+    kept = await storage.get('key'), await storage.read('long', 0)
+    assert kept == ((ENTRY, None) if seconds > 60 else (None, None))
+    await storage.close()
+
+
+@pytest.mark.parametrize('kind', ['memory', 'sqlite'])
+async def test_a_body_that_was_deleted_can_be_read_on(kind, tmp_path):
+    """Until there is no more room for anything else."""
+    storage = bounded(kind, tmp_path, 4 * PIECE)
+    await storage.write('long', 0, b'a' * PIECE)
+    await storage.put('key', replace(LONG, size=PIECE))
+    await storage.delete('key')
+    await storage.write('draft', 0, b'b' * PIECE)
+    assert await storage.get('key') is None
+    assert b'a' * PIECE == await storage.read('long', 0)
+    for number in range(1, 4):
+        await storage.write('draft', number, b'b' * (PIECE - 1000))
+    assert await storage.read('long', 0) is None
     await storage.close()
 
 
@@ -114,15 +165,13 @@ async def test_a_storage_can_be_used_again_after_it_was_closed(storage):
 
 
 @pytest.mark.parametrize('kind', ['memory', 'sqlite'])
-async def test_what_was_not_used_for_longest_makes_way(kind, tmp_path, monkeypatch):
+async def test_what_was_not_used_for_longest_makes_way(kind, tmp_path):
     """So that all responses together stay within the bound."""
-    now = time.time()
-    monkeypatch.setattr('time.time', lambda: now)
-    limit = 40 * PIECE
-    storage = MemoryStorage(limit) if kind == 'memory' else SqliteStorage(tmp_path / 'a', limit)
+    clock = Clock()
+    storage = bounded(kind, tmp_path, 40 * PIECE, clock)
     body = bytes(PIECE)
     for number in range(100):
-        now += 100
+        clock.now += 100
         await storage.put(str(number), replace(ENTRY, id=str(number), size=PIECE, body=body))
         assert await storage.get('0') is not None
     kept = [number for number in range(100) if await storage.get(str(number)) is not None]
@@ -136,12 +185,12 @@ async def test_what_was_not_used_for_longest_makes_way(kind, tmp_path, monkeypat
 @pytest.mark.parametrize('kind', ['memory', 'sqlite'])
 async def test_bodies_that_arrive_are_within_the_bound(kind, tmp_path):
     """If nothing can make way for them, storing them fails."""
-    limit = 4 * PIECE
-    storage = MemoryStorage(limit) if kind == 'memory' else SqliteStorage(tmp_path / 'a', limit)
+    storage = bounded(kind, tmp_path, 4 * PIECE)
     await storage.put('key', replace(ENTRY, size=PIECE, body=bytes(PIECE)))
+    for number in range(3):
+        await storage.write('long', number, bytes(PIECE))
     with pytest.raises(StorageFull):
-        for number in range(9):
-            await storage.write('long', number, bytes(PIECE))
+        await storage.write('long', 3, bytes(PIECE + 1))
     assert await storage.get('key') is None
     await storage.discard('long')
     await storage.put('key', ENTRY)
@@ -151,7 +200,8 @@ async def test_bodies_that_arrive_are_within_the_bound(kind, tmp_path):
 
 async def test_memory_counts_what_it_has():
     """The count is 0 again once all is gone."""
-    storage = MemoryStorage()
+    clock = Clock()
+    storage = MemoryStorage(clock=clock)
     await storage.put('a', ENTRY)
     await storage.put('a', replace(ENTRY, headers=()))
     await storage.write('long', 0, bytes(PIECE))
@@ -161,6 +211,10 @@ async def test_memory_counts_what_it_has():
     assert storage.size == replace(ENTRY, headers=()).weight + LONG.weight + 1
     for key in ('a', 'b', 'c'):
         await storage.delete(key)
+    await storage.discard('draft')
+    assert LONG.weight == storage.size  # for those who are reading it
+    clock.now += 61
+    await storage.write('draft', 0, b'')
     await storage.discard('draft')
     assert 0 == storage.size
 
@@ -176,14 +230,13 @@ async def test_a_file_is_bounded(tmp_path):
     assert path.stat().st_size <= limit * 5 // 4 + 1024 * 1024
 
 
-async def test_pieces_of_a_process_that_was_killed_make_way_first(tmp_path, monkeypatch):
+async def test_pieces_of_a_process_that_was_killed_make_way_first(tmp_path):
     """They are removed before entries, an hour after they were written."""
-    now = time.time()
-    monkeypatch.setattr('time.time', lambda: now)
-    storage = SqliteStorage(tmp_path / 'file', 4 * PIECE)
+    clock = Clock()
+    storage = SqliteStorage(tmp_path / 'file', 4 * PIECE, clock=clock)
     await storage.write('abandoned', 0, bytes(PIECE))
     await storage.write('abandoned', 1, bytes(PIECE))
-    now += 3601
+    clock.now += 3601
     await storage.put('key', replace(ENTRY, size=PIECE, body=bytes(PIECE)))
     await storage.write('long', 0, bytes(PIECE))
     assert await storage.read('abandoned', 0) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..bodies.chunks import wait_for_thread
 from .entries import OVERHEAD, Entry, dump_entry, load_entry
-from .storage import StorageFull, check_bound
+from .storage import GRACE, StorageFull, check_bound
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,8 +35,10 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_use ON entries (used);
 CREATE TABLE IF NOT EXISTS pieces (
-    id TEXT NOT NULL, number INTEGER NOT NULL, written REAL NOT NULL, data BLOB NOT NULL
+    id TEXT NOT NULL, number INTEGER NOT NULL, written REAL NOT NULL, retired REAL,
+    data BLOB NOT NULL
 );
+CREATE INDEX IF NOT EXISTS by_retirement ON pieces (retired) WHERE retired IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS by_number ON pieces (id, number);
 CREATE TABLE IF NOT EXISTS total (bytes INTEGER NOT NULL);
 INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT * FROM total);
@@ -65,9 +67,17 @@ class SqliteStorage:
         path: The file; it is created if it does not exist. SQLite keeps two more beside it.
         max_bytes: The most that all responses take together. The file is larger by a quarter and
             1 MiB at most.
+        clock: Returns the Unix time.
     """
 
-    def __init__(self, path: str | PathLike[str], max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        max_bytes: int = MAX_BYTES,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._path = fspath(path)
         self._limit = check_bound(max_bytes)
         self._connection: sqlite3.Connection | None = None
@@ -147,7 +157,7 @@ class SqliteStorage:
         row = found.fetchone()
         if row is None:
             return None
-        now = time.time()
+        now = self._clock()
         if abs(now - row[1]) > TOUCH:
             connection.execute('UPDATE entries SET used = ? WHERE key = ?', (now, key))
         return load_entry(row[0])
@@ -162,10 +172,10 @@ class SqliteStorage:
         if found is not None:
             connection.execute('DELETE FROM entries WHERE key = ?', (key,))
             if found[0] != entry.id:
-                self._discard(connection, found[0])
+                self._retire(connection, found[0])
         connection.execute(
             'INSERT INTO entries (key, id, used, data) VALUES (?, ?, ?, ?)',
-            (key, entry.id, time.time(), dump_entry(entry)),
+            (key, entry.id, self._clock(), dump_entry(entry)),
         )
         self._make_room(connection)
 
@@ -174,13 +184,13 @@ class SqliteStorage:
         found = connection.execute('SELECT id FROM entries WHERE key = ?', (key,)).fetchone()
         if found is not None:
             connection.execute('DELETE FROM entries WHERE key = ?', (key,))
-            self._discard(connection, found[0])
+            self._retire(connection, found[0])
 
     def _write(self, connection: sqlite3.Connection, id: str, number: int, piece: bytes) -> None:
         connection.execute('BEGIN IMMEDIATE')
         connection.execute(
             'INSERT INTO pieces (id, number, written, data) VALUES (?, ?, ?, ?)',
-            (id, number, time.time(), piece),
+            (id, number, self._clock(), piece),
         )
         self._make_room(connection)
         if self._total(connection) > self._limit:
@@ -195,23 +205,33 @@ class SqliteStorage:
     def _discard(self, connection: sqlite3.Connection, id: str) -> None:
         connection.execute('DELETE FROM pieces WHERE id = ?', (id,))
 
+    def _retire(self, connection: sqlite3.Connection, id: str) -> None:
+        """Keep the pieces of a body for a while, for those who are reading it."""
+        connection.execute('UPDATE pieces SET retired = ? WHERE id = ?', (self._clock(), id))
+
     def _total(self, connection: sqlite3.Connection) -> int:
         total: int = connection.execute('SELECT bytes FROM total').fetchone()[0]
         return total
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
-        """Remove abandoned pieces, then entries, until the rest is within the bound."""
+        """Remove what is in the way until the rest is within the bound.
+
+        First pieces that nobody needs, then entries, and then pieces that somebody may be reading.
+        """
         if self._total(connection) <= self._limit:
             return
+        now = self._clock()
+        connection.execute('DELETE FROM pieces WHERE retired < ?', (now - GRACE,))
         connection.execute(
             'DELETE FROM pieces WHERE written < ? AND id NOT IN (SELECT id FROM entries)',
-            (time.time() - ABANDONED,),
+            (now - ABANDONED,),
         )
         while self._total(connection) > self._limit:
             rows = connection.execute(
                 'SELECT key, id FROM entries ORDER BY used LIMIT ?', (BATCH,)
             ).fetchall()
             if not rows:
+                connection.execute('DELETE FROM pieces WHERE retired IS NOT NULL')
                 return
             connection.executemany('DELETE FROM entries WHERE key = ?', [row[:1] for row in rows])
             connection.executemany('DELETE FROM pieces WHERE id = ?', [row[1:] for row in rows])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
 
 from ..errors import TableError
 from ..tables.checks import check_count
 from .entries import Entry
 
-__all__ = ['MemoryStorage', 'Storage', 'StorageFull', 'check_bound']
+__all__ = ['GRACE', 'MemoryStorage', 'Storage', 'StorageFull', 'check_bound']
 
 MAX_BYTES = 64 * 1024 * 1024
+GRACE = 60.0  # seconds for which a long body that was replaced can still be read by who began to
 
 
 class StorageFull(Exception):
@@ -44,7 +47,11 @@ class Storage(Protocol):
         """Store a piece of a body; the entry of this id follows."""
 
     async def read(self, id: str, number: int) -> bytes | None:
-        """Return a piece of a body; None if it is gone."""
+        """Return a piece of a body; None if it is gone.
+
+        The pieces of an entry that was replaced or deleted should stay for a minute, for those who
+        are reading them.
+        """
         ...
 
     async def discard(self, id: str) -> None:
@@ -66,13 +73,19 @@ class MemoryStorage:
 
     Args:
         max_bytes: The most that all responses take together, headers and bodies.
+        clock: Returns the Unix time.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, max_bytes: int = MAX_BYTES, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._limit = check_bound(max_bytes)
+        self._clock = clock
         self._entries: OrderedDict[str, Entry] = OrderedDict()  # by key, the latest used last
         self._pieces: dict[str, list[bytes]] = {}  # by id
         self._drafts: dict[str, int] = {}  # bytes of pieces whose entry has not followed yet
+        # By id, of entries that were replaced or deleted: since when, and their weight.
+        self._former: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self.size: int = 0
         """Bytes that are in use."""
 
@@ -91,7 +104,7 @@ class MemoryStorage:
         if before is not None and before.id == entry.id:
             self.size += entry.weight - before.weight
         else:
-            self._drop(key)
+            self._retire(key)
             self.size += entry.weight - self._drafts.pop(entry.id, 0)
         self._entries[key] = entry
         self._entries.move_to_end(key)
@@ -99,7 +112,7 @@ class MemoryStorage:
 
     async def delete(self, key: str) -> None:
         """Remove the entry of a key."""
-        self._drop(key)
+        self._retire(key)
 
     async def write(self, id: str, number: int, piece: bytes) -> None:
         """Store a piece of a body."""
@@ -123,12 +136,28 @@ class MemoryStorage:
     async def close(self) -> None:
         """Do nothing: memory needs no closing."""
 
-    def _drop(self, key: str) -> None:
+    def _retire(self, key: str) -> None:
+        """Remove an entry, and keep its pieces for a while."""
         entry = self._entries.pop(key, None)
-        if entry is not None:
+        if entry is None:
+            return
+        if entry.id in self._pieces:
+            self._former[entry.id] = self._clock(), entry.weight
+        else:
             self.size -= entry.weight
-            self._pieces.pop(entry.id, None)
 
     def _make_room(self) -> None:
+        now = self._clock()
+        while self._former and next(iter(self._former.values()))[0] < now - GRACE:
+            self._forget_former()
         while self.size > self._limit and self._entries:
-            self._drop(next(iter(self._entries)))
+            _, entry = self._entries.popitem(last=False)
+            self.size -= entry.weight
+            self._pieces.pop(entry.id, None)
+        while self.size > self._limit and self._former:
+            self._forget_former()
+
+    def _forget_former(self) -> None:
+        id, (_, weight) = self._former.popitem(last=False)
+        self.size -= weight
+        del self._pieces[id]
