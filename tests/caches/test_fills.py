@@ -149,6 +149,21 @@ async def test_a_body_that_breaks_off_is_not_stored():
     assert 0 == kept.storage.size
 
 
+async def test_a_slow_reader_of_a_body_that_breaks_off_gets_what_came():
+    """From the storage, whose pieces are removed afterwards."""
+    kept = Kept()
+    slow, fast = kept.fill.reader(), kept.fill.reader()
+    pump = kept.fill.start_pump()
+    kept.give(*[b'a' * PIECE] * 20, http.ProtocolError('it broke off'))
+    for reader in (fast, slow):
+        for _ in range(20):
+            assert b'a' * PIECE == await anext(reader)
+        with pytest.raises(http.ProtocolError, match='it broke off'):
+            await anext(reader)
+    await pump
+    assert 0 == kept.storage.size
+
+
 async def test_an_error_before_the_first_byte_is_known_at_once():
     """A response with such a body can still be an error page."""
     kept = Kept()

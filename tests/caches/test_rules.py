@@ -368,6 +368,7 @@ def test_a_304_that_may_not_be_stored_is_served_once(headers, request_headers, d
         ('POST', 201, {'Location': 'https://h/c'}, ['/a/b']),
         ('POST', 201, {'Location': 'http://h:81/c'}, ['/a/b']),
         ('POST', 201, {'Location': 'http://h:x/c'}, ['/a/b']),
+        ('POST', 201, {'Location': f'http://h:{"9" * 5000}/c'}, ['/a/b']),
         ('POST', 201, {'Location': ''}, ['/a/b']),
     ],
 )  # fmt: skip

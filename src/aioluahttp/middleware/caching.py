@@ -216,12 +216,12 @@ class Cache:
             flight.settle(None)
         for slot in [slot for slot in self._flights if slot[1] == key]:
             del self._flights[slot]
-        await self._try(self._storage.delete(key))
+        await self._try(self._storage.delete, key)
 
-    async def _try(self, work: Awaitable[T]) -> T | None:
-        """Wait for the storage; None if it fails."""
+    async def _try(self, method: Callable[..., Awaitable[T]], *arguments: Any) -> T | None:
+        """Call a method of the storage; None if it fails."""
         try:
-            return await work
+            return await method(*arguments)
         except Exception as error:
             return self._failed(error)
 
@@ -260,7 +260,7 @@ class Cache:
             if entry.body is not None:
                 body = entry.body[part.start : part.end]
             else:
-                first = await self._try(self._storage.read(entry.id, part.start // PIECE))
+                first = await self._try(self._storage.read, entry.id, part.start // PIECE)
                 if first is None:
                     return None
                 pieces = read_stored(self._storage, entry.id, part.start, part.end, first)
@@ -279,11 +279,12 @@ class Cache:
         loop = asyncio.get_running_loop()
         # A second time if the response turned out to vary by headers in which the requests differ.
         selection = '' if stored is None or not stored.entry.vary else stored.key
-        for _ in range(2):
+        for again in (False, True):
             slot = loop, key, selection
             flight = self._flights.get(slot)
             if flight is None:
-                return await self._lead(slot, passage)
+                response = await self._look_again(passage) if again else None
+                return response or await self._lead(slot, passage)
             await asyncio.wait([flight.outcome], timeout=self._wait)
             found = flight.outcome.result() if flight.outcome.done() else None
             if found is None:
@@ -296,6 +297,14 @@ class Cache:
                     return response
                 break
         return await self._forward(passage, Flight(request))
+
+    async def _look_again(self, passage: Passage) -> Response[Any] | None:
+        """Serve what was stored while the request waited for the response to another one."""
+        request, asked, now = passage.request, passage.asked, self._clock()
+        found, _ = await self._find(passage.key, request)
+        if found is None or judge(found.entry, asked, now) is Verdict.VALIDATE:
+            return None
+        return await self._serve(found, request, asked, now, 'hit')
 
     async def _follow(self, found: Found, passage: Passage) -> Response[Any] | None:
         """Serve what another request was responded with, if that may be served."""
@@ -425,9 +434,9 @@ class Cache:
         found = Found(stored.key, entry)
         if stores and not flight.void:
             flight.settle(found)
-            await self._try(self._storage.put(stored.key, entry, stored.entry.id))
+            await self._try(self._storage.put, stored.key, entry, stored.entry.id)
         elif drops:
-            await self._try(self._storage.delete(stored.key))
+            await self._try(self._storage.delete, stored.key)
         status = 'fwd=stale' if passage.reason == 'stale' else 'fwd=request', 'fwd-status=304'
         return await self._serve(found, passage.request, passage.asked, times[1], *status)
 
@@ -461,8 +470,8 @@ class Cache:
         flight.settle(None if flight.void else Found(passage.key, entry))
         if len(data) > PIECE:
             entry = replace(entry, body=None)
-            if not await self._try(self._write(entry.id, data)):
-                await self._try(self._storage.discard(entry.id))
+            if not await self._try(self._write, entry.id, data):
+                await self._try(self._storage.discard, entry.id)
                 return
         await self._put(passage, flight, entry)
 
@@ -474,16 +483,16 @@ class Cache:
     async def _put(self, passage: Passage, flight: Flight, entry: Entry) -> None:
         """Make a stored response visible, under the key of its variant if there are several."""
         if flight.void:
-            await self._try(self._storage.discard(entry.id))
+            await self._try(self._storage.discard, entry.id)
             return
         key = passage.key
         if entry.vary:
             marker = await self._get(key)
             if marker is None or marker.status or marker.vary != entry.vary:
                 marker = make_marker(entry.vary)
-                await self._try(self._storage.put(key, marker))
+                await self._try(self._storage.put, key, marker)
             key = variant_key(key, marker, passage.request['headers'])
-        await self._try(self._storage.put(key, entry))
+        await self._try(self._storage.put, key, entry)
 
     async def _read_short(
         self, passage: Passage, flight: Flight, response: Response[Any], entry: Entry
@@ -559,7 +568,7 @@ class Cache:
 
     def _finished(self, request: Request, response: Response[Any]) -> Response[Any]:
         """Bring a body that was asked for as JSON to that form."""
-        if request.get('into') == 'json' and isinstance(response['body'], bytes):
+        if request.get('into') == 'json' and isinstance(response['body'], str | bytes):
             response['body'] = decoded_json(response)
         return response
 
@@ -639,7 +648,7 @@ def decoded_json(response: Response[Any]) -> Any:
     Raises:
         ProtocolError: The status is below 300, and the body is not JSON.
     """
-    body, headers = response['body'], response['headers']
+    body, headers = response.bytes(), response['headers']
     try:
         return body_into('json', body, headers)
     except ValueError as error:
