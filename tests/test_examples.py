@@ -147,3 +147,21 @@ async def test_traced_app_names_spans_by_routes(monkeypatch):
     if not spans and TRACED < 0.6:
         pytest.skip(f'the instrumentation {TRACED} ignores the tracer provider')
     assert ['GET /users/{id}'] == [span.name for span in spans]
+
+
+async def test_caching_gateway_stores_pages_that_say_nothing(tmp_path):
+    """A plain page is stored for ten seconds, one that sets a cookie is not."""
+
+    async def origin(request):
+        cookie = {'Set-Cookie': 'a=b'} if request.path == '/login' else {}
+        return {'status': 200, 'headers': cookie, 'body': request.path}
+
+    async with http.listen('127.0.0.1', 0, origin) as server:
+        handler, storage = load('caching_gateway').gateway(server.url, tmp_path / 'file')
+        async with http.listen('127.0.0.1', 0, handler) as cached:
+            for path, hit in (('/page', True), ('/login', False)):
+                for _ in range(2):
+                    response = await http.request({'url': cached.url + path})
+                assert path == response.body
+                assert hit == ('hit' in response.headers['Cache-Status'])
+        await storage.close()
