@@ -697,7 +697,7 @@ async def test_nginx_sends_the_missing_bytes(path, tmp_path_factory, until):
     arguments = ('-c', str(config), '-e', str(folder / 'log'), '-p', str(folder))
     process = await asyncio.create_subprocess_exec('nginx', *arguments)
     try:
-        await until((folder / 's').exists)
+        await until((folder / 'pid').exists)  # written once nginx listens
         table = {'unix': folder / 's', 'path': '/f', 'into': path, 'resume': True}
         with pytest.raises(ZeroDivisionError):
             await http.request({**table, 'on_progress': lambda *one: 1 / 0})
