@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack, overload
 
 import aiohttp
 
@@ -22,7 +23,7 @@ from ..semantics import GOING_AWAY
 from ..tables.checks import TIMEOUT, check_handler, check_limit, is_accepted
 from ..tables.conversion import to_mapping
 from ..tables.models import Handler, Request, Response, SentRequest, describe_request
-from ..transports.into import apply_into, with_accept
+from ..transports.into import PAGES, apply_into, with_accept
 from ..transports.network import LentTransport, NetworkTransport
 from ..transports.request_body import check_resendable, to_source
 from ..types import (
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from ..websockets.socket import Socket
 
 __all__ = ['Client', 'Sender']
-
-T = TypeVar('T')
 
 REDIRECTS = 10
 
@@ -145,7 +144,6 @@ class Client:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines()  # of the requests in progress
         self._sockets: set[Socket] = set()  # open WebSockets
-        self._idle = asyncio.Event()  # set when a closed client has no request left
 
     async def __aenter__(self) -> Self:
         if self._via is not None:
@@ -167,8 +165,7 @@ class Client:
         try:
             await asyncio.gather(*(socket.close(GOING_AWAY) for socket in self._sockets))
             # aiohttp cancels requests that still use what it closes, or leaves them waiting.
-            if self._deadlines:
-                await self._idle.wait()
+            await self._deadlines.wait()
         finally:
             if self._transport:
                 await self._transport.close()
@@ -201,7 +198,7 @@ class Client:
                 StatusError: ``check`` does not accept the status.
                 OSError: The file that ``into`` names cannot be written.
             """
-            return await self._request(table, fields)
+            return await self.send_table(table, fields)
 
     @asynccontextmanager
     async def websocket(
@@ -229,9 +226,9 @@ class Client:
             request = as_request(self._defaults.request(whole, keywords))
             if self._trust_env:
                 request = await asyncio.to_thread(from_environment, request)
-            dialed = await self._within_total(
-                request, lambda transport: transport.dial(request, options)
-            )
+            transport = self._open_transport()
+            with self._total_of(request):
+                dialed = await transport.dial(request, options)
         except Error as error:
             error.request = SentRequest(given)
             raise
@@ -249,24 +246,24 @@ class Client:
             request: In normal form.
             length: Bytes of its body; None for chunks.
         """
-        return await self._within_total(
-            request, lambda transport: transport.pass_on(request, length)
-        )
+        transport: Any = self._open_transport()
+        with self._total_of(request):
+            response: Response[Any] = await transport.pass_on(request, length)
+        return response
 
-    async def _request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
+    async def send_table(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
+        """Do what ``request`` does, with the keyword arguments as a dict."""
         source = None
         try:
-            request = with_accept(self._defaults.request(table, fields))
-            if source := to_source(request.get('body')):
+            request = self._defaults.request(table, fields)
+            if 'body' in request and (source := to_source(request['body'])):
                 request['body'] = source
-            if isinstance(request.get('into'), PathLike):
-                from .download import download_to_file
-
-                response = await download_to_file(request, self._send)
-            else:
-                response = await self._send(request)
-            add_fragments(response, _to_table(table, fields).get('url'))
-            return _accepted(response, request.get('check', False))
+            response = await (self._send_into(request) if 'into' in request else self._send(request))
+            written = fields['url'] if 'url' in fields else (table or fields).get('url')
+            if response['history'] or '#' in str(written):
+                add_fragments(response, written)
+            check = request.get('check', False)
+            return response if check is False else _accepted(response, check)
         except Error as error:
             given = _to_table(table, fields)
             error.request = SentRequest(given)
@@ -276,48 +273,49 @@ class Client:
             if source:
                 await source.close()
 
+    def _send_into(self, request: Request) -> Awaitable[Response[Any]]:
+        """Send a request that says what the body of the response becomes."""
+        if not isinstance(request['into'], PathLike):
+            return self._send(with_accept(request))
+        from .download import download_to_file
+
+        return download_to_file(request, self._send)
+
     async def _send(self, request: Request) -> Response[Any]:
-        return await self._within_total(request, lambda transport: self._follow(request, transport))
-
-    async def _within_total(self, request: Request, send: Callable[[Any], Awaitable[T]]) -> T:
-        timeout = request.get('timeout', TIMEOUT)
-        total = timeout.get('total', TIMEOUT) if isinstance(timeout, Mapping) else timeout
-        transport = self._open_transport()
-        deadline = Deadline(self._deadlines, total)
-        try:
-            with deadline:
-                return await send(transport)
-        except TimeoutError as error:
-            if not deadline.passed:
-                raise
-            if self.closed:
-                what = 'the client was closed before the response arrived'
-                raise ProtocolError(f'{describe_request(request)}: {what}') from error
-            raise TimedOut(f'{describe_request(request)}: not done within {total} s') from error
-        finally:
-            if self.closed and not self._deadlines:
-                self._idle.set()
-
-    async def _follow(
-        self, request: Request, transport: NetworkTransport | InProcess
-    ) -> Response[Any]:
         """Send a request and follow its redirects, as many as ``redirects`` allows."""
+        transport = self._open_transport()
         history: list[Response[Any]] = []
-        while True:
-            sent = request
-            if self._trust_env:
-                sent = await asyncio.to_thread(from_environment, request)
-            response = await transport.send(sent, sent=bool(history))
-            following = next_request(request, response)
-            if len(history) >= request.get('redirects', REDIRECTS):
+        with self._total_of(request):
+            while True:
+                sent = request
+                if self._trust_env:
+                    sent = await asyncio.to_thread(from_environment, request)
+                response = await transport.send(sent, sent=bool(history))
                 following = None
-            await apply_into(response, request, last=following is None)
-            if following is None:
-                response['history'] = history
-                return response
-            check_resendable(following.get('body'), response)
-            history.append(response)
-            request = following
+                if response['status'] >= PAGES:
+                    follows = len(history) < request.get('redirects', REDIRECTS)
+                    following = next_request(request, response) if follows else None
+                if isinstance(response['body'], Stream):
+                    await apply_into(response, request, last=following is None)
+                if following is None:
+                    response['history'] = history
+                    return response
+                check_resendable(following.get('body'), response)
+                history.append(response)
+                request = following
+
+    def _total_of(self, request: Request) -> Deadline:
+        """Make the deadline of a request."""
+        timeout = request.get('timeout', TIMEOUT)
+        total = timeout.get('total', TIMEOUT) if isinstance(timeout, dict) else timeout
+        return Deadline(self._deadlines, total, partial(self._late, request, total))
+
+    def _late(self, request: Request, total: float | None) -> Error:
+        """Return the error for a request whose deadline has passed."""
+        if self.closed:
+            what = 'the client was closed before the response arrived'
+            return ProtocolError(f'{describe_request(request)}: {what}')
+        return TimedOut(f'{describe_request(request)}: not done within {total} s')
 
     def _open_transport(self) -> NetworkTransport | InProcess:
         loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,23 +14,29 @@ PAUSE = 0.01  # seconds: the least time between two scans, however many deadline
 
 
 class Deadline:
-    """Cancel a block once some seconds have passed, and raise ``TimeoutError`` from it.
+    """Cancel a block once some seconds have passed, and raise an exception from it.
 
     Like ``asyncio.timeout``, which costs over twice as much.
 
     Args:
         deadlines: That it is watched with.
         seconds: ``None`` is never, unless all deadlines are made to pass.
+        error: Makes the exception.
 
     Attributes:
         passed: Whether it has passed.
         when: When it passes, in the time of the event loop.
     """
 
-    __slots__ = ('_cancelling', '_deadlines', '_seconds', '_task', 'passed', 'when')
+    __slots__ = ('_cancelling', '_deadlines', '_error', '_seconds', '_task', 'passed', 'when')
 
-    def __init__(self, deadlines: Deadlines, seconds: float | None) -> None:
-        self._deadlines, self._seconds = deadlines, seconds
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        seconds: float | None,
+        error: Callable[[], Exception] = TimeoutError,
+    ) -> None:
+        self._deadlines, self._seconds, self._error = deadlines, seconds, error
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self.passed: bool = False
@@ -55,7 +62,7 @@ class Deadline:
         # Another cancellation counts more: the caller must see it.
         is_ours = task.uncancel() <= self._cancelling
         if is_ours and isinstance(error, asyncio.CancelledError):
-            raise TimeoutError from error
+            raise self._error() from error
 
     def expire(self) -> None:
         """Cancel the block, once, if it has not ended. Not for the task of the block itself."""
@@ -74,6 +81,7 @@ class Deadlines:
         self._open: set[Deadline] = set()
         self._next = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._all_removed: asyncio.Event | None = None  # if somebody waits for that
 
     def __len__(self) -> int:
         return len(self._open)
@@ -91,6 +99,14 @@ class Deadlines:
     def remove(self, deadline: Deadline) -> None:
         """Stop watching a deadline."""
         self._open.discard(deadline)
+        if self._all_removed is not None and not self._open:
+            self._all_removed.set()
+
+    async def wait(self) -> None:
+        """Wait until no deadline is watched any more."""
+        if self._open:
+            self._all_removed = self._all_removed or asyncio.Event()
+            await self._all_removed.wait()
 
     def pass_all(self) -> None:
         """Let all deadlines pass now, and cancel the timer."""

@@ -36,19 +36,14 @@ class LoopClients:
         self.keeper: AsyncGenerator[None, None] = self._close_at_shutdown()
         self.closing: bool = False
         self.inherited = False
-        self._busy = 0
+        self.busy: int = 0  # requests for which ``client`` has to stay open
         self._idle = asyncio.Event()
 
-    async def request(self, table: Any, fields: dict[str, Any]) -> Response[Any]:
-        """Send a table with the client, which stays open until the response arrives."""
-        self._busy += 1
-        try:
-            response: Response[Any] = await self.client.request(table, **fields)
-            return response
-        finally:
-            self._busy -= 1
-            if self.closing and not self._busy:
-                self._idle.set()
+    def end_request(self) -> None:
+        """Tell that a request has ended."""
+        self.busy -= 1
+        if self.closing and not self.busy:
+            self._idle.set()
 
     async def _close_at_shutdown(self) -> AsyncGenerator[None, None]:
         """Close the clients when the loop closes its generators.
@@ -60,7 +55,7 @@ class LoopClients:
             yield
         finally:
             self.closing = True
-            if self._busy:
+            if self.busy:
                 await self._idle.wait()
             if not self.inherited:
                 await self.client.close()
@@ -98,7 +93,11 @@ else:
         loop = asyncio.get_running_loop()
         kept = _kept.get(loop) or _clients_of(loop)
         if kept and not kept.closing:
-            return await kept.request(table, fields)
+            kept.busy += 1
+            try:
+                return await kept.client.send_table(table, fields)
+            finally:
+                kept.end_request()
         async with Client(cookies=False) as client:  # the loop is shutting down
             return await client.request(table, **fields)
 

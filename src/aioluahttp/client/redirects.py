@@ -68,8 +68,6 @@ def add_fragments(response: Response[Any], written: Any) -> None:
     """
     history = response['history']
     text = written if isinstance(written, str) else str(written or '')
-    if not history and '#' not in text:
-        return
     fragment = _fragment(text)
     for redirect in history:
         redirect['url'] += fragment

@@ -65,7 +65,7 @@ async def apply_into(response: Response[Any], request: Request, *, last: bool) -
     The body stays a stream if ``into`` asks for one, or for a file.
 
     Args:
-        response: Its body is replaced.
+        response: Its body is a ``Stream``, which is replaced.
         request: The request that it responds to.
         last: False for a redirect that is followed.
 
@@ -74,8 +74,6 @@ async def apply_into(response: Response[Any], request: Request, *, last: bool) -
         BodyTooLarge: A body that is read whole passes ``max_body``.
         TimedOut: A read took too long.
     """
-    if not isinstance(response['body'], Stream):
-        return
     into = request.get('into', 'text')
     try:
         if is_whole(into):
