@@ -81,7 +81,7 @@ ATTRIBUTES = [
             'feed_eof': 'server/framing',
             'set_exception': 'server/connection server/framing transports/response_body '
             'transports/wire',
-            'total_bytes': 'transports/protocol transports/response_body',
+            'total_bytes': 'server/framing transports/protocol transports/response_body',
             'total_raw_bytes': 'transports/protocol',
         },
         'aiohttp.http_writer:StreamWriter': {

@@ -7,13 +7,14 @@ could not be told from one with half a head. Therefore this module feeds the par
 part of one body, at a time, and the next head only after the response to the request before it.
 
 The parser alone decides what the bytes mean: a cut at the wrong place does not change how they
-are parsed (tests/test_smuggling.py). What a chunked body has beside its data is counted here,
+are parsed (tests/test_smuggling.py). What a chunked body has beside its data is limited here,
 because the parser takes any amount of it. Timeouts and back-pressure are in ``server/connection``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable
 from typing import Any
 
@@ -23,7 +24,7 @@ from aiohttp.http_writer import HttpVersion, HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
-from ..bodies.chunk_overhead import ChunkOverhead
+from ..bodies.chunk_overhead import is_padded
 from ..websockets.connection import ConnectionPeer
 from ..websockets.handshake import wants_websocket
 
@@ -45,6 +46,11 @@ IS_COMPILED: bool = HttpRequestParser is not HttpRequestParserPy
 CRLF = b'\r\n'
 END = CRLF * 2  # the end of a head
 LAST_CHUNK = b'0' + END  # the end of a chunked body that has no trailers; also within data
+# The end of a chunked body, behind the line end of a head or of a chunk. No trailer looks like
+# that: the parser refuses a line without a colon.
+PLAIN_END = re.compile(rb'\n0+\r\n\r\n\Z')
+TAIL = 64  # bytes kept of what was fed, for LAST_CHUNK and PLAIN_END: more zeros are not plain
+PADDED = 'it has too many chunk extensions, zeros before sizes or trailers'
 ROOM = 64 * 1024  # bytes behind an unfinished request before reading stops
 BEHIND = 256 * 1024  # bytes dropped behind the last request or a bad one: they were on their way
 REST = 32 * 1024 * 1024  # bytes dropped of a refused body: browsers send it all before they read
@@ -65,7 +71,7 @@ class FramedConnection(RequestHandler):
         whole: Whether all of the body has come.
         dropped: Bytes received after the last request, which are not read.
         room: Bytes that the peer may send behind the last response; then it is cut off.
-        overhead: Counts what the current body has beside its data; None unless it is chunked.
+        fed: Bytes of the current body that the parser got; counted if it is chunked.
         cancels: Whether losing the connection cancels the task, as while a body is streamed.
         begun: Whether the head of a streamed response has been made.
         peer: The address of the peer; None on a Unix socket.
@@ -81,13 +87,13 @@ class FramedConnection(RequestHandler):
         'channel',
         'dropped',
         'ended',
+        'fed',
         'fresh',
         'full',
         'head',
         'held',
         'in_head',
         'left',
-        'overhead',
         'parser',
         'paused',
         'peer',
@@ -124,7 +130,7 @@ class FramedConnection(RequestHandler):
         self.left: int = 0  # bytes of the body still to come; 0 if it is chunked
         self.dropped: int = 0
         self.room: int = BEHIND
-        self.overhead: ChunkOverhead | None = None
+        self.fed: int = 0
         self.held: bytes = b''  # received, and not fed to the parser yet
         self.tail: bytes = b''  # the last bytes fed of a head or body that has not ended
 
@@ -257,11 +263,8 @@ class FramedConnection(RequestHandler):
                 self.held = text[start:]
                 break
             end = min(self._end(text, start), len(text))
-            self.tail = text[max(0, end - len(LAST_CHUNK)) : end]
-            if self.overhead is None:
-                self._feed(text[start:end])
-            else:
-                self._feed_chunks(text[start:end], self.overhead)
+            self.tail = text[max(0, end - TAIL) : end]
+            self._feed(text[start:end])
             start = end
         self._limit_waiting(len(self.held))
 
@@ -273,27 +276,18 @@ class FramedConnection(RequestHandler):
         end = text.find(mark, max(0, start + 1 - len(mark))) + len(mark)
         return end if end > start else len(text)
 
-    def _feed_chunks(self, data: bytes, overhead: ChunkOverhead) -> None:
-        if overhead.feed(data):
-            self._fail_body('it has too many chunk extensions, zeros before sizes or trailers')
-        else:
-            self._feed(data)
-
     def _feed(self, data: bytes) -> None:
         try:
             messages, _, _ = self.parser.feed_data(data)
         except HttpProcessingError as error:
             if self.whole:
-                self.ended = True
                 self.reject(error)
-            else:
+            elif not self.body.is_eof():  # else the bad bytes came behind it
                 self._fail_body('its framing is broken')
+            self.ended = self.whole = True
             return
         if not self.whole:
-            self.left -= min(self.left, len(data))
-            self.whole = self.body.is_eof()
-            if self.whole:
-                self._body_ended(messages)
+            self._body_fed(len(data), messages)
         elif messages:
             self._head_ended(messages)
         else:
@@ -303,25 +297,36 @@ class FramedConnection(RequestHandler):
         (head, self.body), *more = messages
         self.head = head
         self.parser.message_consumed()
-        self.tail = b''
-        self.overhead = ChunkOverhead() if head.chunked else None
+        self.fed = 0
         self.ended = bool(more)  # not known to happen: one head gave several requests
         self.busy, self.fresh, self.in_head = True, True, False
         self.whole = self.body is EMPTY_PAYLOAD
+        self.tail = CRLF if head.chunked else b''
         if not (self.whole or head.chunked or head.method == 'CONNECT'):
             # The parser accepts more leading zeros than int() accepts digits.
             self.left = int(head.headers['Content-Length'].lstrip('0'))
         if head.upgrade:
             self._check_upgrade()
 
+    def _body_fed(self, size: int, messages: Any) -> None:
+        self.left -= min(self.left, size)
+        if self.head.chunked:
+            self.fed += size
+            # While the buffer of the body is full, the parser may hold data that is not counted.
+            if not self.paused and is_padded(self.fed, self.body.total_bytes):
+                self._fail_body(PADDED)
+                return
+        self.whole = self.body.is_eof()
+        if self.whole:
+            self._body_ended(messages)
+
     def _body_ended(self, messages: Any) -> None:
-        if (overhead := self.overhead) is not None:
+        if self.head.chunked:
             # Trailers make this request the last, for the parser takes them for headers of the
             # next one. With an upgrade it drops them, and they could not be noticed.
-            plain = self.tail == LAST_CHUNK and overhead.trailers == len(CRLF)
+            plain = PLAIN_END.search(self.tail) is not None
             self.ended |= not plain or bool(messages) or self.head.upgrade
         self.tail = b''
-        self.overhead = None
         if self.head.upgrade:
             self._check_upgrade()
 
@@ -335,6 +340,5 @@ class FramedConnection(RequestHandler):
     def _fail_body(self, fault: str) -> None:
         """Set an error on a body, which is the last; aiohttp's parser does not."""
         self.ended = self.whole = True
-        if not self.body.is_eof():  # else the bad bytes came behind it
-            self.body.set_exception(RequestPayloadError(fault))
-            self.body.feed_eof()
+        self.body.set_exception(RequestPayloadError(fault))
+        self.body.feed_eof()

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from ..bodies.chunk_overhead import MAX_OVERHEAD
+from ..bodies.chunk_overhead import MAX_OVERHEAD, is_padded
 from ..errors import ProtocolError
 
 __all__ = ['ResponseProtocol', 'keep_last_bytes']
@@ -21,9 +21,6 @@ END = b'\r\n\r\n'  # the end of a head
 INTERIM = re.compile(rb'HTTP/1\.[01] 1(?!01)')  # after a 101 no head follows
 STATUS = len(b'HTTP/1.1 101')
 READ = 512 * 1024  # bytes that are read of a socket at once
-# Of a chunked body of one-byte chunks, so that no plain framing counts as overhead. To count each
-# chunk exactly, as servers do, would cost over 2 % of a response of short chunks.
-RATIO = len(b'1\r\nx\r\n')
 PADDED = f'a chunked body has over {MAX_OVERHEAD} bytes of extensions, padding and trailers'
 
 
@@ -102,7 +99,7 @@ class ResponseProtocol(asyncio.Protocol):
 
     def _is_padded(self, body: aiohttp.StreamReader, size: int) -> bool:
         """Tell whether a chunked body has too many bytes that are no data."""
-        if self._size <= MAX_OVERHEAD + RATIO * size:
+        if not is_padded(self._size, size):
             return False
         # While reading is paused, the parser may hold a rest that is not counted as data yet.
         return body.is_eof() or self._transport is None or self._transport.is_reading()
