@@ -88,6 +88,24 @@ def test_the_application_of_the_tutorial_works(application):
     assert 'application' == python('-c', 'import main; print(main.app.__name__)').strip()
 
 
+@pytest.mark.parametrize('name', ['gateway', 'webhook-receiver'])
+def test_the_tests_of_the_cookbook_pass(name, tmp_path, monkeypatch):
+    """A page of the cookbook has a test of its example."""
+    (source,) = FENCE.findall((ROOT / f'docs/cookbook/{name}.md').read_text(encoding='utf-8'))
+    path = tmp_path / FILE.match(source)[1]
+    path.write_text(source, encoding='utf-8')
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT / 'examples'), *sys.path]))
+    assert ' passed' in python('-m', 'pytest', '-p', 'no:cacheprovider', path)
+
+
+def test_a_page_of_the_cookbook_shows_an_example():
+    """The pages include the files of examples/ and are in the index."""
+    index = (ROOT / 'docs/index.md').read_text(encoding='utf-8')
+    for page in (ROOT / 'docs/cookbook').glob('*.md'):
+        assert f'\ncookbook/{page.stem}\n' in index
+        assert '{literalinclude} ../../examples/' in page.read_text(encoding='utf-8')
+
+
 @pytest.mark.parametrize(
     'line',
     sorted({line for page in PAGES for line in COMMAND.findall(page.read_text(encoding='utf-8'))}),

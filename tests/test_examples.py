@@ -1,13 +1,20 @@
 """Every example in examples/ runs and does what it should."""
 
+import asyncio
+import contextlib
+import hmac
 import importlib.util
+import socket
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import stamina
 
 import aioluahttp as http
+from aioluahttp.testing import serve
 
 TRACED = float(version('opentelemetry-instrumentation-aiohttp-server').partition('b')[0])
 FOLDER = Path(__file__).parent.parent / 'examples'
@@ -49,6 +56,45 @@ async def test_chat_sends_each_message_to_everybody(capsys):
     assert not chat.room
 
 
+async def test_chat_room_sends_each_message_to_sockets_and_readers():
+    """The page is served; a message is sent over every WebSocket and every event stream."""
+    example = load('chat_room')
+    async with serve(example.room) as server, http.Client(base_url=server.url) as client:
+        page = await client.request(url='/')
+        assert 'new EventSource("/events")' in page.body
+        assert 404 == (await client.request(url='/chat_room.py')).status
+        response = await client.request(url='/events', into='events')
+        async with (
+            response.body as events,
+            client.websocket(url='/socket') as ada,
+            client.websocket(url='/socket') as bob,
+        ):
+            while len(example.members) < 3:  # noqa: ASYNC110  # there is no event
+                await asyncio.sleep(0)
+            await ada.send('hello')
+            assert 'hello' == await anext(ada) == await anext(bob)
+            assert 'hello' == (await anext(events))['data']
+    assert not example.members
+
+
+async def test_crawler_finds_broken_links(tmp_path):
+    """It requests each page of the site once, shows progress, and keeps errors as results."""
+    links = '/', 'a.html', 'a.html#top', 'none.html', 'sub/', 'http://other.test/'
+    (tmp_path / 'index.html').write_text(''.join(f'<a href="{link}">x</a>' for link in links))
+    (tmp_path / 'a.html').write_text('<a class="x" href="large.bin">x</a>')
+    (tmp_path / 'large.bin').write_bytes(bytes(1024 * 1024 + 1))
+    (tmp_path / 'sub').mkdir()
+    (tmp_path / 'sub/index.html').write_text('<a href="../a.html">x</a><a href="http://[">x</a>')
+    seen = []
+    async with http.listen('127.0.0.1', 0, http.files(tmp_path)) as server:
+        results = await load('crawler').crawl(f'{server.url}/', lambda *both: seen.append(both))
+        results = {url.removeprefix(server.url): result for url, result in results.items()}
+    assert isinstance(results.pop('/large.bin'), http.BodyTooLarge)
+    assert 'Invalid IPv6 URL' == str(results.pop('/sub/'))
+    assert {'/': 200, '/a.html': 200, '/none.html': 404} == results
+    assert (5, 5) == seen[-1]
+
+
 @pytest.mark.parametrize('rich', [True, False])
 async def test_download_shows_progress(capsys, tmp_path, monkeypatch, rich):
     """With a progress bar if rich is installed, otherwise with a line of text."""
@@ -63,6 +109,38 @@ async def test_download_shows_progress(capsys, tmp_path, monkeypatch, rich):
         await show(server.url + '/a', tmp_path / 'b')
     assert bytes(1_000_000) == (tmp_path / 'b').read_bytes()
     assert ('100%' if rich else '1,000,000 of 1,000,000') in capsys.readouterr().out
+
+
+async def test_gateway_checks_logins_limits_and_retries(monkeypatch):
+    """Origins get the name of the user and no token; a 503 is retried, too many requests a 429."""
+    example = load('gateway')
+    statuses = iter([503])
+
+    async def origin(request):
+        named = {name: request.headers.get(name) for name in ('X-User', 'Authorization')}
+        return {'status': next(statuses, 200), 'json': [request.url, named, request.body]}
+
+    async with (
+        http.listen('127.0.0.1', 0, origin) as users,
+        http.listen('127.0.0.1', 0, example.limited) as server,
+    ):
+        monkeypatch.setitem(example.ORIGINS, 'users', users.url)
+        monkeypatch.setitem(example.ORIGINS, 'orders', f'{users.url}/v1')
+        async with http.Client(base_url=server.url) as client:
+            assert 401 == (await client.request(url='/users')).status
+            assert 401 == (await client.request(url='/users', bearer='wrong')).status
+            assert 404 == (await client.request(url='/other', bearer='sesame')).status
+            user = {'X-User': 'ada', 'Authorization': None}
+            spoofed = {'X-User': 'root', 'Connection': 'X-User'}
+            with stamina.set_testing(True, attempts=3):
+                response = await client.request(url='/users/1?a', bearer='sesame', headers=spoofed)
+            assert [200, ['/1?a', user, None]] == [response.status, response.json()]
+            body = {'method': 'POST', 'body': iter(['x', 'y'])}
+            response = await client.request(url='/orders/2', bearer='tahini', **body)
+            assert ['/v1/2', user | {'X-User': 'bob'}, 'xy'] == response.json()
+            tables = [{'url': '/users', 'bearer': 'sesame'}] * 300
+            many = await http.parallel.map(client.request, tables)
+        assert {200, 429} == {one.status for one in many}
 
 
 async def test_reverse_proxy_routes_by_path(monkeypatch):
@@ -117,6 +195,51 @@ async def test_static_site_serves_files_and_listings(tmp_path):
         assert '<h1>Mine</h1>' == (await http.request(url=server.url)).body
 
 
+COMMANDS = {
+    'listen': ['aioluahttp', 'serve', 'six_engines:hello', '--trusted-proxies', '127.0.0.1'],
+    'uvicorn': ['uvicorn', 'six_engines:asgi_app'],
+    'hypercorn': ['hypercorn', 'six_engines:asgi_app', '--bind'],
+    'granian': ['granian', '--interface', 'asgi', 'six_engines:asgi_app'],
+    'aiohttp.web': ['aiohttp.web', '-H', '127.0.0.1', 'six_engines:web_app'],
+}
+
+
+@contextlib.contextmanager
+def started(module, *arguments):
+    """Run a module of Python that serves; give the URL once it listens."""
+    with socket.create_server(('127.0.0.1', 0)) as sock:
+        port = sock.getsockname()[1]
+    last = [f'127.0.0.1:{port}'] if '--bind' in arguments else ['--port', str(port)]
+    process = subprocess.Popen(
+        [sys.executable, '-m', module, *arguments, *last],
+        cwd=FOLDER,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while True:
+            try:
+                socket.create_connection(('127.0.0.1', port)).close()
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None
+        yield f'http://127.0.0.1:{port}'
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize('engine', COMMANDS)
+async def test_six_engines_give_the_same_response(engine):
+    """Each runs by a command, and gives the same alone and behind a reverse proxy."""
+    expected = {'path': '/page', 'you': '127.0.0.1'}
+    assert expected == await load('six_engines').in_process()
+    with started(*COMMANDS[engine]) as url:
+        assert expected == (await http.request(url=f'{url}/page')).json()
+        async with http.listen('127.0.0.1', 0, http.proxy(url)) as proxy:
+            assert expected == (await http.request(url=f'{proxy.url}/page')).json()
+
+
 async def test_socks_sends_through_the_proxy(socks_proxy):
     """The proxy gets the name of the host."""
     ask = load('socks').ask
@@ -165,3 +288,20 @@ async def test_caching_gateway_stores_pages_that_say_nothing(tmp_path):
                 assert path == response.body
                 assert hit == ('hit' in response.headers['Cache-Status'])
         await storage.close()
+
+
+async def test_webhook_receiver_verifies_signatures(monkeypatch, capsys):
+    """A signed event is worked on before the end; any other is refused."""
+    monkeypatch.setenv('SECRET', 'sesame')
+    example = load('webhook_receiver')
+    body = b'{"action": "opened"}'
+    signature = 'sha256=' + hmac.new(b'sesame', body, 'sha256').hexdigest()
+    async with http.Client(via=example.receive, base_url='http://hooks') as client:
+        for given, status in (None, 401), ('sha256=\u00e9', 401), (signature, 202):
+            headers = {'X-Hub-Signature-256': given}
+            response = await client.request(method='POST', url='/', body=body, headers=headers)
+            assert status == response.status
+        large = await client.request(method='POST', url='/', body=bytes(2_000_000))
+        assert 413 == large.status
+        assert 401 == (await client.request(url='/')).status
+    assert "received {'action': 'opened'}\n" == capsys.readouterr().out

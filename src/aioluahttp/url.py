@@ -69,7 +69,7 @@ def split(text: str) -> dict[str, str]:
 
 
 def join(parts: Mapping[str, str | int | None]) -> str:
-    """Join the parts of a URL.
+    """Join the parts of a URL. To resolve a relative link, use ``urllib.parse.urljoin``.
 
     Raises:
         TableError: A part is unknown, or would be read as another part of the URL: a host with

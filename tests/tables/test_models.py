@@ -161,7 +161,7 @@ def test_a_missing_body_reads_as_empty(table):
 
 def test_a_body_read_as_json_has_no_bytes():
     """The received bytes cannot be restored from a value that ``into='json'`` decoded."""
-    with pytest.raises(TableError, match=r"^'body' is \[1\]; it must be a str or bytes"):
+    with pytest.raises(TableError, match=r"^'body' is \[1\]; it must be a str or bytes; a stream "):
         response(body=[1]).bytes()
 
 

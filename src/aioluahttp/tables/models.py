@@ -119,7 +119,7 @@ class Table(dict[str, Any]):
             case str(body):
                 return text.to_bytes(body, self._content_type())
             case body:
-                raise TableError.of('body', body, 'a str or bytes')
+                raise TableError.of('body', body, 'a str or bytes; a stream gives them by read()')
 
     def text(self) -> str:
         """Return the body as text for people to read.
