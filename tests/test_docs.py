@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 FILE = re.compile(r'# (\w+\.py)\n')  # the first line of a block that is one of several files
+INDEX = re.compile(r'^```\{index\} (.+)$', re.MULTILINE)
 COMMAND = re.compile(r'^ {4}aioluahttp (.+?)(?: +#.*)?$', re.MULTILINE)
 
 
@@ -86,6 +87,33 @@ def test_the_application_of_the_tutorial_works(application):
     with serve_in_thread(handler) as server:
         assert "['bread', 'milk', 'tea']\n" == python(application / 'client.py', server.url)
     assert 'application' == python('-c', 'import main; print(main.app.__name__)').strip()
+
+
+LEADS = {
+    'timeouts-and-errors': ('timeout',),
+    'lifespan': ('lifespan', 'startup'),
+    'graceful-shutdown': ('shutdown', 'signal'),
+    'webhooks': ('HMAC', 'webhook'),
+    'json-encoders': ('orjson',),
+    'middleware': ('retry', 'rate limit'),
+    'clients': ('cookie',),
+    'reverse-proxy': ('proxy',),
+    'server-sent-events': ('SSE',),
+    'uploads': ('upload',),
+    'client-streams': ('progress',),
+}
+
+
+def test_the_search_leads_to_the_page_about_a_word():
+    """A main index entry ranks highest in the search of the built site; each has one page."""
+    found = [
+        (page.stem, word)
+        for page in sorted((ROOT / 'docs').rglob('*.md'))
+        for words in INDEX.findall(page.read_text(encoding='utf-8'))
+        for word in words.removeprefix('! ').split(', ! ')
+    ]
+    assert len(found) == len({word for _, word in found})
+    assert {(page, word) for page, words in LEADS.items() for word in words} <= set(found)
 
 
 @pytest.mark.parametrize('name', ['gateway', 'webhook-receiver'])
