@@ -80,6 +80,7 @@ def test_the_page_lists_the_options_of_each_adapter(function):
         ('`tls`', TLS_KEYS),
         ('attributes of `client.cookies.set`', types.CookieAttributes.__annotations__),
         ('part of `multipart`', types.Part.__annotations__),
+        ('`on_progress`', types.ProgressTable.__annotations__),
         ('file of `.form()`', types.FormFile.__annotations__),
         ('event, as you write it', types.EventTable.__annotations__),
         ('event, as you receive it', types.Event.__annotations__),

@@ -1,9 +1,12 @@
 """Rules of HTTP for every way of sending: the wire, a session, ours or given, and in process."""
 
+import ast
 import asyncio
 import contextlib
 import gzip
+import io
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -1114,6 +1117,158 @@ async def test_a_response_above_the_limit_is_an_error(sending, coding, make, int
         with pytest.raises(http.BodyTooLarge):
             await got(client, 9)
         assert b'x' * 10 == await got(client, 10)
+
+
+@EVERY
+async def test_progress_may_be_told_by_direction(sending):
+    """A table has a function for the upload and one for the download; both are optional."""
+    up, down = [], []
+
+    def handler(request):
+        return {'status': 200, 'body': '' if request.body == 'b' else 'abc'}
+
+    watch = {'upload': lambda *one: up.append(one), 'download': lambda *one: down.append(one)}
+    async with sending(handler) as client:
+        await client.request(method='POST', body=iter(['x', 'yz']), on_progress=watch)
+        assert ([(1, None), (3, None)], (3, 3)) == (up, down[-1])
+        await client.request(method='POST', body=iter(['b']), on_progress=watch)
+        assert ((1, None), (0, 0)) == (up[-1], down[-1])
+        for table in {'upload': watch['upload']}, {'download': None}, {}:
+            down.clear()
+            await client.request(method='POST', body=iter('abc'), on_progress=table)
+        assert ((3, None), []) == (up[-1], down)
+
+
+# Parts of a multipart body from files
+
+
+async def form(request):
+    """Return the fields and files of a form, and how it was framed."""
+    fields = [
+        [name, one] if isinstance(one, str) else [name, *one.values()]
+        for name, one in (await request.form()).items()
+    ]
+    framing = request.headers.get('Content-Length'), request.headers.get('Transfer-Encoding')
+    return {'status': 200, 'body': repr((fields, *framing))}
+
+
+form.into = 'stream'
+
+
+@contextlib.contextmanager
+def pipe(data):
+    """Open a file that can be read only once."""
+    end, start = os.pipe()
+    os.write(start, data)
+    os.close(start)
+    with open(end, 'rb') as file:
+        yield file
+
+
+@EVERY
+async def test_parts_may_be_files(sending, tmp_path):
+    """The length is sent unless a file has none; the same file may be in several parts."""
+    path, long, memory = tmp_path / 'a.png', tmp_path / 'b', io.BytesIO(b'me')
+    path.write_bytes(b'\x89PNG')
+    long.write_bytes(LONG)
+    with path.open('rb') as file, pipe(b'pi') as piped:
+        file.seek(1)
+        parts = [
+            {'name': 'title', 'body': 'é'},
+            {'name': 'path', 'body': path},
+            {'name': 'long', 'body': long, 'filename': 'c.csv'},
+            *({'name': 'open', 'body': file, 'content_type': 'a/b'} for _ in range(2)),
+            {'name': 'memory', 'body': memory},
+            {'name': 'large', 'body': 'x' * (1 << 20), 'filename': 'd'},
+        ]
+        expected = [
+            ['title', 'é'],
+            ['path', 'a.png', 'image/png', b'\x89PNG'],
+            ['long', 'c.csv', 'text/csv', LONG],
+            *[['open', 'a.png', 'a/b', b'PNG']] * 2,
+            ['memory', 'me'],
+            ['large', 'd', 'application/octet-stream', b'x' * (1 << 20)],
+        ]
+        seen = []
+        async with sending(form) as client:
+            table = {'method': 'POST', 'multipart': parts}
+            response = await client.request(
+                table, on_progress={'upload': lambda *one: seen.append(one)}
+            )
+            got, length, coding = ast.literal_eval(response.body)
+            assert (expected, None) == (got, coding)
+            assert (int(length), int(length)) == seen[-1]
+            assert seen == sorted(seen)
+            file.seek(1)
+            memory.seek(0)
+            parts.append({'name': 'pipe', 'body': piped, 'filename': 'p'})
+            response = await client.request(table)
+        kind = 'application/octet-stream'
+        got, length, coding = ast.literal_eval(response.body)
+        assert ([*expected, ['pipe', 'p', kind, b'pi']], None, 'chunked') == (got, length, coding)
+        assert (False, False) == (file.closed, memory.closed)
+
+
+@EVERY
+async def test_a_redirect_resends_the_files_of_parts(sending, tmp_path):
+    """If each can be read twice; a pipe is an error, with the redirect."""
+    path, seen = tmp_path / 'a', []
+    path.write_bytes(b'abc')
+
+    async def handler(request):
+        seen.append([one['body'] for one in (await request.form()).values()])
+        if len(seen) % 2:
+            return {'status': 307, 'headers': {'Location': '/b'}}
+        return {'status': 200}
+
+    handler.into = 'stream'
+    async with sending(handler) as client:
+        with path.open('rb') as file, pipe(b'x') as piped:
+            file.seek(1)
+            parts = [{'name': 'a', 'body': one, 'filename': 'a'} for one in (path, file)]
+            assert 200 == (await client.request(method='POST', multipart=parts)).status
+            assert [[b'abc', b'bc']] * 2 == seen
+            parts.append({'name': 'a', 'body': piped, 'filename': 'a'})
+            with pytest.raises(http.TableError, match='a 307 sends the body again') as caught:
+                await client.request(method='POST', multipart=parts)
+    assert (307, 3) == (caught.value.response.status, len(seen))
+
+
+@EVERY
+@pytest.mark.parametrize('kind', ['missing', 'folder'])
+async def test_a_part_whose_file_cannot_be_read_is_an_error(sending, tmp_path, kind):
+    """Nothing is sent, and the error names the part and the path."""
+    path = tmp_path if kind == 'folder' else tmp_path / 'missing'
+    (tmp_path / 'good').write_bytes(b'')
+    parts = [{'name': 'a', 'body': tmp_path / 'good'}, {'name': 'f', 'body': path}]
+    async with sending(lambda request: pytest.fail('it was sent')) as client:
+        with pytest.raises(http.TableError) as caught:
+            await client.request(method='POST', multipart=parts)
+    assert f"'multipart[f].body' is {path!r}; it must be the path of a file" in str(caught.value)
+
+
+@EVERY
+@pytest.mark.parametrize('size', [1, 5 << 20])
+async def test_a_file_of_a_part_that_changes_its_size_is_an_error(sending, tmp_path, size):
+    """The server does not take the body for complete."""
+    first, path, got = tmp_path / 'first', tmp_path / 'file', []
+    first.write_bytes(LONG)
+    path.write_bytes(LONG)
+
+    async def handler(request):
+        with contextlib.suppress(http.ProtocolError):
+            async for _ in request.body:
+                path.write_bytes(bytes(size))
+            got.append('all')
+        return {'status': 200}
+
+    handler.into = 'stream'
+    parts = [{'name': 'a', 'body': first}, {'name': 'b', 'body': path}]
+    async with sending(handler) as client:
+        change = {'upload': lambda done, total: path.write_bytes(bytes(size))}
+        with pytest.raises(http.TableError, match=r'than its Content-Length'):
+            await client.request(method='POST', multipart=parts, on_progress=change)
+    assert [] == got
 
 
 # Redirects, cookies and checks

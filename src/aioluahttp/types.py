@@ -41,6 +41,7 @@ __all__ = [
     'FormFile',
     'JsonTable',
     'Part',
+    'ProgressTable',
     'RequestTable',
     'ResponseTable',
     'SocketTable',
@@ -60,13 +61,30 @@ class TimeoutTable(TypedDict, total=False):
     write: float | None
 
 
+# Called with the bytes so far and the length of the body, None if that is unknown.
+Progress: TypeAlias = Callable[[int, int | None], object]
+
+
+class ProgressTable(TypedDict, total=False):
+    """Functions to call with the progress of each direction."""
+
+    upload: Progress | None
+    download: Progress | None
+
+
+class BinaryFile(Protocol):
+    """A binary file, which is read piece by piece, in a thread."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Part(TypedDict, total=False):
     """A part of a multipart body."""
 
     name: str
-    body: str | bytes
-    filename: str
-    content_type: str
+    body: str | bytes | bytearray | memoryview | PathLike[str] | BinaryFile
+    filename: str | None
+    content_type: str | None
 
 
 class FormFile(TypedDict):
@@ -75,12 +93,6 @@ class FormFile(TypedDict):
     filename: str
     content_type: str
     body: Any
-
-
-class BinaryFile(Protocol):
-    """A binary file, which is read piece by piece, in a thread."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class EventTable(TypedDict, total=False):
@@ -125,7 +137,7 @@ class CommonTable(TypedDict, total=False):
     timeout: float | TimeoutTable | None
     redirects: int
     resume: bool | None
-    on_progress: Callable[[int, int | None], object] | None
+    on_progress: Progress | ProgressTable | None
     max_body: int | None
     max_header: int | None
     check: bool | Collection[int]

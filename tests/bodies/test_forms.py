@@ -1,6 +1,7 @@
 """Forms encoded as ``multipart/form-data``."""
 
 import doctest
+import io
 from email import message_from_bytes
 from email.policy import HTTP
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from aioluahttp.bodies import forms
 from aioluahttp.bodies.forms import encode_multipart
 from aioluahttp.errors import TableError
+from aioluahttp.media_types import UNKNOWN, type_of
 
 
 def parsed(kind, body):
@@ -62,7 +64,7 @@ def test_another_parser_reads_the_same_parts(parts):
     default = {'filename': None, 'content_type': None}
     expected = [
         default
-        | ({'content_type': 'application/octet-stream'} if 'filename' in part else {})
+        | ({'content_type': type_of(part['filename']) or UNKNOWN} if 'filename' in part else {})
         | part
         | {'body': part['body'].encode() if isinstance(part['body'], str) else part['body']}
         for part in parts
@@ -103,6 +105,48 @@ def test_a_form_without_parts_has_only_its_end():
     assert b'--%b--\r\n' % kind.rpartition('=')[2].encode() == body
 
 
+def test_a_part_from_a_file_has_its_name_and_the_type_of_that(tmp_path):
+    """Without a name, as a file in memory, it is a field; what the part says takes precedence."""
+    path = tmp_path / 'a.png'
+    path.write_bytes(b'')
+    named, unnamed = path.open('rb'), io.BytesIO(b'')
+    standard = io.BytesIO(b'')
+    standard.name = '<stdin>'
+    with named, open(named.fileno(), 'rb', closefd=False) as numbered:
+        kind, body = encode_multipart(
+            [
+                {'name': 'a', 'body': path},
+                {'name': 'b', 'body': named},
+                {'name': 'c', 'body': path, 'filename': 'x.csv'},
+                {'name': 'd', 'body': path, 'content_type': 'a/b'},
+                *({'name': 'e', 'body': one} for one in (unnamed, standard, numbered)),
+            ]
+        )
+    whole = b''.join(piece for piece in body.pieces if isinstance(piece, bytes))
+    heads = [(one['filename'], one['content_type']) for one in parsed(kind, whole)]
+    png, field = ('a.png', 'image/png'), (None, None)
+    assert [png, png, ('x.csv', 'text/csv'), ('a.png', 'a/b'), field, field, field] == heads
+    assert [path, named, path, path, unnamed, standard, numbered] == list(body.files)
+    assert repr(path) in repr(body)
+
+
+def test_a_file_makes_the_boundary_random(tmp_path):
+    """Its content is not known, and who knows the other parts must not be able to guess it."""
+    parts = [{'name': 'a', 'body': tmp_path / 'a'}]
+    assert encode_multipart(parts)[0] != encode_multipart(parts)[0]
+
+
+def test_a_file_has_to_be_open_and_binary(tmp_path):
+    """The error names the part."""
+    closed = io.BytesIO()
+    closed.close()
+    for wrong, message in (closed, 'a file that is open'), (io.StringIO(), 'in binary mode'):
+        with pytest.raises(TableError, match=rf"'multipart\[f\]\.body' is .*{message}"):
+            encode_multipart([{'name': 'f', 'body': wrong}])
+    with pytest.raises(TableError, match=r"'multipart\.filename' is 'a\\x01'"):
+        encode_multipart([{'name': 'f', 'body': tmp_path / 'a\1'}])
+
+
 PART = {'name': 'a', 'body': 'b'}
 
 
@@ -124,8 +168,11 @@ PART = {'name': 'a', 'body': 'b'}
             [PART | {'body': '\ud800'}],
             "'multipart[a].body' is '\\ud800'; it must be text that UTF-8",
         ),
-        ([{'name': 'a'}], "'multipart[a].body' is None; it must be a str or bytes"),
-        ([PART | {'body': 5}], "'multipart[a].body' is 5; it must be a str or bytes"),
+        ([{'name': 'a'}], "'multipart[a].body' is None; it must be a str, bytes, a path"),
+        (
+            [PART | {'body': 5}],
+            "'multipart[a].body' is 5; it must be a str, bytes, a path or a",
+        ),
     ],
 )
 def test_a_malformed_part_is_refused(parts, message):

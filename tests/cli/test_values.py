@@ -66,15 +66,9 @@ def test_a_body_is_text_or_a_file_or_the_input(monkeypatch):
 
 
 def test_a_part_is_a_field_or_a_file():
-    """A file has its name, and the type of that."""
+    """A file is a path, which is read while it is sent."""
     assert {'name': 'a', 'body': 'b@c'} == to_part('a=b@c')
-    assert {
-        'name': 'f',
-        'filename': 'a.png',
-        'content_type': 'image/png',
-        'body': Path('sub/a.png'),
-    } == to_part('f=@sub/a.png')
-    assert 'application/octet-stream' == to_part('f=@b')['content_type']
+    assert {'name': 'f', 'body': Path('sub/a.png')} == to_part('f=@sub/a.png')
 
 
 def test_into_is_a_word_or_a_file():

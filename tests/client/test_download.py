@@ -364,7 +364,8 @@ async def test_a_download_of_a_killed_process_is_resumed(raw_server, path):
 
 
 @pytest.mark.parametrize('fields', [(f'ETag: {TAG}',), DATES], ids=['tag', 'date'])
-async def test_a_download_is_resumed_where_it_broke_off(raw_server, path, fields):
+@pytest.mark.parametrize('watch', [lambda one: one, lambda one: {'download': one}])
+async def test_a_download_is_resumed_where_it_broke_off(raw_server, path, fields, watch):
     """It sends Range and If-Range, and progress counts the bytes that were there."""
     handler = OnePerConnection(
         cut(raw_response(200, DATA, *fields)), rest(len(DATA) - 5, DATA[-5:], len(DATA))
@@ -373,9 +374,8 @@ async def test_a_download_is_resumed_where_it_broke_off(raw_server, path, fields
     async with raw_server(handler) as peer:
         await handler.broken(peer, path)
         assert not path.exists()
-        response = await http.request(
-            url=peer.url, into=path, resume=True, on_progress=lambda *one: seen.append(one)
-        )
+        on_progress = watch(lambda *one: seen.append(one))
+        response = await http.request(url=peer.url, into=path, resume=True, on_progress=on_progress)
     assert (206, path, DATA) == (response.status, response.body, path.read_bytes())
     assert (len(DATA), len(DATA)) == seen[-1]
     first, second = peer.requests

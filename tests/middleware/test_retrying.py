@@ -149,6 +149,15 @@ async def test_a_body_that_can_be_sent_only_once_is_tried_once(outcome):
         assert 1 == len(handler.asked)
 
 
+@pytest.mark.parametrize('rewinds', [True, False])
+async def test_a_form_with_an_open_file_is_tried_once(tmp_path, rewinds):
+    """One with paths is sent again; an open file is not rewound, as for ``body``."""
+    handler = Script(LATER, {'status': 200})
+    body = tmp_path / 'a' if rewinds else io.BytesIO(b'x')
+    table = HOST | {'method': 'PUT', 'multipart': [{'name': 'a', 'body': body}]}
+    assert (200 if rewinds else 503) == (await retry(handler)(table)).status
+
+
 async def test_a_retry_is_logged_with_the_request_but_no_secrets(caplog):
     """Its method and URL, without login and query, and what failed."""
     caplog.set_level('INFO', logger='aioluahttp')

@@ -295,6 +295,13 @@ def test_multipart_becomes_body():
         to_request(host='h', multipart=[], headers={'content-type': 'a/b'})
 
 
+def test_multipart_with_a_file_becomes_a_body_that_passes_again(tmp_path):
+    """The normal form is a valid table, also as keywords."""
+    request = to_request(host='h', multipart=[{'name': 'a', 'body': tmp_path}])
+    assert [tmp_path] == list(request.body.files)
+    assert request == to_request(request) == to_request(**request)
+
+
 BODIES = {'body': '', 'json': None, 'form': {}, 'multipart': []}
 
 

@@ -26,6 +26,7 @@ a_list_as_body: RequestTable = {'body': ['x']}  # error
 numbers_to_send: RequestTable = {'body': iter([5])}  # error
 a_number_as_password: RequestTable = {'auth': ('user', 5)}  # error
 a_part_of_another_type: RequestTable = {'multipart': [{'name': 5}]}  # error
+a_part_from_a_list: RequestTable = {'multipart': [{'name': 'a', 'body': [b'x']}]}  # error
 a_float_as_header: RequestTable = {'headers': {'A': 1.5}}  # error
 
 without_status: ResponseTable = {'body': 'x'}  # error
@@ -50,6 +51,7 @@ async def wrong_calls() -> None:
     await http.request(url='http://h', resume='yes')  # error
     await http.request(url='http://h', on_progress=lambda done: None)  # error
     await http.request(url='http://h', on_progress=True)  # error
+    await http.request(url='http://h', on_progress={'up': print})  # error
 
 
 async def wrong_middleware(table: RequestTable) -> None:

@@ -95,7 +95,10 @@ async def every_key_takes_what_the_contract_says(context: ssl.SSLContext) -> Non
     await http.request(url='http://h', headers=[('A', 'b'), ('C', ['d'])], form={'a': 'b', 'c': 5})
     await http.request(url='http://h', on_progress=lambda done, total: print(done + 1, total))
     await http.request(url='http://h', bearer='x', auth=None, tls=False, timeout=0.5)
+    await http.request(url='http://h', on_progress={'upload': lambda done, total: print(done + 1)})
     await http.request(url='http://h', multipart=[{'name': 'a', 'body': b'x', 'filename': 'c'}])
+    for file in Path('x'), io.BytesIO(b'x'), sys.stdin.buffer:
+        await http.request(url='http://h', multipart=[{'name': 'a', 'body': file}])
 
 
 async def headers_may_come_from_anywhere(

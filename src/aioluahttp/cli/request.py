@@ -7,13 +7,13 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from .. import url
+from .. import types, url
 from ..client.per_loop import request
 from ..errors import Error, StatusError, TableError
 from ..headers import Headers
@@ -27,8 +27,6 @@ BODIES = ('body', 'json', 'form', 'multipart')
 LOGIN = ('auth', 'bearer')
 KEYS = ('url', 'method', *BODIES, *LOGIN, 'into', 'timeout', 'redirects', 'proxy', 'tls', 'check')
 INDEX = 'index.html'  # the file name of a download whose URL has none
-
-Progress = Callable[[int, int | None], None]
 
 
 async def run_request(arguments: Namespace) -> int:
@@ -72,20 +70,7 @@ def to_table(arguments: Namespace) -> dict[str, Any]:
     if given.keys() & set(BODIES):
         table.setdefault('method', 'POST')
     table |= {key: given[key] for key in KEYS if key in given}
-    if 'multipart' in given:
-        table['multipart'] = list(map(_with_bytes, given['multipart']))
     return _with_query(table, given['query']) if 'query' in given else table
-
-
-def _with_bytes(part: dict[str, Any]) -> dict[str, Any]:
-    """Read the file of a part."""
-    if not isinstance(part['body'], Path):
-        return part
-    try:
-        return part | {'body': part['body'].read_bytes()}
-    except OSError as error:
-        right = f'NAME=@FILE with a file to read ({error.strerror})'
-        raise TableError.of('--multipart', part['body'], right) from error
 
 
 def _with_query(table: dict[str, Any], fields: list[tuple[str, str]]) -> dict[str, Any]:
@@ -144,7 +129,7 @@ def _download_path(address: str, given: str) -> Path:
 
 
 @contextmanager
-def progress(name: str) -> Iterator[Progress | None]:
+def progress(name: str) -> Iterator[types.Progress | None]:
     """Show the progress of a download, if rich is installed."""
     try:
         from rich.console import Console

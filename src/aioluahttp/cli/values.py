@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..media_types import UNKNOWN, type_of
-
 __all__ = [
     'WORDS',
     'or_none',
@@ -68,11 +66,7 @@ def to_field(text: str) -> tuple[str, str]:
 def to_part(text: str) -> dict[str, Any]:
     """Parse a part of a multipart form: ``name=value``, or ``name=@file``, whose body is a path."""
     name, value = to_field(text)
-    body = to_body(value)
-    if not isinstance(body, Path):
-        return {'name': name, 'body': body}
-    kind = type_of(body.name) or UNKNOWN
-    return {'name': name, 'filename': body.name, 'content_type': kind, 'body': body}
+    return {'name': name, 'body': to_body(value)}
 
 
 def to_body(text: str) -> Any:

@@ -13,6 +13,7 @@ from ..bodies.chunks import in_thread, start_thread, wait_for_thread
 from ..bodies.stream import Stream
 from ..errors import BodyTooLarge, ProtocolError, TableError, shown
 from ..headers import Headers
+from ..tables.checks import progress_of
 from ..tables.models import Request, Response, describe_request
 from .part_file import NewFile, ResumableFile, parse_content_range, validator_of
 
@@ -148,7 +149,7 @@ async def _resume(request: Request, part: ResumableFile, send: Send) -> Response
         if same_url:  # the server ignores If-Range, and would do so again
             await in_thread(part.begin, '', None, None)
     elif same_url and _is_complete(part, response['headers']):
-        if on_progress := request.get('on_progress'):
+        if on_progress := progress_of(request, 'download'):
             on_progress(part.start, part.start)
         response['body'] = request['into']
         return response
@@ -180,10 +181,13 @@ def _range_request(request: Request, part: ResumableFile) -> Request:
         headers['Range'] = f'bytes={part.start}-'
         headers['If-Range'] = part.notes.validator
     ranged = request | {'headers': headers}
-    if on_progress := request.get('on_progress'):
-        ranged['on_progress'] = lambda done, total: on_progress(
-            part.start + done, None if total is None else part.start + total
-        )
+    if on_progress := progress_of(request, 'download'):
+
+        def download(done: int, total: int | None) -> None:
+            on_progress(part.start + done, None if total is None else part.start + total)
+
+        upload = progress_of(request, 'upload')
+        ranged['on_progress'] = {'upload': upload, 'download': download}
     return ranged
 
 

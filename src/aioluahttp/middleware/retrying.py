@@ -12,10 +12,12 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, NamedTuple, TypeAlias
 
+from ..bodies.files import is_file
+from ..bodies.forms import MultipartBody
 from ..dates import parse_date
 from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from ..semantics import IDEMPOTENT
-from ..tables.checks import TIMEOUT, check_limit, check_names, check_seconds, is_file, is_one_shot
+from ..tables.checks import TIMEOUT, check_limit, check_names, check_seconds, is_one_shot
 from ..tables.conversion import to_mapping, to_request
 from ..tables.handlers import close_body, response_of_handler
 from ..tables.models import Handler, Request, Response, Wrapped, describe_request
@@ -191,4 +193,5 @@ def with_time_left(request: Request, left: float) -> Request:
 def sends_once(request: Request) -> bool:
     """Tell whether a body cannot be sent again: an iterator, or an open file, never rewound."""
     body = request.get('body')
-    return is_file(body) or is_one_shot(body)
+    files = body.files if isinstance(body, MultipartBody) else (body,)
+    return any(map(is_file, files)) or is_one_shot(body)

@@ -6,7 +6,6 @@ one key are in ``conversion``, those of headers in ``aioluahttp.headers``.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
@@ -21,7 +20,7 @@ from collections.abc import (
     Mapping,
     Set,
 )
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from os import PathLike, fsdecode, fsencode
 from typing import Any
@@ -32,7 +31,8 @@ import yarl
 from .. import url
 from ..bodies.chunks import Chunks
 from ..bodies.events import encode_event
-from ..bodies.forms import encode_multipart
+from ..bodies.files import can_rewind, check_file, is_file
+from ..bodies.forms import MultipartBody, encode_multipart
 from ..errors import USERINFO, TableError
 from ..headers import CONTROL, TOKEN, to_headers
 from ..tls import check_tls
@@ -54,9 +54,9 @@ __all__ = [
     'check_body',
     'check_options',
     'is_accepted',
-    'is_file',
     'is_one_shot',
     'is_streamed',
+    'progress_of',
 ]
 
 PORTS = {'http': 80, 'https': 443}
@@ -345,23 +345,15 @@ def check_response_body(body: Any) -> Any:
     return body if plain or isinstance(body, PathLike) or is_streamed(body) else check_body(body)
 
 
-def is_file(body: Any) -> bool:
-    """Tell whether a body is an open file, which is read in pieces instead of iterated."""
-    return hasattr(body, 'read') and not isinstance(body, AsyncIterable)
-
-
 def check_request_body(body: Any) -> Any:
     """Check a request body: text, bytes, a path, a binary file or an iterable of chunks."""
     if isinstance(body, WHOLE):
         return check_body(body)
-    file = is_file(body)
-    if file and (isinstance(body, io.TextIOBase) or hasattr(body, 'encoding')):
-        raise TableError.of('body', body, "a file opened in binary mode ('rb'), not as text")
-    if file and getattr(body, 'closed', False):
-        raise TableError.of('body', body, 'a file that is open')
+    if is_file(body):
+        return check_file('body', body)
     if None in (getattr(body, 'gi_frame', 0), getattr(body, 'ag_frame', 0)):
         raise TableError.of('body', body, 'a generator that is not exhausted')
-    if file or isinstance(body, PathLike) or is_streamed(body):
+    if isinstance(body, PathLike | MultipartBody) or is_streamed(body):
         return body
     right = 'a str, bytes, a path, a binary file or an iterable of bytes'
     raise TableError.of('body', body, f'{right} (for other values use json)')
@@ -404,10 +396,24 @@ def check_function(key: str, right: str) -> Callable[[Any], Any]:
     return check
 
 
-def check_progress(value: Any) -> Any:
+def check_progress(value: Any, key: str = 'on_progress') -> Any:
+    if isinstance(value, Mapping) and key == 'on_progress':
+        return check_options(value, PROGRESS_CHECKS)
     if iscoroutinefunction(value):  # it would not be awaited
-        raise TableError.of('on_progress', value, 'a function that is not async')
-    return check_function('on_progress', 'a function of (done, total)')(value)
+        raise TableError.of(key, value, 'a function that is not async')
+    return check_function(key, 'a function of (done, total)')(value)
+
+
+PROGRESS_CHECKS = {
+    direction: partial(check_progress, key=f'on_progress[{direction}]')
+    for direction in ('upload', 'download')
+}
+
+
+def progress_of(request: Mapping[str, Any], direction: str) -> Any:
+    """Return the function to call with the progress of ``'upload'`` or ``'download'``, or None."""
+    given = request.get('on_progress')
+    return given.get(direction) if isinstance(given, Mapping) else given
 
 
 def accept_any(value: Any) -> Any:
@@ -564,6 +570,8 @@ def is_one_shot(body: Any) -> bool:
 
     An iterable that is not an iterator can be sent again: it returns a new iterator each time.
     """
+    if isinstance(body, MultipartBody):
+        return any(map(is_one_shot, body.files))
     if is_file(body):
-        return not (hasattr(body, 'seekable') and body.seekable())
+        return not can_rewind(body)
     return isinstance(body, AsyncIterator | Iterator)

@@ -18,7 +18,7 @@ from ..bodies.codings import ACCEPT_ENCODING
 from ..bodies.stream import Stream
 from ..errors import Error, TableError
 from ..headers import ONE_HOP, Headers, given_length, is_secret
-from ..tables.checks import EVENTS, TIMEOUT, check_body, check_userinfo
+from ..tables.checks import EVENTS, TIMEOUT, check_body, check_userinfo, progress_of
 from ..tables.conversion import wire_body
 from ..tables.models import Request, Response, SentRequest
 from ..tls import client_context
@@ -193,7 +193,7 @@ def add_cookies(
 
 def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:
     """Make aiohttp's ``data``; add the body's default Content-Type to ``headers``."""
-    progress, source = request.get('on_progress'), request['body']
+    progress, source = progress_of(request, 'upload'), request['body']
     if not isinstance(source, BodySource):
         return wire_body(headers, source)
     headers.setdefault('Content-Type', source.content_type or 'application/octet-stream')

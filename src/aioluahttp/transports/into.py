@@ -13,11 +13,20 @@ from ..bodies.events import EventStream
 from ..bodies.stream import Stream
 from ..errors import Error, ProtocolError, shown
 from ..headers import Headers
-from ..tables.checks import EVENTS, INTO, STREAMS, is_accepted
+from ..tables.checks import EVENTS, INTO, STREAMS, is_accepted, progress_of
 from ..tables.conversion import body_into
 from ..tables.models import Request, Response, describe_request
+from .response_body import DecodedBody
 
-__all__ = ['PAGES', 'apply_into', 'body_as', 'is_whole', 'needs_stream', 'with_accept']
+__all__ = [
+    'PAGES',
+    'apply_into',
+    'body_as',
+    'is_whole',
+    'needs_stream',
+    'watch_download',
+    'with_accept',
+]
 
 PAGE = 64 * 1024  # bytes that are kept of the page of an error or a redirect, for people to read
 PAGES = 300  # from this status on a body is a page that explains, and not what was requested
@@ -32,7 +41,17 @@ def is_whole(into: Any) -> bool:
 
 def needs_stream(request: Request) -> bool:
     """Tell whether the response body is read in parts, if only to report progress."""
-    return 'on_progress' in request or not is_whole(request.get('into', 'text'))
+    watched = progress_of(request, 'download') is not None
+    return watched or not is_whole(request.get('into', 'text'))
+
+
+def watch_download(request: Request, status: int, body: DecodedBody) -> None:
+    """Let a body that is read in parts report its progress, unless it is a page."""
+    on_progress = progress_of(request, 'download')
+    if on_progress is not None and status < PAGES:
+        # A function for both directions is not called with 0 after the upload: it would jump back.
+        shared = 'body' in request and on_progress is request['on_progress']
+        body.watch(on_progress, 0 if shared else None)
 
 
 def with_accept(request: Request) -> Request:

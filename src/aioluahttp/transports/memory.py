@@ -32,7 +32,7 @@ from ..websockets.memory import MemoryPeer, peer_pair
 from ..websockets.socket import Peer
 from .encode import MAX_BODY, read_options_of
 from .failures import BodyFailed
-from .into import PAGES, needs_stream
+from .into import needs_stream, watch_download
 from .request_body import BodyDelivery
 from .response_body import DecodedBody, InMemory, ReceivedResponse
 
@@ -266,8 +266,7 @@ class MemoryExchange(Exchange):
             silent = is_silent(self.method, status)
             source = self if body is None else InMemory(body, is_empty=silent)
             data: Any = DecodedBody(headers, source, read_options_of(request, limit))
-            if 'on_progress' in request and status < PAGES:
-                data.watch(request['on_progress'], 0 if 'body' in request else None)
+            watch_download(request, status, data)
         elif limit is not None and len(body) > limit:
             raise BodyTooLarge('the body passed max_body')
         else:

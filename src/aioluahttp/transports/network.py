@@ -36,7 +36,7 @@ from .encode import (
     write_timeout,
 )
 from .failures import BodyFailed, LostConnection, translate
-from .into import PAGES, needs_stream
+from .into import needs_stream, watch_download
 from .request_body import SHORT, BodyDelivery, BodySource, BytesSource, source_of
 from .response_body import ConnectionInfo, DecodedBody, ReadOptions, ReceivedResponse
 from .session import check_headers, open_by_session, send_by_session, send_once
@@ -194,8 +194,7 @@ class NetworkTransport:
         received = await self._send_request(request, target, arguments, limit, options)
         if isinstance(received.data, DecodedBody):
             self._bodies.add(received.data)
-            if 'on_progress' in request and received.status < PAGES:
-                received.data.watch(request['on_progress'], 0 if 'body' in request else None)
+            watch_download(request, received.status, received.data)
         return response_of(received, body_of(request, received), str(target), method)
 
     async def _send_request(

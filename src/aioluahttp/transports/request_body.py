@@ -15,10 +15,13 @@ from stat import S_ISREG
 from typing import IO, Any, TypeVar
 
 from ..bodies.chunks import Chunks, close
+from ..bodies.files import is_file
+from ..bodies.forms import MultipartBody, PartFile
 from ..errors import TableError, TimedOut
 from ..media_types import type_of
-from ..tables.checks import is_file, is_one_shot
+from ..tables.checks import is_one_shot
 from ..tables.models import Request, Response
+from ..types import Progress
 from .failures import BodyFailed
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     'BodyDelivery',
     'BodySource',
     'BytesSource',
+    'MultipartSource',
     'check_resendable',
     'slices',
     'source_of',
@@ -47,6 +51,10 @@ class BodySource:
 
     For each attempt call ``open``, ``chunks`` and ``end``; after the last one, ``close``. A file
     that was given is left open, an iterator is closed.
+
+    Args:
+        body: The body of the request table.
+        key: Names it in errors.
     """
 
     length: int | None = None
@@ -54,8 +62,9 @@ class BodySource:
     content_type: str | None = None
     """Guessed by the name of the file; None if there is no name, or an unknown one."""
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Any, key: str = 'body') -> None:
         self.body = body
+        self._key = key
         self._one_shot = is_one_shot(body)
         self._begun = False
         self._start: int | None = None  # position of a file that was given
@@ -81,11 +90,11 @@ class BodySource:
         path = os.fspath(self.body)
         try:
             if not S_ISREG(os.stat(path).st_mode):  # opening a pipe may block for ever
-                raise TableError.of('body', self.body, 'the path of a file')
+                raise TableError.of(self._key, self.body, 'the path of a file')
             self._opened = open(path, 'rb')  # noqa: SIM115 - ``end`` closes it
         except OSError as error:
             right = f'the path of a file that can be read ({error.strerror})'
-            raise TableError.of('body', self.body, right) from error
+            raise TableError.of(self._key, self.body, right) from error
         self.length = os.fstat(self._opened.fileno()).st_size
         self.content_type = _content_type_of(path)
 
@@ -136,6 +145,63 @@ class BytesSource(BodySource):
         return Chunks(slices(self._data, PIECE), bytes)
 
 
+class MultipartSource(BodySource):
+    """A multipart body with files.
+
+    ``open`` asks each file for its length. One is open again only while it is read, so a form may
+    have more files than a process may have open.
+    """
+
+    def __init__(self, body: MultipartBody) -> None:
+        super().__init__(body)
+        self._pieces = [
+            BodySource(piece.body, piece.key) if isinstance(piece, PartFile) else piece
+            for piece in body.pieces
+        ]
+        self._lengths: list[int | None] = []
+
+    async def open(self) -> None:
+        """Set ``length``, unless the length of a file is unknown.
+
+        Raises:
+            TableError: A path is not that of a file that can be read.
+        """
+        self._lengths = [await self._measure(piece) for piece in self._pieces]
+        known = [length for length in self._lengths if length is not None]
+        self.length = sum(known) if len(known) == len(self._lengths) else None
+
+    async def _measure(self, piece: bytes | BodySource) -> int | None:
+        if isinstance(piece, bytes):
+            return len(piece)
+        await piece.open()
+        await piece.end()
+        return piece.length
+
+    def chunks(self, encode: Callable[[Any], bytes]) -> Chunks:
+        """Begin to read the parts; ``encode`` is not needed."""
+        self._begun = True
+        return Chunks(self._read(), bytes)
+
+    async def _read(self) -> AsyncIterator[bytes]:
+        for piece, length in zip(self._pieces, self._lengths, strict=True):
+            if isinstance(piece, bytes):
+                for data in slices(piece, PIECE):
+                    yield data
+                continue
+            await piece.open()
+            async with contextlib.aclosing(piece.chunks(bytes)) as chunks:
+                chunks.length = length
+                async for data in chunks:
+                    yield data
+            await piece.end()
+
+    async def end(self) -> None:
+        """End an attempt: close the file that was being read."""
+        for piece in self._pieces:
+            if isinstance(piece, BodySource):
+                await piece.end()
+
+
 def slices(data: bytes, size: int = WRITE) -> Iterator[bytes]:
     """Cut bytes into slices of a size."""
     return (data[start : start + size] for start in range(0, len(data), size))
@@ -143,7 +209,9 @@ def slices(data: bytes, size: int = WRITE) -> Iterator[bytes]:
 
 def to_source(body: Any) -> BodySource | None:
     """Make the source of a body that is sent in parts; None for text, bytes or no body."""
-    return None if body is None or isinstance(body, str | bytes) else BodySource(body)
+    if body is None or isinstance(body, str | bytes):
+        return None
+    return MultipartSource(body) if isinstance(body, MultipartBody) else BodySource(body)
 
 
 def check_resendable(body: Any, response: Response[Any]) -> None:
@@ -242,7 +310,7 @@ class BodyDelivery:
         source: BodySource,
         size: int | None,
         encode: Callable[[Any], bytes],
-        progress: Callable[[int, int | None], object] | None = None,
+        progress: Progress | None = None,
         seconds: float | None = None,
     ) -> None:
         self.source = source

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
@@ -19,6 +19,7 @@ from ..bodies.codings import Decoder, decode_body, decoder_for
 from ..bodies.stream import read_arrived
 from ..errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from ..headers import Headers
+from ..types import Progress
 from .protocol import ResponseProtocol
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     'HttpProcessingError',
     'InMemory',
     'LineTooLong',
-    'Progress',
     'ReadOptions',
     'ReceivedResponse',
     'ResponseSource',
@@ -36,8 +36,6 @@ __all__ = [
     'is_self_delimited',
     'read_response_body',
 ]
-
-Progress: TypeAlias = Callable[[int, int | None], object]
 
 
 class ResponseSource(Protocol):
