@@ -269,6 +269,7 @@ async def test_tls_that_is_cut_off_ends_no_body(
     [
         response_bytes(b'x'),
         response_bytes(b'1\r\nx\r\n0\r\n\r\n', 'Transfer-Encoding: chunked', length=False),
+        response_bytes(gzip.compress(b'x'), 'Content-Encoding: gzip'),
     ],
 )
 async def test_a_body_with_a_length_or_chunks_needs_no_close_notify(raw_server, certificates, raw):

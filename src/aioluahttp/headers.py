@@ -190,12 +190,15 @@ def hide(headers: Headers) -> Headers:
 
 
 def parse_cookies(pairs: Iterable[str]) -> dict[str, str]:
-    """Parse ``name=value`` pairs of cookies; the first of a name counts (RFC 6265 5.4)."""
+    """Parse ``name=value`` pairs of cookies; the first of a name counts (RFC 6265 5.4).
+
+    Double quotes belong to a value (RFC 6265 5.2), as in what ``client.cookies`` sends back.
+    """
     cookies: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition('=')
         if equals and name.strip():
-            cookies.setdefault(name.strip(), value.strip().strip('"'))
+            cookies.setdefault(name.strip(), value.strip())
     return cookies
 
 

@@ -289,11 +289,13 @@ class CachedBody(InMemory):
         payload: SessionPayload | None,
     ) -> None:
         super().__init__(data, is_empty=not data)
-        self._headers, self._info, self._payload = headers, info, payload
+        # Asked before a decoded body takes Content-Length out of the headers.
+        self._is_self_delimited = is_self_delimited(headers)
+        self._info, self._payload = info, payload
 
     def finish(self) -> None:
         """Raise an error if a body that ended with its connection was cut off."""
-        if self._info and not is_self_delimited(self._headers):
+        if self._info and not self._is_self_delimited:
             check_end(self._info)
 
     async def stop(self) -> None:
