@@ -359,6 +359,9 @@ PLAIN = [
     {'status': 200, 'json': None},
     {'status': 200, 'json': ['é', '\udc80', {'a': 1}], 'body': None},
     {'status': 200, 'json': '', 'headers': {'content-type': 'text/x'}},
+    {'status': 200, 'headers': {'Date': 'Sun, 06 Nov 1994 08:49:37 GMT'}, 'body': 'x'},
+    http.Response({'status': 200, 'headers': http.Headers({'A': '1', 'B': '2'}), 'body': b'x'}),
+    http.to_response({'status': 404, 'headers': {'date': '0', 'content-type': 'text/x'}}),
 ]
 
 
@@ -417,7 +420,10 @@ def test_both_paths_encode_a_plain_table_alike(table, server, keep_alive):
         {'status': 200, 'headers': {'A': 'b\r\nC: d'}},
         {'status': 200, 'headers': {'A b': 'c'}},
         {'status': 200, 'headers': {5: 'c'}},
-        {'status': 200, 'headers': {'Date': 'today'}},
+        http.Response({'status': 200, 'reason': 'Fine', 'body': ''}),
+        http.Response({'status': 700, 'body': ''}),
+        http.to_response({'status': 200, 'headers': {'A': ['b', 'c']}}),
+        {'status': 200, 'headers': http.Headers({'Connection': 'close'})},
         {'status': 200, 'headers': {'content-length': '5'}},
         {'status': 200, 'headers': {'Transfer-Encoding': 'chunked'}},
         {'status': 200, 'headers': {'Connection': 'close'}},

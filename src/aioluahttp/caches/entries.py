@@ -122,14 +122,9 @@ def key_of(request: Request, *, raw: bool | None = None) -> str:
         raw: Whether content codings are left; None is what the request says.
     """
     coded = request.get('into') == 'raw' if raw is None else raw
-    return '\n'.join(
-        (
-            f'GET {request["scheme"]}://{request["host"]}:{request["port"]}{request["url"]}',
-            request['headers'].get('Host', '').lower(),
-            request.get('unix') or '',
-            'raw' if coded else '',
-        )
-    )
+    target = f'GET {request["scheme"]}://{request["host"]}:{request["port"]}{request["url"]}'
+    host = request['headers'].get('Host', '').lower()
+    return f'{target}\n{host}\n{request.get("unix") or ""}\n{"raw" if coded else ""}'
 
 
 def variant_key(key: str, marker: Entry, headers: Headers) -> str:

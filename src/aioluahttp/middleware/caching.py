@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import update_wrapper
 from secrets import token_hex
@@ -112,18 +113,40 @@ class Flight:
 
     Attributes:
         headers: Of the request.
-        outcome: What the others may be served with; its result is None if they are on their own.
+        settled: Whether it is known what the others may be served with.
+        found: What they may be served with; None if they are on their own.
         void: Whether an unsafe request has invalidated the response meanwhile.
     """
 
     def __init__(self, request: Request) -> None:
         self.headers: Headers = request['headers']
-        self.outcome: asyncio.Future[Found | None] = asyncio.get_running_loop().create_future()
+        self.settled: bool = False
+        self.found: Found | None = None
         self.void: bool = False
+        self._waiting: asyncio.Event | None = None
 
     def settle(self, found: Found | None) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(found)
+        """Let the others go on. Only the first call counts."""
+        if not self.settled:
+            self.settled, self.found = True, found
+            if self._waiting is not None:
+                self._waiting.set()
+
+    async def wait(self, seconds: float | None) -> Found | None:
+        """Wait for the response; None if it takes longer, or is for one client alone."""
+        if not self.settled:
+            if self._waiting is None:
+                self._waiting = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._waiting.wait()
+        return self.found
+
+    @property
+    def pump(self) -> asyncio.Task[Any] | None:
+        """The task that still stores the body."""
+        fill = None if self.found is None else self.found.fill
+        return None if fill is None else fill.task
 
 
 class Passage(NamedTuple):
@@ -181,7 +204,7 @@ class Cache:
             now = self._clock()
             verdict = judge(stored.entry, asked, now)
             if verdict is Verdict.FRESH and is_simple(request, asked, stored.entry):
-                return hit(stored.entry, now)
+                return whole_response(stored.entry, now)
             if verdict is not Verdict.VALIDATE:
                 served = await self._serve(stored, request, asked, now, 'hit')
                 if served is not None:
@@ -285,8 +308,7 @@ class Cache:
             if flight is None:
                 response = await self._look_again(passage) if again else None
                 return response or await self._lead(slot, passage)
-            await asyncio.wait([flight.outcome], timeout=self._wait)
-            found = flight.outcome.result() if flight.outcome.done() else None
+            found = await flight.wait(self._wait)
             if found is None:
                 break
             vary = found.entry.vary
@@ -320,23 +342,19 @@ class Cache:
     async def _lead(self, slot: Any, passage: Passage) -> Response[Any]:
         """Send a request on, so that equal ones wait for its response."""
         flight = self._flights[slot] = Flight(passage.request)
-        filling: Fill | None = None
 
         def ended(_: Any = None) -> None:
             if self._flights.get(slot) is flight:
                 del self._flights[slot]
 
         try:
-            response = await self._forward(passage, flight)
-            found = flight.outcome.result() if flight.outcome.done() else None
-            filling = None if found is None else found.fill
-            return response
+            return await self._forward(passage, flight)
         finally:
             flight.settle(None)
-            if filling is None or filling.task is None:
+            if flight.pump is None:
                 ended()
             else:
-                filling.task.add_done_callback(ended)
+                flight.pump.add_done_callback(ended)
 
     def _validate_in_background(self, passage: Passage) -> None:
         """Validate a response that is served stale meanwhile (RFC 5861 3)."""
@@ -369,11 +387,10 @@ class Cache:
             return await self._exchange(passage, flight)
         finally:
             # A body that is still being stored keeps the flight, to be invalidated.
-            found = flight.outcome.result() if flight.outcome.done() else None
-            if found is None or found.fill is None or found.fill.task is None:
+            if flight.pump is None:
                 self._forget(passage.key, flight)
             else:
-                found.fill.task.add_done_callback(lambda _: self._forget(passage.key, flight))
+                flight.pump.add_done_callback(lambda _: self._forget(passage.key, flight))
 
     def _forget(self, key: str, flight: Flight) -> None:
         current = self._current.get(key, set())
@@ -499,22 +516,27 @@ class Cache:
     ) -> Response[Any]:
         """Read a short body whose length is known, and store it."""
         body: Stream = response['body']
-        kind, chunks = response['headers'].get('Content-Type'), []
-        try:
-            async for chunk in body:
-                chunks.append(chunk)
-        except Exception as error:
-            response['body'] = Stream(broken(b''.join(chunks), error), kind, decoded=body.decoded)
-            return response
-        finally:
-            await body.close()
-        data = b''.join(chunks)
+        kind, data = response['headers'].get('Content-Type'), arrived(body)
+        if data is None:
+            chunks: list[bytes] = []
+            try:
+                async for chunk in body:
+                    chunks.append(chunk)
+            except Exception as error:
+                parts = broken(b''.join(chunks), error)
+                response['body'] = Stream(parts, kind, decoded=body.decoded)
+                return response
+            finally:
+                await body.close()
+            data = b''.join(chunks)
         if len(data) == given_length(response['headers']):  # a server sends no other body whole
             await self._store_whole(passage, flight, entry, data)
         if 'version' not in passage.request:
             response['body'] = Stream(once(data), kind, decoded=body.decoded)
             return response
-        whole = {'status': response['status'], 'headers': response['headers'], 'body': data}
+        headers = response['headers']
+        headers.popall('Content-Length')  # the server writes its own
+        whole = {'status': response['status'], 'headers': headers, 'body': data}
         return Response(whole if entry.reason is None else whole | {'reason': entry.reason})
 
     async def _fill(
@@ -584,7 +606,7 @@ def is_simple(request: Request, asked: Asked, entry: Entry) -> bool:
     )
 
 
-def hit(entry: Entry, now: float) -> Response[Any]:
+def whole_response(entry: Entry, now: float) -> Response[Any]:
     headers, body = headers_of_hit(entry, now), entry.body
     return Response({'status': entry.status, 'headers': headers, 'body': body})
 
@@ -655,6 +677,13 @@ def decoded_json(response: Response[Any]) -> Any:
         if response['status'] < 300:
             raise ProtocolError(f'the body is not JSON: {error}') from error
         return body_into('text', body, headers)
+
+
+def arrived(body: Stream) -> bytes | None:
+    """Return a body that is here already; None if it is on its way, or no stream tells."""
+    find = getattr(body, 'rest', None)
+    data: bytes | None = None if find is None else find()
+    return data
 
 
 async def once(data: bytes) -> AsyncIterator[bytes]:

@@ -130,10 +130,13 @@ def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | 
                 sample = ''
             data = body.encode() if sample == 'x' else body or b''
         kind = headers.get('Content-Type') or headers.get('content-type')
-        template = _template(table.get('status'), tuple(headers), kind, (key, sample), server)
+        names, values = tuple(headers), tuple(headers.values())
+        if len(names) != len(values):  # a repeated header
+            return None
+        template = _template(table.get('status'), names, kind, (key, sample), server)
     except (KeyError, TypeError, UnicodeEncodeError, TableError):
         return None
-    if template is None or (head := template.fill(tuple(headers.values()))) is None:
+    if template is None or (head := template.fill(values)) is None:
         return None
     close = b'' if keep_alive else b'Connection: close\r\n'
     date = b'' if template.dated else date_line(int(time()))
