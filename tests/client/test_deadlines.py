@@ -9,7 +9,7 @@ from aioluahttp.client.deadlines import Deadline, Deadlines
 
 async def wait(deadlines, seconds, event=None):
     """Wait for an event, or forever, with a deadline."""
-    with Deadline(deadlines, seconds):
+    with Deadline(deadlines, seconds, TimeoutError):
         await (event or asyncio.Event()).wait()
 
 
@@ -75,7 +75,7 @@ async def test_another_error_is_raised_as_it_is():
     deadlines, task = Deadlines(), asyncio.current_task()
 
     async def run(error):
-        with Deadline(deadlines, 0.01):
+        with Deadline(deadlines, 0.01, TimeoutError):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -86,3 +86,16 @@ async def test_another_error_is_raised_as_it_is():
         await run(OSError('broken'))
     await run(None)
     assert (0, 0) == (task.cancelling(), len(deadlines))
+
+
+async def test_the_end_of_all_deadlines_can_be_waited_for():
+    """By more than one task, and also if there are none."""
+    deadlines, event = Deadlines(), asyncio.Event()
+    await deadlines.wait()
+    open_ones = [asyncio.ensure_future(wait(deadlines, None, event)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting = [asyncio.ensure_future(deadlines.wait()) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert [False, False] == [one.done() for one in waiting]
+    event.set()
+    await asyncio.gather(*open_ones, *waiting)

@@ -11,9 +11,10 @@ from aiohttp.client_proto import ResponseHandler
 import aioluahttp as http
 from aioluahttp.bodies.stream import read_arrived
 from aioluahttp.transports.protocol import ResponseProtocol
-from aioluahttp.transports.response_body import ConnectionInfo, FromConnection
+from aioluahttp.transports.response_body import FromConnection
 
 CHUNKED = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+HEADERS = http.Headers({'Transfer-Encoding': 'chunked'})
 
 
 @pytest.fixture
@@ -54,11 +55,11 @@ async def test_the_body_of_another_response_is_not_watched(handler):
     """aiohttp's session may have given the connection away before the body was looked at."""
     aiohttps = handler()
     received = ResponseProtocol(aiohttps, None)
-    received.begin(awaits_head=True)
+    received.begin('GET')
     received.data_received(CHUNKED + b'1;' + b'x' * 20_000 + b'\r\na\r\n0\r\n\r\n')
     _, body = await aiohttps.read()
-    received.begin(awaits_head=True)
-    received.watch(body, is_chunked=True)
+    received.begin('GET')
+    received.watch(body, HEADERS)
     assert (None, b'a') == (body.exception(), read_arrived(body))
 
 
@@ -68,9 +69,9 @@ async def test_a_lost_connection_tells_what_broke_a_body(handler):
     aiohttps.data_received(CHUNKED)
     _, body = await aiohttps.read()
     aiohttps.data_received(b'1\r\na\r\nzz\r\n')
-    info = ConnectionInfo.of(SimpleNamespace(transport=None, protocol=aiohttps))
+    info = ResponseProtocol.after_head(SimpleNamespace(transport=None, protocol=aiohttps))
     assert (None, None) == (info.peer, info.tls)
-    info.watch(body, http.Headers({'Transfer-Encoding': 'chunked'}))
+    info.watch(body, HEADERS)
     assert b'a' == read_arrived(body)
     with pytest.raises(aiohttp.http.HttpProcessingError):
         read_arrived(body)
@@ -80,10 +81,10 @@ async def test_padding_that_came_before_the_connection_was_lost_is_refused(handl
     """As in every other chunked body."""
     aiohttps = handler()
     received = ResponseProtocol(aiohttps, None)
-    received.begin(awaits_head=True)
+    received.begin('GET')
     received.data_received(CHUNKED + b'1;' + b'x' * 20_000)
     _, body = await aiohttps.read()
-    received.watch(body, is_chunked=True)
+    received.watch(body, HEADERS)
     with pytest.raises(http.ProtocolError, match='over 16384 bytes'):
         read_arrived(body)
 
@@ -93,10 +94,52 @@ async def test_a_timeout_in_the_turn_in_which_data_came_is_none(handler):
     aiohttps, loop = handler(), asyncio.get_running_loop()
     body = aiohttp.StreamReader(aiohttps, 10, loop=loop)
     aiohttps.transport = SimpleNamespace(resume_reading=lambda: None)  # or it is not connected
-    info = ConnectionInfo(aiohttps, None, None, ResponseProtocol(aiohttps, None))
+    info = ResponseProtocol(aiohttps, None)
     source = FromConnection(http.Headers(), body, info, None)
     reading = asyncio.create_task(source.read(0.002))
     loop.call_later(0.001, body.feed_data, b'ab')
     await asyncio.sleep(0)  # now the task waits
     time.sleep(0.01)  # noqa: ASYNC251  # both timers are late
     assert (b'ab', None) == (await reading, body.exception())
+
+
+SHORT = b'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ('method', 'data', 'expected'),
+    [
+        ('GET', SHORT + b'hi', 1),
+        ('HEAD', SHORT + b'hi', 2),
+        ('GET', SHORT + b'h', 2),
+        ('GET', SHORT + b'hi!', 2),
+        ('GET', SHORT.replace(b'200', b'204') + b'hi', 2),
+        ('GET', SHORT.replace(b'200', b'304') + b'hi', 2),
+        ('GET', SHORT.replace(b'200', b'103') + SHORT + b'hi', 3),
+        ('GET', SHORT[:20], 1),
+        ('GET', CHUNKED + b'0\r\n\r\n', 2),
+    ],
+)
+async def test_only_a_response_that_is_as_long_as_it_says_is_parsed_at_once(
+    handler, method, data, expected
+):
+    """Of any other one, the parser gets the head first, and cannot lose it by what follows."""
+    aiohttps, parts = handler(), []
+    aiohttps.data_received = parts.append
+    received = ResponseProtocol(aiohttps, None)
+    received.begin(method)
+    received.data_received(data)
+    assert (expected, data) == (len(parts), b''.join(parts))
+
+
+@pytest.mark.parametrize('behind', [b'', b'!'])
+async def test_bytes_behind_a_response_that_was_parsed_at_once_are_noticed(handler, behind):
+    """The connection is not used again."""
+    aiohttps = handler()
+    received = ResponseProtocol(aiohttps, None)
+    received.begin('GET')
+    received.data_received(SHORT + b'hi')
+    _, body = await aiohttps.read()
+    received.watch(body, http.Headers({'Content-Length': '2'}))
+    received.data_received(behind)
+    assert (b'hi', bool(behind)) == (read_arrived(body), aiohttps.should_close)

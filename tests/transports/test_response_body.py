@@ -11,7 +11,6 @@ import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
 from aioluahttp.transports.protocol import ResponseProtocol
 from aioluahttp.transports.response_body import (
-    ConnectionInfo,
     DecodedBody,
     FromConnection,
     InMemory,
@@ -448,7 +447,7 @@ def test_a_stream_may_be_dropped_after_its_loop_was_closed():
 
     async def make():
         content = aiohttp.StreamReader(None, 1, loop=asyncio.get_running_loop())
-        info = ConnectionInfo(Held(), None, None, ResponseProtocol(Held(), None))
+        info = ResponseProtocol(Held(), None)
         source = FromConnection(http.Headers(), content, info, None)
         return DecodedBody(
             http.Headers(), source, ReadOptions(False, None, None, lambda error: None)

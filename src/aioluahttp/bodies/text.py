@@ -61,6 +61,7 @@ def charset_of(content_type: str) -> str | None:
     return found[1].lower() if found else None
 
 
+@lru_cache(256)
 def codec_of(content_type: str | None) -> str:
     """Return the name of the codec for a body of this Content-Type.
 
@@ -90,6 +91,8 @@ def to_bytes(text: str, content_type: str | None) -> bytes:
 
 def is_clean(text: str) -> bool:
     """Tell whether text has no surrogates, which stand for bytes that could not be decoded."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -20,7 +20,7 @@ from ..bodies.events import EventStream
 from ..bodies.stream import Stream
 from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from ..semantics import GOING_AWAY
-from ..tables.checks import TIMEOUT, check_handler, check_limit, is_accepted
+from ..tables.checks import EVENTS, TIMEOUT, check_handler, check_limit, is_accepted
 from ..tables.conversion import to_mapping
 from ..tables.models import Handler, Request, Response, SentRequest, describe_request
 from ..transports.into import PAGES, apply_into, with_accept
@@ -256,9 +256,11 @@ class Client:
         source = None
         try:
             request = self._defaults.request(table, fields)
-            if 'body' in request and (source := to_source(request['body'])):
-                request['body'] = source
-            response = await (self._send_into(request) if 'into' in request else self._send(request))
+            if not isinstance(request.get('body', ''), str | bytes):
+                request['body'] = source = to_source(request['body'])
+            response = await (
+                self._send_into(request) if 'into' in request else self._send(request)
+            )
             written = fields['url'] if 'url' in fields else (table or fields).get('url')
             if response['history'] or '#' in str(written):
                 add_fragments(response, written)
@@ -276,7 +278,7 @@ class Client:
     def _send_into(self, request: Request) -> Awaitable[Response[Any]]:
         """Send a request that says what the body of the response becomes."""
         if not isinstance(request['into'], PathLike):
-            return self._send(with_accept(request))
+            return self._send(with_accept(request) if request['into'] == EVENTS else request)
         from .download import download_to_file
 
         return download_to_file(request, self._send)

@@ -34,7 +34,7 @@ class Deadline:
         self,
         deadlines: Deadlines,
         seconds: float | None,
-        error: Callable[[], Exception] = TimeoutError,
+        error: Callable[[], Exception],
     ) -> None:
         self._deadlines, self._seconds, self._error = deadlines, seconds, error
         self._task: asyncio.Task[object] | None = None
@@ -62,7 +62,9 @@ class Deadline:
         # Another cancellation counts more: the caller must see it.
         is_ours = task.uncancel() <= self._cancelling
         if is_ours and isinstance(error, asyncio.CancelledError):
-            raise self._error() from error
+            late = TimeoutError()
+            late.__cause__ = error
+            raise self._error() from late
 
     def expire(self) -> None:
         """Cancel the block, once, if it has not ended. Not for the task of the block itself."""

@@ -18,12 +18,12 @@ from ..bodies.codings import ACCEPT_ENCODING
 from ..bodies.stream import Stream
 from ..errors import Error, TableError
 from ..headers import ONE_HOP, Headers, given_length, is_secret
-from ..tables.checks import EVENTS, TIMEOUT, check_body, check_userinfo, progress_of
+from ..tables.checks import EVENTS, INTO, TIMEOUT, check_body, check_userinfo, progress_of
 from ..tables.conversion import wire_body
 from ..tables.models import Request, Response, SentRequest
 from ..tls import client_context
 from .failures import BodyFailed, translate
-from .into import body_as, is_whole
+from .into import body_as
 from .request_body import SHORT, BodyDelivery, BodySource, BytesSource, source_of
 from .response_body import ReadOptions, ReceivedResponse
 
@@ -36,11 +36,14 @@ __all__ = [
     'body_of',
     'connection_arguments',
     'message_of',
+    'needs_stream',
     'read_options_of',
     'response_of',
     'target_of',
     'try_with_source',
+    'url_of',
     'with_bytes_source',
+    'with_one_spelling',
     'write_timeout',
 ]
 
@@ -48,6 +51,7 @@ MAX_BODY = 64 * 1024 * 1024  # bytes of a response body that is read whole, deco
 MAX_HEADER = 64 * 1024  # bytes of one header line of a response, and of its status line
 READ = WRITE = 30.0  # seconds for one read or write of a body where the total does not run
 LARGE = 1024 * 1024  # bytes from which a body is sent in pieces, so as not to block the loop
+OWN = frozenset({*ONE_HOP, 'host'})  # headers that are not copied as they are
 DEFAULTS = {'Accept': '*/*', 'Accept-Encoding': ACCEPT_ENCODING, 'User-Agent': 'aioluahttp'}
 
 
@@ -68,6 +72,7 @@ async def try_with_source(
 
 def response_of(received: ReceivedResponse, body: Any, target: str, method: str) -> Response[Any]:
     """Make the response table of what was received, with ``body`` as its body."""
+    major, minor = received.version or (1, 1)
     return Response(
         {
             'status': received.status,
@@ -76,7 +81,7 @@ def response_of(received: ReceivedResponse, body: Any, target: str, method: str)
             'body': body,
             'url': target,
             'method': method,
-            'version': '{}.{}'.format(*(received.version or (1, 1))),
+            'version': f'{major}.{minor}',
             'ip': received.peer,
             'history': [],
         }
@@ -129,10 +134,7 @@ def arguments_of(
 def message_of(request: Request, target: yarl.URL) -> tuple[Headers, bytes | BodyDelivery | None]:
     """Make the headers and the body of a request as they are sent, without cookies and framing."""
     headers = _headers(request, target)
-    data = _data(request, headers) if 'body' in request else None
-    for name, value in DEFAULTS.items():
-        headers.setdefault(name, value)
-    return headers, data
+    return headers, _data(request, headers) if 'body' in request else None
 
 
 def connection_arguments(request: Request, max_header: int | None = MAX_HEADER) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def connection_arguments(request: Request, max_header: int | None = MAX_HEADER) 
         ``timeout``, ``max_line_size`` and ``max_field_size``, ``ssl``, ``server_hostname``.
     """
     timeout = request.get('timeout')
-    limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
+    limits: Mapping[str, Any] = timeout if isinstance(timeout, dict) else {}
     arguments: dict[str, Any] = {'timeout': _timeout(limits.get('connect'), limits.get('read'))}
     if longest := request.get('max_header', max_header):
         arguments['max_line_size'] = arguments['max_field_size'] = longest
@@ -231,21 +233,55 @@ def with_bytes_source(request: Request) -> Request:
 
 
 def _headers(request: Request, target: yarl.URL) -> Headers:
-    spelling: dict[str, str] = {}  # aiohttp loses a repeated header that is spelled in two ways
-    authority, host = target.host_port_subcomponent or '', request['host']
+    authority, host, given = (
+        target.host_port_subcomponent or '',
+        request['host'],
+        request['headers'],
+    )
     if host.endswith('.'):  # yarl leaves the dot out
         authority = host + authority[len(host) - 1 :]
-    kept = Headers(Host=authority)
-    for name, value in request['headers'].items():
-        lower = name.lower()
+    if not given:
+        return _default_headers(authority).copy()
+    if not ''.join(given.values()).isascii():
+        _check_text(given)
+    headers = Headers(Host=authority)
+    if given.keys().isdisjoint(OWN):
+        headers.extend(given)
+    else:
+        for name, value in given.items():
+            if name.lower() == 'host':
+                headers[name] = value
+            elif name.lower() not in ONE_HOP:
+                headers.add(name, value)
+    for name, value in DEFAULTS.items():
+        headers.setdefault(name, value)
+    return headers
+
+
+@lru_cache(256)
+def _default_headers(authority: str) -> Headers:
+    return Headers(Host=authority, **DEFAULTS)
+
+
+def _check_text(headers: Headers) -> None:
+    for name, value in headers.items():
         if not text.is_clean(value):  # aiohttp would drop what it cannot encode
             right = 'text that UTF-8 can encode'
             raise TableError.of(f'headers[{name}]', value, right, secret=is_secret(name))
-        if lower == 'host':
-            kept[name] = value
-        elif lower not in ONE_HOP:
-            kept.add(spelling.setdefault(lower, name), value)
-    return kept
+
+
+def with_one_spelling(headers: Headers) -> Headers:
+    """Spell a repeated header in one way: aiohttp loses one that is spelled in two."""
+    spelling: dict[str, str] = {}
+    return Headers(
+        [(spelling.setdefault(name.lower(), name), value) for name, value in headers.items()]
+    )
+
+
+@lru_cache(256)
+def url_of(target: yarl.URL) -> str:
+    """Return a URL as text."""
+    return str(target)
 
 
 def _proxy_arguments(request: Request, headers: Headers) -> dict[str, Any]:
@@ -261,6 +297,12 @@ def _proxy_arguments(request: Request, headers: Headers) -> dict[str, Any]:
     return arguments
 
 
+def needs_stream(request: Request) -> bool:
+    """Tell whether the response body is read in parts, if only to report progress."""
+    watched = progress_of(request, 'download') is not None
+    return watched or request.get('into', 'text') not in INTO
+
+
 def read_options_of(request: Request, limit: int | None) -> ReadOptions:
     """Make the options with which the response body is read as a stream.
 
@@ -269,7 +311,7 @@ def read_options_of(request: Request, limit: int | None) -> ReadOptions:
         limit: Bytes of a body that is read whole; a streamed body has ``max_body`` as its limit.
     """
     into, timeout = request.get('into', 'text'), request.get('timeout', READ)
-    whole = is_whole(into)
+    whole = into in INTO
     default = None if whole or into == EVENTS else READ
     seconds = timeout.get('read', default) if isinstance(timeout, Mapping) else timeout and default
     limit = limit if whole else request.get('max_body')
@@ -285,7 +327,7 @@ def write_timeout(request: Request) -> float | None:
     if timeout is None:
         return None
     limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
-    runs = is_whole(request.get('into', 'text')) and limits.get('total', TIMEOUT) is not None
+    runs = request.get('into', 'text') in INTO and limits.get('total', TIMEOUT) is not None
     seconds: float | None = limits.get('write', None if runs else WRITE)
     return seconds
 
@@ -305,4 +347,7 @@ def body_of(request: Request, received: ReceivedResponse) -> Any:
     headers, data = received.headers, received.data
     if not isinstance(data, bytes):
         return Stream(data, headers.get('Content-Type'), decoded=data.decoded)
-    return body_as(request.get('into', 'text'), received.status, headers, data)
+    into = request.get('into', 'text')
+    if into == 'text':
+        return text.from_bytes(data, headers.get('Content-Type'))
+    return body_as(into, received.status, headers, data)

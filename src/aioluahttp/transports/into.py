@@ -10,7 +10,6 @@ from typing import Any
 
 from ..bodies import text
 from ..bodies.events import EventStream
-from ..bodies.stream import Stream
 from ..errors import Error, ProtocolError, shown
 from ..headers import Headers
 from ..tables.checks import EVENTS, INTO, STREAMS, is_accepted, progress_of
@@ -18,31 +17,12 @@ from ..tables.conversion import body_into
 from ..tables.models import Request, Response, describe_request
 from .response_body import DecodedBody
 
-__all__ = [
-    'PAGES',
-    'apply_into',
-    'body_as',
-    'is_whole',
-    'needs_stream',
-    'watch_download',
-    'with_accept',
-]
+__all__ = ['PAGES', 'apply_into', 'body_as', 'watch_download', 'with_accept']
 
 PAGE = 64 * 1024  # bytes that are kept of the page of an error or a redirect, for people to read
 PAGES = 300  # from this status on a body is a page that explains, and not what was requested
 NOTHING = (204, 205)  # these have no body and no Content-Type
 PARTIAL = 206
-
-
-def is_whole(into: Any) -> bool:
-    """Tell whether the body is read whole before the response is returned."""
-    return into in INTO
-
-
-def needs_stream(request: Request) -> bool:
-    """Tell whether the response body is read in parts, if only to report progress."""
-    watched = progress_of(request, 'download') is not None
-    return watched or not is_whole(request.get('into', 'text'))
 
 
 def watch_download(request: Request, status: int, body: DecodedBody) -> None:
@@ -55,8 +35,8 @@ def watch_download(request: Request, status: int, body: DecodedBody) -> None:
 
 
 def with_accept(request: Request) -> Request:
-    """Add the Accept header that ``into`` needs, unless the request has one."""
-    if request.get('into') != EVENTS or 'Accept' in request['headers']:
+    """Add the Accept header for events, unless the request has one."""
+    if 'Accept' in request['headers']:
         return request
     return request | {
         'headers': Headers([*request['headers'].items(), ('Accept', EventStream.TYPE)])
@@ -95,7 +75,7 @@ async def apply_into(response: Response[Any], request: Request, *, last: bool) -
     """
     into = request.get('into', 'text')
     try:
-        if is_whole(into):
+        if into in INTO:
             await _to_whole(response, into)
         elif not last or _is_page(response['status'], request):
             await _to_page(response)
@@ -110,7 +90,8 @@ async def apply_into(response: Response[Any], request: Request, *, last: bool) -
 def _is_page(status: int, request: Request) -> bool:
     # ``resume`` requests the rest of a body, so a 206 counts as the 200 of the whole.
     checked = 200 if status == PARTIAL and request.get('resume') else status
-    accepted = is_accepted(checked, request.get('check', False))
+    check = request.get('check', False)
+    accepted = check is False or is_accepted(checked, check)
     return not accepted or (status >= PAGES and request.get('into') not in STREAMS)
 
 

@@ -30,9 +30,9 @@ from ..websockets.handshake import (
 )
 from ..websockets.memory import MemoryPeer, peer_pair
 from ..websockets.socket import Peer
-from .encode import MAX_BODY, read_options_of
+from .encode import MAX_BODY, needs_stream, read_options_of
 from .failures import BodyFailed
-from .into import needs_stream, watch_download
+from .into import watch_download
 from .request_body import BodyDelivery
 from .response_body import DecodedBody, InMemory, ReceivedResponse
 

@@ -28,17 +28,21 @@ from .encode import (
     arguments_of,
     body_of,
     connection_arguments,
+    needs_stream,
     read_options_of,
     response_of,
     target_of,
     try_with_source,
+    url_of,
     with_bytes_source,
+    with_one_spelling,
     write_timeout,
 )
 from .failures import BodyFailed, LostConnection, translate
-from .into import needs_stream, watch_download
+from .into import watch_download
+from .protocol import ResponseProtocol
 from .request_body import SHORT, BodyDelivery, BodySource, BytesSource, source_of
-from .response_body import ConnectionInfo, DecodedBody, ReadOptions, ReceivedResponse
+from .response_body import DecodedBody, ReceivedResponse
 from .session import check_headers, open_by_session, send_by_session, send_once
 
 if TYPE_CHECKING:
@@ -186,44 +190,47 @@ class NetworkTransport:
 
     async def _try(self, request: Request) -> Response[Any]:
         """Make one attempt."""
-        method = request['method']
+        method, limit = request['method'], request.get('max_body', MAX_BODY)
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
         arguments = arguments_of(request, target, self._max_header)
-        limit = request.get('max_body', MAX_BODY)
         options = read_options_of(request, limit) if needs_stream(request) else None
-        received = await self._send_request(request, target, arguments, limit, options)
-        if isinstance(received.data, DecodedBody):
+        session = self._session(request)
+        if not self._can_send(session, arguments):
+            received = await self._send_by_session(session, request, target, arguments, limit)
+        else:
+            headers, body = arguments['headers'], arguments.get('data')
+            if self._cookies is not None:
+                add_cookies(headers, self._cookies, target)
+            head = wire.request_head(method, target, headers, body)
+            wire_request = wire.WireRequest(method, head, body, cookies=self._cookies)
+            received = await wire_request.ask(session, target, arguments, limit, options)
+        if options is not None and isinstance(received.data, DecodedBody):
             self._bodies.add(received.data)
             watch_download(request, received.status, received.data)
-        return response_of(received, body_of(request, received), str(target), method)
+        return response_of(received, body_of(request, received), url_of(target), method)
 
-    async def _send_request(
+    async def _send_by_session(
         self,
+        session: aiohttp.ClientSession,
         request: Request,
         target: yarl.URL,
         arguments: dict[str, Any],
         limit: int | None,
-        options: ReadOptions | None,
     ) -> ReceivedResponse:
-        session, method = self._session(request), request['method']
-        by_session = not self._can_send(session, arguments)
-        add_cookies(arguments['headers'], self._cookies, target, by_session=by_session)
-        if by_session:
-            streamed = options is not None
-            options = options or read_options_of(request, limit)._replace(failed=lambda error: None)
-            return await send_by_session(
-                session,
-                method,
-                target,
-                arguments,
-                options,
-                streamed=streamed,
-                cookies=self._cookies,
-            )
-        body = arguments.get('data')
-        head = wire.request_head(method, target, arguments['headers'], body)
-        wire_request = wire.WireRequest(method, head, body, cookies=self._cookies)
-        return await wire_request.ask(session, target, arguments, limit, options)
+        headers = arguments['headers'] = with_one_spelling(arguments['headers'])
+        add_cookies(headers, self._cookies, target, by_session=True)
+        options, streamed = read_options_of(request, limit), needs_stream(request)
+        if not streamed:
+            options = options._replace(failed=lambda error: None)
+        return await send_by_session(
+            session,
+            request['method'],
+            target,
+            arguments,
+            options,
+            streamed=streamed,
+            cookies=self._cookies,
+        )
 
     def _can_send(self, session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
         """Tell whether a request can be sent over the wire."""
@@ -258,7 +265,7 @@ class NetworkTransport:
         )
         connection = response.connection
         is_open = connection is not None and connection.transport is not None
-        protocol = ConnectionInfo.of(connection).protocol if is_open else None
+        protocol = ResponseProtocol.after_head(connection).protocol if is_open else None
         return Switched(response_of(received, '', str(target), 'GET'), protocol, response.close)
 
     async def dial(self, request: Request, options: Mapping[str, Any]) -> Dialed:

@@ -8,27 +8,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import ssl
 from typing import Any, Self
 
 import aiohttp
 
 from ..bodies.chunk_overhead import MAX_OVERHEAD, is_padded
 from ..errors import ProtocolError
+from ..headers import Headers
 
-__all__ = ['ResponseProtocol', 'keep_last_bytes']
+__all__ = ['ResponseProtocol', 'is_chunked']
 
 END = b'\r\n\r\n'  # the end of a head
 INTERIM = re.compile(rb'HTTP/1\.[01] 1(?!01)')  # after a 101 no head follows
 STATUS = len(b'HTTP/1.1 101')
+# Of a head behind which there is a body, unless the request is a HEAD.
+WITH_BODY = re.compile(rb'HTTP/1\.[01] (?!1|204|304)[1-9][0-9]{2}[ \r]')
+LENGTH = re.compile(rb'\r\ncontent-length: ?([0-9]{1,15})\r\n', re.IGNORECASE)
 READ = 512 * 1024  # bytes that are read of a socket at once
 PADDED = f'a chunked body has over {MAX_OVERHEAD} bytes of extensions, padding and trailers'
 
 
-def keep_last_bytes(protocol: Any, transport: Any) -> None:
-    """Let a connection read an early response though the peer then resets it."""
-    # The socket of a TLS connection has encrypted bytes alone.
-    if transport.get_extra_info('sslcontext') is None:
-        ResponseProtocol.of(transport).keeps_last_bytes = True
+def is_chunked(headers: Headers) -> bool:
+    """Tell whether a body has chunks."""
+    if 'Transfer-Encoding' not in headers:
+        return False
+    codings = ','.join(headers.getall('Transfer-Encoding'))
+    return codings.rpartition(',')[2].strip().lower() == 'chunked'
 
 
 class ResponseProtocol(asyncio.Protocol):
@@ -47,38 +53,73 @@ class ResponseProtocol(asyncio.Protocol):
         transport: Of the connection; None if it is lost.
 
     Attributes:
-        keeps_last_bytes: Whether the rest is read from the socket after an error.
+        protocol: aiohttp's.
+        peer: The IP address; None for a Unix socket.
+        tls: The TLS object; None without TLS.
+        requests: The number of requests on this connection.
+        head_size: Bytes of the head of the response, and of interim ones before it.
     """
 
     def __init__(self, protocol: Any, transport: Any) -> None:
-        self._protocol, self._transport = protocol, transport
-        self.keeps_last_bytes: bool = False
-        self.begin(awaits_head=False)
+        self.protocol, self._transport = protocol, transport
+        address = transport and transport.get_extra_info('peername')
+        self.peer: str | None = address[0] if isinstance(address, tuple) else None
+        self.tls: ssl.SSLObject | None = transport and transport.get_extra_info('ssl_object')
+        self._keeps_last_bytes = False
+        self.requests: int = 0
+        self._begin(awaits_head=False)
 
     @classmethod
-    def of(cls, transport: Any) -> Self:
-        """Return the one of a transport; put one there if there is none."""
-        found = transport.get_protocol()
+    def of(cls, connection: Any) -> Self:
+        """Return the one of a connection of aiohttp's; put one there if there is none."""
+        transport = connection.transport  # None once it is lost
+        found = transport and transport.get_protocol()
         if not isinstance(found, cls):
-            found = cls(found, transport)
-            transport.set_protocol(found)
+            found = cls(connection.protocol, transport)
+            if transport:
+                transport.set_protocol(found)
         return found
 
-    def begin(self, *, awaits_head: bool) -> None:
+    @classmethod
+    def after_head(cls, connection: Any) -> Self:
+        """Return the one of a connection on which the head of a response has come."""
+        received = cls.of(connection)
+        received._begin(awaits_head=False)
+        return received
+
+    @property
+    def reused(self) -> bool:
+        """Whether a request was sent on the connection before this one."""
+        return self.requests > 1
+
+    def begin(self, method: str) -> None:
+        """Begin with a request that is still to be sent."""
+        self.requests += 1
+        self._begin(awaits_head=True)
+        self._may_be_whole = method != 'HEAD'
+
+    def _begin(self, *, awaits_head: bool) -> None:
         """Begin with a response, whose head is still to come or has come."""
         self._awaits_head = awaits_head
         self._counts_all = awaits_head  # else the session of a user takes what is behind the body
+        self._may_be_whole = False
         self._first = self._last = b''  # the bytes of a head, and those received last
+        self.head_size: int = 0
         self._size = 0  # bytes received behind the head
         self._body: aiohttp.StreamReader | None = None  # that has not ended
         self._is_chunked = self._ended = False
 
-    def watch(self, body: aiohttp.StreamReader, *, is_chunked: bool) -> None:
+    def keep_last_bytes(self) -> None:
+        """Let the connection read an early response though the peer then resets it."""
+        # The socket of a TLS connection has encrypted bytes alone.
+        self._keeps_last_bytes = self.tls is None
+
+    def watch(self, body: aiohttp.StreamReader, headers: Headers) -> None:
         """Tell the reader of a response body of errors in its framing."""
-        if self._awaits_head:  # this is another response already
-            return
-        self._is_chunked = is_chunked
-        self._check(body)
+        # Else this is another response already, or one that is known to be complete.
+        if not (self._awaits_head or (self._ended and body.is_eof())):
+            self._is_chunked = is_chunked(headers)
+            self._check(body)
 
     def _check(self, body: aiohttp.StreamReader) -> None:
         """Check the state of a body, as after each read."""
@@ -86,15 +127,15 @@ class ResponseProtocol(asyncio.Protocol):
         size = 0 if is_empty else body.total_raw_bytes
         if self._is_chunked and self._is_padded(body, size):
             body.set_exception(ProtocolError(PADDED))
-            self._protocol.force_close()
+            self.protocol.force_close()
             if self._transport is not None:
                 self._transport.abort()
         self._ended = self._counts_all and body.is_eof()
         self._body = None if body.is_eof() else body
         if self._ended:
             if self._last != END if self._is_chunked and not is_empty else self._size > size:
-                self._protocol.force_close()
-        elif self._body and not body.exception() and (error := self._protocol.exception()):
+                self.protocol.force_close()
+        elif self._body and not body.exception() and (error := self.protocol.exception()):
             body.set_exception(error)
 
     def _is_padded(self, body: aiohttp.StreamReader, size: int) -> bool:
@@ -107,16 +148,34 @@ class ResponseProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass data on."""
         if self._awaits_head:
+            if self._may_be_whole and self._is_whole(data):
+                self._awaits_head, self._ended = False, True
+                self.protocol.data_received(data)
+                return
             data = self._pass_heads(data)
         if not data:
             return
         self._size += len(data)
         self._last = (self._last + data[-len(END) :])[-len(END) :]
-        self._protocol.data_received(data)
+        self.protocol.data_received(data)
         if self._body is not None:
             self._check(self._body)
         elif self._ended:
-            self._protocol.force_close()
+            self.protocol.force_close()
+
+    def _is_whole(self, data: bytes) -> bool:
+        """Tell whether data is a response whose body is as long as its head says.
+
+        That is the usual response, and the parser finds nothing invalid behind its head.
+        """
+        self._may_be_whole = False  # what comes later is only a part
+        end = data.find(END) + len(END)
+        found = WITH_BODY.match(data) and LENGTH.search(data, 0, end)
+        size = len(data) - end
+        if not found or int(found[1]) != size:
+            return False
+        self.head_size, self._size = end, size
+        return True
 
     def _pass_heads(self, data: bytes) -> bytes:
         """Pass on heads, up to the end of a final one; return what follows."""
@@ -130,28 +189,29 @@ class ResponseProtocol(asyncio.Protocol):
             else:
                 self._awaits_head = INTERIM.match(self._first) is not None
                 self._first = self._last = b''
-            self._protocol.data_received(data[:end])
-            data = b'' if self._protocol.exception() else data[end:]
+            self.head_size += end
+            self.protocol.data_received(data[:end])
+            data = b'' if self.protocol.exception() else data[end:]
         return data
 
     def eof_received(self) -> Any:
         """Pass the end of input on; the peer reads no more of the request then."""
-        keep_open = self._protocol.eof_received()
-        if self.keeps_last_bytes and self._transport.get_write_buffer_size():
+        keep_open = self.protocol.eof_received()
+        if self._keeps_last_bytes and self._transport.get_write_buffer_size():
             self._transport.abort()  # closing would wait for the peer to read
         return keep_open
 
     def pause_writing(self) -> None:
         """Pass on that the write buffer is full."""
-        self._protocol.pause_writing()
+        self.protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """Pass on that the write buffer has room again."""
-        self._protocol.resume_writing()
+        self.protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """After an error, read the rest from the socket before it is closed."""
-        if self.keeps_last_bytes and isinstance(exc, OSError):
+        if self._keeps_last_bytes and isinstance(exc, OSError):
             with (
                 contextlib.suppress(OSError),
                 self._transport.get_extra_info('socket').dup() as left,
@@ -159,7 +219,7 @@ class ResponseProtocol(asyncio.Protocol):
                 while data := left.recv(READ):
                     self.data_received(data)
         self._parse_rest()
-        self._protocol.connection_lost(exc)
+        self.protocol.connection_lost(exc)
         if self._body is not None:
             self._check(self._body)
             self._body = None
@@ -169,4 +229,4 @@ class ResponseProtocol(asyncio.Protocol):
         size = -1
         while self._body is not None and size < self._body.total_bytes:
             size = self._body.total_bytes
-            self._protocol.data_received(b'')
+            self.protocol.data_received(b'')

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
@@ -20,10 +21,9 @@ from ..bodies.stream import read_arrived
 from ..errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from ..headers import Headers
 from ..types import Progress
-from .protocol import ResponseProtocol
+from .protocol import ResponseProtocol, is_chunked
 
 __all__ = [
-    'ConnectionInfo',
     'DecodedBody',
     'FromConnection',
     'HttpProcessingError',
@@ -36,6 +36,8 @@ __all__ = [
     'is_self_delimited',
     'read_response_body',
 ]
+
+TOO_LARGE = 'the body passed max_body'
 
 
 class ResponseSource(Protocol):
@@ -75,51 +77,13 @@ class ResponseSource(Protocol):
         """Stop sending the request body, and wait until that is done."""
 
 
-class ConnectionInfo(NamedTuple):
-    """What reading a response needs to know of its connection.
+class Held(Protocol):
+    """What holds a connection until the response body was read.
 
-    ``protocol`` is aiohttp's. ``peer`` is the IP address; None for a Unix socket. ``tls`` is the
-    TLS object; None without TLS. ``received`` gets what arrives. ``reused`` tells whether a request
-    was sent on it before.
+    ``is_sending`` tells whether a task sends the request body.
     """
 
-    protocol: Any
-    peer: str | None
-    tls: ssl.SSLObject | None
-    received: ResponseProtocol
-    reused: bool = False
-
-    @classmethod
-    def of(cls, connection: Any) -> Self:
-        """Ask a connection of aiohttp's, which has no transport any more once it is lost."""
-        transport = connection.transport
-        if transport is None:
-            return cls(connection.protocol, None, None, ResponseProtocol(connection.protocol, None))
-        peer = transport.get_extra_info('peername')
-        ip = peer[0] if isinstance(peer, tuple) else None
-        received = ResponseProtocol.of(transport)
-        received.begin(awaits_head=False)
-        return cls(connection.protocol, ip, transport.get_extra_info('ssl_object'), received)
-
-    @classmethod
-    def before_head(cls, connection: Any, reused: bool) -> Self:
-        """Ask a connection of aiohttp's on which the request is still to be sent."""
-        info = cls.of(connection)
-        info.received.begin(awaits_head=True)
-        return info._replace(reused=reused)
-
-    def watch(self, content: aiohttp.StreamReader, headers: Headers) -> None:
-        """Make errors in the framing of a body reach its reader."""
-        self.received.watch(content, is_chunked=_is_chunked(headers))
-
-
-class Held(Protocol):
-    """What holds a connection until the response body was read."""
-
-    @property
-    def has_task(self) -> bool:
-        """Whether the request body is sent by a task, which ``stop`` has to end."""
-        ...
+    is_sending: bool
 
     def release(self) -> None:
         """Give the connection back to the pool."""
@@ -138,18 +102,18 @@ class FromConnection:
         self,
         headers: Headers,
         content: aiohttp.StreamReader,
-        info: ConnectionInfo,
+        received: ResponseProtocol,
         held: Held,
     ) -> None:
         self.is_empty: bool = content is aiohttp.EMPTY_PAYLOAD
         self._is_self_delimited = self.is_empty or is_self_delimited(headers)
-        self._content, self._info, self._held = content, info, held
+        self._content, self._connection, self._held = content, received, held
         self._closed: Exception | None = None
-        info.watch(content, headers)
+        received.watch(content, headers)
         if not content.is_eof():  # else another request may use the connection
             # Stop aiohttp's own timer, which also runs while nobody reads.
-            info.protocol.read_timeout = None
-            info.protocol.start_timeout()
+            received.protocol.read_timeout = None
+            received.protocol.start_timeout()
 
     @property
     def is_pending(self) -> bool:
@@ -162,10 +126,14 @@ class FromConnection:
         if self._closed:
             raise self._closed
         # Ask again after a wait, because a body that broke in the meantime may look like an end.
-        while not (data := read_arrived(content)) and not content.is_eof():
+        while not (data := self._read_arrived()) and not content.is_eof():
             if data := await self._wait(seconds):
                 break
         return data
+
+    def _read_arrived(self) -> bytes:
+        content = self._content
+        return content.read_nowait() if content.exception() is None else read_arrived(content)
 
     async def _wait(self, seconds: float | None) -> bytes:
         content, loop = self._content, asyncio.get_running_loop()
@@ -189,14 +157,14 @@ class FromConnection:
         content = self._content
         if not (content.is_eof() and self._is_self_delimited) or self._closed:
             return None
-        if content.exception() is not None or self._held.has_task:
+        if content.exception() is not None or self._held.is_sending:
             return None
         return None if limit is not None and content.total_bytes > limit else content.read_nowait()
 
     def finish(self) -> None:
         """Raise an error if a body that ends with its connection was cut off."""
         if not self._is_self_delimited:
-            check_end(self._info)
+            check_end(self._connection)
 
     def release(self) -> None:
         """Give the connection back to the pool."""
@@ -210,7 +178,8 @@ class FromConnection:
 
     async def stop(self) -> None:
         """Stop sending the request body, and wait until that is done."""
-        await self._held.stop()
+        if self._held.is_sending:
+            await self._held.stop()
 
 
 class InMemory:
@@ -263,7 +232,7 @@ class ReadOptions(NamedTuple):
 async def read_response_body(
     content: aiohttp.StreamReader,
     headers: Headers,
-    info: ConnectionInfo,
+    received: ResponseProtocol,
     limit: int | None,
     *,
     strict: bool = True,
@@ -273,7 +242,7 @@ async def read_response_body(
     Args:
         content: The body.
         headers: Of the response.
-        info: Of the connection.
+        received: Of the connection.
         limit: In bytes, decoded; ``None`` is no limit.
         strict: Whether a body that ends with its connection must not end in a reset or with TLS
             that is cut off.
@@ -284,16 +253,28 @@ async def read_response_body(
         OSError: The connection was reset in the body.
     """
     self_delimited = content is aiohttp.EMPTY_PAYLOAD or is_self_delimited(headers)
-    info.watch(content, headers)
-    if 'Content-Encoding' in headers or not content.is_eof():
+    received.watch(content, headers)
+    if 'Content-Encoding' in headers:
         data = await decode_body(content.iter_any(), headers, limit)
-    else:
-        data = content.read_nowait()  # the whole body arrived with the head
+    elif content.is_eof():  # the whole body arrived with the head
+        data = content.read_nowait()
         if limit is not None and len(data) > limit:
-            raise BodyTooLarge('the body passed max_body')
+            raise BodyTooLarge(TOO_LARGE)
+    else:
+        data = await _read_plain(content, limit)
     if strict and not self_delimited:
-        check_end(info)
+        check_end(received)
     return data
+
+
+async def _read_plain(content: aiohttp.StreamReader, limit: int | None) -> bytes:
+    pieces, left = [], math.inf if limit is None else limit
+    while piece := await content.readany():
+        left -= len(piece)
+        if left < 0:
+            raise BodyTooLarge(TOO_LARGE)
+        pieces.append(piece)
+    return b''.join(pieces)
 
 
 class DecodedBody:
@@ -311,8 +292,13 @@ class DecodedBody:
         self._reported: int | None = None  # bytes, at the last call of on_progress
         self._on_progress: Progress | None = None
         limit = options.limit
-        self._decoder = Decoder((), limit) if options.raw else decoder_for(headers, limit)
-        self.decoded: bool = bool(self._decoder.stages) and not source.is_empty
+        self._decoder: Decoder | None = None  # if chunks are returned as they come
+        if not options.raw and 'Content-Encoding' in headers:
+            self._decoder = decoder_for(headers, limit)
+        elif limit is not None:
+            self._decoder = Decoder((), limit)
+        coded = self._decoder is not None and bool(self._decoder.stages)
+        self.decoded: bool = coded and not source.is_empty
         if self.decoded:
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
@@ -350,7 +336,7 @@ class DecodedBody:
         That is, if nothing of it was read, and it is not to be decoded.
         """
         source = self._source
-        if self._done or self._received or self._decoder.stages or self._on_progress:
+        if self._done or self._received or self.decoded or self._on_progress:
             return None
         data = source.rest(self._options.limit) if isinstance(source, FromConnection) else None
         if data is not None:
@@ -373,11 +359,12 @@ class DecodedBody:
         try:
             while (piece := next(self._pieces, None)) is None:
                 if not (data := await self._source.read(self._options.seconds)):
-                    self._decoder.finish()
+                    if self._decoder is not None:
+                        self._decoder.finish()
                     self._source.finish()
                     break
                 self._received += len(data)
-                self._pieces = self._decoder.feed(data)
+                self._pieces = iter((data,)) if self._decoder is None else self._decoder.feed(data)
         except BaseException as error:
             self.close('an earlier read failed')
             await self._source.stop()
@@ -411,19 +398,13 @@ class DecodedBody:
     async def aclose(self) -> None:
         """Close the source, and wait until nothing of the request is sent any more."""
         self.close()
-        await self._source.stop()
+        if not self._ended:
+            await self._source.stop()
 
 
 def is_self_delimited(headers: Headers) -> bool:
     """Tell whether a body has a length or chunks, and so does not end with its connection."""
-    return 'Content-Length' in headers or _is_chunked(headers)
-
-
-def _is_chunked(headers: Headers) -> bool:
-    if 'Transfer-Encoding' not in headers:
-        return False
-    codings = ','.join(headers.getall('Transfer-Encoding'))
-    return codings.rpartition(',')[2].strip().lower() == 'chunked'
+    return 'Content-Length' in headers or is_chunked(headers)
 
 
 def _length(headers: Headers) -> int | None:
@@ -431,16 +412,16 @@ def _length(headers: Headers) -> int | None:
     return None if length is None or 'Transfer-Encoding' in headers else int(length)
 
 
-def check_end(info: ConnectionInfo) -> None:
+def check_end(received: ResponseProtocol) -> None:
     """Raise an error if a body that ends with its connection may be cut off.
 
     aiohttp takes such a body as complete after a reset, and after TLS that ends without
     close_notify (RFC 9112 9.8).
     """
-    error = info.protocol.exception()
+    error = received.protocol.exception()
     if isinstance(error, OSError):
         raise error
-    if info.tls and not _has_close_notify(info.tls):
+    if received.tls and not _has_close_notify(received.tls):
         raise ProtocolError('the TLS connection was cut off, so the body may be incomplete')
 
 

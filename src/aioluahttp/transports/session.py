@@ -20,9 +20,9 @@ from ..headers import Headers, is_secret
 from ..tables.models import Request
 from .encode import CookieStore
 from .failures import BodyFailed, LostConnection, is_refused_handshake, reason_of
+from .protocol import ResponseProtocol
 from .request_body import BodyDelivery, slices, write_timed_out
 from .response_body import (
-    ConnectionInfo,
     DecodedBody,
     FromConnection,
     HttpProcessingError,
@@ -115,7 +115,7 @@ async def send_by_session(
                 info.watch(response.content, headers)
             source = CachedBody(await response.read(), headers, ended, payload)
         else:
-            info = info or ConnectionInfo.of(response.connection)
+            info = info or ResponseProtocol.after_head(response.connection)
             source = SessionBody(headers, response, info, payload)
     except BaseException:
         response.close()
@@ -256,7 +256,7 @@ class SessionBody(FromConnection):
         self,
         headers: Headers,
         response: Any,
-        info: ConnectionInfo,
+        info: ResponseProtocol,
         payload: SessionPayload | None,
     ) -> None:
         super().__init__(headers, response.content, info, response)
@@ -285,7 +285,7 @@ class CachedBody(InMemory):
         self,
         data: bytes,
         headers: Headers,
-        info: ConnectionInfo | None,
+        info: ResponseProtocol | None,
         payload: SessionPayload | None,
     ) -> None:
         super().__init__(data, is_empty=not data)

@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import aiohttp
 import yarl
@@ -33,10 +32,9 @@ from ..errors import ConnectError, ProtocolError
 from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY
 from .failures import BodyFailed, LostConnection, is_refused_handshake, line_too_long, reason_of
-from .protocol import keep_last_bytes
+from .protocol import ResponseProtocol
 from .request_body import SHORT, BodyDelivery, slices, write_timed_out
 from .response_body import (
-    ConnectionInfo,
     DecodedBody,
     FromConnection,
     ReadOptions,
@@ -69,8 +67,7 @@ MAX_INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) takes over five hours for
 
 # Tracers, recorders and test doubles replace this method; then ``session`` sends the requests.
 _ORIGINAL_REQUEST = getattr(aiohttp.ClientSession, '_request', None)
-_used: WeakSet[Any] = WeakSet()  # protocols of connections that had a request
-_noted: ContextVar[list[ConnectionInfo] | None] = ContextVar('_noted', default=None)
+_noted: ContextVar[list[ResponseProtocol] | None] = ContextVar('_noted', default=None)
 
 
 def can_send(session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
@@ -115,7 +112,9 @@ def _pool_key(url: yarl.URL, tls: Any, server_name: str | None) -> PoolKey:
 class Pool(aiohttp.BaseConnector):
     """A connection pool that gives out no connection on which the peer sent data, or closed it."""
 
-    async def acquire(self, origin: Any, traces: list[Any], timeout: Any) -> tuple[Any, bool]:
+    async def acquire(
+        self, origin: Any, traces: list[Any], timeout: Any
+    ) -> tuple[Any, ResponseProtocol]:
         """Take a connection from the pool, or make one.
 
         Args:
@@ -124,30 +123,32 @@ class Pool(aiohttp.BaseConnector):
             timeout: aiohttp's.
 
         Returns:
-            aiohttp's connection, and whether a request was sent on it before.
+            aiohttp's connection, and what receives its data.
 
         Raises:
+            ConnectionTimeoutError: The connect timeout has passed.
             ProtocolError: The peer sent data on a new connection, or closed it.
         """
         while True:
-            connection: Any = await super().connect(origin, traces, timeout)
-            protocol = connection.protocol
-            reused = protocol in _used
-            if not protocol.should_close:
-                break
+            try:
+                connection: Any = await super().connect(origin, traces, timeout)
+            except TimeoutError as error:
+                what = f'Connection timeout to host {origin.url}'
+                raise aiohttp.ConnectionTimeoutError(what) from error
+            received = ResponseProtocol.of(connection)
+            if not received.protocol.should_close:
+                return connection, received
             connection.close()
-            if not reused:
+            if not received.requests:
                 what = 'the peer sent data, or closed the connection, before the request'
                 raise ProtocolError(what)
-        if not reused:
-            _used.add(protocol)
-        return connection, reused
 
     async def connect(self, req: Any, traces: list[Any], timeout: Any) -> Any:
         """Take a connection for ``ClientSession.request``, and note it for ``session``."""
-        connection, reused = await self.acquire(req, traces, timeout)
+        connection, received = await self.acquire(req, traces, timeout)
+        received.begin(req.method)
         if (noted := _noted.get()) is not None:
-            noted.append(ConnectionInfo.before_head(connection, reused))
+            noted.append(received)
         return connection
 
 
@@ -169,7 +170,7 @@ def note_connections() -> Iterator[None]:
         _noted.reset(token)
 
 
-def noted_connection() -> ConnectionInfo | None:
+def noted_connection() -> ResponseProtocol | None:
     """Return the last connection that was noted; None if there is none."""
     noted = _noted.get()
     return noted[-1] if noted else None
@@ -262,10 +263,13 @@ class WireRequest:
     Attributes:
         connection: aiohttp's connection.
         protocol: aiohttp's protocol of the connection.
+        is_sending: Whether a task sends the body, or did.
     """
 
-    connection: Any = None
-    protocol: Any = None
+    connection: Any
+    protocol: Any
+    is_sending = False
+    _received: ResponseProtocol
     _failure: Exception | None = None  # what ended the sending, unless the peer did
     _content: aiohttp.StreamReader | None = None  # of the response body, after the head
     _task: asyncio.Task[None] | None = None  # that sends the body, or waits until it is sent
@@ -313,32 +317,38 @@ class WireRequest:
             BodyFailed: Reading the source of the body raised an exception.
             TimedOut: The peer took nothing more of the body in time.
         """
-        info = await self._connect(session, target, arguments)
+        pool: Any = session.connector
+        origin = _pool_key(target, arguments.get('ssl', True), arguments.get('server_hostname'))
+        self.connection, received = await pool.acquire(origin, [], arguments['timeout'])
+        self.protocol, self._received = received.protocol, received
+        received.begin(self._method)
         try:
             try:
                 self._send(arguments['timeout'].sock_read, arguments['max_field_size'])
                 head, content = await final_head(self.protocol, switches=self._switches)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-                if is_refused_handshake(error) and not info.reused:
+                if is_refused_handshake(error) and not received.reused:
                     raise ConnectError(reason_of(error)) from error
-                raise LostConnection(self._method, error, reused=info.reused) from error
+                raise LostConnection(self._method, error, reused=received.reused) from error
             self._content = content
             if self._failure is not None:
                 raise self._failure
-            check_head(head.raw_headers, arguments['max_field_size'])
+            if received.head_size > arguments['max_field_size']:
+                check_head(head.raw_headers, arguments['max_field_size'])
             headers = Headers(head.headers)
             if self._cookies is not None and 'Set-Cookie' in headers:
                 self._cookies.keep(headers.getall('Set-Cookie'), target)
             data: bytes | DecodedBody = b''
             if options and head.code != 101:
                 self._is_streamed = True
-                data = DecodedBody(headers, FromConnection(headers, content, info, self), options)
+                source = FromConnection(headers, content, received, self)
+                data = DecodedBody(headers, source, options)
             elif head.code != 101:
                 # A peer that refuses the body sends an error page and resets the connection.
                 strict = head.code < 300 or self._is_sent()
-                data = await read_response_body(content, headers, info, limit, strict=strict)
+                data = await read_response_body(content, headers, received, limit, strict=strict)
                 self.release()
-                if self._task is not None:
+                if self.is_sending:
                     await self.stop()
         except BaseException as error:
             self.close()
@@ -346,7 +356,7 @@ class WireRequest:
             if self._failure not in (None, error) and isinstance(error, Exception):
                 raise self._failure from error
             raise
-        return ReceivedResponse(head.code, head.reason, head.version, headers, data, info.peer)
+        return ReceivedResponse(head.code, head.reason, head.version, headers, data, received.peer)
 
     @property
     def upgraded(self) -> bool:
@@ -357,19 +367,6 @@ class WireRequest:
     def has_switched(self) -> bool:
         """Whether the peer has switched protocols after its 101, and is still connected."""
         return self.connection.transport is not None and self.upgraded
-
-    async def _connect(
-        self, session: aiohttp.ClientSession, target: yarl.URL, arguments: dict[str, Any]
-    ) -> ConnectionInfo:
-        origin = _pool_key(target, arguments.get('ssl', True), arguments.get('server_hostname'))
-        pool: Any = session.connector
-        try:
-            self.connection, reused = await pool.acquire(origin, [], arguments['timeout'])
-        except TimeoutError as error:
-            what = f'Connection timeout to host {target}'
-            raise aiohttp.ConnectionTimeoutError(what) from error
-        self.protocol = self.connection.protocol
-        return ConnectionInfo.before_head(self.connection, reused)
 
     def _send(self, seconds: float | None, longest: int) -> None:
         """Write the head and a body of bytes, or begin to write another body.
@@ -388,7 +385,7 @@ class WireRequest:
         )
         if isinstance(body, BodyDelivery):
             self._sent = False
-            keep_last_bytes(protocol, transport)
+            self._received.keep_last_bytes()
             if self._seconds:  # the mark of TLS is 512 KiB by default, and hides progress
                 transport.set_write_buffer_limits(high=WAITING)
             transport.write(self._head)
@@ -407,7 +404,7 @@ class WireRequest:
             transport.write(body)
         if transport.get_write_buffer_size():
             self._sent, self._is_partial = False, True
-            keep_last_bytes(self.protocol, transport)
+            self._received.keep_last_bytes()
         if seconds and self.protocol.writing_paused:
             self._start(self._flush(seconds))
         else:
@@ -415,6 +412,7 @@ class WireRequest:
 
     def _start(self, sending: Any) -> None:
         self._start_timeout(None)
+        self.is_sending = True
         self._task = asyncio.get_running_loop().create_task(sending, name='request body')
 
     def _start_timeout(self, seconds: float | None) -> None:
@@ -502,11 +500,6 @@ class WireRequest:
         if transport is None or transport.is_closing():
             return self._sent
         return (self._sent or self._is_partial) and not transport.get_write_buffer_size()
-
-    @property
-    def has_task(self) -> bool:
-        """Whether the request body is sent by a task, which ``stop`` has to end."""
-        return self._task is not None
 
     def release(self) -> None:
         """Give the connection back to the pool; close it if the request body is not sent whole."""
