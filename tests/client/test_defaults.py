@@ -462,3 +462,26 @@ def test_the_environment_is_added_to_a_copy(monkeypatch, environment):
     added = from_environment(request)
     assert to_request(url='http://a.example/') == request
     assert ('http://p', 'me:s:cret') == (added.proxy, login_of(added))
+
+
+@pytest.mark.parametrize(
+    'base',
+    ['http://[::1]:81/v1/', 'https://h./v1/', 'http://bücher.example/v1/', 'HTTP://H:80/v1/?x'],
+)
+@pytest.mark.parametrize('fields', [{}, {'json': 1}, {'headers': {'A': 'b'}}, {'port': 82}])
+@pytest.mark.parametrize('own', [{}, {'headers': {'A': '1', 'C': '2'}}, {'port': 83}])
+def test_a_relative_url_is_that_of_the_base(base, fields, own):
+    """Whatever its host looks like, and whatever the request and the defaults say besides."""
+    request = Defaults(base, own).request({'url': 'u@x?q', **fields}, {})
+    headers = {**own.get('headers', {}), **fields.get('headers', {})}
+    parts = {**own, **fields, 'url': base.partition('?')[0] + 'u@x?q', 'headers': headers}
+    port = parts.pop('port', None)
+    whole = to_request(parts)
+    assert whole | ({'port': port} if port else {}) == request
+
+
+def test_a_default_that_is_no_header_is_refused():
+    """As in a request table."""
+    defaults = Defaults('http://h/', {'timeout': 1})
+    with pytest.raises(http.TableError, match="'headers' is"):
+        defaults.request({'url': '/', 'headers': 0}, {})

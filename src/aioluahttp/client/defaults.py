@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from netrc import NetrcParseError, netrc
 from os import PathLike
@@ -20,7 +21,7 @@ from .. import url
 from ..errors import TableError
 from ..headers import Headers, is_secret, to_headers
 from ..tables.checks import ASTERISK, REQUEST_CHECKS, check_auth, check_proxy, has_login
-from ..tables.conversion import BODIES, LOGINS, NULLABLE, normalize, to_mapping, to_request
+from ..tables.conversion import BODIES, LOGINS, NULLABLE, TARGET, normalize, to_mapping, to_request
 from ..tables.models import Request
 from ..transports.encode import target_of
 from .redirects import TRUST, origin_of
@@ -55,17 +56,21 @@ class Defaults:
                 raise TableError.unknown(key, {*REQUEST_CHECKS, *options})
         self._headers = headers or {}
         self.base: Request | None = None if base_url is None else _base(base_url)
-        self._defaults = dict(defaults)
-        normalize(_merge_defaults(defaults, {'host': 'localhost'}))  # raises TableError
+        own = to_headers(defaults.get('headers'))
+        self._defaults: dict[str, Any] = {**defaults, 'headers': own} if defaults else {}
+        normalize(_merge_defaults(self._defaults, {'host': 'localhost'}))  # raises TableError
+        self._origin = ''  # of the base URL, where no default says otherwise
         if self.base:
-            headers = to_headers(defaults.get('headers'))
-            self._defaults['headers'] = _replaced(self.base['headers'], headers)
+            self._defaults['headers'] = _replaced(self.base['headers'], own)
+            if defaults.keys().isdisjoint(TARGET):
+                self._origin = _origin_text(self.base)
 
     def request(self, table: Any, fields: dict[str, Any]) -> Request:
         """Return a table in normal form, with the base URL and the defaults applied."""
         defaults = self._defaults
         if self._headers:
-            defaults = _merge_defaults({'headers': list(self._headers.items())}, defaults)
+            more = to_headers(list(self._headers.items()))
+            defaults = _merge_defaults({'headers': more}, defaults)
         if not defaults:
             return to_request(table, **fields)
         both = {**to_mapping(table), **fields}
@@ -74,7 +79,10 @@ class Defaults:
         watched = fields if isinstance(table, Request) else both
         if self.base is None:
             return normalize(_merge_defaults(defaults, given), watched=watched)
-        given['url'] = _resolved(self.base['url'], given)
+        given['url'] = resolved = _resolved(self.base['url'], given)
+        if self._origin and _is_path(resolved) and given.keys().isdisjoint(TARGET):
+            given['url'] = self._origin + resolved
+            return normalize(_merge_defaults(defaults, given))
         defaults = _origin_of_base(self.base, given) | defaults
         request = normalize(_merge_defaults(defaults, given), watched=watched)
         if origin_of(request) != origin_of(self.base):
@@ -99,6 +107,12 @@ def _target_of(request: Request) -> yarl.URL:
     return target_of(request['scheme'], request['host'], request['port'], request['url'])
 
 
+def _origin_text(request: Request) -> str:
+    host = request['host']
+    host = f'[{host}]' if ':' in host else host
+    return f'{request["scheme"]}://{host}:{request["port"]}'
+
+
 def _base(base_url: Any) -> Request:
     try:
         return to_request(url=base_url)
@@ -115,9 +129,23 @@ def _resolved(base: str, given: Mapping[str, Any]) -> Any:
         return None if given.get('path') else base
     if isinstance(reference, yarl.URL):
         reference = str(reference)
-    if _is_absolute(reference) or reference == ASTERISK or reference.startswith('/'):
+    if not isinstance(reference, str) or reference == ASTERISK or _is_path(reference):
+        return reference
+    # A login must not be remembered.
+    return (_joined if '@' in reference else _remembered)(base, reference)
+
+
+def _joined(base: str, reference: str) -> str:
+    if _is_absolute(reference):
         return reference
     return url.relative('//-' + base, reference).removeprefix('//-')
+
+
+_remembered = lru_cache(256)(_joined)
+
+
+def _is_path(reference: Any) -> bool:
+    return type(reference) is str and reference.startswith('/')
 
 
 def _is_absolute(reference: Any) -> bool:
@@ -131,23 +159,30 @@ def _origin_of_base(base: Request, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_defaults(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge a table over the defaults; its body or login replaces a default of any kind."""
+    """Merge a table over the defaults, whose headers are ``Headers``.
+
+    Its body or login replaces a default of any kind.
+    """
     merged = dict(defaults)
     for kind in (BODIES, LOGINS):
-        if any(key in given for key in kind):
-            merged = {key: value for key, value in merged.items() if key not in kind}
-    headers = to_headers(given.get('headers'))
-    default_headers = to_headers(defaults.get('headers'))
+        if not given.keys().isdisjoint(kind):
+            for key in kind:
+                merged.pop(key, None)
+    headers, default_headers = to_headers(given.get('headers')), defaults.get('headers', Headers())
     if any(given.get(key) for key in LOGINS):
+        default_headers = default_headers.copy()
         default_headers.popall('Authorization', None)
     if 'Authorization' in headers:
-        merged = {key: value for key, value in merged.items() if key not in LOGINS}
-    if not isinstance(given.get('into', merged.get('into')), PathLike):
-        merged.pop('resume', None)  # which only downloads may have
+        for key in LOGINS:
+            merged.pop(key, None)
+    if 'resume' in merged and not isinstance(given.get('into', merged.get('into')), PathLike):
+        del merged['resume']  # which only downloads may have
     return {**merged, **given, 'headers': _replaced(default_headers, headers)}
 
 
 def _replaced(headers: Headers, by: Headers) -> Headers:
+    if not by:
+        return headers
     kept = [(name, value) for name, value in headers.items() if name not in by]
     return Headers([*kept, *by.items()])
 
@@ -162,7 +197,7 @@ def _without_origin_keys(defaults: Mapping[str, Any]) -> dict[str, Any]:
     public = {key: value for key, value in defaults.items() if key not in LOGINS}
     if isinstance(tls := defaults.get('tls'), Mapping):
         public['tls'] = {key: tls[key] for key in TRUST & tls.keys()}
-    return public | {'headers': kept}
+    return public | {'headers': Headers(kept)}
 
 
 def from_environment(request: Request) -> Request:
