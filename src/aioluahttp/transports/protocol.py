@@ -41,7 +41,8 @@ class ResponseProtocol(asyncio.Protocol):
     """Pass received bytes on to aiohttp's protocol of a client's connection.
 
     - A final head is passed on apart from the bytes behind it. If those are invalid, aiohttp would
-      lose a response that was complete: a 204 with a chunked body, or bytes behind its length.
+      lose a response that was complete: a 204 with a chunked body, or bytes behind its length. A
+      body that is as long as its Content-Length, and came with the head, is passed on with it.
     - aiohttp keeps a connection on which the beginning of a response came that nobody asked for.
     - It tells the connection that the framing of a body is broken, but not the reader of the body.
     - It has no limit on what a chunked body has besides data, such as chunk extensions.
