@@ -173,6 +173,13 @@ def test_json_is_decoded_from_the_bytes(data):
     assert ['é'] == response(body=data).json() == request(body=from_bytes(data, None)).json()
 
 
+@pytest.mark.parametrize('codec', ['utf-8', 'utf-16-le', 'utf-16-be', 'utf-32-le', 'utf-32-be'])
+def test_json_of_ascii_characters_is_decoded_from_the_bytes_too(codec):
+    """Those of UTF-16 and UTF-32 are ASCII characters and NULs when they are read as text."""
+    data = '["e"]'.encode(codec)
+    assert ['e'] == response(body=data).json() == request(body=from_bytes(data, None)).json()
+
+
 @pytest.mark.parametrize('value', [[1], {'a': 1}, 'text', '1', '', 0, 1.5, True, False, None])
 def test_json_returns_a_body_that_was_read_as_json(value):
     """After ``into='json'`` it is the body itself, also text; a copy of the table keeps that."""

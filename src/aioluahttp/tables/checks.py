@@ -365,9 +365,13 @@ def check_events(events: Any) -> Chunks:
     return Chunks(events, encode_event)
 
 
+# Made once: json.dumps makes one for each call with options.
+ENCODER = json.JSONEncoder(allow_nan=False, separators=(',', ':'))
+
+
 def check_json(value: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=False, separators=(',', ':'))
+        return ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise TableError.of('json', value, f'a value that JSON can hold ({error})') from error
 

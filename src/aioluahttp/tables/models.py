@@ -139,11 +139,13 @@ class Table(dict[str, Any]):
         body = self.get('body')
         if isinstance(body, DECODED) or (body is None and 'body' in self):
             return body
-        data = self.bytes()
+        # ASCII is the same bytes in each charset. With a NUL it may be UTF-16 or UTF-32.
+        is_plain = type(body) is str and body.isascii() and '\0' not in body
+        data: Any = body if is_plain else self.bytes()
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
-            wrong = TableError.of('body', data, f'valid JSON ({error})')
+            wrong = TableError.of('body', self.bytes(), f'valid JSON ({error})')
             raise wrong from self._fault(error)
 
     def _fault(self, error: Exception) -> Exception:
