@@ -34,6 +34,8 @@ logger: logging.Logger = logging.getLogger('aioluahttp')
 PIECE = 64 * 1024  # bytes of one write over TLS; asyncio's own high-water mark is the same
 LINGER = 10.0  # seconds for a peer that may still be sending to leave after the last response
 NAME = 'HTTP request'  # the name of each request's task
+# Called without super(), which costs 2 % of a WebSocket message on Python 3.11.
+receive: Callable[[FramedConnection, bytes], None] = FramedConnection.data_received
 # An eager task saves one iteration of the loop, and thus one poll for I/O, per request.
 EAGER: dict[str, Any] = {'eager_start': True} if sys.version_info >= (3, 12) else {}
 
@@ -192,7 +194,7 @@ class Connection(PacedConnection):
     def data_received(self, data: bytes) -> None:
         """Process received bytes, and close a half-closed connection without a complete request."""
         self.connections.bytes_in += len(data)
-        super().data_received(data)
+        receive(self, data)
         if self.at_eof and not (self.held or (self.busy and self.whole)):
             self.close()
 

@@ -201,7 +201,7 @@ class FramedConnection(RequestHandler):
         self._read_on()
 
     def become(self, channel: ConnectionPeer) -> None:
-        """Switch to a WebSocket, and feed it the bytes behind its handshake from now on."""
+        """Switch to a WebSocket, and feed it the bytes that came behind its handshake."""
         self.channel = channel
         self._upgraded = True  # from now on a pause stops the transport only, not the parser
         held, self.held = self.held, b''
@@ -217,7 +217,10 @@ class FramedConnection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Process received bytes; ``b''`` goes on after a pause or a response."""
         if self.ended:
-            self._receive_rest(data)
+            if self.channel is not None:
+                self.channel.feed_data(data)
+            else:
+                self._receive_rest(data)
             return
         if not (self.busy or self.in_head or self.held):
             end = data.find(END) + len(END)
@@ -233,10 +236,8 @@ class FramedConnection(RequestHandler):
             self.start_request()
 
     def _receive_rest(self, data: bytes) -> None:
-        """Process bytes behind the last request: for a WebSocket, or to be dropped."""
-        if self.channel is not None:
-            self.channel.feed_data(data)
-        elif self.upgrade:
+        """Process bytes behind the last request: for a WebSocket to come, or to be dropped."""
+        if self.upgrade:
             self._feed_parts(data)
         else:
             self.held = b''

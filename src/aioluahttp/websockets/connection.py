@@ -266,14 +266,14 @@ class MessageQueue(WebSocketDataQueue):
         self.channel: ConnectionPeer = channel
         self.most: int = most
 
-    def feed_data(self, data: Any, *sizes: int) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def feed_data(self, data: Any, size: int | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Queue a message, or let the ``ConnectionPeer`` handle another frame."""
         kind = data.type
-        size = sizes[0] if sizes else data.size  # aiohttp 4 gives the message alone
-        if size <= self.most and (kind is TEXT or kind is BINARY):
-            put(self, data, *sizes)
+        length = data.size if size is None else size  # aiohttp 4 gives the message alone
+        if length <= self.most and (kind is TEXT or kind is BINARY):
+            put(self, data) if size is None else put(self, data, size)
         else:
-            self.channel.handle_frame(data, size)
+            self.channel.handle_frame(data, length)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Close the connection: the peer broke the protocol."""
@@ -295,6 +295,7 @@ class ConnectionPeer:
         fault: What went wrong, in words; ``None`` after a proper close.
         raised: The last error that the ``Socket`` raised for this connection.
         gone: Whether the connection has ended.
+        send: Sends a message, as ``FrameWriter.send`` says.
     """
 
     __slots__ = (
@@ -318,6 +319,7 @@ class ConnectionPeer:
         'queue',
         'raised',
         'reason',
+        'send',
     )
 
     def __init__(
@@ -363,13 +365,13 @@ class ConnectionPeer:
             wrote=wrote,
             closed=self._end_connection,
         )
+        # Not a method that calls it, which each message would pay for.
+        self.send: Callable[[bytes, WSMsgType], bool | Coroutine[Any, Any, bool]] = (
+            self._writer.send
+        )
         self._timer: asyncio.TimerHandle | None = None
         if self._heartbeat is not None:
             self._timer = self.loop.call_later(self._heartbeat, self._ping, self._heartbeat)
-
-    def send(self, message: bytes, kind: WSMsgType) -> bool | Coroutine[Any, Any, bool]:
-        """Send a message with ``FrameWriter.send``; return what that returns."""
-        return self._writer.send(message, kind)
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Parse received bytes; aiohttp's client protocol calls this as it would its own parser."""
