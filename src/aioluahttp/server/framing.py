@@ -66,6 +66,7 @@ class FramedConnection(RequestHandler):
         upgrade: Whether that request asks for a WebSocket; the bytes behind it are then held.
         channel: The WebSocket that the connection was switched to, else None.
         in_head: Whether a part of a head has come, and not its end.
+        is_tls: Whether the connection uses TLS.
         ended: Whether no more requests are read.
         at_eof: Whether the peer has closed its sending side (half-close) and awaits responses.
         whole: Whether all of the body has come.
@@ -93,6 +94,7 @@ class FramedConnection(RequestHandler):
         'head',
         'held',
         'in_head',
+        'is_tls',
         'left',
         'parser',
         'paused',
@@ -117,6 +119,7 @@ class FramedConnection(RequestHandler):
         self.task: asyncio.Task[None] | None = None
         self.busy: bool = False
         self.in_head: bool = False
+        self.is_tls: bool = False
         self.ended: bool = False
         self.at_eof: bool = False
         self.cancels: bool = False
@@ -169,10 +172,10 @@ class FramedConnection(RequestHandler):
         last = self.head.should_close or self.ended or (self.at_eof and not self.held)
         return self.whole and not last
 
-    @property
-    def is_tls(self) -> bool:
-        """Whether the connection uses TLS."""
-        return self.ssl_context is not None
+    def connection_made(self, transport: Any) -> None:
+        """Begin the connection."""
+        super().connection_made(transport)
+        self.is_tls = self.ssl_context is not None  # aiohttp asks the transport each time
 
     def pause_reading(self) -> None:
         """Stop reading while the buffer of the body is full."""
@@ -257,14 +260,14 @@ class FramedConnection(RequestHandler):
         """Feed the held and the new bytes to the parser, up to the start of the next request."""
         if not (data or self.whole):
             self._feed(b'')
-        text = self.tail + self.held + data
-        start, self.held = len(self.tail), b''
+        text, start = self.held + data, 0  # no copy unless bytes were held
+        self.held = b''
         while start < len(text) and (self.upgrade or not self.ended):
             if self.paused or (self.busy and self.whole):
                 self.held = text[start:]
                 break
             end = min(self._end(text, start), len(text))
-            self.tail = text[max(0, end - TAIL) : end]
+            self.tail = (self.tail + text[max(start, end - TAIL) : end])[-TAIL:]
             self._feed(text[start:end])
             start = end
         self._limit_waiting(len(self.held))
@@ -274,8 +277,12 @@ class FramedConnection(RequestHandler):
         if self.left:
             return start + self.left
         mark = END if self.whole else LAST_CHUNK
-        end = text.find(mark, max(0, start + 1 - len(mark))) + len(mark)
-        return end if end > start else len(text)
+        seam = self.tail + text[start : start + len(mark) - 1]
+        end = seam.find(mark, max(0, len(self.tail) + 1 - len(mark))) + len(mark)
+        if end >= len(mark):  # a part of the mark has been fed
+            return start + end - len(self.tail)
+        end = text.find(mark, start) + len(mark)
+        return end if end >= len(mark) else len(text)
 
     def _feed(self, data: bytes) -> None:
         try:
