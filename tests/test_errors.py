@@ -126,6 +126,8 @@ REQUEST = {*REQUEST_CHECKS}
         ('allow_redirects', REQUEST, "did you mean 'redirects'?"),
         ('follow_redirects', REQUEST, "did you mean 'redirects'?"),
         ('cookies', REQUEST, 'give cookies to a client, as Client(cookies=…)'),
+        ('retries', REQUEST, 'retry is a middleware, as middleware.retry(http.request)'),
+        ('retry', REQUEST, 'retry is a middleware, as middleware.retry(http.request)'),
         ('data', RESPONSE_CHECKS, "did you mean 'body'?"),
         ('content', RESPONSE_CHECKS, "did you mean 'body'?"),
         ('cookies', RESPONSE_CHECKS, 'known are body, events,'),

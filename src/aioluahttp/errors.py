@@ -42,6 +42,12 @@ SYNONYMS = {
     'on_startup': ('lifespan',),
     'on_shutdown': ('lifespan',),
 }
+# What other libraries have as an argument of a request, and is something else here.
+ELSEWHERE = {
+    'cookies': 'give cookies to a client, as Client(cookies=…)',
+    'retries': 'retry is a middleware, as middleware.retry(http.request)',
+    'retry': 'retry is a middleware, as middleware.retry(http.request)',
+}
 # Packages whose frames can stand between a user's call and the code that warns.
 BETWEEN = frozenset({__name__.partition('.')[0], 'asyncio', 'contextlib', 'functools'})
 
@@ -91,8 +97,8 @@ def _hint(key: object, known: Collection[str]) -> str:
 
     if isinstance(key, str):
         word = key.lower()
-        if word == 'cookies' and 'url' in known and 'host' in known:  # of a request
-            return 'give cookies to a client, as Client(cookies=…)'
+        if word in ELSEWHERE and 'url' in known and 'host' in known:  # of a request
+            return ELSEWHERE[word]
         same = [name for name in SYNONYMS.get(word, ()) if name in known]
         if near := same or get_close_matches(word, sorted(known), 1):
             return f'did you mean {" or ".join(map(repr, near))}?'
