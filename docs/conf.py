@@ -23,6 +23,8 @@ html_static_path = ['_static']
 html_css_files = ['pages.css']
 myst_heading_anchors = 3
 autodoc_member_order = 'bysource'
+# Signatures name a handler, and do not spell out its type; what a middleware returns is one too.
+autodoc_type_aliases = {'Handler': 'Handler', 'Wrapped': 'Handler'}
 napoleon_numpy_docstring = False
 
 if os.environ.get('INTERSPHINX'):
