@@ -1,6 +1,7 @@
 """The handler that tests/test_serving.py runs under every engine."""
 
 import asyncio
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -42,6 +43,35 @@ async def seen(what):
 
 
 OPTIONS = {'into': into, 'max_body': 1000, 'on_error': on_error}
+
+RECORDS = {}  # of the access log, by the target of the request
+FACTS = ('ip', 'method', 'target', 'status', 'bytes', 'seconds')
+
+
+class Access(logging.Handler):
+    """The handler of the access log, if that is a logger."""
+
+    def emit(self, record):
+        """Keep the facts of a record."""
+        RECORDS[record.target] = {name: getattr(record, name) for name in FACTS}
+
+
+ACCESS = logging.getLogger('served.access')
+ACCESS.propagate = False
+ACCESS.setLevel(logging.INFO)
+ACCESS.addHandler(Access())
+
+
+def note_access(request, response):
+    """Keep the facts of a response; the access log, if that is a function."""
+    RECORDS[response['record']['target']] = response['record']
+
+
+async def access(request):
+    """Return the record of the target in the query, once it is there."""
+    while request.query not in RECORDS:  # noqa: ASYNC110  # as in ``seen``
+        await asyncio.sleep(0.001)
+    return {'status': 200, 'json': RECORDS.pop(request.query)}
 
 
 async def chat(socket):
@@ -180,6 +210,7 @@ ROUTES = {
     '/form': form,
     '/fail': fail,
     '/count': count,
+    '/access': access,
     '/go': go,
     '/chunks': lambda request: {'status': 200, 'body': chunks()},
     '/length': lambda request: {
@@ -229,5 +260,5 @@ def __getattr__(name):
     if name == 'app':
         from aioluahttp.asgi import to_asgi
 
-        return to_asgi(handler, **OPTIONS)
+        return to_asgi(handler, **OPTIONS, access_log=ACCESS)
     raise AttributeError(name)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from aiohttp import web
 
 import aioluahttp as http
 from aioluahttp.asgi import to_asgi
+from aioluahttp.semantics import PHRASES
 from aioluahttp.web import to_application, to_web
 
 HERE = Path(__file__).parent
@@ -794,3 +796,72 @@ async def test_the_name_of_a_file_tells_its_type(serve, engine, tmp_path, name, 
 
 
 logging.getLogger('hypercorn.error').propagate = False
+
+
+NUMBERS = itertools.count()  # a target for each test: granian keeps what others have asked
+ACCESS = [
+    ('/bytes', {}, 200, 256),
+    ('/bytes', {'method': 'HEAD'}, 200, 0),
+    ('/nothing', {}, 200, 0),
+    ('/koi8', {}, 200, 5),
+    ('/204', {}, 204, 0),
+    ('/304', {}, 304, 0),
+    ('/length', {}, 200, 3),
+    ('/file', {}, 200, served.FILE.stat().st_size),
+    ('/file', {'headers': {'Range': 'bytes=0-9'}}, 206, 10),
+    ('/file', {'method': 'HEAD'}, 200, 0),
+    ('/no-file', {}, 404, 9),
+    ('/fail', {}, 500, 21),
+    ('/echo', {'method': 'POST', 'body': 'x' * 1001}, 413, len(PHRASES[413])),
+    ('/socket', {}, 426, 16),
+]
+
+
+@pytest.fixture(params=['logger', 'function'])
+def access_log(request, engine, monkeypatch):
+    """Serve with an access log of each kind; granian, in its own process, has a logger."""
+    if engine == 'granian' and request.param == 'function':
+        pytest.skip('it serves with a logger')
+    log = {'logger': served.ACCESS, 'function': served.note_access}[request.param]
+    monkeypatch.setitem(served.OPTIONS, 'access_log', log)
+
+
+async def record_of(server, target):
+    """Return the facts of the access record of a target."""
+    facts = (await server.ask(url=f'/access?{target}', into='json')).body
+    assert 0 < facts.pop('seconds') < 60
+    return facts
+
+
+@pytest.mark.parametrize(('path', 'fields', 'status', 'size'), ACCESS)
+async def test_the_access_log_has_a_record(access_log, serve, engine, path, fields, status, size):
+    """It has the target as it came, and the bytes of the body that were sent."""
+    target = f'{path}?%20{next(NUMBERS)}'
+    async with serve() as server:
+        response = await server.ask(url=target, **fields)
+        expected = {'ip': '127.0.0.1', 'method': fields.get('method', 'GET'), 'target': target}
+        expected |= {'status': status, 'bytes': size}
+        assert expected == await record_of(server, target)
+    assert status == response.status
+
+
+async def test_the_access_log_has_what_was_sent_before_a_response_broke_off(
+    access_log, serve, engine
+):
+    """And the status that was sent."""
+    target = f'/broken?{next(NUMBERS)}'
+    async with serve() as server:
+        with pytest.raises(http.ProtocolError):
+            await server.ask(url=target)
+        facts = await record_of(server, target)
+    assert (200, 10) == (facts['status'], facts['bytes'])
+
+
+async def test_the_access_log_has_a_websocket_at_its_end(access_log, serve, engine):
+    """Its messages are no response body."""
+    target = f'/socket?{next(NUMBERS)}'
+    async with serve() as server:
+        async with server.client.websocket(url=target):
+            pass
+        facts = await record_of(server, target)
+    assert ('GET', 101, 0) == (facts['method'], facts['status'], facts['bytes'])

@@ -229,6 +229,7 @@ class AsgiExchange(Exchange):
         if takes and pieces.is_whole:
             await self._send_message({'type': PATH_SEND, 'path': pieces.path})
             self._response_ended = True
+            pieces.sent = pieces.size
             return True
         return False
 

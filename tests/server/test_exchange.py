@@ -424,7 +424,7 @@ async def test_a_client_that_leaves_does_not_end_its_callback(wire, caplog):
 @both_ways
 @pytest.mark.parametrize('unix', [False, True])
 async def test_an_access_logger_gets_a_line_for_each_response(wire, caplog, tmp_path, unix):
-    """Address, request line and status; changes of the callback to its table do not show."""
+    """Address, request line and status; changes of the callback to its table do not count."""
     caplog.set_level(logging.INFO, 'access')
     log = logging.getLogger('access')
     options = {'unix': tmp_path / 's'} if unix else {}
@@ -439,9 +439,9 @@ async def test_an_access_logger_gets_a_line_for_each_response(wire, caplog, tmp_
     ):
         client.send_request('GET http://elsewhere/x?y')
         await client.read_response()
-    expected = f'{"-" if unix else "127.0.0.1"} "GET /x?y HTTP/1.1" 404'
-    lines = [record.getMessage() for record in caplog.records if record.name == 'access']
-    assert [expected] == lines
+    expected = f'{"-" if unix else "127.0.0.1"} "GET /x?y HTTP/1.1" 404 0 '
+    (line,) = [record.getMessage() for record in caplog.records if record.name == 'access']
+    assert line.startswith(expected)
 
 
 @both_ways
@@ -475,6 +475,44 @@ async def test_an_access_log_that_fails_is_logged(wire, caplog):
         client.send_request('GET /')
         assert 200 == (await client.read_response())[0]
     assert ['access_log failed'] == [record.getMessage() for record in caplog.records]
+
+
+@both_ways
+@pytest.mark.parametrize('kind', ['logger', 'function'])
+async def test_a_client_that_has_left_is_in_the_access_log(wire, caplog, kind):
+    """With the response that it did not read; that is no error of the handler."""
+    caplog.set_level(logging.INFO)
+    arrived, left, logged = asyncio.Event(), asyncio.Event(), asyncio.Queue()
+    log = logging.getLogger('access')
+    log.addHandler(handler := logging.Handler())
+    handler.emit = lambda record: logged.put_nowait((record.status, record.bytes))
+
+    def note(request, response):
+        logged.put_nowait((response['record']['status'], response['record']['bytes']))
+
+    async def callback(request):
+        if request.path == '/2':
+            return {'status': 204}
+        arrived.set()
+        await left.wait()
+        return {'status': 200, 'body': 'abc'}
+
+    options = {'access_log': log if kind == 'logger' else note}
+    try:
+        async with http.listen('127.0.0.1', 0, callback, **options) as server:
+            async with wire(server) as client:
+                client.send_request('GET /')
+                await arrived.wait()
+                client.writer.transport.abort()
+            async with wire(server) as client:  # a round trip, in which the server sees the reset
+                client.send_request('GET /2')
+                await client.read_response()
+            assert (204, 0) == await logged.get()
+            left.set()
+            assert (200, 3) == await logged.get()
+        assert 0 == server.stats['errors']
+    finally:
+        log.removeHandler(handler)
 
 
 @both_ways
@@ -653,7 +691,9 @@ async def test_refused_requests_are_in_the_access_log(wire, caplog):
         ('access', logging.INFO, '127.0.0.1 "POST /3 HTTP/1.1" 413'),
         ('aioluahttp', logging.INFO, 'bad request from 127.0.0.1: 501'),
     ]
-    assert expected == [one for one in caplog.record_tuples if one[0] != 'asyncio']
+    seen = [one for one in caplog.record_tuples if one[0] != 'asyncio']
+    for (*right, start), (*got, text) in zip(expected, seen, strict=True):
+        assert (right, True) == (got, text.startswith(start))
 
 
 @both_ways
@@ -665,8 +705,8 @@ async def test_the_access_log_names_the_client_and_not_its_proxy(wire, caplog):
     async with http.listen('127.0.0.1', 0, callback, **options) as server, wire(server) as client:
         client.send_request('GET /', 'Forwarded: for="[2001:db8::1]:80"')
         await client.read_response()
-    lines = [record.getMessage() for record in caplog.records if record.name == 'access']
-    assert ['2001:db8::1 "GET / HTTP/1.1" 500'] == lines
+    (line,) = [record for record in caplog.records if record.name == 'access']
+    assert ('2001:db8::1', 500) == (line.ip, line.status)
 
 
 @both_ways
@@ -2028,7 +2068,7 @@ async def test_a_streamed_response_is_logged_and_counted(wire):
     logged = asyncio.Queue()
 
     def log(request, response):
-        logged.put_nowait((request.path, response.status))
+        logged.put_nowait((request.path, response.status, response['record']['bytes']))
 
     source = Source(CHUNK)
     async with (
@@ -2040,7 +2080,7 @@ async def test_a_streamed_response_is_logged_and_counted(wire):
         assert b'\r\nServer: me\r\n' in head
         assert logged.empty()
         source.queue.put_nowait(None)
-        assert ('/a', 201) == await logged.get()
+        assert ('/a', 201, len(CHUNK)) == await logged.get()
         size = len(head) + len(b'10000\r\n\r\n' + CHUNK + b'0\r\n\r\n')
         assert size == server.stats['bytes_out']
 

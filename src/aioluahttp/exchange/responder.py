@@ -2,7 +2,7 @@
 
 An exchange is one request and its response on some engine. ``server/exchange`` (``listen``),
 ``asgi``, ``web`` and ``transports/in_process`` each implement ``Exchange``. Limits, timeouts,
-``on_error``, the access log and status pages are here, in one place for all engines.
+``on_error`` and status pages are here, in one place for all engines.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any, Protocol
 from ..bodies.chunks import call, to_exception
 from ..errors import Refused
 from ..headers import Headers
+from ..semantics import PHRASES
 from ..tables.checks import STREAMS, check_into, check_max_body
 from ..tables.conversion import status_page, to_response
 from ..tables.handlers import close_body
 from ..tables.models import Handler, Request, Response
 from ..websockets.socket import Peer, Socket, close_callback, run_socket_callback
+from .access_log import AccessRecord, body_size
 from .forwarded import Proxies
 from .lifespan import Lifespan
 from .options import Settings
@@ -59,9 +61,9 @@ class Exchange(ResponseWriter, Protocol):
         """
         ...
 
-    async def fast(self, table: Any) -> bool:
-        """Write a plain table in one step, if this engine can; return whether it was written."""
-        return False
+    async def fast(self, table: Any) -> bytes | None:
+        """Write a plain table in one step, if this engine can; return what it wrote."""
+        return None
 
     async def refuse(self, status: int, fields: Sequence[str] = ()) -> None:
         """Write a short page for a request that no handler gets, with more header lines."""
@@ -114,10 +116,8 @@ class Responder:
             return
         log = self.settings.access_log
         # Kept for logs and conditions: the handler may change its table.
-        target, asked, line = request['url'], request['headers'], ''
-        if log is not None:
-            client, version = request.get('ip', '-'), request['version']
-            line = f'{client} "{exchange.method} {target} HTTP/{version}"'
+        target, asked = request['url'], request['headers']
+        record = None if log is None else AccessRecord(exchange, exchange.method, request)
         response: Mapping[str, Any] | None = None
         apart: Response[Any] | None = None  # what is not written whole
         try:
@@ -127,8 +127,11 @@ class Responder:
             else:
                 table = await self.call_handler(exchange, request)
             # A function as access log gets a Response, which the fast path does not make.
-            if exchange.is_fast and not callable(log) and await exchange.fast(table):
+            fast = exchange.is_fast and not callable(log)
+            if fast and (data := await exchange.fast(table)) is not None:
                 response = table
+                if record is not None:
+                    exchange.sent = body_size(data)
             else:
                 try:
                     response = made = to_response(table)
@@ -142,9 +145,9 @@ class Responder:
         except BaseException as error:
             response = await self._fail(error, exchange, request, target, asked) or response
         if apart is not None:
-            await exchange.detach(self._write(exchange, request, target, asked, line, apart))
-        elif log is not None and response is not None:
-            await self.log(line, request, response)
+            await exchange.detach(self._write(exchange, request, target, asked, record, apart))
+        elif record is not None and response is not None:
+            await record.write(log, request, response)
 
     async def _write(
         self,
@@ -152,7 +155,7 @@ class Responder:
         request: Request,
         target: str,
         asked: Headers,
-        line: str,
+        record: AccessRecord | None,
         response: Response[Any],
     ) -> None:
         """Write a response, and an error response if that fails before anything is written."""
@@ -163,8 +166,8 @@ class Responder:
                 await write_response(exchange, exchange.method, asked, response)
         except BaseException as error:
             response = await self._fail(error, exchange, request, target, asked) or response
-        if self.settings.access_log is not None:
-            await self.log(line, request, response)
+        if record is not None:
+            await record.write(self.settings.access_log, request, response)
 
     async def _fail(
         self,
@@ -260,6 +263,7 @@ class Responder:
                 logger.info('no WebSocket for %s: %s', request.get('ip'), status)
                 response['status'] = status
                 await exchange.refuse(status, fields)
+                exchange.sent = len(PHRASES[status])
                 return
             response['status'] = 101
             peer, protocol = await exchange.open(options, request, response['headers'])
@@ -295,17 +299,6 @@ class Responder:
             await call(self.settings.on_error, error, request)
         except Exception:
             logger.exception('on_error failed')
-
-    async def log(self, line: str, request: Request, response: Mapping[str, Any]) -> None:
-        """Write to the access log, which must be set."""
-        log: Any = self.settings.access_log
-        if isinstance(log, logging.Logger):
-            log.info('%s %s', line, response['status'])
-        else:
-            try:
-                await call(log, request, response)
-            except Exception:
-                logger.exception('access_log failed')
 
 
 def has_body(request: Request) -> bool:

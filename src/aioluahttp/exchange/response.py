@@ -50,9 +50,12 @@ class ResponseWriter(Protocol):
 
     Attributes:
         begun: Whether the head of a response with parts has been written.
+        sent: Bytes of the body that were given to the engine, for the access log: after content
+            coding, and without the framing of chunks.
     """
 
     begun: bool
+    sent: int = 0
 
     @property
     def gone(self) -> bool:
@@ -212,7 +215,9 @@ async def write_response(
     """
     if isinstance(response['body'], WHOLE):
         ready = _ready_in_memory(method, response)
-        await writer.whole(ready, ready.body)  # type: ignore[arg-type]  # it is bytes
+        data: Any = ready.body
+        writer.sent = len(data)
+        await writer.whole(ready, data)
         return
     async with writer.cancelled_when_left():
         await _write(writer, method, asked, response)
@@ -224,6 +229,7 @@ async def _write(
     ready = await to_ready(method, asked, response)
     response['status'] = ready.status
     if isinstance(ready.body, bytes):
+        writer.sent = len(ready.body)
         await writer.whole(ready, ready.body)
         return
     async with aclosing(ready.body) as parts:
@@ -246,11 +252,16 @@ async def _write_parts(
     """Write a body in parts. The head waits for the first, so an error before it can be a 500."""
     if isinstance(parts, FilePieces):
         await writer.start(response)
-        if await writer.file(parts):
-            return
+        try:
+            if await writer.file(parts):
+                return
+        finally:
+            writer.sent = parts.sent
+    sent = 0
     async for data in parts:
         if not writer.begun:
             await writer.start(response)
+        writer.sent = sent = sent + len(data)
         await writer.write(data)
     if not writer.begun:
         await writer.start(response)
@@ -266,6 +277,7 @@ class FilePieces:
         start: First byte to send.
         size: Number of bytes to send.
         is_whole: Whether that is all of the file.
+        sent: Number of bytes that an engine has sent by itself.
     """
 
     def __init__(self, file: BinaryIO, selected: SelectedFile, *, is_whole: bool) -> None:
@@ -274,6 +286,7 @@ class FilePieces:
         self.start: int = selected.start
         self.size: int = selected.size
         self.is_whole: bool = is_whole
+        self.sent: int = 0
         self._left = selected.size
 
     def __aiter__(self) -> AsyncIterator[bytes]:

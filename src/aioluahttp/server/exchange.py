@@ -59,7 +59,10 @@ class SocketExchange:
         'keep_alive',
         'method',
         'peer',
+        'sent',
     )
+
+    sent: int
 
     announced = False
     is_fast = True
@@ -154,19 +157,21 @@ class SocketExchange:
     def _keeps_alive(self) -> bool:
         return self._connection.can_keep_alive and not self._closing()
 
-    async def fast(self, table: Any) -> bool:
-        """Write a plain table in one step; return whether table and request are plain."""
+    async def fast(self, table: Any) -> bytes | None:
+        """Write a plain table in one step; return what it wrote, if table and request are plain."""
         connection = self._connection
         head = connection.head
         if head.method == 'HEAD' or head.version is not HTTP_11:
-            return False
+            return None
         keep_alive = self._keeps_alive()
         data = encode_fast(table, self._server_header, keep_alive=keep_alive)
-        if data is None:
-            return False
-        await connection.write(data)
-        self.keep_alive = keep_alive
-        return True
+        if data is not None:
+            try:
+                await connection.write(data)
+                self.keep_alive = keep_alive
+            except ConnectionError:
+                pass  # the client has left, which is no error; the access log has the response
+        return data
 
     async def refuse(self, status: int, fields: Sequence[str] = ()) -> None:
         """Write a short page; the connection then closes."""

@@ -141,10 +141,11 @@ def listen(
             of a Unix socket), ``tls`` (a context, or a table with ``cert`` and ``key``), ``unix``
             (a path, instead of host and port), ``sock`` (a bound socket, instead of host and
             port), ``reuse_port`` (False), ``backlog`` (128), ``access_log`` (a logger, or a
-            callable of request and response), ``lifespan`` (a function that returns an async
-            context manager, entered before the first connection is accepted and left after the
-            last response; may be an attribute of the callback), ``server_header`` (None; the value
-            of Server).
+            callable of request and response, whose key ``record`` has ``ip``, ``method``,
+            ``target``, ``status``, ``bytes`` and ``seconds``), ``lifespan`` (a function that
+            returns an async context manager, entered before the first connection is accepted and
+            left after the last response; may be an attribute of the callback), ``server_header``
+            (None; the value of Server).
 
     Returns:
         An awaitable for a ``Server`` that accepts connections. ``async with`` also gives the

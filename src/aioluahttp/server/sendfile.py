@@ -62,6 +62,7 @@ async def _send(connection: FramedConnection, out: int, pieces: FilePieces) -> b
             raise pieces.shortened()
         start += sent
         left -= sent
+        pieces.sent += sent
         connection.count_written(sent)
         await asyncio.sleep(0)
     return True
