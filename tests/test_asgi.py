@@ -261,7 +261,7 @@ async def test_a_client_that_leaves_is_noticed_after_the_body(run_exchange):
     ]
 
 
-WHOLE_FILE = SimpleNamespace(path='/a', is_whole=True)
+WHOLE_FILE = SimpleNamespace(path='/a', is_whole=True, size=9, sent=0)
 PART_OF_FILE = SimpleNamespace(path='/a', is_whole=False)
 
 
@@ -301,6 +301,7 @@ async def test_a_file_is_sent_by_an_engine_that_supports_pathsend(run_exchange):
 
     sent = (await run_exchange(send, extensions={'http.response.pathsend': {}}))[1]
     assert [{'type': 'http.response.pathsend', 'path': '/a'}] == sent
+    assert WHOLE_FILE.size == WHOLE_FILE.sent
 
 
 @pytest.mark.parametrize(
