@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import TableError
 from .connection import Connections
+from .handshakes import TlsHandshake, send_alerts
 
 __all__ = ['Acceptor', 'bind_tcp', 'bind_unix', 'unlink_unix', 'url_of']
 
@@ -53,9 +54,10 @@ class Acceptor:
         self._connections = connections
         self._limit = limit
         self._tls = tls
-        # Accepted sockets that are no connections yet, and the addresses of their peers: their TLS
-        # handshake is not done.
-        self._making: dict[asyncio.Task[Any], tuple[socket.socket, Any]] = {}
+        if tls:
+            send_alerts(tls['ssl'])
+        # Accepted sockets that are no connections yet: their TLS handshake is not done.
+        self._making: dict[asyncio.Task[Any], TlsHandshake] = {}
         # Tasks of _accept_each, on loops without add_reader.
         self._watching: dict[socket.socket, asyncio.Task[None]] = {}
         self._wanted = self._accepting = self._closed = False
@@ -86,9 +88,9 @@ class Acceptor:
         # Without TLS they are established in a moment. A TLS handshake is ended by a shutdown of
         # its socket: if its task were cancelled, asyncio or uvloop might keep the socket open, or
         # never report its end.
-        for accepted, _ in self._making.values() if self._tls else ():
+        for handshake in self._making.values() if self._tls else ():
             with contextlib.suppress(OSError):
-                accepted.shutdown(socket.SHUT_RDWR)
+                handshake.accepted.shutdown(socket.SHUT_RDWR)
         await asyncio.gather(*self._making, *watching, return_exceptions=True)
 
     def _update(self) -> None:
@@ -158,24 +160,24 @@ class Acceptor:
 
     def _hand_over(self, accepted: socket.socket, peer: Any) -> None:
         connection = self._connections()
+        handshake = TlsHandshake(accepted, peer)
         task = self._loop.create_task(
-            self._loop.connect_accepted_socket(lambda: connection, accepted, **self._tls)
+            self._loop.connect_accepted_socket(lambda: connection, accepted, **self._tls),
+            context=handshake.context() if self._tls else None,
         )
-        self._making[task] = accepted, peer
+        self._making[task] = handshake
         task.add_done_callback(self._made)
         self._update()
 
     def _made(self, task: asyncio.Task[Any]) -> None:
-        _, peer = self._making.pop(task)
+        handshake = self._making.pop(task)
         self._update()
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 task.result()
         except OSError as error:
-            if self._tls and not self._closed:
-                address = peer[0] if isinstance(peer, tuple) else None
-                reason = str(error) or 'the client hung up'
-                logger.info('TLS handshake with %s failed: %s', address, reason)
+            if self._tls and not self._closed and handshake.error is None:
+                handshake.log(error)
 
 
 async def bind_tcp(
