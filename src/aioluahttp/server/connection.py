@@ -334,8 +334,10 @@ class Connection(PacedConnection):
         self.ended: bool = True
         self.held: bytes = b''
         self.dropped: int = 0
+        # A chunked body that is broken, or has too much beside its data, goes on all the same.
+        in_body = not self.whole or self.overhead is not None
         # What follows CONNECT is no body, though aiohttp reads it as one.
-        self.room: int = BEHIND if self.whole or self.head.method == 'CONNECT' else REST
+        self.room: int = REST if in_body and self.head.method != 'CONNECT' else BEHIND
         transport = self.transport
         if transport is None or not lingers or self.at_eof or transport.is_closing():
             self.close()
