@@ -38,7 +38,11 @@ ATTRIBUTES = [
         'aiohttp.base_protocol:BaseProtocol': {
             'writing_paused': 'server/connection transports/wire websockets/connection',
         },
-        'aiohttp.connector:BaseConnector': {'connect': 'transports/wire'},
+        'aiohttp.connector:BaseConnector': {
+            '_factory': 'transports/wire',
+            '_loop': 'transports/wire',
+            'connect': 'transports/wire',
+        },
         'aiohttp.client_proto:ResponseHandler': {
             'exception': 'transports/protocol transports/response_body',
             'read': 'transports/wire',

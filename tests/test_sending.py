@@ -817,7 +817,7 @@ NO_TUNNELS = [
     (b'garbage\r\n\r\n', 'Bad status line'),
     (http_response('503 Busy'), 'it responded with status 503 Busy'),
     (http_response('407 Who Are You'), 'it responded with status 407 Who Are You'),
-    (http_response('204 Odd'), 'it responded with status 204 Odd'),
+    (http_response('302 Elsewhere'), 'it responded with status 302 Elsewhere'),
     (OPEN + b'no TLS', 'SSL'),
     (OPEN, '[ConnectionResetError]'),
     (None, 'Connection timeout'),
@@ -857,6 +857,45 @@ async def test_a_proxy_that_opens_no_tunnel_is_a_connect_error(raw_server, raw, 
     assert 's3cret' not in str(caught.value)
 
 
+@OURS
+@pytest.mark.parametrize(
+    'raw',
+    [
+        OPEN,
+        b'HTTP/1.1 201 Created\r\n\r\n',
+        b'HTTP/1.0 204 None\r\n\r\n',
+        http_response('299 Odd'),
+        http_response('200 OK'),
+    ],
+)
+async def test_every_2xx_of_a_proxy_opens_a_tunnel(raw_server, certificates, raw):
+    """Whatever it says of a body (RFC 9110 9.3.6); a 2xx of the origin stays what it is."""
+    created = b'HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nhi'
+
+    async def handler(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(raw)
+        reader, writer = await asyncio.open_connection('127.0.0.1', origin.port)
+        await asyncio.gather(pump(line.reader, writer), pump(reader, line.writer))
+
+    async with (
+        raw_server(created, tls=certificates.server) as origin,
+        raw_server(handler) as proxy,
+        http.Client(proxy=proxy.url, tls={'ca': certificates.ca}) as client,
+    ):
+        for _ in range(2):
+            response = await client.request(url=f'https://localhost:{origin.port}/')
+            assert (201, 'hi') == (response.status, response.body)
+    assert 1 == proxy.connections
+
+
+async def pump(reader, writer):
+    """Copy what comes to the other side of a tunnel."""
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
+
+
 async def test_a_websocket_without_a_tunnel_is_a_connect_error(raw_server):
     """As for any other request."""
     async with raw_server(http_response('503 Busy')) as proxy, http.Client() as client:
@@ -884,13 +923,7 @@ async def test_a_host_with_a_dot_at_its_end_is_named_without_it_in_tls(raw_serve
         await line.reader.readuntil(b'\r\n\r\n')
         await line.send(OPEN)
         reader, writer = await asyncio.open_connection('127.0.0.1', origin.port)
-        pumps = [pump(line.reader, writer), pump(reader, line.writer)]
-        await asyncio.gather(*pumps)
-
-    async def pump(reader, writer):
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
+        await asyncio.gather(pump(line.reader, writer), pump(reader, line.writer))
 
     async with raw_server(OK, tls=certificates.named) as origin, raw_server(handler) as proxy:
         for tls in ({}, {'server_name': 'localhost.'}):

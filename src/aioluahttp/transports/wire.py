@@ -20,11 +20,13 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_writer import StreamWriter
 
@@ -63,11 +65,15 @@ __all__ = [
 WAITING = 64 * 1024  # bytes in a transport's buffer from which on the next write has to wait
 JOINED = 256 * 1024  # bytes of a body up to which a copy costs less than a second write
 MAX_HEAD = 256 * 1024  # bytes of all header lines of a response
+# What aiohttp reads of the head of a proxy's response, besides its status.
+PROXY_FIELDS = ('version', 'reason', 'headers', 'raw_headers')
 MAX_INTERIM = 1000  # a 102 every 20 s (RFC 2518 10.1) takes over five hours for as many
 
 # Tracers, recorders and test doubles replace this method; then ``session`` sends the requests.
 _ORIGINAL_REQUEST = getattr(aiohttp.ClientSession, '_request', None)
 _noted: ContextVar[list[ResponseProtocol] | None] = ContextVar('_noted', default=None)
+# The factory of the protocol for the next connection: to a proxy that is to open a tunnel.
+_to_proxy: ContextVar[list[Any] | None] = ContextVar('_to_proxy', default=None)
 
 
 def can_send(session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
@@ -152,8 +158,37 @@ class Pool(aiohttp.BaseConnector):
         return connection
 
 
+class TunnelProtocol(ResponseHandler):
+    """For a proxy: every 2xx opens a tunnel (RFC 9110 9.3.6), where aiohttp wants a 200."""
+
+    async def read(self) -> Any:
+        """Return the head, with what aiohttp reads of it, and the body."""
+        head, body = await super().read()
+        fields = {name: getattr(head, name) for name in PROXY_FIELDS}
+        return SimpleNamespace(**fields, code=200 if head.code // 100 == 2 else head.code), body
+
+
 class TCPPool(Pool, aiohttp.TCPConnector):
     """A pool of TCP connections."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory: Any = partial(_new_protocol, self._factory)
+
+    async def connect(self, req: Any, traces: list[Any], timeout: Any) -> Any:
+        """Take a connection for ``ClientSession.request``, perhaps in a tunnel through a proxy."""
+        tunnels = req.proxy and req.is_ssl()
+        token = _to_proxy.set([partial(TunnelProtocol, self._loop)] if tunnels else None)
+        try:
+            return await super().connect(req, traces, timeout)
+        finally:
+            _to_proxy.reset(token)
+
+
+def _new_protocol(factory: Any) -> Any:
+    """Make a protocol; the one after that of a proxy is for the TLS connection in its tunnel."""
+    factories = _to_proxy.get()
+    return factories.pop()() if factories else factory()
 
 
 class UnixPool(Pool, aiohttp.UnixConnector):
