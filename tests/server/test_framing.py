@@ -612,3 +612,20 @@ async def test_aiohttp_pauses_only_the_transport_of_a_websocket(framed, until):
         assert not connection.transport.is_reading()
         connection.resume_reading()
         assert connection.transport.is_reading()
+
+
+@pytest.mark.parametrize('unit', [b'\r\n', b'\n', b'\r'])
+@pytest.mark.parametrize('size', [1, 60_000])
+async def test_empty_lines_before_a_request_are_limited(wire, unit, size):
+    """Some are skipped, also between requests; over 16 KiB of them are a 400, however they come."""
+    listening = http.listen('127.0.0.1', 0, lambda request: {'status': 200})
+    async with listening as server, wire(server) as client:
+        for _ in range(3):
+            client.send(unit * (8000 // len(unit)))
+            client.send_request('GET /')
+            assert 200 == (await client.read_response())[0]
+        for _ in range(20_000 // size + 1):
+            client.send(unit * size)
+            await client.writer.drain()
+        assert 400 == (await client.read_response())[0]
+        assert b'' == await client.rest()

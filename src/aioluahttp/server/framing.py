@@ -51,6 +51,7 @@ LAST_CHUNK = b'0' + END  # the end of a chunked body that has no trailers; also 
 PLAIN_END = re.compile(rb'\n0+\r\n\r\n\Z')
 TAIL = 64  # bytes kept of what was fed, for LAST_CHUNK and PLAIN_END: more zeros are not plain
 PADDED = 'it has too many chunk extensions, zeros before sizes or trailers'
+BLANK = 16 * 1024  # bytes of empty lines before a request line; RFC 9112 2.2 asks for one line
 ROOM = 64 * 1024  # bytes behind an unfinished request before reading stops
 BEHIND = 256 * 1024  # bytes dropped behind the last request or a bad one: they were on their way
 REST = 32 * 1024 * 1024  # bytes dropped of a refused body: browsers send it all before they read
@@ -75,6 +76,7 @@ class FramedConnection(RequestHandler):
         fed: Bytes of the current body that the parser got; counted if it is chunked.
         cancels: Whether losing the connection cancels the task, as while a body is streamed.
         begun: Whether the head of a streamed response has been made.
+        blank: Bytes of empty lines before the current head.
         peer: The address of the peer; None on a Unix socket.
         task: The task that handles the request.
     """
@@ -82,6 +84,7 @@ class FramedConnection(RequestHandler):
     __slots__ = (
         'at_eof',
         'begun',
+        'blank',
         'body',
         'busy',
         'cancels',
@@ -132,6 +135,7 @@ class FramedConnection(RequestHandler):
         self.whole: bool = True
         self.left: int = 0  # bytes of the body still to come; 0 if it is chunked
         self.dropped: int = 0
+        self.blank: int = 0
         self.room: int = BEHIND
         self.fed: int = 0
         self.held: bytes = b''  # received, and not fed to the parser yet
@@ -298,14 +302,24 @@ class FramedConnection(RequestHandler):
             self._body_fed(len(data), messages)
         elif messages:
             self._head_ended(messages)
-        else:
+        elif data.strip(CRLF):
             self.head_began()
+        else:
+            self._skip_blank(len(data))
+
+    def _skip_blank(self, size: int) -> None:
+        """Count empty lines before a request line, of which the parser takes any number."""
+        self.head_began()
+        self.blank += size
+        if self.blank > BLANK:
+            self.ended = True
+            self.reject(HttpProcessingError(code=400, message='too many empty lines'))
 
     def _head_ended(self, messages: Any) -> None:
         (head, self.body), *more = messages
         self.head = head
         self.parser.message_consumed()
-        self.fed = 0
+        self.fed = self.blank = 0
         self.ended = bool(more)  # not known to happen: one head gave several requests
         self.busy, self.fresh, self.in_head = True, True, False
         self.whole = self.body is EMPTY_PAYLOAD
