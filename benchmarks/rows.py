@@ -64,6 +64,7 @@ VIA = 'GET hello in process'
 MOVE = 'a body of 1 GiB'
 GROWTH = 'memory of a body of 1 GiB'
 RELAY = 'GET hello through a proxy'
+CACHE = 'GET hello from a cache'
 ECHOED = 'WebSocket, messages of 32 bytes echoed'
 IDLE_SOCKET = 'memory of an idle WebSocket'
 
@@ -157,6 +158,15 @@ GROUPS: dict[str, Group] = {
             'aiohttp, 16 at a time': Echo('aiohttp_server.websocket', 16),
         }
     ),
+    CACHE: Group(
+        {
+            'ours, without a cache': Server('ours'),
+            'ours, a hit': Server('ours_cache'),
+            'nginx, a hit': Server('nginx_cache', origin='floor'),
+            'ours, proxy without a cache': Server('ours_cache_off', origin='floor'),
+            'ours, proxy and a miss': Server('ours_cache_miss', origin='floor'),
+        }
+    ),
     MOVE: Group(
         {
             'ours, stream': Moving('ours_stream'),
@@ -223,6 +233,7 @@ SOCKET = 'messages of 32 bytes echoed, {} at a time'
 CONNECTIONS = 'cost per request, {} open connections'
 FILE, STREAM = 'aiohttp, iter_chunked into a file', 'aiohttp, iter_chunked'
 UPLOAD = 'aiohttp, upload of a file'
+UNCACHED = 'ours, proxy without a cache'
 BOTH = 'aiohttp, session and server'
 
 # The rows of each panel of the plot.
@@ -265,6 +276,8 @@ ROWS = (
     *(Row(REQUEST, FETCH, OURS, name, 0.2) for name in ('httpx2', 'niquests')),
     Row(REQUEST, FETCH, OURS, 'pyreqwest', 1.5),
     Row('`Client(via=handler)`, in process', VIA, OURS, 'httpx2, ASGITransport', 0.18),
+    Row('`cache`, a hit', CACHE, 'ours, a hit', 'ours, without a cache', 1.3),
+    Row('`cache` around `proxy`, a miss', CACHE, 'ours, proxy and a miss', UNCACHED, 1.15),
     *(Row(CONNECTIONS.format(number), OPEN, number, '32', 1.1) for number in ('1 000', '10 000')),
     Row('idle WebSocket, memory, KiB', IDLE_SOCKET, OURS, None, 16),
     *(

@@ -106,7 +106,8 @@ def load_entry(data: bytes) -> Entry | None:
             return None
         table['headers'] = tuple((name, value) for name, value in table['headers'])
         table['vary'] = tuple(table['vary'])
-        return Entry(**table | {'body': body if whole else None})
+        table['body'] = body if whole else None
+        return Entry(**table)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -47,8 +47,9 @@ class RedisStorage:
         except ImportError as error:
             what = "RedisStorage needs redis: pip install 'aioluahttp[cache-redis]'"
             raise ImportError(what) from error
-        options = {'socket_timeout': TIMEOUT, 'socket_connect_timeout': TIMEOUT}
-        self._redis: Redis = Redis.from_url(url, **options)
+        self._redis: Redis = Redis.from_url(
+            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT
+        )
         self._prefix = prefix
 
     def _key(self, key: str) -> str:
@@ -60,14 +61,14 @@ class RedisStorage:
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key."""
-        data: Any = await self._redis.hget(self._key(key), 'data')  # type: ignore[misc]
+        data: Any = await self._redis.hget(self._key(key), 'data')
         return None if data is None else load_entry(data)
 
     async def put(self, key: str, entry: Entry, replaced: str | None = None) -> None:
         """Store an entry under a key. The pieces of one that it replaces go when they expire."""
         keys = self._key(key), self._pieces(entry.id)
         given = entry.id, replaced or '', dump_entry(entry), seconds_to_keep(entry)
-        await self._redis.eval(PUT, len(keys), *keys, *given)  # type: ignore[misc]
+        await self._redis.eval(PUT, len(keys), *keys, *given)
 
     async def delete(self, key: str) -> None:
         """Remove the entry of a key."""
@@ -77,13 +78,13 @@ class RedisStorage:
         """Store a piece of a body."""
         key = self._pieces(id)
         async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hset(key, str(number), piece)  # type: ignore[arg-type]
+            pipeline.hset(key, str(number), piece)
             pipeline.expire(key, DRAFT)
             await pipeline.execute()
 
     async def read(self, id: str, number: int) -> bytes | None:
         """Return a piece of a body."""
-        piece: Any = await self._redis.hget(self._pieces(id), str(number))  # type: ignore[misc]
+        piece: Any = await self._redis.hget(self._pieces(id), str(number))
         return None if piece is None else bytes(piece)
 
     async def discard(self, id: str) -> None:

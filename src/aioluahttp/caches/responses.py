@@ -61,12 +61,11 @@ def _conditional_part(entry: Entry, request: Request, whole: Part, now: float) -
     return Part(206, start, end, f'bytes {start}-{end - 1}/{size}')
 
 
-def headers_of_hit(entry: Entry, now: float) -> Headers:
+def headers_of_hit(entry: Entry, age: int) -> Headers:
     """Return the headers of a whole response that was not asked for in any special way.
 
     They are the same for a second, and so are kept with the entry.
     """
-    age = int(age_of(entry, now))
     if entry.served is None or entry.served[0] != age:
         headers = Headers(entry.headers)
         headers['Age'] = str(age)

@@ -23,8 +23,10 @@ from ..caches.fills import Fill, read_stored
 from ..caches.responses import add_cache_status, headers_of, headers_of_hit, select_part
 from ..caches.rules import (
     ERRORS,
+    NOTHING_SPECIAL,
     Asked,
     Verdict,
+    age_of,
     ask,
     freshened,
     invalidated_targets,
@@ -199,19 +201,29 @@ class Cache:
             response = await self._call(request)
             return self._marked(response, 'fwd=bypass')
         key = key_of(request)
-        stored, missed = await self._find(key, request)
+        entry = await self._get(key)
+        if entry is not None and asked is NOTHING_SPECIAL and is_simple(entry, request):
+            age = age_of(entry, self._clock())
+            if age < entry.lifetime:  # what ``_respond`` would find out, for most of all hits
+                return whole_response(entry, int(age))
+        return await self._respond(request, asked, key, entry)
+
+    async def _respond(
+        self, request: Request, asked: Asked, key: str, entry: Entry | None
+    ) -> Response[Any]:
+        """Respond with an entry, or with one of its variants, or send the request on."""
+        stored, missed = await self._select(key, request, entry)
         if stored is not None:
             now = self._clock()
             verdict = judge(stored.entry, asked, now)
-            if verdict is Verdict.FRESH and is_simple(request, asked, stored.entry):
-                return whole_response(stored.entry, now)
             if verdict is not Verdict.VALIDATE:
                 served = await self._serve(stored, request, asked, now, 'hit')
                 if served is not None:
                     if verdict is Verdict.BACKGROUND:
                         self._validate_in_background(Passage(request, asked, key, stored, 'stale'))
                     return served
-            missed = 'stale' if judge(stored.entry, Asked(), now) is Verdict.VALIDATE else 'request'
+            stale = judge(stored.entry, NOTHING_SPECIAL, now) is Verdict.VALIDATE
+            missed = 'stale' if stale else 'request'
         if 'only-if-cached' in asked.directives:
             return self._finished(request, unavailable())
         return await self._miss(Passage(request, asked, key, stored, missed))
@@ -246,25 +258,29 @@ class Cache:
         try:
             return await method(*arguments)
         except Exception as error:
-            return self._failed(error)
+            self._note_failure(error)
+            return None
 
     async def _get(self, key: str) -> Entry | None:
         try:
             return await self._storage.get(key)
         except Exception as error:
-            return self._failed(error)
+            self._note_failure(error)
+            return None
 
-    def _failed(self, error: Exception) -> None:
+    def _note_failure(self, error: Exception) -> None:
         """Log an error of the storage. It costs no response: what is stored counts as absent."""
         logger.warning('the storage of a cache failed: %r', error)
 
-    async def _find(self, key: str, request: Request) -> tuple[Found | None, str]:
-        """Find what is stored for a request; if there is nothing, say why."""
-        entry, missed = await self._get(key), 'uri-miss'
-        if entry is not None and not entry.status:
+    async def _select(
+        self, key: str, request: Request, entry: Entry | None
+    ) -> tuple[Found | None, str]:
+        """Return what can be served of what a key has; if there is nothing, say why."""
+        missed = 'uri-miss'
+        if entry is not None and entry.is_marker:
             key, missed = variant_key(key, entry, request['headers']), 'vary-miss'
             entry = await self._get(key)
-        if entry is None or not entry.status or not is_wanted(entry, request):
+        if entry is None or entry.is_marker or not is_wanted(entry, request):
             return None, missed
         return Found(key, entry), missed
 
@@ -323,7 +339,8 @@ class Cache:
     async def _look_again(self, passage: Passage) -> Response[Any] | None:
         """Serve what was stored while the request waited for the response to another one."""
         request, asked, now = passage.request, passage.asked, self._clock()
-        found, _ = await self._find(passage.key, request)
+        entry = await self._get(passage.key)
+        found, _ = await self._select(passage.key, request, entry)
         if found is None or judge(found.entry, asked, now) is Verdict.VALIDATE:
             return None
         return await self._serve(found, request, asked, now, 'hit')
@@ -366,7 +383,7 @@ class Cache:
 
         async def validate() -> None:
             try:
-                given = passage._replace(request=request, asked=Asked())
+                given = passage._replace(request=request, asked=NOTHING_SPECIAL)
                 await close_body(await self._forward(given, Flight(request)))
             except Exception as error:
                 logger.warning('a stale response could not be validated: %r', error)
@@ -595,20 +612,23 @@ class Cache:
         return response
 
 
-def is_simple(request: Request, asked: Asked, entry: Entry) -> bool:
-    """Tell whether a request of a server is responded to with the whole of a short entry."""
+def is_simple(entry: Entry, request: Request) -> bool:
+    """Tell whether a server responds to a request with the whole of an entry, while fresh."""
     return (
-        request['method'] == 'GET'
-        and 'version' in request
-        and entry.body is not None
+        entry.body is not None
+        and entry.status != 0
         and entry.reason is None
-        and asked.is_whole
+        and not entry.must_validate
+        and request['method'] == 'GET'
+        and 'version' in request
+        and 'max_body' not in request
+        and 'check' not in request
     )
 
 
-def whole_response(entry: Entry, now: float) -> Response[Any]:
-    headers, body = headers_of_hit(entry, now), entry.body
-    return Response({'status': entry.status, 'headers': headers, 'body': body})
+def whole_response(entry: Entry, age: int) -> Response[Any]:
+    headers = headers_of_hit(entry, age)
+    return Response({'status': entry.status, 'headers': headers, 'body': entry.body})
 
 
 def is_wanted(entry: Entry, request: Request) -> bool:

@@ -34,8 +34,8 @@ __all__ = [
 
 
 KEYS = frozenset({'status', 'headers', 'body', 'json'})
-TABLES = frozenset({dict, Response})  # a Response, for it is what a cache returns
-HEADERS = frozenset({dict, Headers})
+TABLES: tuple[Any, ...] = (dict, Response)  # a Response, for it is what a cache returns
+HEADERS: tuple[Any, ...] = (dict, Headers)
 # The head depends only on the type of a body and on whether it is empty: a sample stands for it.
 SAMPLES: dict[type, Any] = {
     str: 'x',
