@@ -88,6 +88,18 @@ async def test_a_stale_response_is_fetched_again():
     assert 'hit' == status_of(await handler(URL))
 
 
+async def test_a_server_s_request_is_served_as_others_are():
+    """By a short way while the response is fresh, and not beyond."""
+    clock, origin = Clock(), Origin(page())
+    handler = cache(origin, clock=clock)
+    request = http.to_request({**URL, 'version': '1.1'})
+    statuses = []
+    for seconds in (0, 59, 1):
+        clock.now += seconds
+        statuses.append(status_of(await handler(request)))
+    assert ['fwd=uri-miss; stored', 'hit', 'fwd=stale; stored'] == statuses
+
+
 async def test_a_stale_response_is_validated():
     """A 304 makes it fresh, and updates its headers (RFC 9111 4.3)."""
     clock = Clock()
@@ -633,6 +645,23 @@ async def test_a_body_that_breaks_off_is_not_stored(body, known, until):
             await response.body.read()
         await until(lambda: not handler._tasks)
     assert 2 == len(origin.requests)
+
+
+async def test_a_body_that_is_here_already_is_taken_at_once():
+    """Nobody needs to iterate over it."""
+
+    class Arrived(Stream):
+        def rest(self):
+            return b'abc'
+
+        def __anext__(self):
+            raise AssertionError
+
+    origin = Origin(streamed(b'abc') | {'body': Arrived(streamed()['body'])})
+    handler = cache(origin)
+    for status in ('fwd=uri-miss; stored', 'hit'):
+        response = await handler(http.to_request({**URL, 'version': '1.1'}))
+        assert (b'abc', status) == (response.body, status_of(response))
 
 
 async def test_a_body_may_break_off_at_once(until):

@@ -479,13 +479,13 @@ class Cache:
     ) -> Response[Any]:
         """Store a response, while it is passed on if it is long."""
         request, body, status = passage.request, response['body'], f'fwd={passage.reason}'
-        streamed = is_streamed(body)
+        streamed = isinstance(body, Stream) or is_streamed(body)
         length = given_length(response['headers']) if streamed else 0
         if length is not None and length > self._most:
             return self._finished(request, self._marked(response, status))
         entry.id = token_hex(8)
         if isinstance(body, Stream) and length is not None and length <= PIECE:
-            response = await self._read_short(passage, flight, response, entry)
+            response = await self._read_short(passage, flight, response, entry, length)
         elif streamed:
             response['body'] = await self._fill(passage, flight, response, entry, length)
         else:
@@ -529,7 +529,12 @@ class Cache:
         await self._try(self._storage.put, key, entry)
 
     async def _read_short(
-        self, passage: Passage, flight: Flight, response: Response[Any], entry: Entry
+        self,
+        passage: Passage,
+        flight: Flight,
+        response: Response[Any],
+        entry: Entry,
+        length: int,
     ) -> Response[Any]:
         """Read a short body whose length is known, and store it."""
         body: Stream = response['body']
@@ -546,7 +551,7 @@ class Cache:
             finally:
                 await body.close()
             data = b''.join(chunks)
-        if len(data) == given_length(response['headers']):  # a server sends no other body whole
+        if len(data) == length:  # a server sends no other body whole
             await self._store_whole(passage, flight, entry, data)
         if 'version' not in passage.request:
             response['body'] = Stream(once(data), kind, decoded=body.decoded)
