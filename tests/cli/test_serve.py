@@ -22,6 +22,7 @@ from aioluahttp.cli.serve import (
     reserved,
     run_again,
     to_handler,
+    with_cache,
 )
 from aioluahttp.exchange.forwarded import NO_PROXIES
 from aioluahttp.exchange.options import Settings
@@ -425,3 +426,38 @@ def test_reload_without_watchfiles_says_what_to_install(monkeypatch, tmp_path):
         ImportError, match=r"^reload needs watchfiles: pip install 'aioluahttp\[cli\]'$"
     ):
         run_again(tmp_path, print)
+
+
+@pytest.mark.parametrize('path', ['', 'responses.db'])
+async def test_proxy_can_store_responses(tmp_path, path):
+    """In memory, or in a file."""
+    count = 0
+
+    async def origin(request):
+        nonlocal count
+        count += 1
+        return {'status': 200, 'headers': {'Cache-Control': 'max-age=60'}, 'body': 'a'}
+
+    async with http.listen('127.0.0.1', 0, origin) as server:
+        arguments = 'proxy', server.url, '--port', '0', '--cache', *([path] if path else [])
+        async with served(tmp_path, *arguments) as (url, _):
+            for _ in range(2):
+                response = await http.request(url=url)
+                assert 'a' == response.body
+        assert 'aioluahttp; hit' == response.headers['Cache-Status']
+    assert 1 == count
+    assert bool(path) == (tmp_path / 'responses.db').exists()
+
+
+async def test_responses_can_be_stored_in_this_process(tmp_path):
+    """``with_cache`` wraps a handler, with a file or without."""
+
+    async def page(request):
+        return {'status': 200, 'headers': {'Cache-Control': 'max-age=60'}, 'body': 'a'}
+
+    for path in ('', str(tmp_path / 'file')):
+        handler = with_cache(page, path)
+        for _ in range(2):
+            response = await handler({'host': 'h'})
+        assert 'aioluahttp; hit' == response.headers['Cache-Status']
+        await handler._storage.close()

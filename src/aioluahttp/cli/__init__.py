@@ -217,6 +217,13 @@ PROXY = (
         help='URL, such as http://localhost:9000; http:// may be left out',
     ),
     *ADDRESS,
+    argument(
+        '--cache',
+        metavar='FILE',
+        nargs='?',
+        const='',
+        help='store responses, in memory or in a file that survives restarts',
+    ),
 )
 
 COMMANDS = {

@@ -19,8 +19,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from ..caches.sqlite import SqliteStorage
 from ..errors import Error, TableError
 from ..exchange.options import Settings
+from ..middleware.caching import cache
 from ..reverse_proxy.proxy import proxy
 from ..server.listen import run
 from ..server.server import BACKLOG, GRACE
@@ -30,7 +32,7 @@ from ..tables.models import Handler, Request
 from .statuses import exit_status
 from .values import or_none, to_count, to_names, to_seconds, to_size
 
-__all__ = ['LIMITS', 'reserved', 'run_again', 'run_many', 'run_serve', 'to_handler']
+__all__ = ['LIMITS', 'reserved', 'run_again', 'run_many', 'run_serve', 'to_handler', 'with_cache']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
@@ -271,7 +273,7 @@ HANDLERS: dict[str, Callable[[str], Handler]] = {
 def run_serve(arguments: Namespace) -> int:
     """Serve until SIGINT or SIGTERM, and return the exit status."""
     given = vars(arguments)
-    keys = ('host', 'port', 'unix', 'lifespan', *LIMITS)
+    keys = ('host', 'port', 'unix', 'lifespan', 'cache', *LIMITS)
     options = {key: given[key] for key in keys if key in given}
     if 'unix' in options:
         options |= {'host': None, 'port': None}
@@ -309,6 +311,15 @@ def _work_one(command: str, target: str, options: dict[str, Any]) -> None:
 def _serve_one(command: str, target: str, options: dict[str, Any]) -> None:
     """Serve in this process."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    options = dict(options)
+    handler = HANDLERS[command](target)
+    if 'cache' in options:
+        handler = with_cache(handler, options.pop('cache'))
     if 'lifespan' in options:
-        options = options | {'lifespan': find(options['lifespan'], '--lifespan')}
-    run(callback=HANDLERS[command](target), **options)
+        options['lifespan'] = find(options['lifespan'], '--lifespan')
+    run(callback=handler, **options)
+
+
+def with_cache(handler: Handler, path: str) -> Handler:
+    """Store the responses of a handler in a file, or in memory if there is no path."""
+    return cache(handler, storage=SqliteStorage(path) if path else None)
