@@ -24,6 +24,7 @@ from aiohttp.streams import StreamReader
 import aioluahttp as http
 from aioluahttp.bodies.encoders import CompressedChunks
 from aioluahttp.errors import TableError
+from aioluahttp.exchange.response import reset_connection
 from aioluahttp.server.exchange import SocketExchange
 from aioluahttp.websockets import connection
 
@@ -503,7 +504,7 @@ async def test_a_client_that_has_left_is_in_the_access_log(wire, caplog, kind):
             async with wire(server) as client:
                 client.send_request('GET /')
                 await arrived.wait()
-                client.writer.transport.abort()
+                reset_connection(client.writer.transport)
             async with wire(server) as client:  # a round trip, in which the server sees the reset
                 client.send_request('GET /2')
                 await client.read_response()
