@@ -114,6 +114,8 @@ def to_headers(given: HeadersLike | None) -> Headers:
     """
     if given is None:
         return Headers()
+    if type(given) is dict and given and _are_plain([*given], [*given.values()]):
+        return Headers(given)  # without a pass over its pairs
     try:
         pairs: list[Any] = list(given.items() if isinstance(given, Mapping) else given)
         if not pairs or _are_plain(*zip(*pairs, strict=True)):
