@@ -183,6 +183,15 @@ async def test_framing_of_a_large_body_is_the_library_s(sent, size):
     assert ['text/plain; charset=utf-8'] == asked.values('Content-Type')
 
 
+@pytest.mark.parametrize('name', ['CONNECTION', 'tE', 'proxy-Authorization'])
+async def test_what_belongs_to_one_hop_is_found_in_any_case(sent, name):
+    """Also beside a header that is passed on, and whose name has another case."""
+    asked = await sent(headers={'X-a': '1', name: 'x'})
+    found = {one.lower(): value for one, value in asked.headers}
+    assert '1' == found['x-a']
+    assert name.lower() not in found
+
+
 async def test_what_belongs_to_one_hop_is_not_passed_on(sent):
     """No hop-by-hop header is sent as it was given."""
     names = [
