@@ -335,7 +335,7 @@ class Connection(PacedConnection):
         self.held: bytes = b''
         self.dropped: int = 0
         # A chunked body that is broken, or has too much beside its data, goes on all the same.
-        in_body = not self.whole or self.fed > 0
+        in_body = not self.whole or self.body.exception() is not None
         # What follows CONNECT is no body, though aiohttp reads it as one.
         self.room: int = REST if in_body and self.head.method != 'CONNECT' else BEHIND
         transport = self.transport
