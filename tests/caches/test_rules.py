@@ -223,13 +223,19 @@ def test_a_stored_response_may_be_served_or_not(text, request_text, passed, verd
         ('max-age=60, stale-if-error=10', 70, True),
         ('max-age=60, stale-if-error=10', 71, False),
         ('max-age=60', 61, False),
+        ('max-age=60', 5, False),
+        ('max-age=60, stale-if-error=10', 5, True),
         ('max-age=60, stale-if-error=10, must-revalidate', 61, False),
         ('max-age=60, stale-if-error=10, no-cache', 61, False),
     ],
 )
 def test_a_stale_response_may_replace_an_error(text, passed, may):
     """Only for as long as the response says (RFC 5861 4)."""
-    assert may == may_replace_error(policy(control(text, ETag='"a"')), NOW + passed)
+    entry = policy(control(text, ETag='"a"'))
+    assert may == may_replace_error(entry, Asked(), NOW + passed)
+    for wanted in ('no-cache', 'max-age=99', 'min-fresh=0'):
+        careful = ask(asked({'Cache-Control': wanted}))
+        assert not may_replace_error(entry, careful, NOW + passed)
 
 
 @pytest.mark.parametrize(

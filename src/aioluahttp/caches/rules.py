@@ -187,10 +187,17 @@ def age_of(entry: Entry, now: float) -> float:
     return entry.age + passed if passed > 0 else entry.age
 
 
-def may_replace_error(entry: Entry, now: float) -> bool:
-    """Tell whether a stale response may be served instead of an error (RFC 5861 4)."""
-    stale = age_of(entry, now) - entry.lifetime
-    return not entry.never_stale and not entry.must_validate and stale <= entry.if_error
+def may_replace_error(entry: Entry, asked: Asked, now: float) -> bool:
+    """Tell whether a stored response may be served instead of an error (RFC 5861 4).
+
+    Not to a client that asks for one that is validated, or younger.
+    """
+    if entry.never_stale or entry.must_validate or not YOUNGER.isdisjoint(asked.directives):
+        return False
+    return 0 < entry.if_error >= age_of(entry, now) - entry.lifetime
+
+
+YOUNGER = frozenset({'no-cache', 'max-age', 'min-fresh'})
 
 
 class Policy(NamedTuple):

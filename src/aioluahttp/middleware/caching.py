@@ -450,7 +450,7 @@ class Cache:
     async def _instead(self, passage: Passage, error: str) -> Response[Any] | None:
         """Return a stale response to serve instead of an error (RFC 5861 4)."""
         stored, now = passage.stored, self._clock()
-        if stored is None or not may_replace_error(stored.entry, now):
+        if stored is None or not may_replace_error(stored.entry, passage.asked, now):
             return None
         status = 'hit', 'detail=stale-if-error'
         return await self._serve(stored, passage.request, passage.asked, now, *status)
