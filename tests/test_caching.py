@@ -184,7 +184,7 @@ def check(origin, step, response, data, now):
     if 'hit' in status and not kind['tagged']:  # one with a tag may have been validated since
         age = now - when + (kind['age'] or 0)
         assert int(age) <= int(response.headers['Age'])
-        assert age <= kind['max_age'] + most_stale(kind, step, status)
+        assert age <= (kind['max_age'] or 0) + most_stale(kind, step, status)
         assert step['control'] != 'max-age=2' or age <= 2
 
 
