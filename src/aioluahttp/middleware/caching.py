@@ -538,7 +538,7 @@ class Cache:
     ) -> Response[Any]:
         """Read a short body whose length is known, and store it."""
         body: Stream = response['body']
-        kind, data = response['headers'].get('Content-Type'), arrived(body)
+        kind, data = response['headers'].get('Content-Type'), body.rest()
         if data is None:
             chunks: list[bytes] = []
             try:
@@ -702,13 +702,6 @@ def decoded_json(response: Response[Any]) -> Any:
         if response['status'] < 300:
             raise ProtocolError(f'the body is not JSON: {error}') from error
         return body_into('text', body, headers)
-
-
-def arrived(body: Stream) -> bytes | None:
-    """Return a body that is here already; None if it is on its way, or no stream tells."""
-    find = getattr(body, 'rest', None)
-    data: bytes | None = None if find is None else find()
-    return data
 
 
 async def once(data: bytes) -> AsyncIterator[bytes]:
