@@ -721,3 +721,26 @@ async def test_a_head_request_into_a_file_is_refused(tmp_path):
     with pytest.raises(http.TableError, match=r"'into' is .*'text' for HEAD"):
         await http.request(method='HEAD', url='http://127.0.0.1:1', into=path)
     assert b'there' == path.read_bytes()
+
+
+async def test_a_slow_disk_is_not_asked_twice_at_once(monkeypatch):
+    """While a write runs, what arrives waits, however often the time to write has come."""
+    monkeypatch.setattr(download, 'PAUSE', 0.01)
+    written, go_on, begun = [], threading.Event(), threading.Event()
+
+    class Slow:
+        def write(self, data):
+            begun.set()
+            go_on.wait()
+            written.append(bytes(data))
+
+    batches = download.Batches(Slow())
+    await batches.add(b'first')
+    await asyncio.to_thread(begun.wait)
+    await batches.add(b'second')
+    for _ in range(3):
+        await asyncio.sleep(0.02)  # times at which it would be written
+    assert [] == written
+    go_on.set()
+    await batches.end()
+    assert [b'first', b'second'] == written

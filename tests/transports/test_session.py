@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import io
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -299,6 +300,14 @@ async def test_a_middleware_that_sends_again_gets_the_same_exception_of_the_body
         with pytest.raises(ValueError, match='mine') as caught:
             await client.request(url=url, method='POST', body=Broken())
     assert (mistake, 1) == (caught.value, len(begun))
+
+
+def test_a_body_that_ends_with_a_lost_connection_is_incomplete():
+    """One that ends with its connection; a Content-Length says where another one ends."""
+    lost = SimpleNamespace(protocol=SimpleNamespace(exception=lambda: OSError('reset')), tls=None)
+    CachedBody(b'text', http.Headers({'Content-Length': '4'}), lost, None).finish()
+    with pytest.raises(OSError, match='reset'):
+        CachedBody(b'text', http.Headers(), lost, None).finish()
 
 
 async def test_a_body_that_has_failed_breaks_a_response_that_comes_later():
