@@ -31,6 +31,7 @@ __all__ = ['Connection', 'Connections', 'PacedConnection']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
+SHORT = 16 * 1024  # bytes of a response that the buffer of a socket takes whole
 PIECE = 64 * 1024  # bytes of one write over TLS; asyncio's own high-water mark is the same
 LINGER = 10.0  # seconds for a peer that may still be sending to leave after the last response
 NAME = 'HTTP request'  # the name of each request's task
@@ -44,21 +45,35 @@ class PacedConnection(FramedConnection):
     """A connection that writes with back-pressure, and aborts when its peer stops reading.
 
     The peer has ``body_timeout`` seconds to read the next part of a response.
+
+    Attributes:
+        is_paced: Whether a write ends only when the buffer of the transport is empty.
     """
 
-    __slots__ = ('connections', 'write_timer')
+    __slots__ = ('connections', 'is_paced', 'write_timer')
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections, loop=connections.loop, **connections.settings)
         self.connections: Connections = connections
         self.write_timer: asyncio.TimerHandle | None = None
+        self.is_paced: bool = False
 
-    def connection_made(self, transport: Any) -> None:
-        """Begin the connection."""
-        super().connection_made(transport)
-        # Server.close() waits for the tasks of requests; so writing ends only when the buffer of
-        # the transport is empty.
-        transport.set_write_buffer_limits(high=1, low=0)
+    def pace(self) -> None:
+        """Let each write of this response end only when the buffer of the transport is empty.
+
+        ``Server.close`` waits for the tasks of requests, and so for a peer that reads slowly. Not
+        for short responses: the socket takes them whole, and uvloop writes many of them in a row,
+        for a third less CPU, unless the limit of the buffer is as low as this.
+        """
+        if not self.is_paced and self.transport is not None:
+            self.is_paced = True
+            self.transport.set_write_buffer_limits(high=1, low=0)
+
+    def end_pace(self) -> None:
+        """Take back what ``pace`` did, before the next request."""
+        self.is_paced = False
+        if self.transport is not None:
+            self.transport.set_write_buffer_limits()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the connection."""
@@ -85,6 +100,8 @@ class PacedConnection(FramedConnection):
         """
         # Within one write, asyncio's TLS transport neither waits for the peer nor shows progress.
         whole = not self.is_tls or len(data) <= PIECE
+        if len(data) > SHORT:
+            self.pace()
         for piece in (data,) if whole else _slices(data):
             transport = self.transport
             if transport is None or transport.is_closing():
@@ -301,6 +318,8 @@ class Connection(PacedConnection):
         finally:
             self.task = None
             self.cancels = self.begun = False
+            if self.is_paced:
+                self.end_pace()
             connections.running.discard(self)
             self.finish_request()
             self._continue(keep_alive)

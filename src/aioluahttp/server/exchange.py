@@ -187,6 +187,7 @@ class SocketExchange:
     async def start(self, response: ReadyResponse) -> None:
         """Make the head of a response whose body follows in parts; the first sends it along."""
         self.begun = self._connection.begun = True
+        self._connection.pace()
         self._chunked = response.length is None and self._connection.head.version >= (1, 1)
         self._until_close = response.length is None and not self._chunked
         self.keep_alive = self._closes_not(response) and not self._until_close

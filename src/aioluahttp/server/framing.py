@@ -153,6 +153,9 @@ class FramedConnection(RequestHandler):
     async def write(self, data: bytes) -> None:
         """Write a part of a response, with back-pressure."""
 
+    def pace(self) -> None:
+        """Let each write of this response end only when the transport's buffer is empty."""
+
     async def drained(self) -> None:
         """Wait until all that was written has left the transport's buffer."""
 
