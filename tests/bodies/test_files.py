@@ -9,7 +9,7 @@ import pytest
 
 from aioluahttp.bodies import files
 from aioluahttp.bodies.chunks import Chunks
-from aioluahttp.bodies.files import can_rewind, check_file, is_file, name_of
+from aioluahttp.bodies.files import can_rewind, check_file, file_name_of, is_file
 from aioluahttp.bodies.stream import Stream
 from aioluahttp.errors import TableError
 
@@ -55,12 +55,12 @@ def test_a_file_can_be_read_again_if_it_is_seekable():
 )
 def test_the_name_of_a_file_is_without_its_folder(name, expected):
     """A descriptor, and what stands for a stream, are no names."""
-    assert expected == name_of(Reader(name))
+    assert expected == file_name_of(Reader(name))
 
 
 def test_the_name_of_a_path_is_without_its_folder():
     """Of any path object."""
-    assert ('b', None) == (name_of(Path('a/b')), name_of(io.BytesIO()))
+    assert ('b', None) == (file_name_of(Path('a/b')), file_name_of(io.BytesIO()))
 
 
 def test_a_file_has_to_be_open_and_binary():

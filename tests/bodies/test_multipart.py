@@ -22,7 +22,7 @@ import aioluahttp as http
 from aioluahttp import url
 from aioluahttp.bodies import multipart
 from aioluahttp.bodies.forms import encode_multipart
-from aioluahttp.bodies.multipart import BOUNDARY, MAX_HEAD, MultipartBody, read_form
+from aioluahttp.bodies.multipart import BOUNDARY, MAX_HEAD, ReceivedMultipart, read_form
 from aioluahttp.errors import BodyTooLarge, ProtocolError
 from aioluahttp.headers import Headers
 
@@ -38,7 +38,7 @@ async def arriving(data, size):
 
 async def read(data, *, kind=KIND, size=1000):
     """Read a body as a list of name, filename, type and body."""
-    body, found = MultipartBody(kind, arriving(data, size)), []
+    body, found = ReceivedMultipart(kind, arriving(data, size)), []
     while part := await body.next():
         pieces = [piece async for piece in part]
         found.append((part.name, part.filename, part.content_type, b''.join(pieces)))
@@ -143,7 +143,7 @@ async def test_an_endless_preamble_is_read_up_to_the_limit():
 
     chunks = flood()
     with pytest.raises(BodyTooLarge):
-        await MultipartBody(KIND, chunks).next()
+        await ReceivedMultipart(KIND, chunks).next()
     await chunks.aclose()
     assert taken <= MAX_HEAD + 4
 
@@ -308,7 +308,7 @@ async def test_a_body_without_exact_boundaries_is_an_error(data):
 async def test_a_missing_or_malformed_boundary_is_an_error(kind):
     """None, two, and one that RFC 2046 does not allow are errors before a byte is read."""
     with pytest.raises(ProtocolError, match='boundary'):
-        MultipartBody(kind, arriving(b'', 1))
+        ReceivedMultipart(kind, arriving(b'', 1))
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ async def test_a_boundary_may_have_all_characters_of_the_standard(boundary, writ
 
 async def test_a_part_may_be_skipped():
     """The next part is found whether the one before was read, begun or neither."""
-    body = MultipartBody(KIND, arriving(form(*[part(A, body=b'x' * 200_000)] * 3), 1000))
+    body = ReceivedMultipart(KIND, arriving(form(*[part(A, body=b'x' * 200_000)] * 3), 1000))
     first = await body.next()
     assert b'x' == (await anext(aiter(first)))[:1]
     assert ['a', 'a', None] == [

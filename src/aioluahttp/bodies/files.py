@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import TableError
 
-__all__ = ['can_rewind', 'check_file', 'is_file', 'name_of']
+__all__ = ['can_rewind', 'check_file', 'file_name_of', 'is_file']
 
 
 def is_file(body: Any) -> bool:
@@ -36,12 +36,12 @@ def check_file(key: str, body: Any) -> Any:
     return body
 
 
-def name_of(body: Any) -> str | None:
+def file_name_of(body: Any) -> str | None:
     """Return the name of a path or an open file, without its folder; None if it has none.
 
     Example:
         >>> import pathlib
-        >>> name_of(pathlib.PurePosixPath('/srv/table.csv')), name_of(io.BytesIO())
+        >>> file_name_of(pathlib.PurePosixPath('/srv/table.csv')), file_name_of(io.BytesIO())
         ('table.csv', None)
     """
     name = os.fspath(body) if isinstance(body, os.PathLike) else getattr(body, 'name', None)

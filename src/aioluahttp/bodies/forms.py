@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import TableError
 from ..headers import CONTROL
 from ..media_types import UNKNOWN, type_of
-from .files import check_file, is_file, name_of
+from .files import check_file, file_name_of, is_file
 
 __all__ = ['MultipartBody', 'PartFile', 'encode_multipart']
 
@@ -114,7 +114,7 @@ def _encode_part(part: Any) -> tuple[bytes, bytes | PartFile]:
         raise TableError.of('multipart', part, 'tables that have a name')
     body = _to_part_body(f'multipart[{name}].body', part.get('body'))
     if filename is None and isinstance(body, PartFile):
-        filename = _check_text('filename', name_of(body.body))
+        filename = _check_text('filename', file_name_of(body.body))
     if filename is not None and kind is None:
         kind = type_of(filename) or UNKNOWN
     head = f'Content-Disposition: form-data; name="{_quoted(name)}"'

@@ -24,7 +24,7 @@ from .text import charset_of, from_bytes
 if TYPE_CHECKING:
     from ..types import FormFile
 
-__all__ = ['MultipartBody', 'PartBody', 'read_form']
+__all__ = ['PartBody', 'ReceivedMultipart', 'read_form']
 
 STEP = 64 * 1024  # bytes of a body that are read at a time
 MAX_HEAD = 8 * 1024  # bytes of all lines between two bodies: a head of a kilobyte is long
@@ -43,7 +43,7 @@ ESCAPES = (('\\"', '"'), ('%22', '"'), ('%0D', '\r'), ('%0A', '\n'))
 UNENCODED = frozenset({'7bit', '8bit', 'binary'})
 
 
-class MultipartBody:
+class ReceivedMultipart:
     """The parts of a multipart body, each of which is read or skipped before the next.
 
     Stricter than RFC 2046 where parsers disagree: all line ends are CRLF, a head has no folded
@@ -150,7 +150,7 @@ class PartBody:
     the body was cut off.
     """
 
-    def __init__(self, headers: Headers, body: MultipartBody) -> None:
+    def __init__(self, headers: Headers, body: ReceivedMultipart) -> None:
         self._body = body
         self.content_type: str | None = headers.get('Content-Type')
         for encoding in headers.getall('Content-Transfer-Encoding', ()):
@@ -244,7 +244,7 @@ async def read_form(
     async with aclosing(_in_steps(content, left)) as chunks:
         match content_type.partition(';')[0].strip().lower():
             case 'multipart/form-data':
-                return await _multipart(MultipartBody(content_type, chunks), left, spool)
+                return await _multipart(ReceivedMultipart(content_type, chunks), left, spool)
             case 'application/x-www-form-urlencoded':
                 return _urlencoded(await _read_text(chunks, left), max_fields)
     raise ProtocolError(f'the body is not a form: its Content-Type is {shown(content_type)}')
@@ -293,7 +293,7 @@ def _urlencoded(data: bytes, max_fields: int | None) -> MultiDict[str | FormFile
 
 
 async def _multipart(
-    body: MultipartBody, left: dict[str, float], spool: int | None
+    body: ReceivedMultipart, left: dict[str, float], spool: int | None
 ) -> MultiDict[str | FormFile]:
     found: list[tuple[str, bytes | FormFile, str]] = []
     with ExitStack() as opened:

@@ -96,14 +96,14 @@ def seconds_of(directives: Directives, name: str) -> float | None:
     if name not in directives:
         return None
     value = directives[name] or ''
-    return _seconds(value) if _is_number(value) else 0
+    return _delta_seconds(value) if _is_number(value) else 0
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _seconds(digits: str) -> int:
+def _delta_seconds(digits: str) -> int:
     return LONGEST if len(digits.lstrip('0')) > 10 else min(int(digits), LONGEST)
 
 
@@ -126,7 +126,7 @@ def parse_age(headers: Headers) -> int:
     if 'Age' not in headers:
         return 0
     first = headers['Age'].partition(',')[0].strip()
-    return _seconds(first) if _is_number(first) else 0
+    return _delta_seconds(first) if _is_number(first) else 0
 
 
 def parse_cache_date(headers: Headers, name: str) -> int | None:

@@ -12,14 +12,14 @@ from .directives import parse_cache_date
 from .entries import Entry
 from .rules import Asked, age_of
 
-__all__ = ['Part', 'add_cache_status', 'headers_of', 'headers_of_hit', 'select_part']
+__all__ = ['SelectedPart', 'add_cache_status', 'headers_of', 'headers_of_hit', 'select_part']
 
 NAME = 'aioluahttp'  # in Cache-Status
 # What a 304 does not repeat of the stored response (RFC 9110 15.4.5).
 OF_BODY = ('Content-Length', 'Content-Encoding', 'Content-Type', 'Content-Language', 'Content-MD5')
 
 
-class Part(NamedTuple):
+class SelectedPart(NamedTuple):
     """What is served of an entry.
 
     Attributes:
@@ -33,9 +33,9 @@ class Part(NamedTuple):
     content_range: str | None = None
 
 
-def select_part(entry: Entry, request: Request, asked: Asked, now: float) -> Part:
+def select_part(entry: Entry, request: Request, asked: Asked, now: float) -> SelectedPart:
     """Select what to serve of an entry: by the conditions of a request, its Range, its method."""
-    whole = Part(entry.status, 0, entry.size)
+    whole = SelectedPart(entry.status, 0, entry.size)
     if entry.status == 200 and not asked.is_whole:
         whole = _conditional_part(entry, request, whole, now)
     if request['method'] == 'HEAD' or whole.status in STATUSES_WITHOUT_BODY:
@@ -43,13 +43,15 @@ def select_part(entry: Entry, request: Request, asked: Asked, now: float) -> Par
     return whole
 
 
-def _conditional_part(entry: Entry, request: Request, whole: Part, now: float) -> Part:
+def _conditional_part(
+    entry: Entry, request: Request, whole: SelectedPart, now: float
+) -> SelectedPart:
     stored, asked, size = Headers(entry.headers), request['headers'], entry.size
     tag, modified = stored.get('ETag', ''), parse_cache_date(stored, 'Last-Modified')
     date = parse_cache_date(stored, 'Date')
     since = date if modified is None else modified  # RFC 9111 4.3.2
     if failed_condition(asked, tag, since) == 304:
-        return Part(304, 0, 0)
+        return SelectedPart(304, 0, 0)
     wanted = requested_range(asked, size) if request['method'] == 'GET' else None
     if wanted is None or not if_range_holds(
         asked, tag, modified, int(now) if date is None else date
@@ -57,8 +59,8 @@ def _conditional_part(entry: Entry, request: Request, whole: Part, now: float) -
         return whole
     start, end = wanted
     if start == end:
-        return Part(416, 0, 0, f'bytes */{size}')
-    return Part(206, start, end, f'bytes {start}-{end - 1}/{size}')
+        return SelectedPart(416, 0, 0, f'bytes */{size}')
+    return SelectedPart(206, start, end, f'bytes {start}-{end - 1}/{size}')
 
 
 def headers_of_hit(entry: Entry, age: int) -> Headers:
@@ -74,7 +76,7 @@ def headers_of_hit(entry: Entry, age: int) -> Headers:
     return entry.served[1].copy()
 
 
-def headers_of(entry: Entry, request: Request, part: Part, now: float) -> Headers:
+def headers_of(entry: Entry, request: Request, part: SelectedPart, now: float) -> Headers:
     """Return the headers of a response from an entry, with its Age (RFC 9111 4)."""
     headers = Headers(entry.headers)
     headers['Age'] = str(int(age_of(entry, now)))

@@ -333,12 +333,12 @@ def _kept(headers: Headers, directives: Directives, now: float) -> tuple[tuple[s
     kept = [pair for pair in headers.items() if pair[0].lower() not in dropped]
     if parse_cache_date(headers, 'Date') is None:  # RFC 9110 6.6.1
         kept = [pair for pair in kept if pair[0].lower() != 'date']
-        kept.append(('Date', _date(int(now))))
+        kept.append(('Date', _http_date(int(now))))
     return tuple(kept)
 
 
 @lru_cache(8)
-def _date(second: int) -> str:
+def _http_date(second: int) -> str:
     return format_date(second)
 
 

@@ -86,15 +86,15 @@ class SqliteStorage:
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key."""
-        return await self._in_transaction(self._get, to_bytes(key))
+        return await self._in_transaction(self._get, key_bytes(key))
 
     async def put(self, key: str, entry: Entry, replaced: str | None = None) -> None:
         """Store an entry under a key."""
-        await self._in_transaction(self._put, to_bytes(key), entry, replaced)
+        await self._in_transaction(self._put, key_bytes(key), entry, replaced)
 
     async def delete(self, key: str) -> None:
         """Remove the entry of a key."""
-        await self._in_transaction(self._delete, to_bytes(key))
+        await self._in_transaction(self._delete, key_bytes(key))
 
     async def write(self, id: str, number: int, piece: bytes) -> None:
         """Store a piece of a body."""
@@ -237,6 +237,6 @@ class SqliteStorage:
             connection.executemany('DELETE FROM pieces WHERE id = ?', [row[1:] for row in rows])
 
 
-def to_bytes(key: str) -> bytes:
+def key_bytes(key: str) -> bytes:
     """Encode a key, whose target may have any bytes."""
     return key.encode('utf-8', 'surrogateescape')

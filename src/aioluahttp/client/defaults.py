@@ -55,7 +55,7 @@ class Defaults:
             if key not in REQUEST_CHECKS:
                 raise TableError.unknown(key, {*REQUEST_CHECKS, *options})
         self._headers = headers or {}
-        self.base: Request | None = None if base_url is None else _base(base_url)
+        self.base: Request | None = None if base_url is None else _to_base(base_url)
         own = to_headers(defaults.get('headers'))
         self._defaults: dict[str, Any] = {**defaults, 'headers': own} if defaults else {}
         normalize(_merge_defaults(self._defaults, {'host': 'localhost'}))  # raises TableError
@@ -80,7 +80,7 @@ class Defaults:
         if self.base is None:
             return normalize(_merge_defaults(defaults, given), watched=watched)
         given['url'] = resolved = _resolved(self.base['url'], given)
-        if self._origin and _is_path(resolved) and given.keys().isdisjoint(TARGET):
+        if self._origin and _is_path_only(resolved) and given.keys().isdisjoint(TARGET):
             given['url'] = self._origin + resolved
             return normalize(_merge_defaults(defaults, given))
         defaults = _origin_of_base(self.base, given) | defaults
@@ -113,7 +113,7 @@ def _origin_text(request: Request) -> str:
     return f'{request["scheme"]}://{host}:{request["port"]}'
 
 
-def _base(base_url: Any) -> Request:
+def _to_base(base_url: Any) -> Request:
     try:
         return to_request(url=base_url)
     except TableError as error:
@@ -129,22 +129,22 @@ def _resolved(base: str, given: Mapping[str, Any]) -> Any:
         return None if given.get('path') else base
     if isinstance(reference, yarl.URL):
         reference = str(reference)
-    if not isinstance(reference, str) or reference == ASTERISK or _is_path(reference):
+    if not isinstance(reference, str) or reference == ASTERISK or _is_path_only(reference):
         return reference
     # A login must not be remembered.
-    return (_joined if '@' in reference else _remembered)(base, reference)
+    return (_joined_reference if '@' in reference else _remembered)(base, reference)
 
 
-def _joined(base: str, reference: str) -> str:
+def _joined_reference(base: str, reference: str) -> str:
     if _is_absolute(reference):
         return reference
     return url.relative('//-' + base, reference).removeprefix('//-')
 
 
-_remembered = lru_cache(256)(_joined)
+_remembered = lru_cache(256)(_joined_reference)
 
 
-def _is_path(reference: Any) -> bool:
+def _is_path_only(reference: Any) -> bool:
     return type(reference) is str and reference.startswith('/')
 
 

@@ -52,7 +52,7 @@ class AccessRecord:
         status, size = response['status'], self._writer.sent
         record = {**self._asked, 'status': status, 'bytes': size, 'seconds': seconds}
         if isinstance(log, logging.Logger):
-            target = ODD.sub(_escaped, record['target'])
+            target = ODD.sub(_escaped_text, record['target'])
             asked = record['ip'] or '-', record['method'], target, self._version
             log.info(LINE, *asked, status, size, seconds, extra=record)
             return
@@ -63,7 +63,7 @@ class AccessRecord:
             logger.exception('access_log failed')
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escaped_text(found: re.Match[str]) -> str:
     return ''.join(f'\\x{byte:02X}' for byte in found[0].encode('utf-8', 'surrogateescape'))
 
 

@@ -308,7 +308,7 @@ class Cache:
         response = Response({'status': part.status, 'headers': headers, 'body': body})
         if entry.reason is not None and part.status == entry.status:
             response['reason'] = entry.reason
-        return response if 'version' in request else await to_client_response(request, response)
+        return response if 'version' in request else await to_served_response(request, response)
 
     async def _miss(self, passage: Passage) -> Response[Any]:
         """Send a request on, or wait for the response to an equal one."""
@@ -670,7 +670,7 @@ def set_type(entry: Entry, headers: Headers) -> None:
         entry.headers = (*kept, ('Content-Type', given))
 
 
-async def to_client_response(request: Request, response: Response[Any]) -> Response[Any]:
+async def to_served_response(request: Request, response: Response[Any]) -> Response[Any]:
     """Give a stored response the form that ``request`` returns: its fields, and ``into``."""
     into, body, headers = request.get('into', 'text'), response['body'], response['headers']
     host = f'[{request["host"]}]' if ':' in request['host'] else request['host']

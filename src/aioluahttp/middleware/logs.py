@@ -41,7 +41,7 @@ def log(
     @wraps(handler)  # also copies ``into`` and ``max_body``, which servers read from a handler
     async def logged(table: Any) -> Response[Any]:
         request = to_request(table)
-        entry = Entry(target, level, request)
+        entry = LogEntry(target, level, request)
         try:
             response = await response_of_handler(handler, request)
         except BaseException as error:
@@ -53,7 +53,7 @@ def log(
     return logged
 
 
-class Entry:
+class LogEntry:
     """The log record of one request, filled in as the request goes on."""
 
     def __init__(self, logger: logging.Logger, level: int, request: Request) -> None:

@@ -41,7 +41,7 @@ __all__ = [
     'response_of',
     'target_of',
     'try_with_source',
-    'url_of',
+    'url_text',
     'with_bytes_source',
     'with_one_spelling',
     'write_timeout',
@@ -243,7 +243,7 @@ def _headers(request: Request, target: yarl.URL) -> Headers:
     if not given:
         return _default_headers(authority).copy()
     if not ''.join(given.values()).isascii():
-        _check_text(given)
+        _check_header_text(given)
     headers = Headers(Host=authority)
     if given.keys().isdisjoint(OWN):
         headers.extend(given)
@@ -263,7 +263,7 @@ def _default_headers(authority: str) -> Headers:
     return Headers(Host=authority, **DEFAULTS)
 
 
-def _check_text(headers: Headers) -> None:
+def _check_header_text(headers: Headers) -> None:
     for name, value in headers.items():
         if not text.is_clean(value):  # aiohttp would drop what it cannot encode
             right = 'text that UTF-8 can encode'
@@ -279,7 +279,7 @@ def with_one_spelling(headers: Headers) -> Headers:
 
 
 @lru_cache(256)
-def url_of(target: yarl.URL) -> str:
+def url_text(target: yarl.URL) -> str:
     """Return a URL as text."""
     return str(target)
 

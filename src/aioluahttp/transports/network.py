@@ -33,7 +33,7 @@ from .encode import (
     response_of,
     target_of,
     try_with_source,
-    url_of,
+    url_text,
     with_bytes_source,
     with_one_spelling,
     write_timeout,
@@ -207,7 +207,7 @@ class NetworkTransport:
         if options is not None and isinstance(received.data, DecodedBody):
             self._bodies.add(received.data)
             watch_download(request, received.status, received.data)
-        return response_of(received, body_of(request, received), url_of(target), method)
+        return response_of(received, body_of(request, received), url_text(target), method)
 
     async def _send_by_session(
         self,
