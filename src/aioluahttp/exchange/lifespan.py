@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import Context, ContextVar, Token, copy_context
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from ..errors import TableError
 
@@ -29,8 +29,7 @@ def check_lifespan(value: Any) -> LifespanFunction:
     if not callable(value):
         right = f'a function without arguments that returns {RIGHT}'
         raise TableError.of('lifespan', value, right)
-    checked: LifespanFunction = value
-    return checked
+    return cast('LifespanFunction', value)
 
 
 class Lifespan:

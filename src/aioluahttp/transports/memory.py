@@ -129,7 +129,7 @@ class MemoryExchange(Exchange):
     """
 
     peer: str | None = IP
-    announced = begun = gone = is_empty = is_pending = False
+    announced = begun = is_empty = is_pending = False
     sockname = None
     response: tuple[int, str | None, Headers]
     body: bytes | None = None
@@ -152,6 +152,11 @@ class MemoryExchange(Exchange):
         self.method: str = request['method']
 
     # The handler's side
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client reads no more."""
+        return self._closed is not None
 
     async def head(self, proxies: Proxies) -> Request:
         """Make the table of the request, without its body."""
@@ -316,7 +321,7 @@ class MemoryExchange(Exchange):
 
     def close(self, error: Exception) -> None:
         """Make a waiting read and all later ones raise ``error``, and cancel the task."""
-        self._closed, self.gone = error, True
+        self._closed = error
         if self.task is not None:
             self._queue.put_nowait(None)
             self.task.cancel()

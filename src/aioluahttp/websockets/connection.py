@@ -295,7 +295,6 @@ class ConnectionPeer:
         fault: What went wrong, in words; ``None`` after a proper close.
         raised: The last error that the ``Socket`` raised for this connection.
         gone: Whether the connection has ended.
-        send: Sends a message, as ``FrameWriter.send`` says.
     """
 
     __slots__ = (
@@ -319,7 +318,6 @@ class ConnectionPeer:
         'queue',
         'raised',
         'reason',
-        'send',
     )
 
     def __init__(
@@ -364,10 +362,6 @@ class ConnectionPeer:
             masks=is_client,
             wrote=wrote,
             closed=self._end_connection,
-        )
-        # Not a method that calls it, which each message would pay for.
-        self.send: Callable[[bytes, WSMsgType], bool | Coroutine[Any, Any, bool]] = (
-            self._writer.send
         )
         self._timer: asyncio.TimerHandle | None = None
         if self._heartbeat is not None:
@@ -474,6 +468,14 @@ class ConnectionPeer:
         """End at once, without a handshake."""
         self._writer.ends = True
         self._transport.abort()
+
+    @property
+    def send(self) -> Callable[[bytes, WSMsgType], bool | Coroutine[Any, Any, bool]]:
+        """Send a message, as ``FrameWriter.send`` says.
+
+        Not a method that calls it, which each message would pay for.
+        """
+        return self._writer.send
 
     async def read(self) -> str | bytes | None:
         """Wait for a message; ``None`` once there are no more."""

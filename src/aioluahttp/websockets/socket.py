@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, Self
 
 from aiohttp import WSMsgType
@@ -35,7 +35,8 @@ class Peer(Protocol):
     async def read(self) -> str | bytes | None:
         """Wait for a message; ``None`` once there are no more."""
 
-    def send(self, message: bytes, kind: WSMsgType) -> bool | Coroutine[Any, Any, bool]:
+    @property
+    def send(self) -> Callable[[bytes, WSMsgType], bool | Coroutine[Any, Any, bool]]:
         """Send a message; return whether that was possible, or a coroutine that returns it."""
         ...
 
@@ -65,6 +66,7 @@ class Socket:
         self, channel: Peer, protocol: str | None, request: Request, response: Response[Any]
     ) -> None:
         self._channel = channel
+        self._send = channel.send
         self.protocol = protocol
         self.request = request
         self.response = response
@@ -110,7 +112,7 @@ class Socket:
             kind, data = TEXT, message.encode()
         else:
             kind, data = _encode_message(message)
-        sent = self._channel.send(data, kind)
+        sent = self._send(data, kind)
         if sent is not True and (sent is False or not await sent):
             ended = 'it is closed' if self.code is None else f'it has ended ({self.code})'
             raise self._error(self._channel.fault or ended)
