@@ -185,7 +185,7 @@ async def test_dask_keeps_the_order_and_the_limits():
             threads_per_worker=1,
             processes=False,
             protocol='tcp://',  # so that tables are pickled
-            dashboard_address=None,
+            dashboard_address=':0',  # any free port
             asynchronous=True,
         ) as cluster,
         Client(cluster, asynchronous=True) as dask,

@@ -100,7 +100,7 @@ class Responder:
     def __init__(self, handler: Handler, settings: Settings) -> None:
         self.handler = handler
         self.settings = settings
-        self.lifespan = Lifespan(settings.lifespan)
+        self.lifespan: Lifespan = Lifespan(settings.lifespan)
         self.handling: int = 0
         self.errors: int = 0
 

@@ -34,7 +34,8 @@ class TlsHandshake:
     __slots__ = ('accepted', 'error', 'peer')
 
     def __init__(self, accepted: socket.socket, peer: Any) -> None:
-        self.accepted, self.peer = accepted, peer
+        self.accepted: socket.socket = accepted
+        self.peer: Any = peer
         self.error: ssl.SSLError | None = None
 
     def context(self) -> Context:

@@ -129,7 +129,8 @@ class MemoryExchange(Exchange):
     """
 
     peer: str | None = IP
-    announced = begun = is_empty = is_pending = False
+    announced = is_empty = is_pending = False
+    begun: bool = False
     sockname = None
     response: tuple[int, str | None, Headers]
     body: bytes | None = None
@@ -218,7 +219,8 @@ class MemoryExchange(Exchange):
         self._begin(*response.head())
 
     def _begin(self, status: int, reason: str | None, headers: Headers) -> None:
-        self.response, self.begun = (status, reason, headers), True
+        self.response = (status, reason, headers)
+        self.begun = True
         self._has_begun.set()
 
     async def write(self, data: bytes) -> None:

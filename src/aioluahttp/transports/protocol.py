@@ -62,7 +62,8 @@ class ResponseProtocol(asyncio.Protocol):
     """
 
     def __init__(self, protocol: Any, transport: Any) -> None:
-        self.protocol, self._transport = protocol, transport
+        self.protocol: Any = protocol
+        self._transport = transport
         address = transport and transport.get_extra_info('peername')
         self.peer: str | None = address[0] if isinstance(address, tuple) else None
         self.tls: ssl.SSLObject | None = transport and transport.get_extra_info('ssl_object')

@@ -168,7 +168,7 @@ class MultipartSource(BodySource):
         """
         self._lengths = [await self._measure(piece) for piece in self._pieces]
         known = [length for length in self._lengths if length is not None]
-        self.length = sum(known) if len(known) == len(self._lengths) else None
+        self.length: int | None = sum(known) if len(known) == len(self._lengths) else None
 
     async def _measure(self, piece: bytes | BodySource) -> int | None:
         if isinstance(piece, bytes):

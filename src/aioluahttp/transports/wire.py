@@ -303,7 +303,7 @@ class WireRequest:
 
     connection: Any
     protocol: Any
-    is_sending = False
+    is_sending: bool = False
     _received: ResponseProtocol
     _failure: Exception | None = None  # what ended the sending, unless the peer did
     _content: aiohttp.StreamReader | None = None  # of the response body, after the head
