@@ -15,7 +15,7 @@ from ..dates import format_date
 from ..headers import ONE_HOP, Headers, list_items
 from ..semantics import PHRASES
 from ..tables.checks import PORTS
-from ..tables.models import Request, Response
+from ..tables.models import Request, Response, absolute_url
 from .directives import (
     Directives,
     field_names,
@@ -410,17 +410,12 @@ def invalidated_targets(request: Request, response: Response[Any]) -> list[Reque
     if request['method'] in SAFE or not 200 <= response['status'] < 400:
         return []
     found = [request]
-    own = _base(request)
+    own = absolute_url(request)
     for name in ('Location', 'Content-Location'):
         given = response['headers'].get(name)
         if given and (target := _target(own, given, request)) is not None:
             found.append(Request(request | {'url': target}))
     return found
-
-
-def _base(request: Request) -> str:
-    host = f'[{request["host"]}]' if ':' in request['host'] else request['host']
-    return f'{request["scheme"]}://{host}:{request["port"]}{request["url"]}'
 
 
 def _target(base: str, reference: str, request: Request) -> str | None:

@@ -22,7 +22,7 @@ from ..errors import TableError
 from ..headers import Headers, is_secret, to_headers
 from ..tables.checks import ASTERISK, REQUEST_CHECKS, check_auth, check_proxy, has_login
 from ..tables.conversion import BODIES, LOGINS, NULLABLE, TARGET, normalize, to_mapping, to_request
-from ..tables.models import Request
+from ..tables.models import Request, bracketed
 from ..transports.encode import target_of
 from .redirects import TRUST, origin_of
 
@@ -108,9 +108,7 @@ def _target_of(request: Request) -> yarl.URL:
 
 
 def _origin_text(request: Request) -> str:
-    host = request['host']
-    host = f'[{host}]' if ':' in host else host
-    return f'{request["scheme"]}://{host}:{request["port"]}'
+    return f'{request["scheme"]}://{bracketed(request["host"])}:{request["port"]}'
 
 
 def _to_base(base_url: Any) -> Request:

@@ -44,7 +44,7 @@ from ..semantics import PHRASES
 from ..tables.checks import INTO, STREAMS, check_count, check_seconds, is_accepted, is_streamed
 from ..tables.conversion import body_into, to_request, wire_body
 from ..tables.handlers import close_body, encoded_chunks, take_response
-from ..tables.models import Handler, Request, Response
+from ..tables.models import Handler, Request, Response, absolute_url
 
 __all__ = ['Cache', 'cache']
 
@@ -673,10 +673,13 @@ def set_type(entry: Entry, headers: Headers) -> None:
 async def to_served_response(request: Request, response: Response[Any]) -> Response[Any]:
     """Give a stored response the form that ``request`` returns: its fields, and ``into``."""
     into, body, headers = request.get('into', 'text'), response['body'], response['headers']
-    host = f'[{request["host"]}]' if ':' in request['host'] else request['host']
-    target = f'{request["scheme"]}://{host}:{request["port"]}{request["url"]}'
     response.setdefault('reason', PHRASES.get(response['status'], ''))
-    response |= {'url': target, 'method': request['method'], 'version': '1.1', 'history': []}
+    response |= {
+        'url': absolute_url(request),
+        'method': request['method'],
+        'version': '1.1',
+        'history': [],
+    }
     if into in STREAMS:
         given = isinstance(body, Stream)
         response['body'] = body if given else Stream(once(body), headers.get('Content-Type'))

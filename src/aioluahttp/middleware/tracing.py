@@ -9,7 +9,7 @@ from ..errors import StatusError, TableError
 from ..headers import Headers, hide_query
 from ..tables.conversion import to_request
 from ..tables.handlers import response_of_handler
-from ..tables.models import Handler, Request, Response, Wrapped
+from ..tables.models import Handler, Request, Response, Wrapped, absolute_url
 from .taps import tap
 
 if TYPE_CHECKING:
@@ -114,9 +114,8 @@ def common_attributes(request: Request) -> dict[str, Any]:
 
 def client_attributes(request: Request) -> dict[str, Any]:
     """Return the attributes of a client span."""
-    host = f'[{request["host"]}]' if ':' in request['host'] else request['host']
-    url = f'{request["scheme"]}://{host}:{request["port"]}{request["url"]}'
-    return common_attributes(request) | {'url.full': hide_query(url, REDACTED)}
+    url = hide_query(absolute_url(request), REDACTED)
+    return common_attributes(request) | {'url.full': url}
 
 
 def server_attributes(request: Request) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..errors import ProtocolError, Refused, TableError
 from ..exchange.head import check_served_host
 from ..headers import ONE_HOP, Headers, list_items, to_headers
 from ..tables.checks import ASTERISK, PORTS, check_port, check_scheme
-from ..tables.models import Request
+from ..tables.models import Request, bracketed
 from ..websockets.handshake import check_handshake, wants_websocket
 
 __all__ = [
@@ -147,13 +147,12 @@ def address_of(text: str) -> str | None:
 
 def host_header(scheme: str, host: Any, port: Any) -> str:
     """Return the Host header for a host and a port; the default port is left out."""
-    name = check_served_host(host)
+    name = bracketed(check_served_host(host))
     if ',' in name or ';' in name:  # would be split by what reads Forwarded carelessly
         error = TableError.of('host', host, 'a host without commas and semicolons')
         raise error from Refused(400)
     number = PORTS[scheme] if port is None else check_port(port)
-    bare = f'[{name}]' if ':' in name else name
-    return bare if number == PORTS[scheme] else f'{bare}:{number}'
+    return name if number == PORTS[scheme] else f'{name}:{number}'
 
 
 def announced_length(headers: Headers) -> int | None:

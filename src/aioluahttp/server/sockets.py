@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import TableError
+from ..tables.models import bracketed
 from .connection import Connections
 from .handshakes import TlsHandshake, send_alerts
 
@@ -295,5 +296,5 @@ def url_of(scheme: str, host: str | None, port: int | None) -> str:
     """Return a URL with which a client on the same machine reaches a listening socket."""
     if port is None:
         return f'{scheme}://localhost'
-    name = ANY.get(host or '', host)
-    return f'{scheme}://[{name}]:{port}' if ':' in (name or '') else f'{scheme}://{name}:{port}'
+    name = host or ''
+    return f'{scheme}://{bracketed(ANY.get(name, name))}:{port}'

@@ -35,6 +35,8 @@ __all__ = [
     'ResponseLike',
     'SentRequest',
     'Wrapped',
+    'absolute_url',
+    'bracketed',
     'describe_request',
     'to_json_body',
 ]
@@ -366,6 +368,16 @@ def _pickles(value: Any) -> bool:
     except Exception:  # a class can raise any exception in __reduce__
         return False
     return True
+
+
+def bracketed(host: str) -> str:
+    """Return a host as URLs have it: an IPv6 address in brackets (RFC 3986 3.2.2)."""
+    return f'[{host}]' if ':' in host else host
+
+
+def absolute_url(request: Request) -> str:
+    """Return the URL of a request in normal form, always with its port."""
+    return f'{request["scheme"]}://{bracketed(request["host"])}:{request["port"]}{request["url"]}'
 
 
 def describe_request(request: Request) -> str:

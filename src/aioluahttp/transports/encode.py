@@ -20,7 +20,7 @@ from ..errors import Error, TableError
 from ..headers import ONE_HOP, Headers, given_length, is_secret
 from ..tables.checks import EVENTS, INTO, TIMEOUT, check_body, check_userinfo, progress_of
 from ..tables.conversion import wire_body
-from ..tables.models import Request, Response, SentRequest
+from ..tables.models import Request, Response, SentRequest, bracketed
 from ..tls import client_context
 from .failures import BodyFailed, translate
 from .into import body_as
@@ -95,7 +95,7 @@ def target_of(scheme: str, host: str, port: int, url: str) -> yarl.URL:
     path, _, query = (url, '', '') if url.endswith('?') else url.partition('?')
     return yarl.URL.build(
         scheme=scheme,
-        host=f'[{host}]' if ':' in host else host,
+        host=bracketed(host),
         port=port,
         path=path,
         query_string=query,

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ProtocolError
 from ..headers import Headers, list_items
 from ..tables.checks import PORTS
-from ..tables.models import Request
+from ..tables.models import Request, bracketed
 from .connection import PeerOptions
 from .deflate import NO_DEFLATE, OFFER, Deflate, accept_offer, read_response
 
@@ -165,8 +165,7 @@ def is_allowed(origins: Sequence[str] | str | None, request: Request) -> bool:
     if len(given) > 1 or origins is not None:
         return len(given) == 1 and given[0] in (origins or ())
     # The scheme is not compared: a proxy in front may have terminated TLS.
-    host, port = request['host'], request['port']
-    host = f'[{host}]' if ':' in host else host
+    host, port = bracketed(request['host']), request['port']
     own = {request['headers'].get('Host', '').lower(), f'{host}:{port}'}
     if port == PORTS[request['scheme']]:
         own.add(host)
