@@ -9,7 +9,7 @@ from ..errors import BodyTooLarge, ProtocolError
 from . import text
 from .chunks import close
 
-__all__ = ['Stream', 'read_arrived']
+__all__ = ['Stream', 'once', 'read_arrived']
 
 LINE = 1024 * 1024  # bytes: far more than real lines have, far less than a peer could send
 
@@ -113,3 +113,9 @@ class Stream:
 
     async def __aexit__(self, *raised: object) -> None:
         await self.close()
+
+
+async def once(data: bytes) -> AsyncIterator[bytes]:
+    """Yield the whole of a body that is here already."""
+    if data:
+        yield data

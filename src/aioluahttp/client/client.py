@@ -21,9 +21,9 @@ from ..bodies.stream import Stream
 from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from ..semantics import GOING_AWAY
 from ..tables.checks import EVENTS, TIMEOUT, check_handler, check_limit, is_accepted
-from ..tables.conversion import to_mapping
+from ..tables.conversion import PAGES, to_mapping
 from ..tables.models import Handler, Request, Response, SentRequest, describe_request
-from ..transports.into import PAGES, apply_into, with_accept
+from ..transports.into import apply_into, with_accept
 from ..transports.network import LentTransport, NetworkTransport
 from ..transports.request_body import check_resendable, to_source
 from ..types import (

@@ -17,7 +17,7 @@ from secrets import token_hex
 from typing import Any, NamedTuple, TypeVar
 
 from ..bodies.chunks import call
-from ..bodies.stream import Stream
+from ..bodies.stream import Stream, once
 from ..caches.entries import PIECE, Entry, key_of, make_marker, selection_of, variant_key
 from ..caches.fills import Fill, read_stored
 from ..caches.responses import add_cache_status, headers_of, headers_of_hit, select_part
@@ -38,11 +38,11 @@ from ..caches.rules import (
     without_claims,
 )
 from ..caches.storage import MemoryStorage, Storage
-from ..errors import ProtocolError, StatusError, TableError
+from ..errors import StatusError, TableError
 from ..headers import Headers, given_length
 from ..semantics import PHRASES
 from ..tables.checks import INTO, STREAMS, check_count, check_seconds, is_accepted, is_streamed
-from ..tables.conversion import body_into, to_request, wire_body
+from ..tables.conversion import body_as, to_request, wire_body
 from ..tables.handlers import close_body, encoded_chunks, take_response
 from ..tables.models import Handler, Request, Response, absolute_url
 
@@ -144,11 +144,13 @@ class Flight:
                     await self._waiting.wait()
         return self.found
 
-    @property
-    def pump(self) -> asyncio.Task[Any] | None:
-        """The task that still stores the body."""
+    def call_when_stored(self, function: Callable[[], object]) -> None:
+        """Call a function once the body is stored, or no longer is: at once, or by its task."""
         fill = None if self.found is None else self.found.fill
-        return None if fill is None else fill.task
+        if fill is None or fill.task is None:
+            function()
+        else:
+            fill.task.add_done_callback(lambda _: function())
 
 
 class Passage(NamedTuple):
@@ -201,7 +203,7 @@ class Cache:
             response = await self._call(request)
             return self._marked(response, 'fwd=bypass')
         key = key_of(request)
-        entry = await self._get(key)
+        entry = await self._try(self._storage.get, key)
         if entry is not None and asked is NOTHING_SPECIAL and is_simple(entry, request):
             age = age_of(entry, self._clock())
             if age < entry.lifetime:  # what ``_respond`` would find out, for most of all hits
@@ -220,7 +222,8 @@ class Cache:
                 served = await self._serve(stored, request, asked, now, 'hit')
                 if served is not None:
                     if verdict is Verdict.BACKGROUND:
-                        self._validate_in_background(Passage(request, asked, key, stored, 'stale'))
+                        passage = Passage(request, asked, key, stored, 'stale')
+                        self._validate_in_background(passage, stored.entry.id)
                     return served
             stale = judge(stored.entry, NOTHING_SPECIAL, now) is Verdict.VALIDATE
             missed = 'stale' if stale else 'request'
@@ -254,23 +257,12 @@ class Cache:
         await self._try(self._storage.delete, key)
 
     async def _try(self, method: Callable[..., Awaitable[T]], *arguments: Any) -> T | None:
-        """Call a method of the storage; None if it fails."""
+        """Call a method of the storage; None if it fails, for that costs no response."""
         try:
             return await method(*arguments)
         except Exception as error:
-            self._note_failure(error)
+            logger.warning('the storage of a cache failed: %r', error)
             return None
-
-    async def _get(self, key: str) -> Entry | None:
-        try:
-            return await self._storage.get(key)
-        except Exception as error:
-            self._note_failure(error)
-            return None
-
-    def _note_failure(self, error: Exception) -> None:
-        """Log an error of the storage. It costs no response: what is stored counts as absent."""
-        logger.warning('the storage of a cache failed: %r', error)
 
     async def _select(
         self, key: str, request: Request, entry: Entry | None
@@ -279,7 +271,7 @@ class Cache:
         missed = 'uri-miss'
         if entry is not None and entry.is_marker:
             key, missed = variant_key(key, entry, request['headers']), 'vary-miss'
-            entry = await self._get(key)
+            entry = await self._try(self._storage.get, key)
         if entry is None or entry.is_marker or not is_wanted(entry, request):
             return None, missed
         return Found(key, entry), missed
@@ -339,7 +331,7 @@ class Cache:
     async def _look_again(self, passage: Passage) -> Response[Any] | None:
         """Serve what was stored while the request waited for the response to another one."""
         request, asked, now = passage.request, passage.asked, self._clock()
-        entry = await self._get(passage.key)
+        entry = await self._try(self._storage.get, passage.key)
         found, _ = await self._select(passage.key, request, entry)
         if found is None or judge(found.entry, asked, now) is Verdict.VALIDATE:
             return None
@@ -360,7 +352,7 @@ class Cache:
         """Send a request on, so that equal ones wait for its response."""
         flight = self._flights[slot] = Flight(passage.request)
 
-        def ended(_: Any = None) -> None:
+        def end() -> None:
             if self._flights.get(slot) is flight:
                 del self._flights[slot]
 
@@ -368,14 +360,11 @@ class Cache:
             return await self._forward(passage, flight)
         finally:
             flight.settle(None)
-            if flight.pump is None:
-                ended()
-            else:
-                flight.pump.add_done_callback(ended)
+            flight.call_when_stored(end)
 
-    def _validate_in_background(self, passage: Passage) -> None:
-        """Validate a response that is served stale meanwhile (RFC 5861 3)."""
-        slot = asyncio.get_running_loop(), passage.key, 'background ' + str(passage.stored)
+    def _validate_in_background(self, passage: Passage, id: str) -> None:
+        """Validate the entry of an id, which is served stale meanwhile, once (RFC 5861 3)."""
+        slot = asyncio.get_running_loop(), passage.key, f'background {id}'
         if slot in self._flights:
             return
         request = Request(passage.request | {'method': 'GET'})
@@ -404,10 +393,7 @@ class Cache:
             return await self._exchange(passage, flight)
         finally:
             # A body that is still being stored keeps the flight, to be invalidated.
-            if flight.pump is None:
-                self._forget(passage.key, flight)
-            else:
-                flight.pump.add_done_callback(lambda _: self._forget(passage.key, flight))
+            flight.call_when_stored(lambda: self._forget(passage.key, flight))
 
     def _forget(self, key: str, flight: Flight) -> None:
         current = self._current.get(key, set())
@@ -439,13 +425,12 @@ class Cache:
             if instead is not None:
                 await close_body(response)
                 return instead
-        status = [f'fwd={reason}']
         entry = None
         if request['method'] == 'GET' and not asked.names & {'range'}:
             entry = policy_of(request, response, self._shared, times)
         if entry is not None:
             return await self._store(passage, flight, response, entry)
-        return self._finished(request, self._marked(response, *status))
+        return self._finished(request, self._marked(response, f'fwd={reason}'))
 
     async def _instead(self, passage: Passage, error: str) -> Response[Any] | None:
         """Return a stale response to serve instead of an error (RFC 5861 4)."""
@@ -521,7 +506,7 @@ class Cache:
             return
         key = passage.key
         if entry.vary:
-            marker = await self._get(key)
+            marker = await self._try(self._storage.get, key)
             if marker is None or marker.status or marker.vary != entry.vary:
                 marker = make_marker(entry.vary)
                 await self._try(self._storage.put, key, marker)
@@ -613,7 +598,8 @@ class Cache:
     def _finished(self, request: Request, response: Response[Any]) -> Response[Any]:
         """Bring a body that was asked for as JSON to that form."""
         if request.get('into') == 'json' and isinstance(response['body'], str | bytes):
-            response['body'] = decoded_json(response)
+            status, headers = response['status'], response['headers']
+            response['body'] = body_as('json', status, headers, response.bytes())
         return response
 
 
@@ -687,30 +673,8 @@ async def to_served_response(request: Request, response: Response[Any]) -> Respo
     if isinstance(body, Stream):
         async with body:
             body = await body.read()
-    response['body'] = body
-    response['body'] = decoded_json(response) if into == 'json' else body_into(into, body, headers)
+    response['body'] = body_as(into, response['status'], headers, body)
     return response
-
-
-def decoded_json(response: Response[Any]) -> Any:
-    """Decode a body as JSON; the page of an error that is none becomes text.
-
-    Raises:
-        ProtocolError: The status is below 300, and the body is not JSON.
-    """
-    body, headers = response.bytes(), response['headers']
-    try:
-        return body_into('json', body, headers)
-    except ValueError as error:
-        if response['status'] < 300:
-            raise ProtocolError(f'the body is not JSON: {error}') from error
-        return body_into('text', body, headers)
-
-
-async def once(data: bytes) -> AsyncIterator[bytes]:
-    """Yield the whole of a body."""
-    if data:
-        yield data
 
 
 async def broken(data: bytes, error: Exception) -> AsyncIterator[bytes]:

@@ -6,14 +6,14 @@ import asyncio
 import json
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from functools import wraps
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..bodies.stream import Stream
+from ..bodies.stream import Stream, once
 from ..bodies.text import from_bytes, to_bytes
 from ..errors import StatusError, TableError, shown
 from ..headers import hide, hide_query
@@ -165,15 +165,10 @@ def replay(path: str | PathLike[str], *, match: Collection[str] = MATCH) -> Wrap
             error.response = response
             raise error
         if request.get('into') in STREAMS:
-            response['body'] = Stream(_once(response.bytes()), response.headers.get('Content-Type'))
+            response['body'] = Stream(once(response.bytes()), response.headers.get('Content-Type'))
         return response
 
     return replayed
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    if data:
-        yield data
 
 
 def line_of(request: Mapping[str, Any]) -> str:

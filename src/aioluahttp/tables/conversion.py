@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import url
 from ..bodies import text
-from ..errors import TableError, warn
+from ..errors import ProtocolError, TableError, warn
 from ..headers import Headers
 from ..semantics import PHRASES
 from ..types import RequestTable, ResponseTable
@@ -32,6 +32,8 @@ from .checks import (
 from .models import Request, Response, to_json_body
 
 __all__ = [
+    'PAGES',
+    'body_as',
     'body_into',
     'merge_body_keys',
     'normalize',
@@ -42,6 +44,7 @@ __all__ = [
     'wire_body',
 ]
 
+PAGES = 300  # from this status on a body is a page that explains, and not what was requested
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # None has a meaning: no limit, or null
 LOGINS = ('auth', 'bearer')
 BODIES = ('body', 'json', 'form', 'multipart', 'events')
@@ -325,6 +328,21 @@ def body_into(into: str, data: bytes, headers: Headers) -> Any:
         return to_json_body(json.loads(data)) if data else None
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error
+
+
+def body_as(into: str, status: int, headers: Headers, data: bytes) -> Any:
+    """Convert a whole body to what ``into`` asks for: text, bytes or JSON.
+
+    Raises:
+        ProtocolError: ``into`` asks for JSON, the status is below 300, and the body is not JSON.
+    """
+    try:
+        return body_into(into, data, headers)
+    except ValueError as error:
+        if status < PAGES:
+            raise ProtocolError(f'the body is not JSON: {error}') from error
+        # Usually the page of a redirect or an error.
+        return body_into('text', data, headers)
 
 
 def status_page(status: int, headers: Any = None) -> Response[Any]:

@@ -19,11 +19,10 @@ from ..bodies.stream import Stream
 from ..errors import Error, TableError
 from ..headers import ONE_HOP, Headers, given_length, is_secret
 from ..tables.checks import EVENTS, INTO, TIMEOUT, check_body, check_userinfo, progress_of
-from ..tables.conversion import wire_body
+from ..tables.conversion import body_as, wire_body
 from ..tables.models import Request, Response, SentRequest, bracketed
 from ..tls import client_context
 from .failures import BodyFailed, translate
-from .into import body_as
 from .request_body import SHORT, BodyDelivery, BodySource, BytesSource, source_of
 from .response_body import ReadOptions, ReceivedResponse
 

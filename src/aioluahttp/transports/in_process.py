@@ -18,6 +18,7 @@ from ..exchange.options import Settings
 from ..exchange.responder import Responder
 from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY, PHRASES
+from ..tables.conversion import body_as
 from ..tables.models import Handler, Request, Response, describe_request
 from ..websockets.handshake import read_agreement, request_fields
 from ..websockets.socket import Socket
@@ -32,7 +33,6 @@ from .encode import (
     with_bytes_source,
 )
 from .failures import BodyFailed, translate
-from .into import body_as
 from .memory import MemoryExchange, SentBody
 from .request_body import BodyDelivery
 from .response_body import DecodedBody

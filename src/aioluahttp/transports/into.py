@@ -13,14 +13,13 @@ from ..bodies.events import EventStream
 from ..errors import Error, ProtocolError, shown
 from ..headers import Headers
 from ..tables.checks import EVENTS, INTO, STREAMS, is_accepted, progress_of
-from ..tables.conversion import body_into
+from ..tables.conversion import PAGES, body_as
 from ..tables.models import Request, Response, describe_request
 from .response_body import DecodedBody
 
-__all__ = ['PAGES', 'apply_into', 'body_as', 'watch_download', 'with_accept']
+__all__ = ['apply_into', 'watch_download', 'with_accept']
 
 PAGE = 64 * 1024  # bytes that are kept of the page of an error or a redirect, for people to read
-PAGES = 300  # from this status on a body is a page that explains, and not what was requested
 NOTHING = (204, 205)  # these have no body and no Content-Type
 PARTIAL = 206
 
@@ -41,21 +40,6 @@ def with_accept(request: Request) -> Request:
     return request | {
         'headers': Headers([*request['headers'].items(), ('Accept', EventStream.TYPE)])
     }
-
-
-def body_as(into: str, status: int, headers: Headers, data: bytes) -> Any:
-    """Convert a whole body to what ``into`` asks for: text, bytes or JSON.
-
-    Raises:
-        ProtocolError: ``into`` asks for JSON, the status is below 300, and the body is not JSON.
-    """
-    try:
-        return body_into(into, data, headers)
-    except ValueError as error:
-        if status < PAGES:
-            raise ProtocolError(f'the body is not JSON: {error}') from error
-        # Usually the page of a redirect or an error.
-        return body_into('text', data, headers)
 
 
 async def apply_into(response: Response[Any], request: Request, *, last: bool) -> None:
