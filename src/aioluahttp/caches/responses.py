@@ -1,18 +1,29 @@
-"""What is served of a stored response: all, a range, a 304 or a 416; and Cache-Status."""
+"""Responses of a cache: all of a stored one, a range, a 304 or a 416; and Cache-Status."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ..bodies.stream import Stream, once
 from ..conditions import failed_condition, if_range_holds, requested_range
 from ..headers import Headers
-from ..semantics import STATUSES_WITHOUT_BODY
-from ..tables.models import Request
+from ..semantics import PHRASES, STATUSES_WITHOUT_BODY
+from ..tables.checks import STREAMS
+from ..tables.conversion import body_as
+from ..tables.models import Request, Response, absolute_url
 from .directives import parse_cache_date
 from .entries import Entry
 from .rules import Asked, age_of
 
-__all__ = ['SelectedPart', 'add_cache_status', 'headers_of', 'headers_of_hit', 'select_part']
+__all__ = [
+    'SelectedPart',
+    'add_cache_status',
+    'headers_of',
+    'select_part',
+    'to_served_response',
+    'unavailable',
+    'whole_response',
+]
 
 NAME = 'aioluahttp'  # in Cache-Status
 # What a 304 does not repeat of the stored response (RFC 9110 15.4.5).
@@ -63,17 +74,18 @@ def _conditional_part(
     return SelectedPart(206, start, end, f'bytes {start}-{end - 1}/{size}')
 
 
-def headers_of_hit(entry: Entry, age: int) -> Headers:
-    """Return the headers of a whole response that was not asked for in any special way.
+def whole_response(entry: Entry, age: int) -> Response[Any]:
+    """Respond with the whole of an entry to a request that asks for nothing special.
 
-    They are the same for a second, and so are kept with the entry.
+    The headers are the same for a second, and so are kept with the entry.
     """
     if entry.served is None or entry.served[0] != age:
         headers = Headers(entry.headers)
         headers['Age'] = str(age)
         add_cache_status(headers, 'hit')
         entry.served = age, headers
-    return entry.served[1].copy()
+    headers = entry.served[1].copy()
+    return Response({'status': entry.status, 'headers': headers, 'body': entry.body})
 
 
 def headers_of(entry: Entry, request: Request, part: SelectedPart, now: float) -> Headers:
@@ -94,3 +106,31 @@ def headers_of(entry: Entry, request: Request, part: SelectedPart, now: float) -
 def add_cache_status(headers: Headers, *parameters: str) -> None:
     """Add what this cache did to Cache-Status, behind other caches (RFC 9211 2)."""
     headers.add('Cache-Status', '; '.join((NAME, *parameters)))
+
+
+def unavailable() -> Response[Any]:
+    """Make the response to ``only-if-cached`` if nothing is stored (RFC 9111 5.2.1.7)."""
+    headers = Headers({'Content-Type': 'text/plain; charset=utf-8'})
+    add_cache_status(headers, 'detail=only-if-cached')
+    return Response({'status': 504, 'headers': headers, 'body': PHRASES[504]})
+
+
+async def to_served_response(request: Request, response: Response[Any]) -> Response[Any]:
+    """Give a stored response the form that ``request`` returns: its fields, and ``into``."""
+    into, body, headers = request.get('into', 'text'), response['body'], response['headers']
+    response.setdefault('reason', PHRASES.get(response['status'], ''))
+    response |= {
+        'url': absolute_url(request),
+        'method': request['method'],
+        'version': '1.1',
+        'history': [],
+    }
+    if into in STREAMS:
+        given = isinstance(body, Stream)
+        response['body'] = body if given else Stream(once(body), headers.get('Content-Type'))
+        return response
+    if isinstance(body, Stream):
+        async with body:
+            body = await body.read()
+    response['body'] = body_as(into, response['status'], headers, body)
+    return response

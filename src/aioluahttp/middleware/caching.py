@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import update_wrapper
 from secrets import token_hex
@@ -20,7 +19,15 @@ from ..bodies.chunks import call
 from ..bodies.stream import Stream, once
 from ..caches.entries import PIECE, Entry, key_of, make_marker, selection_of, variant_key
 from ..caches.fills import Fill, read_stored
-from ..caches.responses import add_cache_status, headers_of, headers_of_hit, select_part
+from ..caches.flights import Flight, Found
+from ..caches.responses import (
+    add_cache_status,
+    headers_of,
+    select_part,
+    to_served_response,
+    unavailable,
+    whole_response,
+)
 from ..caches.rules import (
     ERRORS,
     NOTHING_SPECIAL,
@@ -40,11 +47,10 @@ from ..caches.rules import (
 from ..caches.storage import MemoryStorage, Storage
 from ..errors import StatusError, TableError
 from ..headers import Headers, given_length
-from ..semantics import PHRASES
 from ..tables.checks import INTO, STREAMS, check_count, check_seconds, is_accepted, is_streamed
 from ..tables.conversion import body_as, to_request, wire_body
 from ..tables.handlers import close_body, encoded_chunks, take_response
-from ..tables.models import Handler, Request, Response, absolute_url
+from ..tables.models import Handler, Request, Response
 
 __all__ = ['Cache', 'cache']
 
@@ -100,57 +106,6 @@ def cache(
         wait=check_seconds('wait', wait),
         clock=clock,
     )
-
-
-class Found(NamedTuple):
-    """A response that can be served: it is stored, or on its way into the storage."""
-
-    key: str
-    entry: Entry
-    fill: Fill | None = None
-
-
-class Flight:
-    """A request on its way to the handler, and others that wait for its response.
-
-    Attributes:
-        headers: Of the request.
-        settled: Whether it is known what the others may be served with.
-        found: What they may be served with; None if they are on their own.
-        void: Whether an unsafe request has invalidated the response meanwhile.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self.headers: Headers = request['headers']
-        self.settled: bool = False
-        self.found: Found | None = None
-        self.void: bool = False
-        self._waiting: asyncio.Event | None = None
-
-    def settle(self, found: Found | None) -> None:
-        """Let the others go on. Only the first call counts."""
-        if not self.settled:
-            self.settled, self.found = True, found
-            if self._waiting is not None:
-                self._waiting.set()
-
-    async def wait(self, seconds: float | None) -> Found | None:
-        """Wait for the response; None if it takes longer, or is for one client alone."""
-        if not self.settled:
-            if self._waiting is None:
-                self._waiting = asyncio.Event()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._waiting.wait()
-        return self.found
-
-    def call_when_stored(self, function: Callable[[], object]) -> None:
-        """Call a function once the body is stored, or no longer is: at once, or by its task."""
-        fill = None if self.found is None else self.found.fill
-        if fill is None or fill.task is None:
-            function()
-        else:
-            fill.task.add_done_callback(lambda _: function())
 
 
 class Passage(NamedTuple):
@@ -617,24 +572,12 @@ def is_simple(entry: Entry, request: Request) -> bool:
     )
 
 
-def whole_response(entry: Entry, age: int) -> Response[Any]:
-    headers = headers_of_hit(entry, age)
-    return Response({'status': entry.status, 'headers': headers, 'body': entry.body})
-
-
 def is_wanted(entry: Entry, request: Request) -> bool:
     """Tell whether a client's limits on a response allow an entry."""
     limit, check = request.get('max_body'), request.get('check', False)
     return (limit is None or entry.size <= limit) and (
         check is False or is_accepted(entry.status, check)
     )
-
-
-def unavailable() -> Response[Any]:
-    """Make the response to ``only-if-cached`` if nothing is stored (RFC 9111 5.2.1.7)."""
-    headers = Headers({'Content-Type': 'text/plain; charset=utf-8'})
-    add_cache_status(headers, 'detail=only-if-cached')
-    return Response({'status': 504, 'headers': headers, 'body': PHRASES[504]})
 
 
 def bytes_of(request: Request, response: Response[Any]) -> bytes | None:
@@ -654,27 +597,6 @@ def set_type(entry: Entry, headers: Headers) -> None:
     if given is not None and ('Content-Type', given) not in entry.headers:
         kept = (pair for pair in entry.headers if pair[0].lower() != 'content-type')
         entry.headers = (*kept, ('Content-Type', given))
-
-
-async def to_served_response(request: Request, response: Response[Any]) -> Response[Any]:
-    """Give a stored response the form that ``request`` returns: its fields, and ``into``."""
-    into, body, headers = request.get('into', 'text'), response['body'], response['headers']
-    response.setdefault('reason', PHRASES.get(response['status'], ''))
-    response |= {
-        'url': absolute_url(request),
-        'method': request['method'],
-        'version': '1.1',
-        'history': [],
-    }
-    if into in STREAMS:
-        given = isinstance(body, Stream)
-        response['body'] = body if given else Stream(once(body), headers.get('Content-Type'))
-        return response
-    if isinstance(body, Stream):
-        async with body:
-            body = await body.read()
-    response['body'] = body_as(into, response['status'], headers, body)
-    return response
 
 
 async def broken(data: bytes, error: Exception) -> AsyncIterator[bytes]:
