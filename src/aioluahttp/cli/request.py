@@ -1,4 +1,4 @@
-"""The commands `request` and `download`: tables from options, sent, and what comes back."""
+"""The commands `request` and `download`: send a table of options, and print the response."""
 
 from __future__ import annotations
 

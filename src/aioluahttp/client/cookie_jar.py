@@ -311,7 +311,7 @@ class CookieJar:
             for cookie in self._domains.get(domain, {}).values()
             if (not cookie.is_host_only or domain == host)
             and (is_secure or not cookie.is_secure)
-            and (cookie.expires is None or cookie.expires > now)
+            and not cookie.is_expired(now)
             and _is_at_or_below(path, cookie.path)
         ]
         if '' in self._domains:  # a cookie of the host replaces the one of every host

@@ -17,8 +17,8 @@ from ..errors import Refused
 from ..headers import Headers
 from ..semantics import PHRASES
 from ..tables.checks import STREAMS, check_into, check_max_body
-from ..tables.conversion import status_page, to_response
-from ..tables.handlers import close_body
+from ..tables.conversion import status_page
+from ..tables.handlers import take_response
 from ..tables.models import Handler, Request, Response
 from ..websockets.socket import Peer, Socket, close_callback, run_socket_callback
 from .access_log import AccessRecord, body_size
@@ -133,11 +133,7 @@ class Responder:
                 if record is not None:
                     exchange.sent = body_size(data)
             else:
-                try:
-                    response = made = to_response(table)
-                except BaseException:
-                    await close_body(table)
-                    raise
+                response = made = await take_response(table)
                 if 'websocket' in made or not isinstance(made['body'], WHOLE):
                     apart = made
                 else:

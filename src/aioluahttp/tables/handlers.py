@@ -40,7 +40,7 @@ async def take_response(table: Any) -> Response[Any]:
     """Bring a response to normal form; if it is invalid, close its iterators."""
     try:
         return to_response(table)
-    except Exception:
+    except BaseException:  # of a value of the user's
         await close_body(table)
         raise
 

@@ -346,7 +346,4 @@ def body_of(request: Request, received: ReceivedResponse) -> Any:
     headers, data = received.headers, received.data
     if not isinstance(data, bytes):
         return Stream(data, headers.get('Content-Type'), decoded=data.decoded)
-    into = request.get('into', 'text')
-    if into == 'text':
-        return text.from_bytes(data, headers.get('Content-Type'))
-    return body_as(into, received.status, headers, data)
+    return body_as(request.get('into', 'text'), received.status, headers, data)
