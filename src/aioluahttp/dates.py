@@ -7,11 +7,12 @@ import re
 from calendar import monthrange, timegm
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any
 
 from .errors import TableError
 
-__all__ = ['format_date', 'parse_cookie_date', 'parse_date']
+__all__ = ['date_of_second', 'format_date', 'parse_cookie_date', 'parse_date']
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
@@ -51,6 +52,12 @@ def format_date(time: float | datetime | None = None) -> str:
         'Sun, 06 Nov 1994 08:49:37 GMT'
     """
     return format_datetime(_to_datetime(time), usegmt=True)
+
+
+@lru_cache(8)
+def date_of_second(second: int) -> str:
+    """Format a Unix time. It is kept, because all responses of a second have the same date."""
+    return format_date(second)
 
 
 def _to_datetime(time: float | datetime | None) -> datetime:

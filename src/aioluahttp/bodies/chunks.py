@@ -15,6 +15,7 @@ __all__ = [
     'call',
     'close',
     'in_thread',
+    'slices',
     'start_thread',
     'to_exception',
     'wait_for_thread',
@@ -137,6 +138,11 @@ class Chunks:
         if self._items is not None and self._items is not self._source:
             await close(self._items)
         await close(self._source)
+
+
+def slices(data: bytes, size: int) -> Iterator[bytes]:
+    """Cut bytes into slices of a size; the last one may be shorter."""
+    return (data[start : start + size] for start in range(0, len(data), size))
 
 
 def start_thread(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ..errors import BodyTooLarge, ProtocolError
 from ..headers import Headers
+from .chunks import slices
 from .encoders import BROTLI, ZSTD
 
 __all__ = [
@@ -92,9 +93,7 @@ class Decoder:
         """
         # zlib copies the input that it has not read yet at each step, so it gets little at a time.
         step = STEP if self.stages else len(data) or 1
-        pieces: Iterator[bytes] = (
-            data[start : start + step] for start in range(0, len(data), step)
-        )
+        pieces = slices(data, step)
         for stage in self.stages:
             pieces = stage.decode(pieces)
         for piece in pieces:

@@ -18,7 +18,7 @@ from multidict import MultiDict
 
 from ..errors import BodyTooLarge, ProtocolError, shown
 from ..headers import CONTROL, TOKEN, Headers
-from .chunks import in_thread
+from .chunks import in_thread, slices
 from .text import charset_of, from_bytes
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ async def _in_steps(
 
 def _cut(chunk: bytes, left: dict[str, float]) -> Iterator[bytes]:
     _count(left, 'max_size', len(chunk))
-    return (chunk[start : start + STEP] for start in range(0, len(chunk), STEP))
+    return slices(chunk, STEP)
 
 
 async def _read_text(pieces: AsyncIterable[bytes], left: dict[str, float]) -> bytes:

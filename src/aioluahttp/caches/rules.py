@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import url
-from ..dates import format_date
+from ..dates import date_of_second
 from ..headers import ONE_HOP, Headers, list_items
 from ..semantics import PHRASES
 from ..tables.checks import PORTS
@@ -333,13 +333,8 @@ def _kept(headers: Headers, directives: Directives, now: float) -> tuple[tuple[s
     kept = [pair for pair in headers.items() if pair[0].lower() not in dropped]
     if parse_cache_date(headers, 'Date') is None:  # RFC 9110 6.6.1
         kept = [pair for pair in kept if pair[0].lower() != 'date']
-        kept.append(('Date', _http_date(int(now))))
+        kept.append(('Date', date_of_second(int(now))))
     return tuple(kept)
-
-
-@lru_cache(8)
-def _http_date(second: int) -> str:
-    return format_date(second)
 
 
 def to_validation(request: Request, entry: Entry) -> Request | None:
@@ -389,7 +384,7 @@ def freshened(
     """
     kept = (p for p in response['headers'].items() if p[0].lower() not in ONE_HOP | FIXED)
     given = Headers(list(kept))
-    given.setdefault('Date', format_date(times[1]))
+    given.setdefault('Date', date_of_second(int(times[1])))
     names = {name.lower() for name in given}
     merged = Headers([pair for pair in entry.headers if pair[0].lower() not in names])
     merged.extend(given)

@@ -15,7 +15,7 @@ from functools import update_wrapper
 from secrets import token_hex
 from typing import Any, NamedTuple, TypeVar
 
-from ..bodies.chunks import call
+from ..bodies.chunks import call, slices
 from ..bodies.stream import Stream, once
 from ..caches.entries import PIECE, Entry, key_of, make_marker, selection_of, variant_key
 from ..caches.fills import Fill, read_stored
@@ -450,8 +450,8 @@ class Cache:
         await self._put(passage, flight, entry)
 
     async def _write(self, id: str, data: bytes) -> bool:
-        for number, start in enumerate(range(0, len(data), PIECE)):
-            await self._storage.write(id, number, data[start : start + PIECE])
+        for number, piece in enumerate(slices(data, PIECE)):
+            await self._storage.write(id, number, piece)
         return True
 
     async def _put(self, passage: Passage, flight: Flight, entry: Entry) -> None:

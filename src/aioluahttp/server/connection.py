@@ -11,13 +11,14 @@ import contextlib
 import contextvars
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_server import Server as LowLevelServer
 
+from ..bodies.chunks import slices
 from ..exchange.responder import Responder
 from ..semantics import GOING_AWAY
 from ..url import split
@@ -102,7 +103,7 @@ class PacedConnection(FramedConnection):
         whole = not self.is_tls or len(data) <= PIECE
         if len(data) > SHORT:
             self.pace()
-        for piece in (data,) if whole else _slices(data):
+        for piece in (data,) if whole else slices(data, PIECE):
             transport = self.transport
             if transport is None or transport.is_closing():
                 raise ConnectionResetError('the client has left')
@@ -163,10 +164,6 @@ class PacedConnection(FramedConnection):
         if self.write_timer is not None:
             self.write_timer.cancel()
             self.write_timer = None
-
-
-def _slices(data: bytes) -> Iterator[bytes]:
-    return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
 class Connection(PacedConnection):

@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any
 
 from ..bodies.text import codec_of
-from ..dates import format_date
+from ..dates import date_of_second
 from ..errors import TableError
 from ..exchange.response import page_of
 from ..headers import ONE_HOP, STR, Headers, are_plain_values
@@ -54,7 +54,7 @@ def encode_status_page(status: int, method: str = 'GET', *fields: str) -> bytes:
     lines = [f'HTTP/1.1 {status} {PHRASES[status]}', *map(': '.join, headers.items())]
     if headers['Connection'] != 'close':  # that of a 426 is Upgrade
         lines.append('Connection: close')
-    data = '\r\n'.join((*lines, f'Date: {_date(int(time()))}', '\r\n')).encode()
+    data = '\r\n'.join((*lines, f'Date: {date_of_second(int(time()))}', '\r\n')).encode()
     return data if method == 'HEAD' else data + body
 
 
@@ -76,7 +76,7 @@ def encode_response_head(
     if framing is not None:
         kept.append(framing)
     if 'Date' not in headers:
-        kept.append(f'Date: {_date(int(time()))}')
+        kept.append(f'Date: {date_of_second(int(time()))}')
     if not keep_alive:
         kept.append('Connection: close')
     elif request.version < (1, 1):
@@ -92,14 +92,9 @@ def framing_of(length: int | None) -> str | None:
 
 
 @lru_cache(1)
-def _date(second: int) -> str:
-    return format_date(second)
-
-
-@lru_cache(1)
 def date_line(second: int) -> bytes:
     """Return the ``Date`` line of a second, which all responses of that second share."""
-    return f'Date: {_date(second)}\r\n'.encode()
+    return f'Date: {date_of_second(second)}\r\n'.encode()
 
 
 def encode_fast(table: Any, server: str | None, *, keep_alive: bool) -> bytes | None:

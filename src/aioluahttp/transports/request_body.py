@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import io
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from stat import S_ISREG
 from typing import IO, Any, TypeVar
 
-from ..bodies.chunks import Chunks, close
+from ..bodies.chunks import Chunks, close, in_thread, slices
 from ..bodies.files import is_file
 from ..bodies.forms import MultipartBody, PartFile
 from ..errors import TableError, TimedOut
@@ -27,12 +27,12 @@ from .failures import BodyFailed
 __all__ = [
     'PIECE',
     'SHORT',
+    'WRITE',
     'BodyDelivery',
     'BodySource',
     'BytesSource',
     'MultipartSource',
     'check_resendable',
-    'slices',
     'source_of',
     'to_source',
     'write_timed_out',
@@ -82,9 +82,9 @@ class BodySource:
             TableError: The path is not that of a file that can be read.
         """
         if isinstance(self.body, os.PathLike):
-            await run_in_thread(self._open)
+            await in_thread(self._open)
         elif is_file(self.body) and not self._one_shot:
-            await run_in_thread(self._rewind)
+            await in_thread(self._rewind)
 
     def _open(self) -> None:
         path = os.fspath(self.body)
@@ -119,7 +119,7 @@ class BodySource:
         """End an attempt: close the file that ``open`` opened."""
         if self._opened is not None:
             opened, self._opened = self._opened, None
-            await run_in_thread(opened.close)
+            await in_thread(opened.close)
 
     async def close(self) -> None:
         """Close an iterator that was never read; its ``Chunks`` close one that was."""
@@ -202,11 +202,6 @@ class MultipartSource(BodySource):
                 await piece.end()
 
 
-def slices(data: bytes, size: int = WRITE) -> Iterator[bytes]:
-    """Cut bytes into slices of a size."""
-    return (data[start : start + size] for start in range(0, len(data), size))
-
-
 def to_source(body: Any) -> BodySource | None:
     """Make the source of a body that is sent in parts; None for text, bytes or no body."""
     if body is None or isinstance(body, str | bytes):
@@ -239,7 +234,7 @@ class SourcePieces:
 
     def __init__(self, file: Any, length: int | None, *, may_block: bool) -> None:
         self._file, self._left = file, length
-        self._run = asyncio.to_thread if may_block else run_in_thread
+        self._run = asyncio.to_thread if may_block else in_thread
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -257,16 +252,6 @@ def _check_piece(data: Any) -> bytes:
     if isinstance(data, bytes):
         return data
     raise TableError.of('body', data, "a file opened in binary mode ('rb'), which reads bytes")
-
-
-async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Run a function in a thread; a cancellation waits for its end, as no thread can be stopped."""
-    running = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
 
 
 def _length_of(file: Any, start: int) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any, Never
 import aiohttp
 import yarl
 
+from ..bodies.chunks import slices
 from ..bodies.codings import DECODED_BY_AIOHTTP
 from ..errors import ConnectError, ProtocolError, TableError, TimedOut
 from ..headers import Headers, is_secret
@@ -21,7 +22,7 @@ from ..tables.models import Request
 from .encode import CookieStore
 from .failures import BodyFailed, LostConnection, is_refused_handshake, reason_of
 from .protocol import ResponseProtocol
-from .request_body import BodyDelivery, slices, write_timed_out
+from .request_body import WRITE, BodyDelivery, write_timed_out
 from .response_body import (
     DecodedBody,
     FromConnection,
@@ -364,7 +365,7 @@ class SessionPayload(aiohttp.Payload):
 
     async def _write_to(self, writer: Any, data: bytes) -> None:
         seconds = self._delivery.seconds
-        for piece in slices(data) if seconds else (data,):
+        for piece in slices(data, WRITE) if seconds else (data,):
             try:
                 async with asyncio.timeout(seconds):
                     await writer.write(piece)

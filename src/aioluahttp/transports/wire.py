@@ -30,12 +30,13 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_writer import StreamWriter
 
+from ..bodies.chunks import slices
 from ..errors import ConnectError, ProtocolError
 from ..headers import Headers
 from ..semantics import METHODS_WITHOUT_BODY
 from .failures import BodyFailed, LostConnection, is_refused_handshake, line_too_long, reason_of
 from .protocol import ResponseProtocol
-from .request_body import SHORT, BodyDelivery, slices, write_timed_out
+from .request_body import SHORT, WRITE, BodyDelivery, write_timed_out
 from .response_body import (
     DecodedBody,
     FromConnection,
@@ -482,7 +483,7 @@ class WireRequest:
         """Write data; return False if the peer reads no more: its response says why."""
         taken = True
         # Within one write, asyncio's TLS transport shows no progress.
-        for piece in slices(data) if self._seconds else (data,):
+        for piece in slices(data, WRITE) if self._seconds else (data,):
             transport = self.protocol.transport
             if transport is None or transport.is_closing():
                 self._abort()
