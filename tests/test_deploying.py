@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,32 +15,14 @@ from pathlib import Path
 import pytest
 
 import aioluahttp as http
+from programs import NGINX, NGINX_FRAME, free_port
 
 PAGE = Path(__file__).parents[1] / 'docs/how-to/deploy.md'
 BLOCKS = dict(re.findall(r'^```(\w+)\n(.*?)^```$', PAGE.read_text('utf-8'), re.M | re.S))
-NGINX = shutil.which('nginx') or shutil.which('nginx', path='/usr/sbin:/usr/local/sbin')
 ANALYZE = shutil.which('systemd-analyze')
 
 needs_nginx = pytest.mark.skipif(NGINX is None, reason='nginx is not installed')
 needs_posix = pytest.mark.skipif(sys.platform == 'win32', reason='needs signals of POSIX')
-
-# One process in the foreground, which keeps the user that starts it.
-AROUND = """
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr crit;
-events {}
-http {
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-%s
-}
-"""
 
 
 def replaced(text, **words):
@@ -63,15 +44,14 @@ async def connected(port, process, source):
 @contextlib.asynccontextmanager
 async def behind_nginx(folder, handler):
     """Serve behind the nginx of the page; yield its port, the server and a way to connect."""
-    with socket.create_server(('127.0.0.1', 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with http.listen('127.0.0.1', 0, handler, trusted_proxies=['127.0.0.1']) as server:
         here = replaced(
             BLOCKS['nginx'],
             app=('server 127.0.0.1:8080;', f'server 127.0.0.1:{server.port};'),
             port=('listen 80;', f'listen 127.0.0.1:{port};'),
         )
-        (folder / 'nginx.conf').write_text(AROUND % here)
+        (folder / 'nginx.conf').write_text(NGINX_FRAME % here)
         process = await asyncio.create_subprocess_exec(
             *(NGINX, '-p', str(folder), '-e', 'stderr', '-c', 'nginx.conf'), cwd=folder
         )

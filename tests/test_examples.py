@@ -15,6 +15,7 @@ import stamina
 
 import aioluahttp as http
 from aioluahttp.testing import serve
+from programs import free_port
 
 TRACED = float(version('opentelemetry-instrumentation-aiohttp-server').partition('b')[0])
 FOLDER = Path(__file__).parent.parent / 'examples'
@@ -207,8 +208,7 @@ COMMANDS = {
 @contextlib.contextmanager
 def started(module, *arguments):
     """Run a module of Python that serves; give the URL once it listens."""
-    with socket.create_server(('127.0.0.1', 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     last = [f'127.0.0.1:{port}'] if '--bind' in arguments else ['--port', str(port)]
     process = subprocess.Popen(
         [sys.executable, '-m', module, *arguments, *last],

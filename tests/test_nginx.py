@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -14,25 +13,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import aioluahttp as http
 from aioluahttp.bodies.stream import Stream
 from aioluahttp.middleware import limit, lint, record, replay, retry, trace
+from programs import NGINX, NGINX_FRAME
 
-NGINX = shutil.which('nginx') or shutil.which('nginx', path='/usr/sbin:/usr/local/sbin')
 TEXT = 'é' * 40_000
 DATA = bytes(range(256)) * 1000
 
-# One process in the foreground, which keeps the user that starts it.
 CONFIG = """
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr crit;
-events {}
-http {
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
     types { text/plain txt; }
     default_type application/octet-stream;
     limit_req_zone $scheme zone=busy:32k rate=30r/m;
@@ -52,7 +38,6 @@ http {
         location /even { limit_req zone=even burst=5 nodelay; try_files /text.txt =404; }
         location /trace { return 200 $http_traceparent; }
     }
-}
 """
 
 
@@ -67,7 +52,7 @@ async def serving():
         (folder / 'files').mkdir()
         (folder / 'files/text.txt').write_text(TEXT)
         (folder / 'files/data.bin').write_bytes(DATA)
-        (folder / 'nginx.conf').write_text(CONFIG)
+        (folder / 'nginx.conf').write_text(NGINX_FRAME % CONFIG)
         command = [NGINX, '-p', name, '-e', 'stderr', '-c', 'nginx.conf']
         process = await asyncio.create_subprocess_exec(*command, cwd=name)
         try:

@@ -5,12 +5,12 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 from types import SimpleNamespace
 
 import pytest
 
 import aioluahttp as http
+from programs import free_port
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which('curl') and shutil.which('nginx')), reason='needs curl and nginx'
@@ -35,13 +35,6 @@ http {{
 }}
 """
 HOP = re.compile(rb'(?i)(connection|date|keep-alive|transfer-encoding):')
-
-
-def free_port():
-    """Find a free port."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

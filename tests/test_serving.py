@@ -21,15 +21,13 @@ import uvicorn
 from aiohttp import web
 
 import aioluahttp as http
+import served
 from aioluahttp.asgi import to_asgi
 from aioluahttp.semantics import PHRASES
 from aioluahttp.web import to_application, to_web
+from programs import free_port
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import served  # noqa: E402
-
-sys.path.remove(str(HERE))
 
 ENGINES = (
     'lean',
@@ -124,8 +122,7 @@ async def with_hypercorn(engine):
 @pytest.fixture(scope='session')
 def granian():
     """Serve with granian, in another process, once for all tests."""
-    with listening() as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     command = ['granian', '--interface', 'asgi', '--port', str(port), 'served:app']
     process = subprocess.Popen(
         [sys.executable, '-m', *command],

@@ -13,6 +13,7 @@ import pytest
 import yarl
 
 import aioluahttp as http
+from programs import free_port
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 
@@ -693,8 +694,7 @@ async def test_a_client_may_be_closed_as_a_deadline_passes(raw_server):
 
 async def test_a_refused_connection_after_a_redirect_is_a_protocol_error(raw_server):
     """ConnectError means that nothing was sent, but the first request was."""
-    with socket.create_server(('127.0.0.1', 0)) as taken:
-        url = f'http://127.0.0.1:{taken.getsockname()[1]}/'
+    url = f'http://127.0.0.1:{free_port()}/'
     async with raw_server(redirect(url, '303 Done')) as peer, http.Client() as client:
         with pytest.raises(http.ProtocolError, match='after a request had been sent') as caught:
             await client.request(url=peer.url, method='POST')

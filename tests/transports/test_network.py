@@ -13,6 +13,7 @@ import pytest
 import aioluahttp as http
 from aioluahttp.errors import Refused
 from aioluahttp.transports.network import NetworkTransport
+from programs import free_port
 
 pytestmark = pytest.mark.usefixtures('both_routes')
 
@@ -293,12 +294,6 @@ async def test_bytes_that_are_not_http_are_a_protocol_error(got, raw):
         await got(raw)
 
 
-def unused_port():
-    """Return a port on which nothing listens."""
-    with socket.create_server(('127.0.0.1', 0)) as taken:
-        return taken.getsockname()[1]
-
-
 @pytest.mark.parametrize(
     'fields',
     [
@@ -315,7 +310,7 @@ def unused_port():
 async def test_no_connection_is_a_connect_error(fields):
     """Refused, an unknown name, no Unix socket, no proxy."""
     with pytest.raises(http.ConnectError) as caught:
-        await http.request({'port': unused_port(), 'query': 's3cret', **fields})
+        await http.request({'port': free_port(), 'query': 's3cret', **fields})
     assert 's3cret' not in str(caught.value)
     assert caught.value.__cause__ is not None
 
@@ -827,7 +822,7 @@ async def test_a_host_may_be_an_ipv6_address(raw_server, make):
 async def test_an_unreachable_ipv6_address_is_a_connect_error(host):
     """On any machine."""
     with pytest.raises(http.ConnectError):
-        await http.request(host=host, port=unused_port(), timeout=5)
+        await http.request(host=host, port=free_port(), timeout=5)
 
 
 # What errors carry and hide
@@ -836,7 +831,7 @@ async def test_an_unreachable_ipv6_address_is_a_connect_error(host):
 @pytest.mark.parametrize(
     ('kind', 'make'),
     [
-        (http.ConnectError, lambda peer: {'host': '127.0.0.1', 'port': unused_port()}),
+        (http.ConnectError, lambda peer: {'host': '127.0.0.1', 'port': free_port()}),
         (http.TimedOut, lambda peer: {'url': peer.url + '/silent', 'timeout': 0.05}),
         (http.ProtocolError, lambda peer: {'url': peer.url + '/garbage'}),
         (http.BodyTooLarge, lambda peer: {'url': peer.url, 'max_body': 1}),
@@ -878,8 +873,8 @@ async def test_an_error_carries_its_request_and_hides_its_secrets(raw_server, ki
 async def test_an_error_hides_the_logins_of_urls():
     """That of the URL and that of the proxy."""
     table = {
-        'url': f'http://me:s3cret@127.0.0.1:{unused_port()}',
-        'proxy': f'http://me:s3cret@127.0.0.1:{unused_port()}',
+        'url': f'http://me:s3cret@127.0.0.1:{free_port()}',
+        'proxy': f'http://me:s3cret@127.0.0.1:{free_port()}',
     }
     with pytest.raises(http.ConnectError) as caught:
         await http.request(table)
