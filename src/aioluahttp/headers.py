@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from multidict import CIMultiDict, istr
@@ -224,6 +225,12 @@ def parse_links(text: str) -> dict[str, dict[str, str]]:
         for relation in link.get('rel', '').lower().split():
             links.setdefault(relation, link)
     return links
+
+
+@lru_cache(256)
+def as_cgi(name: str) -> str:
+    """Fold a header name as CGI and WSGI do: X_Forwarded_For is X-Forwarded-For."""
+    return name.lower().replace('_', '-')
 
 
 def list_items(headers: Headers, name: str) -> list[str]:

@@ -9,7 +9,7 @@ from ..conditions import failed_condition, if_range_holds, requested_range
 from ..headers import Headers
 from ..semantics import PHRASES, STATUSES_WITHOUT_BODY
 from ..tables.checks import STREAMS
-from ..tables.conversion import body_as
+from ..tables.conversion import body_as, status_page
 from ..tables.models import Request, Response, absolute_url
 from .directives import parse_cache_date
 from .entries import Entry
@@ -110,9 +110,9 @@ def add_cache_status(headers: Headers, *parameters: str) -> None:
 
 def unavailable() -> Response[Any]:
     """Make the response to ``only-if-cached`` if nothing is stored (RFC 9111 5.2.1.7)."""
-    headers = Headers({'Content-Type': 'text/plain; charset=utf-8'})
-    add_cache_status(headers, 'detail=only-if-cached')
-    return Response({'status': 504, 'headers': headers, 'body': PHRASES[504]})
+    response = status_page(504, {'Content-Type': 'text/plain; charset=utf-8'})
+    add_cache_status(response['headers'], 'detail=only-if-cached')
+    return response
 
 
 async def to_served_response(request: Request, response: Response[Any]) -> Response[Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .. import url
 from ..dates import date_of_second
-from ..headers import ONE_HOP, Headers, list_items
+from ..headers import ONE_HOP, Headers, as_cgi, list_items
 from ..semantics import PHRASES
 from ..tables.checks import PORTS
 from ..tables.models import Request, Response, absolute_url
@@ -102,14 +102,9 @@ class Asked(NamedTuple):
 NOTHING_SPECIAL = Asked()
 
 
-def folded(name: str) -> str:
-    """Fold a header name as CGI and WSGI do, so that no variant of a name escapes a rule."""
-    return name.lower().replace('_', '-')
-
-
 @lru_cache(1024)
 def special_names(names: tuple[str, ...]) -> frozenset[str]:
-    return SPECIAL.intersection(map(folded, names))
+    return SPECIAL.intersection(map(as_cgi, names))
 
 
 def ask(request: Request) -> Asked:
@@ -140,7 +135,7 @@ def without_claims(request: Request) -> Request:
 @lru_cache(1024)
 def claims_among(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(
-        name for name in names if folded(name) in CLAIMS or folded(name).startswith('x-forwarded-')
+        name for name in names if as_cgi(name) in CLAIMS or as_cgi(name).startswith('x-forwarded-')
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ProtocolError, Refused, TableError
 from ..exchange.head import check_served_host
-from ..headers import ONE_HOP, Headers, list_items, to_headers
+from ..headers import ONE_HOP, Headers, as_cgi, list_items, to_headers
 from ..tables.checks import ASTERISK, PORTS, check_port, check_scheme
 from ..tables.models import Request, bracketed
 from ..websockets.handshake import check_handshake, wants_websocket
@@ -40,12 +40,6 @@ CLAIMS = frozenset({'forwarded', 'host', 'proxy', 'x-real-ip'})
 
 TARGET = re.compile('/[!"$-~]*')  # what the server's parser accepts
 NUMBER = re.compile('[0-9]{1,18}')
-
-
-@lru_cache(256)
-def as_cgi(name: str) -> str:
-    """Fold a header name as CGI and WSGI do: X_Forwarded_For is X-Forwarded-For."""
-    return name.lower().replace('_', '-')
 
 
 @lru_cache(256)

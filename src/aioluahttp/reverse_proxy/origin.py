@@ -7,13 +7,13 @@ from os import PathLike
 from typing import Any, NamedTuple, TypedDict
 
 from ..errors import TableError
-from ..headers import Headers, HeadersLike, to_headers
+from ..headers import Headers, HeadersLike, as_cgi, to_headers
 from ..tables.checks import SOCKET_CHECKS, check_options
 from ..tables.conversion import to_request
 from ..tables.models import Request
 from ..tls import TlsLike
 from ..types import TimeoutTable
-from .hops import HOP, as_cgi, host_header, target_with_base, to_origin
+from .hops import HOP, host_header, target_with_base, to_origin
 
 __all__ = ['Origin', 'Overrides', 'check_origin', 'to_origin_request']
 
