@@ -46,12 +46,12 @@ ATTRIBUTES = [
         'aiohttp.client_proto:ResponseHandler': {
             'exception': 'transports/protocol transports/response_body',
             'read': 'transports/wire',
-            'read_timeout': 'transports/response_body transports/wire websockets/connection',
+            'read_timeout': 'transports/response_body websockets/connection',
             'set_parser': 'websockets/connection',
             'set_response_params': 'transports/wire',
             'should_close': 'transports/wire',
-            'start_timeout': 'transports/response_body transports/wire',
-            'set_exception': 'transports/wire',
+            'start_timeout': 'transports/response_body',
+            'set_exception': 'transports/protocol transports/wire',
             'transport': 'transports/wire websockets/connection',
             'upgraded': 'transports/wire',
         },
@@ -83,8 +83,8 @@ ATTRIBUTES = [
         'aiohttp.streams:StreamReader': {
             'exception': 'server/connection',
             'feed_eof': 'server/framing',
-            'set_exception': 'server/connection server/framing transports/response_body '
-            'transports/wire',
+            'set_exception': 'server/connection server/framing transports/protocol '
+            'transports/response_body transports/wire',
             'total_bytes': 'server/framing transports/protocol transports/response_body',
             'total_raw_bytes': 'transports/protocol',
         },

@@ -13,7 +13,7 @@ ROWS = [
     row.split()
     for row in """
         errors semantics media_types
-        dates url headers tls parallel
+        dates url headers tls timers parallel
         types conditions
         bodies
         tables

@@ -21,6 +21,7 @@ from aiohttp.web_server import Server as LowLevelServer
 from ..bodies.chunks import slices
 from ..exchange.responder import Responder
 from ..semantics import GOING_AWAY
+from ..timers import MovingDeadline
 from ..url import split
 from ..websockets.connection import ConnectionPeer
 from .encode import encode_status_page
@@ -173,12 +174,15 @@ class Connection(PacedConnection):
     head; ``keepalive_timeout`` from the end of a response to the first byte of the next request.
     """
 
-    __slots__ = ('deadline', 'timer')
+    __slots__ = ('deadline',)
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections)
-        self.deadline: float = 0.0  # loop time by which the peer must have sent something
-        self.timer: asyncio.TimerHandle | None = None  # checks the deadline
+        # By which the peer must have sent something. The context of the server: else the timer
+        # would keep that of the last request alive.
+        self.deadline: MovingDeadline = MovingDeadline(
+            connections.loop, self._deadline_passed, connections.context
+        )
 
     def connection_made(self, transport: Any) -> None:
         """Begin the connection, and start ``head_timeout``."""
@@ -189,7 +193,7 @@ class Connection(PacedConnection):
         unix = None if name is not None else ''
         self.peer: str | None = name[0] if isinstance(name, tuple) else unix
         self.connections.opened(self, transport)
-        self._expect(self.connections.responder.settings.head_timeout)
+        self.deadline.move(self.connections.responder.settings.head_timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the connection; cancel a response that writes itself.
@@ -197,8 +201,7 @@ class Connection(PacedConnection):
         A running callback is cancelled with ``cancel_on_disconnect`` only.
         """
         super().connection_lost(exc)
-        if self.timer is not None:
-            self.timer.cancel()
+        self.deadline.cancel()
         cancels = self.cancels or self.connections.responder.settings.cancel_on_disconnect
         # A WebSocket reports the lost connection to its callback itself.
         if self.busy and self.task and cancels and self.channel is None:
@@ -250,35 +253,15 @@ class Connection(PacedConnection):
         """Start ``head_timeout`` at the first part of a head."""
         if not self.in_head:
             super().head_began()
-            self._expect(self.connections.responder.settings.head_timeout)
+            self.deadline.move(self.connections.responder.settings.head_timeout)
 
     def expect_body(self, seconds: float) -> None:
         """Set a deadline for the next part of the body."""
         super().expect_body(seconds)
-        self._expect(seconds)
+        self.deadline.move(seconds)
 
-    def _expect(self, seconds: float) -> None:
-        """Set the deadline by which the peer must have sent something."""
-        loop = self.connections.loop
-        self.deadline = loop.time() + seconds
-        if self.timer is not None and self.timer.when() > self.deadline:
-            self.timer.cancel()
-            self.timer = None
-        if self.timer is None:  # a timer that runs already checks the new deadline itself
-            self._start_timer()
-
-    def _start_timer(self) -> None:
-        # The context of the server: else the timer would keep that of the last request alive.
-        connections = self.connections
-        self.timer = connections.loop.call_at(
-            self.deadline, self._check_deadline, context=connections.context
-        )
-
-    def _check_deadline(self) -> None:
-        self.timer = None
-        if self.connections.loop.time() < self.deadline:
-            self._start_timer()
-        elif self.reading:
+    def _deadline_passed(self) -> None:
+        if self.reading:
             self.body.set_exception(TimeoutError('no more of the body came'))
         elif not (self.busy or self.held):  # a request that runs or waits is not the peer's delay
             if self.in_head and not self.ended:
@@ -329,7 +312,7 @@ class Connection(PacedConnection):
         elif self.held or self.at_eof:  # by the loop, for many requests may be held
             self.connections.loop.call_soon(self.data_received, b'')
         else:
-            self._expect(self.connections.responder.settings.keepalive_timeout)
+            self.deadline.move(self.connections.responder.settings.keepalive_timeout)
 
     def reject(self, error: HttpProcessingError) -> None:
         """Respond to a bad request with 400 or 431, without repeating any byte of it."""
@@ -362,7 +345,7 @@ class Connection(PacedConnection):
                 with contextlib.suppress(OSError):  # the peer may have left unnoticed
                     transport.write_eof()
             self.resume_reading()  # an unread body may have filled its buffer
-            self._expect(LINGER)
+            self.deadline.move(LINGER)
 
 
 def _raise(error: BaseException) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import re
 import ssl
 from typing import Any, Self
@@ -16,6 +17,7 @@ import aiohttp
 from ..bodies.chunk_overhead import MAX_OVERHEAD, is_padded
 from ..errors import ProtocolError
 from ..headers import Headers
+from ..timers import MovingDeadline
 
 __all__ = ['ResponseProtocol', 'is_chunked']
 
@@ -68,6 +70,8 @@ class ResponseProtocol(asyncio.Protocol):
         self.peer: str | None = address[0] if isinstance(address, tuple) else None
         self.tls: ssl.SSLObject | None = transport and transport.get_extra_info('ssl_object')
         self._keeps_last_bytes = False
+        self._seconds: float | None = None  # to wait for the next bytes
+        self._deadline: MovingDeadline | None = None  # by which they must come
         self.requests: int = 0
         self._begin(awaits_head=False)
 
@@ -111,6 +115,23 @@ class ResponseProtocol(asyncio.Protocol):
         self._body: aiohttp.StreamReader | None = None  # that has not ended
         self._is_chunked = self._ended = False
 
+    def expect(self, seconds: float | None) -> None:
+        """Fail if the peer sends nothing for some seconds, from now on; ``None`` is no limit."""
+        self._seconds = seconds
+        if seconds is not None:
+            if self._deadline is None:
+                loop, context = asyncio.get_running_loop(), contextvars.Context()
+                self._deadline = MovingDeadline(loop, self._is_late, context)
+            self._deadline.move(seconds)
+        elif self._deadline is not None:
+            self._deadline.clear()
+
+    def _is_late(self) -> None:
+        error = aiohttp.SocketTimeoutError('Timeout on reading data from socket')
+        self.protocol.set_exception(error)
+        if self._body is not None:
+            self._body.set_exception(error)
+
     def keep_last_bytes(self) -> None:
         """Let the connection read an early response though the peer then resets it."""
         # The socket of a TLS connection has encrypted bytes alone.
@@ -149,6 +170,8 @@ class ResponseProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass data on."""
+        if self._seconds is not None:
+            self.expect(self._seconds)
         if self._awaits_head:
             if self._may_be_whole and self._is_whole(data):
                 self._awaits_head, self._ended = False, True
@@ -213,6 +236,9 @@ class ResponseProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """After an error, read the rest from the socket before it is closed."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = self._seconds = None
         if self._keeps_last_bytes and isinstance(exc, OSError):
             with (
                 contextlib.suppress(OSError),

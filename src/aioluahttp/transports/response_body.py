@@ -110,8 +110,9 @@ class FromConnection:
         self._content, self._connection, self._held = content, received, held
         self._closed: Exception | None = None
         received.watch(content, headers)
+        received.expect(None)  # this time would also run while nobody reads
         if not content.is_eof():  # else another request may use the connection
-            # Stop aiohttp's own timer, which also runs while nobody reads.
+            # As would aiohttp's own timer, which the requests of its session have.
             received.protocol.read_timeout = None
             received.protocol.start_timeout()
 

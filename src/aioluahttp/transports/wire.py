@@ -375,14 +375,17 @@ class WireRequest:
             if self._cookies is not None and 'Set-Cookie' in headers:
                 self._cookies.keep(headers.getall('Set-Cookie'), target)
             data: bytes | DecodedBody = b''
-            if options and head.code != 101:
+            if head.code == 101:
+                received.expect(None)  # the heartbeat takes over
+            elif options:
                 self._is_streamed = True
                 source = FromConnection(headers, content, received, self)
                 data = DecodedBody(headers, source, options)
-            elif head.code != 101:
+            else:
                 # A peer that refuses the body sends an error page and resets the connection.
                 strict = head.code < 300 or self._is_sent()
                 data = await read_response_body(content, headers, received, limit, strict=strict)
+                received.expect(None)
                 self.release()
                 if self.is_sending:
                     await self.stop()
@@ -453,8 +456,7 @@ class WireRequest:
 
     def _start_timeout(self, seconds: float | None) -> None:
         if not self._is_streamed:
-            self.protocol.read_timeout = seconds
-            self.protocol.start_timeout()
+            self._received.expect(seconds)
 
     async def _flush(self, seconds: float | None) -> None:
         if await self._drain():
