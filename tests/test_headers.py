@@ -109,6 +109,30 @@ def test_a_copy_is_independent(pairs: list[Any], make: Callable[[Headers], Heade
     assert pairs == list(fields.items())
 
 
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda fields: fields.__setitem__('a', 'x\n'),
+        lambda fields: fields.add('b', 'x\n'),
+        lambda fields: fields.setdefault('b', 'x\n'),
+        lambda fields: fields.extend({'b': 'x\n'}),
+        lambda fields: fields.update({'no token': 'x'}),
+        lambda fields: (
+            fields.merge({'b': 'x\0'}) if hasattr(fields, 'merge') else fields.add('', '')
+        ),
+    ],
+)
+def test_checked_headers_that_are_changed_are_checked_again(
+    change: Callable[[Headers], object],
+) -> None:
+    """Only headers that nobody has changed since are not checked a second time."""
+    fields = to_headers(to_headers({'a': '1'}))
+    assert {'a': '1'} == to_headers(fields)
+    change(fields)
+    with pytest.raises(TableError):
+        to_headers(fields)
+
+
 @settings(deadline=None)
 @given(PAIRS, st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_headers_pickle(pairs: list[Any], protocol: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMappi
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from multidict import CIMultiDict, istr
+from multidict import CIMultiDict, getversion, istr
 
 from .errors import TableError
 
@@ -65,7 +65,7 @@ class Headers(CIMultiDict[str], MutableMapping[str, str]):  # pyright: ignore[re
     mapping of the same names (in any case), with the same values in the same order for each name.
     """
 
-    __slots__ = ()
+    __slots__ = ('_checked',)  # the version that ``to_headers`` has checked; unset before that
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
@@ -115,8 +115,32 @@ def to_headers(given: HeadersLike | None) -> Headers:
     """
     if given is None:
         return Headers()
-    if type(given) is dict and given and _are_plain([*given], [*given.values()]):
-        return Headers(given)  # without a pass over its pairs
+    anything: Any = given
+    headers = Headers(anything) if _is_plain(anything) else _from_pairs(anything)
+    return _as_checked(headers)
+
+
+def _is_plain(given: Any) -> bool:
+    """Tell whether headers can be taken as they are, without a pass over their pairs."""
+    kind = type(given)
+    if kind is Headers and getattr(given, '_checked', None) == getversion(given):
+        return True
+    if not (kind is Headers or kind is dict):
+        return False
+    if given and not _are_plain([*given], [*given.values()]):
+        return False
+    if kind is Headers:
+        _as_checked(given)
+    return True
+
+
+def _as_checked(headers: Any) -> Headers:
+    """Note that headers need not be checked again until they are changed."""
+    headers._checked = getversion(headers)
+    return headers  # type: ignore[no-any-return]
+
+
+def _from_pairs(given: Any) -> Headers:
     try:
         pairs: list[Any] = list(given.items() if isinstance(given, Mapping) else given)
         if not pairs or _are_plain(*zip(*pairs, strict=True)):

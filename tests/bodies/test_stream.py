@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aioluahttp as http
-from aioluahttp.bodies.stream import Stream
+from aioluahttp.bodies.stream import ArrivedBody, Stream
 
 
 class Source:
@@ -88,3 +88,15 @@ async def test_a_closed_stream_cannot_be_read():
     assert source.closed
     with pytest.raises(http.ProtocolError, match='the stream is closed'):
         await stream.read()
+
+
+@pytest.mark.parametrize('data', [b'data', b''])
+async def test_a_body_that_is_here_is_read_once(data):
+    stream = Stream(ArrivedBody(data))
+    assert stream.has_arrived
+    assert data == await stream.read()
+    assert await stream.read() == b''
+    assert stream.rest() is None
+    whole = Stream(ArrivedBody(data))
+    assert data == whole.rest()
+    assert await whole.read() == b''

@@ -507,12 +507,11 @@ def test_aiohttp_takes_the_same_arguments(parameters, function, expected):
     assert expected == parameters(function), f'aiohttp: {name} takes other arguments now'
 
 
-@pytest.mark.parametrize('name', ['should_close', 'read_timeout', 'writing_paused', 'upgraded'])
+@pytest.mark.parametrize('name', ['should_close', 'writing_paused', 'upgraded'])
 def test_aiohttp_has_the_same_properties_of_a_connection(name):
-    """The attributes that are read, and the one that is set."""
+    """The attributes that are read."""
     found = getattr(ResponseHandler, name, None)
     assert isinstance(found, property), f'aiohttp: {name} is no property of a connection now'
-    assert (found.fset is not None) == (name == 'read_timeout')
 
 
 def test_aiohttp_takes_the_same_options_for_a_response():

@@ -9,7 +9,7 @@ from ..errors import BodyTooLarge, ProtocolError
 from . import text
 from .chunks import close
 
-__all__ = ['Stream', 'once', 'read_arrived']
+__all__ = ['ArrivedBody', 'Stream', 'read_arrived']
 
 LINE = 1024 * 1024  # bytes: far more than real lines have, far less than a peer could send
 
@@ -67,6 +67,11 @@ class Stream:
             raise ProtocolError('the stream is closed')
         return await anext(self._chunks)
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the body is here, so that no read can fail."""
+        return isinstance(self._source, ArrivedBody)
+
     def rest(self) -> bytes | None:
         """Return the body if it has arrived, nothing of it was read, and it needs no decoding.
 
@@ -115,7 +120,22 @@ class Stream:
         await self.close()
 
 
-async def once(data: bytes) -> AsyncIterator[bytes]:
-    """Yield the whole of a body that is here already."""
-    if data:
-        yield data
+class ArrivedBody:
+    """The chunks of a body that is here already: all of it, or none if it is empty."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data: bytes | None = data
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = self.rest()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    def rest(self) -> bytes | None:
+        """Return the body; ``None`` if it was read."""
+        data, self._data = self._data, None
+        return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..bodies.stream import Stream, once
+from ..bodies.stream import ArrivedBody, Stream
 from ..conditions import failed_condition, if_range_holds, requested_range
 from ..headers import Headers
 from ..semantics import PHRASES, STATUSES_WITHOUT_BODY
@@ -127,7 +127,7 @@ async def to_served_response(request: Request, response: Response[Any]) -> Respo
     }
     if into in STREAMS:
         given = isinstance(body, Stream)
-        response['body'] = body if given else Stream(once(body), headers.get('Content-Type'))
+        response['body'] = body if given else Stream(ArrivedBody(body), headers.get('Content-Type'))
         return response
     if isinstance(body, Stream):
         async with body:

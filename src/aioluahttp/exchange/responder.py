@@ -26,7 +26,7 @@ from .forwarded import Proxies
 from .lifespan import Lifespan
 from .options import Settings
 from .request_body import BodyParts, RequestChunks, decoder_of, open_request_stream, read_whole
-from .response import WHOLE, ResponseWriter, write_response
+from .response import ResponseWriter, write_now, write_response
 
 __all__ = ['Exchange', 'Responder', 'has_body', 'refusal_page']
 
@@ -134,10 +134,8 @@ class Responder:
                     exchange.sent = body_size(data)
             else:
                 response = made = await take_response(table)
-                if 'websocket' in made or not isinstance(made['body'], WHOLE):
+                if 'websocket' in made or not await write_now(exchange, exchange.method, made):
                     apart = made
-                else:
-                    await write_response(exchange, exchange.method, asked, made)
         except BaseException as error:
             response = await self._fail(error, exchange, request, target, asked) or response
         if apart is not None:

@@ -27,7 +27,6 @@ from ..websockets.handshake import to_pairs
 from .files import SelectedFile, select_file
 
 __all__ = [
-    'WHOLE',
     'FilePieces',
     'ReadyResponse',
     'ResponseWriter',
@@ -36,6 +35,7 @@ __all__ = [
     'page_of',
     'reset_connection',
     'to_ready',
+    'write_now',
     'write_response',
 ]
 
@@ -129,8 +129,6 @@ async def to_ready(method: str, asked: Headers, response: Response[Any]) -> Read
     if not is_streamed(body):
         wire_body(headers, body)  # raises: it is no body
     silent = is_silent(method, status)
-    if not silent and (data := _arrived(headers, body)) is not None:
-        return _ready_arrived(status, reason, headers, data)
     chunks = encoded_chunks(headers, body)
     if silent:
         await chunks.aclose()
@@ -143,12 +141,23 @@ async def to_ready(method: str, asked: Headers, response: Response[Any]) -> Read
     return ReadyResponse(status, reason, headers, chunks.length, chunks)
 
 
-def _ready_in_memory(method: str, response: Response[Any]) -> ReadyResponse:
-    headers, status, reason = response['headers'].copy(), response['status'], response.get('reason')
-    data = wire_body(headers, response['body'])
-    if method == 'HEAD' or status in STATUSES_WITHOUT_BODY:
-        return _ready_whole(method, status, reason, headers, data)
-    return ReadyResponse(status, reason, headers, len(data), data)
+def _ready_now(method: str, response: Response[Any]) -> ReadyResponse | None:
+    """Prepare a response whose body is here; ``None`` if it is not."""
+    body, headers, status = response['body'], response['headers'].copy(), response['status']
+    silent = is_silent(method, status)
+    data: bytes | None
+    if isinstance(body, WHOLE):
+        data = wire_body(headers, body)
+        if silent:
+            return _ready_whole(method, status, response.get('reason'), headers, data)
+    elif silent or not isinstance(body, Stream) or 'Content-Length' not in headers:
+        return None  # a body that came in chunks would get a length
+    elif (data := body.rest()) is None:
+        return None
+    elif (length := given_length(headers)) != len(data):
+        what = f"'body' has {len(data)} bytes, and its Content-Length is {length}"
+        raise TableError(what)
+    return ReadyResponse(status, response.get('reason'), headers, len(data), data)
 
 
 def _ready_whole(
@@ -158,23 +167,6 @@ def _ready_whole(
     return ReadyResponse(
         status, reason, headers, length, b'' if is_silent(method, status) else data
     )
-
-
-def _arrived(headers: Headers, body: Any) -> bytes | None:
-    """Return the body of a stream if it has arrived, so that it can be written with the head.
-
-    Only if it has a length: a body that came in chunks would get one.
-    """
-    return body.rest() if isinstance(body, Stream) and 'Content-Length' in headers else None
-
-
-def _ready_arrived(status: int, reason: str | None, headers: Headers, data: bytes) -> ReadyResponse:
-    """Prepare a response whose stream has arrived completely, in one piece."""
-    length = given_length(headers)
-    if length != len(data):
-        what = f"'body' has {len(data)} bytes, and its Content-Length is {length}"
-        raise TableError(what)
-    return ReadyResponse(status, reason, headers, length, data)
 
 
 async def _ready_file(
@@ -206,34 +198,35 @@ async def _ready_file(
     return ReadyResponse(*start, found.size, pieces)
 
 
+async def write_now(writer: ResponseWriter, method: str, response: Response[Any]) -> bool:
+    """Write a response whose body is here, and tell whether it is; arguments as in ``to_ready``."""
+    ready = _ready_now(method, response)
+    if ready is None:
+        return False
+    data: Any = ready.body
+    writer.sent = len(data)
+    await writer.whole(ready, data)
+    return True
+
+
 async def write_response(
     writer: ResponseWriter, method: str, asked: Headers, response: Response[Any]
 ) -> None:
     """Write a response table, and set its status to the one written; arguments as in ``to_ready``.
 
-    While a body that is neither text nor bytes is written, a client that leaves cancels it.
+    While a body that is not here yet is written, a client that leaves cancels it.
     """
-    if isinstance(response['body'], WHOLE):
-        ready = _ready_in_memory(method, response)
-        data: Any = ready.body
-        writer.sent = len(data)
-        await writer.whole(ready, data)
+    if await write_now(writer, method, response):
         return
     async with writer.cancelled_when_left():
-        await _write(writer, method, asked, response)
-
-
-async def _write(
-    writer: ResponseWriter, method: str, asked: Headers, response: Response[Any]
-) -> None:
-    ready = await to_ready(method, asked, response)
-    response['status'] = ready.status
-    if isinstance(ready.body, bytes):
-        writer.sent = len(ready.body)
-        await writer.whole(ready, ready.body)
-        return
-    async with aclosing(ready.body) as parts:
-        await _write_parts(writer, ready, parts)
+        ready = await to_ready(method, asked, response)
+        response['status'] = ready.status
+        if isinstance(ready.body, bytes):
+            writer.sent = len(ready.body)
+            await writer.whole(ready, ready.body)
+            return
+        async with aclosing(ready.body) as parts:
+            await _write_parts(writer, ready, parts)
 
 
 def page_of(status: int, fields: Sequence[str]) -> tuple[Headers, bytes]:

@@ -16,7 +16,7 @@ from secrets import token_hex
 from typing import Any, NamedTuple, TypeVar
 
 from ..bodies.chunks import call, slices
-from ..bodies.stream import Stream, once
+from ..bodies.stream import ArrivedBody, Stream
 from ..caches.entries import PIECE, Entry, key_of, make_marker, selection_of, variant_key
 from ..caches.fills import Fill, read_stored
 from ..caches.flights import Flight, Found
@@ -494,7 +494,7 @@ class Cache:
         if len(data) == length:  # a server sends no other body whole
             await self._store_whole(passage, flight, entry, data)
         if 'version' not in passage.request:
-            response['body'] = Stream(once(data), kind, decoded=body.decoded)
+            response['body'] = Stream(ArrivedBody(data), kind, decoded=body.decoded)
             return response
         headers = response['headers']
         headers.popall('Content-Length')  # the server writes its own

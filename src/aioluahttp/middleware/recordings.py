@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..bodies.stream import Stream, once
+from ..bodies.stream import ArrivedBody, Stream
 from ..bodies.text import from_bytes, to_bytes
 from ..errors import StatusError, TableError, shown
 from ..headers import hide, hide_query
@@ -165,7 +165,8 @@ def replay(path: str | PathLike[str], *, match: Collection[str] = MATCH) -> Wrap
             error.response = response
             raise error
         if request.get('into') in STREAMS:
-            response['body'] = Stream(once(response.bytes()), response.headers.get('Content-Type'))
+            kind = response.headers.get('Content-Type')
+            response['body'] = Stream(ArrivedBody(response.bytes()), kind)
         return response
 
     return replayed

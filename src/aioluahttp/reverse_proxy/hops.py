@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 NAME = 'aioluahttp'  # in Via
+VIA_10, VIA_11 = ('Via', f'1.0 {NAME}'), ('Via', f'1.1 {NAME}')
 
 # HTTP2-Settings belongs to an Upgrade to h2c.
 HOP = ONE_HOP | {'http2-settings'}
@@ -106,9 +107,10 @@ def to_origin(request: Request, replaced: frozenset[str]) -> list[tuple[str, str
     dropped = replaced | _hop_names(headers)
     if left is not None:
         dropped |= {'max-forwards'}
-    kept = [p for p in headers.items() if _passes(p[0]) and as_cgi(p[0]) not in dropped]
-    added = [('Via', f'{"1.0" if request.get("version") == "1.0" else "1.1"} {NAME}')]
-    added += forwarded_headers(request)
+    kept = [pair for pair in headers.items() if _passes(pair[0])]
+    if dropped:
+        kept = [pair for pair in kept if as_cgi(pair[0]) not in dropped]
+    added = [VIA_10 if request.get('version') == '1.0' else VIA_11, *forwarded_headers(request)]
     if left is not None:
         added.append(('Max-Forwards', str(left - 1)))
     if replaced:
@@ -116,19 +118,26 @@ def to_origin(request: Request, replaced: frozenset[str]) -> list[tuple[str, str
     return kept + added
 
 
-def forwarded_headers(request: Request) -> list[tuple[str, str]]:
+def forwarded_headers(request: Request) -> tuple[tuple[str, str], ...]:
     """Return X-Forwarded-* and Forwarded (RFC 7239) for the client and URL of a request."""
-    ip = address_of(request.get('ip') or '')
-    scheme = check_scheme(request.get('scheme') or 'http')
+    url = (request.get('scheme') or 'http', request.get('host') or '', request.get('port'))
+    plain = {type(one) for one in url} <= {str, int, type(None)}  # else it may have no hash
+    return (_forwarded if plain else _forwarded.__wrapped__)(
+        address_of(request.get('ip') or ''), *url
+    )
+
+
+@lru_cache(256)
+def _forwarded(ip: str | None, scheme: Any, host: Any, port: Any) -> tuple[tuple[str, str], ...]:
     fields = [('X-Forwarded-For', ip)] if ip else []
-    fields.append(('X-Forwarded-Proto', scheme))
+    fields.append(('X-Forwarded-Proto', check_scheme(scheme)))
     node = f'"[{ip}]"' if ip and ':' in ip else ip or 'unknown'  # RFC 7239 6.2, 6.3
     forwarded = f'for={node};proto={scheme}'
-    if request.get('host'):
-        host = host_header(scheme, request['host'], request.get('port'))
+    if host:
+        host = host_header(scheme, host, port)
         fields.append(('X-Forwarded-Host', host))
         forwarded += f';host="{host}"'
-    return [*fields, ('Forwarded', forwarded)]
+    return *fields, ('Forwarded', forwarded)
 
 
 @lru_cache(1024)
@@ -170,20 +179,19 @@ def to_client(version: str, given: Headers) -> Headers:
     Raises:
         ProtocolError: A header is invalid, or the end of the body is ambiguous.
     """
-    try:
-        headers = to_headers(given)
-    except TableError as error:
-        raise ProtocolError(f'the origin sent an invalid header: {error}') from error
-    coding = ','.join(headers.getall('Transfer-Encoding', ()))
-    lengths = headers.getall('Content-Length', ())
+    coding = ','.join(given.getall('Transfer-Encoding', ()))
+    lengths = given.getall('Content-Length', ())
     # RFC 9112 6.1: HTTP/1.0 has no codings. Without TE, an origin may only send chunked.
     if coding and (version == '1.0' or coding.lower() != 'chunked' or lengths):
         what = 'other than chunked, beside Content-Length, or in HTTP/1.0'
         raise ProtocolError(f'the origin sent a Transfer-Encoding {what}')
     if lengths and (len(lengths) > 1 or not NUMBER.fullmatch(lengths[0])):
         raise ProtocolError('the origin sent a Content-Length that is not one number of bytes')
-    hop = HOP | _hop_names(headers)
-    kept = Headers([pair for pair in headers.items() if as_cgi(pair[0]) not in hop])
-    if lengths:
-        kept['Content-Length'] = lengths[0]
-    return kept
+    listed = _hop_names(given)
+    hop = HOP | listed if listed else HOP
+    kept = [pair for pair in given.items() if as_cgi(pair[0]) not in hop]
+    kept += [('Content-Length', length) for length in lengths]
+    try:
+        return to_headers(kept)
+    except TableError as error:
+        raise ProtocolError(f'the origin sent an invalid header: {error}') from error

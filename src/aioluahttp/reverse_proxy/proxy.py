@@ -181,15 +181,16 @@ async def to_client_response(response: Response[Any], limit: int | None) -> Resp
     silent = is_silent(response['method'], response['status'])
     try:
         response['headers'] = to_client(response['version'], response['headers'])
-        length = announced_length(response['headers'])
-        if not silent and limit is not None and length is not None and length > limit:
-            raise BodyTooLarge('the response body of the origin passes max_body')
+        if limit is not None and not silent:
+            length = announced_length(response['headers'])
+            if length is not None and length > limit:
+                raise BodyTooLarge('the response body of the origin passes max_body')
     except Error:
         await response['body'].close()
         raise
     if silent:
         response['body'] = await response['body'].read()  # empty; releases the connection
-    else:
+    elif not response['body'].has_arrived:
         response['body'] = OriginBody(response['body'])
     return response
 

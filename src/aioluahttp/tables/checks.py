@@ -417,7 +417,7 @@ PROGRESS_CHECKS = {
 def progress_of(request: Mapping[str, Any], direction: str) -> Any:
     """Return the function to call with the progress of ``'upload'`` or ``'download'``, or None."""
     given = request.get('on_progress')
-    return given.get(direction) if isinstance(given, Mapping) else given
+    return given.get(direction) if isinstance(given, dict) else given
 
 
 def accept_any(value: Any) -> Any:

@@ -280,10 +280,9 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
     headers = given.pop('headers', None) or Headers()
     merge_body_keys(given, headers)
     given.setdefault('body', '')
-    given['headers'] = headers
     if switches and given['body']:
         raise TableError("'websocket' and a body exclude each other; give one of them")
-    return Response({key: given[key] for key in ('status', 'headers', 'body')} | given)
+    return Response({'status': given['status'], 'headers': headers, 'body': given['body']} | given)
 
 
 def wire_body(headers: Headers, body: Any) -> bytes:

@@ -302,19 +302,20 @@ def needs_stream(request: Request) -> bool:
     return watched or request.get('into', 'text') not in INTO
 
 
-def read_options_of(request: Request, limit: int | None) -> ReadOptions:
+def read_options_of(request: Request, limit: int | None, *, early: bool = False) -> ReadOptions:
     """Make the options with which the response body is read as a stream.
 
     Args:
         request: In normal form.
         limit: Bytes of a body that is read whole; a streamed body has ``max_body`` as its limit.
+        early: As in ``ReadOptions``.
     """
     into, timeout = request.get('into', 'text'), request.get('timeout', READ)
     whole = into in INTO
     default = None if whole or into == EVENTS else READ
-    seconds = timeout.get('read', default) if isinstance(timeout, Mapping) else timeout and default
+    seconds = timeout.get('read', default) if isinstance(timeout, dict) else timeout and default
     limit = limit if whole else request.get('max_body')
-    return ReadOptions(into == 'raw', limit, seconds, partial(_failed, request))
+    return ReadOptions(into == 'raw', limit, seconds, partial(_failed, request), early)
 
 
 def write_timeout(request: Request) -> float | None:
@@ -325,7 +326,7 @@ def write_timeout(request: Request) -> float | None:
     timeout = request.get('timeout', TIMEOUT)
     if timeout is None:
         return None
-    limits: Mapping[str, Any] = timeout if isinstance(timeout, Mapping) else {}
+    limits: Mapping[str, Any] = timeout if isinstance(timeout, dict) else {}
     runs = request.get('into', 'text') in INTO and limits.get('total', TIMEOUT) is not None
     seconds: float | None = limits.get('write', None if runs else WRITE)
     return seconds

@@ -15,9 +15,10 @@ import aiohttp
 import yarl
 from aiohttp.abc import AbstractCookieJar
 
-from ..bodies.stream import Stream
+from ..bodies.stream import ArrivedBody, Stream
 from ..errors import ConnectError, TableError
 from ..headers import Headers
+from ..tables.checks import SWITCHING
 from ..tables.models import Request, Response
 from . import wire
 from .encode import (
@@ -295,7 +296,7 @@ class NetworkTransport:
         Raises:
             Error: As ``send`` does.
         """
-        body, seconds = request.get('body'), write_timeout(request)
+        body = request.get('body')
         if not (body is None or isinstance(body, bytes)):
             request = Request(request | {'body': BodySource(body)})
         elif body and len(body) > SHORT:
@@ -304,20 +305,25 @@ class NetworkTransport:
         async def exchange(request: Request) -> Response[Any]:
             origin = target_of(request['scheme'], request['host'], request['port'], '/')
             session, arguments = self._session(request), connection_arguments(request)
-            options = read_options_of(request, None)._replace(early=True)
-            method, headers, source = request['method'], request['headers'], source_of(request)
+            options = read_options_of(request, None, early=True)
+            method, headers, sent = request['method'], request['headers'], request.get('body')
+            if source := source_of(request):
+                sent = BodyDelivery(source, length, bytes, seconds=write_timeout(request))
             wire_request = wire.WireRequest(
                 method,
                 wire.encode_request_head(method, request['url'], headers),
-                BodyDelivery(source, length, bytes, seconds=seconds) if source else body,
+                sent,
                 switches='Upgrade' in headers,
             )
             received = await wire_request.ask(session, origin, arguments, None, options)
             result: Any = wire_request
-            if isinstance(received.data, DecodedBody):
-                self._bodies.add(received.data)
-                result = Stream(received.data, received.headers.get('Content-Type'))
-            return response_of(received, result, str(origin.origin()) + request['url'], method)
+            if received.status != SWITCHING:
+                data, kind = received.data, received.headers.get('Content-Type')
+                result = Stream(ArrivedBody(data) if isinstance(data, bytes) else data, kind)
+                if isinstance(data, DecodedBody):
+                    self._bodies.add(data)
+            asked = url_text(origin).removesuffix('/') + request['url']
+            return response_of(received, result, asked, method)
 
         return await self.send(request, exchange=exchange)
 

@@ -70,7 +70,6 @@ class ResponseProtocol(asyncio.Protocol):
         self.peer: str | None = address[0] if isinstance(address, tuple) else None
         self.tls: ssl.SSLObject | None = transport and transport.get_extra_info('ssl_object')
         self._keeps_last_bytes = False
-        self._seconds: float | None = None  # to wait for the next bytes
         self._deadline: MovingDeadline | None = None  # by which they must come
         self.requests: int = 0
         self._begin(awaits_head=False)
@@ -114,9 +113,10 @@ class ResponseProtocol(asyncio.Protocol):
         self._size = 0  # bytes received behind the head
         self._body: aiohttp.StreamReader | None = None  # that has not ended
         self._is_chunked = self._ended = False
+        self._seconds: float | None = None  # to wait for the next bytes
 
     def expect(self, seconds: float | None) -> None:
-        """Fail if the peer sends nothing for some seconds, from now on; ``None`` is no limit."""
+        """Let this response fail if nothing comes for some seconds, from now on; None: no limit."""
         self._seconds = seconds
         if seconds is not None:
             if self._deadline is None:
@@ -127,6 +127,8 @@ class ResponseProtocol(asyncio.Protocol):
             self._deadline.clear()
 
     def _is_late(self) -> None:
+        if self._ended:
+            return
         error = aiohttp.SocketTimeoutError('Timeout on reading data from socket')
         self.protocol.set_exception(error)
         if self._body is not None:

@@ -110,9 +110,9 @@ class FromConnection:
         self._content, self._connection, self._held = content, received, held
         self._closed: Exception | None = None
         received.watch(content, headers)
-        received.expect(None)  # this time would also run while nobody reads
         if not content.is_eof():  # else another request may use the connection
-            # As would aiohttp's own timer, which the requests of its session have.
+            # Stop the timers, aiohttp's too, which run while nobody reads.
+            received.expect(None)
             received.protocol.read_timeout = None
             received.protocol.start_timeout()
 
@@ -219,8 +219,9 @@ class ReadOptions(NamedTuple):
 
     ``raw`` leaves its content codings as they are. ``limit`` is in bytes, after decoding;
     ``seconds`` are for one read; ``None`` is no limit. ``failed`` translates an exception of
-    aiohttp's into ours, and returns None for others. ``early`` makes the stream begin with an empty
-    chunk if no byte has arrived yet, so that a proxy can send the head on at once.
+    aiohttp's into ours, and returns None for others. ``early`` is for a
+    proxy: a ``raw`` body that arrived with the head is bytes, and a stream begins with an empty
+    chunk if no byte has arrived yet, so that the head can be sent on at once.
     """
 
     raw: bool

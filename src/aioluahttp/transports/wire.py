@@ -380,12 +380,16 @@ class WireRequest:
             elif options:
                 self._is_streamed = True
                 source = FromConnection(headers, content, received, self)
-                data = DecodedBody(headers, source, options)
+                arrived = source.rest(options.limit) if options.early else None
+                if arrived is None:
+                    data = DecodedBody(headers, source, options)
+                else:
+                    data = arrived
+                    self.release()
             else:
                 # A peer that refuses the body sends an error page and resets the connection.
                 strict = head.code < 300 or self._is_sent()
                 data = await read_response_body(content, headers, received, limit, strict=strict)
-                received.expect(None)
                 self.release()
                 if self.is_sending:
                     await self.stop()
@@ -450,12 +454,11 @@ class WireRequest:
             self._start_timeout(seconds)
 
     def _start(self, sending: Any) -> None:
-        self._start_timeout(None)
         self.is_sending = True
         self._task = asyncio.get_running_loop().create_task(sending, name='request body')
 
     def _start_timeout(self, seconds: float | None) -> None:
-        if not self._is_streamed:
+        if seconds is not None and not self._is_streamed:
             self._received.expect(seconds)
 
     async def _flush(self, seconds: float | None) -> None:
