@@ -120,11 +120,11 @@ def to_origin(request: Request, replaced: frozenset[str]) -> list[tuple[str, str
 
 def forwarded_headers(request: Request) -> tuple[tuple[str, str], ...]:
     """Return X-Forwarded-* and Forwarded (RFC 7239) for the client and URL of a request."""
-    url = (request.get('scheme') or 'http', request.get('host') or '', request.get('port'))
-    plain = {type(one) for one in url} <= {str, int, type(None)}  # else it may have no hash
-    return (_forwarded if plain else _forwarded.__wrapped__)(
-        address_of(request.get('ip') or ''), *url
-    )
+    ip, scheme = address_of(request.get('ip') or ''), request.get('scheme') or 'http'
+    host, port = request.get('host') or '', request.get('port')
+    if type(scheme) is type(host) is str and type(port) is int:
+        return _forwarded(ip, scheme, host, port)
+    return _forwarded.__wrapped__(ip, scheme, host, port)  # what a user wrote may have no hash
 
 
 @lru_cache(256)
@@ -187,10 +187,11 @@ def to_client(version: str, given: Headers) -> Headers:
         raise ProtocolError(f'the origin sent a Transfer-Encoding {what}')
     if lengths and (len(lengths) > 1 or not NUMBER.fullmatch(lengths[0])):
         raise ProtocolError('the origin sent a Content-Length that is not one number of bytes')
-    listed = _hop_names(given)
-    hop = HOP | listed if listed else HOP
-    kept = [pair for pair in given.items() if as_cgi(pair[0]) not in hop]
-    kept += [('Content-Length', length) for length in lengths]
+    kept, listed = given.copy(), _hop_names(given)
+    for name in [name for name in kept if as_cgi(name) in HOP or as_cgi(name) in listed]:
+        kept.popall(name, None)
+    if lengths:
+        kept['Content-Length'] = lengths[0]
     try:
         return to_headers(kept)
     except TableError as error:

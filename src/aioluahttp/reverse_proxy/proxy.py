@@ -99,8 +99,11 @@ class Proxy:
         try:
             if asks_websocket(request):
                 return await self._socket(sent)
-            body, length = await begin_body(request)
-            response = await per_loop.pass_on(with_framing(sent, body, length), length)
+            length = None
+            if request.get('body') is not None:
+                body, length = await begin_body(request)
+                sent = with_framing(sent, body, length)
+            response = await per_loop.pass_on(sent, length)
             return await to_client_response(response, sent.get('max_body'))
         except (ConnectError, ProtocolError, BodyTooLarge, TimedOut) as error:
             if isinstance(error.__cause__, Refused):
@@ -129,9 +132,7 @@ def _check_request(request: Mapping[str, Any]) -> Request:
 
 async def begin_body(request: Request) -> tuple[Any, int | None]:
     """Return the body of a request to send on, and its length in bytes; None for chunks."""
-    body = request.get('body')
-    if body is None:
-        return None, None
+    body = request['body']
     if not is_streamed(body):
         data = request.bytes()
         return data, len(data)
@@ -169,8 +170,6 @@ class BegunChunks:
 
 def with_framing(request: Request, body: Any, length: int | None) -> Request:
     """Return a request with a body, and the header that says where it ends."""
-    if body is None:
-        return request
     line = ('Transfer-Encoding', 'chunked') if length is None else ('Content-Length', str(length))
     headers = Headers([*request['headers'].items(), line])
     return Request(request | {'body': body, 'headers': headers})

@@ -195,8 +195,8 @@ class SocketExchange:
         self._pending = self._encode_head(response, framing, self.keep_alive)
 
     def _closes_not(self, response: ReadyResponse) -> bool:
-        connection = ','.join(response.headers.getall('Connection', ()))
-        return self._keeps_alive() and 'close' not in connection.lower()
+        listed = response.headers.getall('Connection', ())
+        return self._keeps_alive() and not (listed and 'close' in ','.join(listed).lower())
 
     def _encode_head(self, response: ReadyResponse, framing: str | None, keep_alive: bool) -> bytes:
         headers = response.headers

@@ -26,6 +26,7 @@ from .checks import (
     RESPONSE_OBJECT_CHECKS,
     SWITCHING,
     SWITCHING_CHECKS,
+    accept_any,
     check_userinfo,
     quote_url,
 )
@@ -51,6 +52,7 @@ BODIES = ('body', 'json', 'form', 'multipart', 'events')
 TARGET = ('scheme', 'host', 'port', 'path', 'query')
 NORMAL: dict[str, Any] = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
 BODY_KEYS = frozenset(BODIES)
+CODED_BODIES = BODY_KEYS - {'body'}
 # Keys that do not depend on each other, beside a URL that has a host and no login.
 PLAIN = BODY_KEYS.union(REQUEST_CHECKS) - {*TARGET, *LOGINS, 'events', 'unix', 'resume'}
 
@@ -63,7 +65,8 @@ def _checked(
         if key not in checks:
             raise TableError.unknown(key, checks)
         if value is not None or key in nullable:
-            checked[key] = checks[key](value)
+            check = checks[key]
+            checked[key] = value if check is accept_any else check(value)
     return checked
 
 
@@ -225,6 +228,8 @@ def _take_authorization(given: dict[str, Any], headers: Headers, userinfo: str |
 
 def merge_body_keys(given: dict[str, Any], headers: Headers) -> None:
     """Replace ``json``, ``form``, ``multipart`` or ``events`` by ``body`` and default headers."""
+    if CODED_BODIES.isdisjoint(given):
+        return
     kinds = [key for key in BODIES if key in given]
     if len(kinds) > 1:
         raise TableError(f'{" and ".join(map(repr, kinds))} exclude each other; give one of them')

@@ -172,13 +172,13 @@ class ResponseProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass data on."""
+        if self._may_be_whole and self._is_whole(data):
+            self._awaits_head, self._ended = False, True
+            self.protocol.data_received(data)
+            return
         if self._seconds is not None:
             self.expect(self._seconds)
         if self._awaits_head:
-            if self._may_be_whole and self._is_whole(data):
-                self._awaits_head, self._ended = False, True
-                self.protocol.data_received(data)
-                return
             data = self._pass_heads(data)
         if not data:
             return

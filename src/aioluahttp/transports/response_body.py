@@ -32,6 +32,7 @@ __all__ = [
     'ReadOptions',
     'ReceivedResponse',
     'ResponseSource',
+    'arrived_body',
     'check_end',
     'is_self_delimited',
     'read_response_body',
@@ -155,12 +156,9 @@ class FromConnection:
         Args:
             limit: Bytes of the body; ``None`` is no limit.
         """
-        content = self._content
-        if not (content.is_eof() and self._is_self_delimited) or self._closed:
+        if not self._is_self_delimited or self._closed or self._held.is_sending:
             return None
-        if content.exception() is not None or self._held.is_sending:
-            return None
-        return None if limit is not None and content.total_bytes > limit else content.read_nowait()
+        return arrived_body(self._content, limit)
 
     def finish(self) -> None:
         """Raise an error if a body that ends with its connection was cut off."""
@@ -219,9 +217,9 @@ class ReadOptions(NamedTuple):
 
     ``raw`` leaves its content codings as they are. ``limit`` is in bytes, after decoding;
     ``seconds`` are for one read; ``None`` is no limit. ``failed`` translates an exception of
-    aiohttp's into ours, and returns None for others. ``early`` is for a
-    proxy: a ``raw`` body that arrived with the head is bytes, and a stream begins with an empty
-    chunk if no byte has arrived yet, so that the head can be sent on at once.
+    aiohttp's into ours, and returns None for others. ``early`` is for a proxy: a body with a length
+    is bytes if it has arrived, and a stream begins with an empty chunk if no byte has arrived yet,
+    so that the head can be sent on at once.
     """
 
     raw: bool
@@ -229,6 +227,13 @@ class ReadOptions(NamedTuple):
     seconds: float | None
     failed: Callable[[BaseException], Error | None]
     early: bool = False
+
+
+def arrived_body(content: aiohttp.StreamReader, limit: int | None) -> bytes | None:
+    """Return a whole body if it has arrived without an error, and passes no limit in bytes."""
+    if not content.is_eof() or content.exception() is not None:
+        return None
+    return None if limit is not None and content.total_bytes > limit else content.read_nowait()
 
 
 async def read_response_body(

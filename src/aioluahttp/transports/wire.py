@@ -42,6 +42,7 @@ from .response_body import (
     FromConnection,
     ReadOptions,
     ReceivedResponse,
+    arrived_body,
     read_response_body,
 )
 
@@ -379,13 +380,7 @@ class WireRequest:
                 received.expect(None)  # the heartbeat takes over
             elif options:
                 self._is_streamed = True
-                source = FromConnection(headers, content, received, self)
-                arrived = source.rest(options.limit) if options.early else None
-                if arrived is None:
-                    data = DecodedBody(headers, source, options)
-                else:
-                    data = arrived
-                    self.release()
+                data = self._body_as(options, headers, content)
             else:
                 # A peer that refuses the body sends an error page and resets the connection.
                 strict = head.code < 300 or self._is_sent()
@@ -400,6 +395,17 @@ class WireRequest:
                 raise self._failure from error
             raise
         return ReceivedResponse(head.code, head.reason, head.version, headers, data, received.peer)
+
+    def _body_as(
+        self, options: ReadOptions, headers: Headers, content: aiohttp.StreamReader
+    ) -> bytes | DecodedBody:
+        """Return a response body as a stream; for a proxy as bytes, if all of it has arrived."""
+        if options.early and not self.is_sending and 'Content-Length' in headers:
+            self._received.watch(content, headers)
+            if (data := arrived_body(content, options.limit)) is not None:
+                self.release()
+                return data
+        return DecodedBody(headers, FromConnection(headers, content, self._received, self), options)
 
     @property
     def upgraded(self) -> bool:
