@@ -44,7 +44,7 @@ def measure(group: Group, loop: str, sizes: Sizes) -> tuple[Figures, Missing]:
                 with subject(name):
                     opened = group.subjects[name].opened(loop, sizes)
                     readings[name] = stack.enter_context(opened)
-            for _ in range(group.rounds or sizes.rounds):
+            for _ in range(group.rounds(sizes)):
                 for name in list(figures):
                     with subject(name):
                         figures[name].append(round(readings[name](), 3))

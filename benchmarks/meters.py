@@ -45,6 +45,7 @@ class Sizes:
     Attributes:
         runs: How often each subject is started.
         rounds: How often it is measured, in turn with the others, in each run.
+        transfers: How often a body of 1 GiB is transferred, instead of ``rounds``.
         requests: Requests of h2load in each round.
         fetches: Requests of a client in each round.
         messages: WebSocket messages in each round; a multiple of ``WARM`` and of each batch.
@@ -53,6 +54,7 @@ class Sizes:
 
     runs: int
     rounds: int
+    transfers: int
     requests: int
     fetches: int
     messages: int

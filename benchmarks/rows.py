@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from .check import BROWSER, ECHO, LONG_ECHO, OBJECTS_OUT, PARSED, TEXT, TLS
 from .check import HELLO as GREETING
-from .meters import Client, Echo, Import, Memory, Meter, Moving, Relay, Server
+from .meters import Client, Echo, Import, Memory, Meter, Moving, Relay, Server, Sizes
 
 __all__ = ['GROUPS', 'LOOPS', 'PANELS', 'PEERS', 'ROWS', 'Group', 'Row']
 
@@ -20,18 +21,23 @@ PEERS = """
 """.split()
 
 
+def once(sizes: Sizes) -> int:
+    """Return the number of rounds where all of them would be the same."""
+    return 1
+
+
 @dataclass(frozen=True)
 class Group:
     """Subjects that are measured in turn, in rounds.
 
     Attributes:
-        rounds: Number of rounds; ``None`` takes that of ``Sizes``.
+        rounds: Number of rounds, of the ``Sizes`` of the run.
         loops: The event loops on which it is measured.
     """
 
     subjects: Mapping[str, Meter]
     unit: str = 'µs'
-    rounds: int | None = None
+    rounds: Callable[[Sizes], int] = attrgetter('rounds')
     loops: tuple[str, ...] = LOOPS
 
 
@@ -179,7 +185,7 @@ GROUPS: dict[str, Group] = {
             'aiohttp, session and server': Relay('aiohttp_proxy'),
         },
         unit='ms',
-        rounds=3,
+        rounds=attrgetter('transfers'),
     ),
     GROWTH: Group(
         {
@@ -189,7 +195,7 @@ GROUPS: dict[str, Group] = {
             'ours, proxy': Relay('ours_proxy', memory=True),
         },
         unit='MiB',
-        rounds=1,
+        rounds=once,
     ),
     OPEN: Group(
         {
@@ -209,7 +215,7 @@ GROUPS: dict[str, Group] = {
             AIOHTTP: Memory('aiohttp_server'),
         },
         unit='KiB',
-        rounds=1,
+        rounds=once,
     ),
     IDLE_SOCKET: Group(
         {
@@ -217,12 +223,11 @@ GROUPS: dict[str, Group] = {
             AIOHTTP: Memory('aiohttp_server.websocket', 'websocket'),
         },
         unit='KiB',
-        rounds=1,
+        rounds=once,
     ),
     IMPORT: Group(
         {'aioluahttp': Import('aioluahttp'), 'aiohttp': Import('aiohttp')},
         unit='ms',
-        rounds=10,
         loops=LOOPS[:1],
     ),
 }

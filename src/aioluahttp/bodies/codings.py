@@ -18,12 +18,14 @@ from .encoders import BROTLI, ZSTD
 __all__ = [
     'ACCEPT_ENCODING',
     'DECODED_BY_AIOHTTP',
+    'TOO_LARGE',
     'Decoder',
     'decode_body',
     'decoder_for',
+    'within_limit',
 ]
 
-
+TOO_LARGE = 'the body passed max_body'
 DECODED_BY_AIOHTTP = frozenset(
     {'gzip', 'deflate', 'br', 'zstd'}
 )  # by aiohttp, if it decodes: a single coding
@@ -31,6 +33,13 @@ STEP = 64 * 1024  # bytes decoded at a time, and so what a bomb can cost beyond 
 MEMBERS = 1000  # gzip members or zstd frames in one body: each costs an allocation, even if short
 WINDOW = 23  # the window of zstd is at most 2**23 bytes, 8 MiB (RFC 9659 3)
 CHAIN = 2  # codings on top of each other: each multiplies what a small body can decode to
+
+
+def within_limit(data: bytes, limit: int | None) -> bytes:
+    """Return a body of at most ``limit`` bytes, else raise ``BodyTooLarge``."""
+    if limit is not None and len(data) > limit:
+        raise BodyTooLarge(TOO_LARGE)
+    return data
 
 
 def decoder_for(headers: Headers, limit: int | None) -> Decoder:
@@ -99,7 +108,7 @@ class Decoder:
         for piece in pieces:
             self.left -= len(piece)
             if self.left < 0:
-                raise BodyTooLarge('the body passed max_body')
+                raise BodyTooLarge(TOO_LARGE)
             yield piece
 
     def finish(self) -> None:
@@ -133,7 +142,7 @@ class _Stage:
         for data in pieces:
             self.left -= len(data)
             if self.left < 0:
-                raise BodyTooLarge('the body passed max_body before it was decoded')
+                raise BodyTooLarge(f'{TOO_LARGE} before it was decoded')
             while data or (self.stream and self.stream.has_more):
                 stream = self.stream or self._next(data[0])
                 try:

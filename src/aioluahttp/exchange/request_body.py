@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar
 
-from ..bodies.codings import Decoder, decode_body, decoder_for
+from ..bodies.codings import TOO_LARGE, Decoder, decode_body, decoder_for, within_limit
 from ..bodies.stream import Stream
 from ..errors import BodyTooLarge, Error, ProtocolError, Refused, TimedOut
 from ..headers import Headers
@@ -44,6 +44,8 @@ async def read_whole(parts: BodyParts, request: Request, into: str, limit: int |
     try:
         if 'Content-Encoding' in headers:  # the limit is for the decoded body
             data = await decode_body(parts, headers, limit)
+        elif (rest := parts.rest()) is not None:
+            data = within_limit(rest, limit)
         else:
             _check_length(headers, limit)
             data = await _join(parts, limit)
@@ -53,16 +55,12 @@ async def read_whole(parts: BodyParts, request: Request, into: str, limit: int |
 
 
 async def _join(parts: BodyParts, limit: int | None) -> bytes:
-    if (rest := parts.rest()) is not None:
-        if limit is not None and len(rest) > limit:
-            raise BodyTooLarge('the body passed max_body')
-        return rest
     pieces: list[bytes] = []
     size = 0
     async for part in parts:
         size += len(part)
         if limit is not None and size > limit:
-            raise BodyTooLarge('the body passed max_body')
+            raise BodyTooLarge(TOO_LARGE)
         pieces.append(part)
     return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 

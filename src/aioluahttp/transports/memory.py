@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ..bodies.chunks import Chunks
-from ..errors import BodyTooLarge, ProtocolError, TimedOut
+from ..bodies.codings import within_limit
+from ..errors import ProtocolError, TimedOut
 from ..exchange.forwarded import NO_PROXIES, ClientInfo, Proxies
 from ..exchange.head import client_of, to_head
 from ..exchange.request_body import BodyParts
@@ -274,10 +275,8 @@ class MemoryExchange(Exchange):
             source = self if body is None else InMemory(body, is_empty=silent)
             data: Any = DecodedBody(headers, source, read_options_of(request, limit))
             watch_download(request, status, data)
-        elif limit is not None and len(body) > limit:
-            raise BodyTooLarge('the body passed max_body')
         else:
-            data = body
+            data = within_limit(body, limit)
         phrase = PHRASES.get(status) if reason is None else reason
         return ReceivedResponse(status, phrase, None, headers, data, IP)
 

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from aiohttp.http_exceptions import LineTooLong
 
-from ..bodies.codings import Decoder, decode_body, decoder_for
+from ..bodies.codings import TOO_LARGE, Decoder, decode_body, decoder_for, within_limit
 from ..bodies.stream import read_arrived
 from ..errors import BodyTooLarge, Error, ProtocolError, TimedOut
 from ..headers import Headers
@@ -37,8 +37,6 @@ __all__ = [
     'is_self_delimited',
     'read_response_body',
 ]
-
-TOO_LARGE = 'the body passed max_body'
 
 
 class ResponseSource(Protocol):
@@ -264,9 +262,7 @@ async def read_response_body(
     if 'Content-Encoding' in headers:
         data = await decode_body(content.iter_any(), headers, limit)
     elif content.is_eof():  # the whole body arrived with the head
-        data = content.read_nowait()
-        if limit is not None and len(data) > limit:
-            raise BodyTooLarge(TOO_LARGE)
+        data = within_limit(content.read_nowait(), limit)
     else:
         data = await _read_plain(content, limit)
     if strict and not self_delimited:
