@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 PORTS = {'http': 80, 'https': 443}
+METHODS = frozenset({'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'})  # the usual ones
 INTO = ('text', 'bytes', 'json')
 STREAMS = ('stream', 'raw')
 EVENTS = 'events'
@@ -73,6 +74,8 @@ LONGEST = sys.float_info.max  # seconds: asyncio counts in floats, and an int ma
 
 
 def check_method(method: Any) -> str:
+    if type(method) is str and method in METHODS:
+        return method
     if not isinstance(method, str) or not TOKEN.fullmatch(method):
         raise TableError.of('method', method, "a token, such as 'GET' or 'POST'")
     if method.upper() == 'CONNECT':

@@ -47,6 +47,8 @@ __all__ = [
 
 PAGES = 300  # from this status on a body is a page that explains, and not what was requested
 NULLABLE = frozenset({'timeout', 'max_body', 'json'})  # None has a meaning: no limit, or null
+MAPPINGS: Any = (dict, Mapping)  # in this order: to find a dict costs less
+NULLABLE_OF_OBJECT = NULLABLE | {'body'}  # JSON may decode to None
 LOGINS = ('auth', 'bearer')
 BODIES = ('body', 'json', 'form', 'multipart', 'events')
 TARGET = ('scheme', 'host', 'port', 'path', 'query')
@@ -270,14 +272,14 @@ def to_response(table: ResponseTable | Mapping[str, Any]) -> Response[Any]:
         >>> to_response({'status': 200, 'json': [1, 2]}).body
         '[1,2]'
     """
-    if not isinstance(table, Mapping):
+    if not isinstance(table, MAPPINGS):
         raise TableError.of('response', table, "a table such as {'status': 200}")
     switches = table.get('websocket') is not None
     if switches:
         given = _checked(table, SWITCHING_CHECKS)
         given.setdefault('status', SWITCHING)
     elif isinstance(table, Response):
-        given = _checked(table, RESPONSE_OBJECT_CHECKS, NULLABLE | {'body'})
+        given = _checked(table, RESPONSE_OBJECT_CHECKS, NULLABLE_OF_OBJECT)
     else:
         given = _checked(table, RESPONSE_CHECKS)
     if 'status' not in given:
