@@ -143,3 +143,51 @@ async def test_bytes_behind_a_response_that_was_parsed_at_once_are_noticed(handl
     received.watch(body, http.Headers({'Content-Length': '2'}))
     received.data_received(behind)
     assert (b'hi', bool(behind)) == (read_arrived(body), aiohttps.should_close)
+
+
+SLOWLY = b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n'
+
+
+@pytest.mark.parametrize('sent', [b'', b'HTTP/1.1 200', SLOWLY, SLOWLY + b'abc', CHUNKED + b'6\r\n'])
+async def test_the_read_timeout_is_for_the_next_bytes(raw_server, sent):
+    """In the head as in the body, though the bytes before came in time."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        for byte in sent:
+            await line.send(bytes([byte]))
+        await line.reader.read()
+
+    async with raw_server(origin) as peer, http.Client(timeout={'read': 0.1}) as client:
+        with pytest.raises(http.TimedOut):
+            await client.request(url=peer.url)
+
+
+async def test_a_response_may_take_longer_than_its_read_timeout(raw_server):
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        for start in range(0, len(SLOWLY), 10):
+            await asyncio.sleep(0.05)
+            await line.send(SLOWLY[start : start + 10])
+        for byte in b'abcdef':
+            await asyncio.sleep(0.05)
+            await line.send(bytes([byte]))
+
+    async with raw_server(origin) as peer, http.Client(timeout={'read': 0.3}) as client:
+        began = time.monotonic()
+        assert (await client.request(url=peer.url)).body == 'abcdef'
+        assert time.monotonic() - began > 0.4
+
+
+async def test_the_read_timeout_ends_with_the_response(raw_server):
+    """A connection that waits in the pool for the next request is not late."""
+
+    async def origin(line):
+        while await line.reader.readuntil(b'\r\n\r\n'):
+            await line.send(SLOWLY + b'abcdef')
+
+    async with raw_server(origin) as peer, http.Client(timeout={'read': 0.05}) as client:
+        for _ in range(3):
+            assert (await client.request(url=peer.url)).body == 'abcdef'
+            await asyncio.sleep(0.1)
+        assert peer.connections == 1

@@ -250,7 +250,7 @@ def merge_body_keys(given: dict[str, Any], headers: Headers) -> None:
         elif kind == 'events':
             headers.setdefault('Content-Type', 'text/event-stream')
             headers.setdefault('Cache-Control', 'no-cache')
-        elif kind == 'form':
+        else:  # a form
             headers.setdefault('Content-Type', 'application/x-www-form-urlencoded')
         given['body'] = body
 
