@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import doctest
 import pickle
 import re
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
@@ -131,6 +132,37 @@ def test_checked_headers_that_are_changed_are_checked_again(
     change(fields)
     with pytest.raises(TableError):
         to_headers(fields)
+
+
+BAD = 'x\r\nInjected: 1'
+
+
+def failing() -> Iterator[Any]:
+    """Yield a pair, and fail."""
+    yield ('A', BAD)
+    raise LookupError
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [([('A', BAD), ('B',)],), ({'A': BAD, 5: 'x'},), (failing(),), ({'A': BAD}, 5)],
+)
+@pytest.mark.parametrize('name', ['update', 'extend', 'merge', '__init__'])
+def test_a_change_that_fails_halfway_is_checked(name: str, arguments: Any) -> None:
+    """What it has changed until then is checked again."""
+    fields = to_headers({'A': '1'})
+    with contextlib.suppress(TypeError, ValueError, LookupError, AttributeError):
+        getattr(fields, name)(*arguments)
+    assert BAD not in [*fields.values()] or is_refused(fields)
+
+
+def is_refused(fields: Headers) -> bool:
+    """Tell whether ``to_headers`` raises an error."""
+    try:
+        to_headers(fields)
+    except TableError:
+        return True
+    return False
 
 
 @settings(deadline=None)

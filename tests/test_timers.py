@@ -87,16 +87,41 @@ def test_it_can_be_moved_to_an_earlier_time(clock, passed, deadline):
     assert passed == [2]
 
 
-@pytest.mark.parametrize('end', [MovingDeadline.clear, MovingDeadline.cancel])
-def test_it_may_be_taken_back(clock, passed, deadline, end):
-    end(deadline)  # before it was set
+def test_it_may_be_taken_back(clock, passed, deadline):
+    deadline.clear()  # before it was set
     deadline.move(5)
-    end(deadline)
+    deadline.clear()
     clock.go_on(10)
     assert not clock.timers
     deadline.move(3)
     clock.go_on(3)
     assert passed == [13]
+
+
+def test_it_may_be_cancelled_for_good(clock, passed, deadline):
+    deadline.cancel()  # before it was set
+    deadline.move(5)
+    deadline.cancel()
+    assert not clock.timers
+    deadline.move(5)
+    clock.go_on(5)
+    assert not passed
+
+
+def test_a_busy_loop_gets_a_turn_before_it_passes(clock, passed, deadline):
+    """What has arrived in time may move it."""
+    deadline.move(5)
+    clock.go_on(7)
+    assert not passed
+    deadline.move(5)
+    clock.go_on(0.001)
+    clock.go_on(4.999)
+    assert passed == [12]
+    deadline.move(5)
+    clock.go_on(7)
+    assert passed == [12]
+    clock.go_on(0.001)
+    assert len(passed) == 2
 
 
 def test_it_may_be_set_again_when_it_passes(clock, passed):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from multidict import CIMultiDict, getversion, istr
 
@@ -86,6 +86,13 @@ class Headers(CIMultiDict[str], MutableMapping[str, str]):  # pyright: ignore[re
 
     def __ne__(self, other: object) -> bool:  # CIMultiDict's own compares case and order
         return not self == other
+
+    if not TYPE_CHECKING:
+
+        def update(self, *arguments, **pairs):
+            """Replace headers by those of a mapping or of pairs, as a ``CIMultiDict`` does."""
+            self._checked = None  # multidict 6 keeps its version if this fails halfway
+            super().update(*arguments, **pairs)
 
     def __or__(self, other: HeadersLike) -> Headers:
         """Copy the headers, with those of ``other`` replacing the ones of the same names.

@@ -76,6 +76,8 @@ def test_what_connection_names_stays_behind():
         ({'port': 80, 'scheme': 'http'}, 'for=192.0.2.1;proto=http;host="example.com"'),
         ({'port': 8080}, 'for=192.0.2.1;proto=https;host="example.com:8080"'),
         ({'port': None}, 'for=192.0.2.1;proto=https;host="example.com"'),
+        ({'scheme': 'HTTPS', 'port': 443}, 'for=192.0.2.1;proto=https;host="example.com"'),
+        ({'scheme': 'HTTP', 'host': None}, 'for=192.0.2.1;proto=http'),
         ({'host': '::1'}, 'for=192.0.2.1;proto=https;host="[::1]"'),
         ({'host': None, 'scheme': None}, 'for=192.0.2.1;proto=http'),
     ],
@@ -101,6 +103,12 @@ def test_an_invalid_host_is_refused(host):
     """It could end its quotes in Forwarded."""
     with pytest.raises(TableError, match="'host'"):
         sent(host=host)
+
+
+@pytest.mark.parametrize('key', ['ip', 'scheme', 'host', 'port'])
+def test_a_wrong_type_is_told(key):
+    with pytest.raises(TableError, match=f"'{key}' is"):
+        sent(**{key: ['x']})
 
 
 @pytest.mark.parametrize('host', ['a;for=me', 'a,b'])

@@ -18,6 +18,7 @@ from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import RequestHandler
 
 import aioluahttp as http
+from aioluahttp.bodies.stream import ArrivedBody, Stream
 from aioluahttp.exchange.options import Settings
 from aioluahttp.exchange.responder import Responder
 from aioluahttp.server.connection import Connection, Connections
@@ -988,3 +989,157 @@ async def test_a_websocket_whose_client_does_not_read_is_cut_off(wire, frames, u
             client.send_request('GET /', *frames.asking)
             await client.read_response(silent=True)
             await until(lambda: not server.stats['connections'])
+
+
+def unread(port):
+    """Return a socket, connected, whose peer can send it little that is not read."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(('127.0.0.1', port))
+    client.setblocking(False)
+    return client
+
+
+async def echo_much(channel):
+    with contextlib.suppress(http.ProtocolError):
+        async for _ in channel:
+            await channel.send('x' * 15_000)
+
+
+HANDSHAKE = (
+    b'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+    b'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+)
+
+
+@pytest.mark.parametrize('name', LOOPS)
+@pytest.mark.parametrize('kind', ['http', 'websocket'])
+def test_a_peer_that_half_closes_and_reads_nothing_is_cut_off(name, kind, until):
+    """Also if what it has not read is so little that no write waits."""
+    first = HANDSHAKE if kind == 'websocket' else b''
+    request = b'\x81\x81\0\0\0\0a' if first else b'GET / HTTP/1.1\r\nHost: h\r\n\r\n'
+    response = {'websocket': echo_much} if first else {'status': 200, 'body': 'x' * 15_000}
+
+    async def main():
+        options = {'body_timeout': 0.1, 'keepalive_timeout': 0.1}
+        async with http.listen('127.0.0.1', 0, lambda request: response, **options) as server:
+            with unread(server.port) as client:
+                send = asyncio.get_running_loop().sock_sendall
+                await send(client, first)
+                await until(lambda: server._connections.open)
+                (transport,) = server._connections.open.values()
+                await asyncio.sleep(0.05)
+                while not transport.get_write_buffer_size():
+                    await send(client, request)
+                    await asyncio.sleep(0.002)
+                client.shutdown(socket.SHUT_WR)
+                await until(lambda: not server._connections.open)
+
+    with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+        runner.run(main())
+
+
+async def test_reading_a_body_after_the_response_keeps_no_connection_open(wire, monkeypatch, until):
+    """The handler has started a task that still waits for more of the body."""
+    monkeypatch.setattr('aioluahttp.server.connection.LINGER', 0.1)
+    tasks = []
+
+    async def handler(request):
+        tasks.append(asyncio.create_task(request.body.read()))
+        await asyncio.sleep(0.01)
+        return {'status': 403}
+
+    async with (
+        http.listen('127.0.0.1', 0, handler, into='stream', body_timeout=30) as server,
+        wire(server) as client,
+    ):
+        client.send_request('POST /', 'Content-Length: 10', body=b'ab')
+        assert (await client.read_response())[0] == 403
+        await until(lambda: not server.stats['connections'])
+    (ended,) = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(ended, http.Error)
+
+
+@pytest.mark.parametrize('name', LOOPS)
+@pytest.mark.parametrize('into', ['text', 'stream'])
+def test_a_body_that_came_in_time_is_not_late_because_the_loop_was_busy(name, into):
+    async def handler(request):
+        body = request.body if into == 'text' else (await request.body.read()).decode()
+        return {'status': 200, 'body': body}
+
+    async def main():
+        options = {'into': into, 'body_timeout': 0.2}
+        async with http.listen('127.0.0.1', 0, handler, **options) as server:
+            reader, writer = await asyncio.open_connection('127.0.0.1', server.port)
+            writer.write(b'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab')
+            await asyncio.sleep(0.05)
+            writer.write(b'cd')
+            time.sleep(0.3)  # noqa: ASYNC251
+            assert b' 200 ' in await reader.readline()
+            writer.close()
+
+    with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+        runner.run(main())
+
+
+async def test_a_closed_connection_is_freed_without_a_collection(wire, until):
+    def connections():
+        return sum(type(one) is Connection for one in gc.get_objects())
+
+    async with http.listen('127.0.0.1', 0, echo) as server:
+        gc.collect()
+        before = connections()
+        gc.disable()
+        try:
+            async with wire(server) as client:
+                client.send_request('GET /')
+                await client.read_response()
+                assert connections() == before + 1
+            await until(lambda: connections() == before)
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize('cancels', [False, True])
+@pytest.mark.parametrize('body', ['whole', 'arrived', 'plain'])
+async def test_a_response_that_is_not_read_to_its_end_is_in_the_access_log(wire, cancels, body):
+    logged = asyncio.Queue()
+
+    def handler(request):
+        if body == 'arrived':
+            headers = {'Content-Length': len(BIG)}
+            return {'status': 200, 'headers': headers, 'body': Stream(ArrivedBody(BIG))}
+        return {'status': 200, 'reason': 'Fine', 'body': BIG} if body == 'whole' else big(request)
+
+    def log(request, response):
+        logged.put_nowait((response['status'], response['record']['bytes']))
+
+    options = {'cancel_on_disconnect': cancels, 'access_log': log}
+    async with http.listen('127.0.0.1', 0, handler, **options) as server:
+        reader, writer = await asyncio.open_connection('127.0.0.1', server.port)
+        writer.write(b'GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+        await reader.read(1000)
+        writer.transport.abort()
+        assert await asyncio.wait_for(logged.get(), 5) == (200, len(BIG))
+
+
+async def test_an_access_log_that_fails_changes_no_response(wire, caplog):
+    """A second response would be taken for that to the next request."""
+
+    class Failing(logging.Handler):
+        def emit(self, record):
+            raise OSError('the disk is full')
+
+    log = logging.getLogger('tests.failing')
+    log.addHandler(Failing())
+    log.setLevel(logging.INFO)
+    async with (
+        http.listen('127.0.0.1', 0, echo, access_log=log) as server,
+        wire(server) as client,
+    ):
+        for path in '/1', '/2':
+            client.send_request(f'GET {path}')
+        for path in '/1', '/2':
+            status, _, body = await client.read_response()
+            assert (status, body) == (200, f'GET {path} 0'.encode())
+    assert caplog.text.count('access_log failed') == 2

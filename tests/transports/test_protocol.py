@@ -148,7 +148,9 @@ async def test_bytes_behind_a_response_that_was_parsed_at_once_are_noticed(handl
 SLOWLY = b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n'
 
 
-@pytest.mark.parametrize('sent', [b'', b'HTTP/1.1 200', SLOWLY, SLOWLY + b'abc', CHUNKED + b'6\r\n'])
+@pytest.mark.parametrize(
+    'sent', [b'', b'HTTP/1.1 200', SLOWLY, SLOWLY + b'abc', CHUNKED + b'6\r\n']
+)
 async def test_the_read_timeout_is_for_the_next_bytes(raw_server, sent):
     """In the head as in the body, though the bytes before came in time."""
 
@@ -190,4 +192,36 @@ async def test_the_read_timeout_ends_with_the_response(raw_server):
         for _ in range(3):
             assert (await client.request(url=peer.url)).body == 'abcdef'
             await asyncio.sleep(0.1)
+        assert peer.connections == 1
+
+
+@pytest.mark.parametrize(
+    'first',
+    [SLOWLY + b'abcdef', CHUNKED + b'0\r\n\r\n', b'HTTP/1.1 204 No Content\r\n\r\n'],
+)
+@pytest.mark.parametrize('into', ['text', 'stream'])
+@pytest.mark.parametrize('body', [None, 'slow'])
+async def test_the_read_timeout_is_not_for_the_next_request(raw_server, first, into, body):
+    """That has no such timeout, or is still being sent."""
+
+    async def origin(line):
+        await line.reader.readuntil(b'\r\n\r\n')
+        await line.send(first)
+        await line.reader.readuntil(b'\r\n\r\n' if body is None else b'\r\n0\r\n\r\n')
+        await asyncio.sleep(0 if body else 0.25)
+        await line.send(SLOWLY + b'abcdef')
+
+    async def slowly():
+        for _ in range(5):
+            await asyncio.sleep(0.05)
+            yield b'x'
+
+    async with raw_server(origin) as peer, http.Client() as client:
+        response = await client.request(url=peer.url, into=into, timeout={'read': 0.1})
+        if into == 'stream':
+            await response.body.read()
+        table = {'url': peer.url, 'timeout': {'read': None if body is None else 0.1}}
+        if body is not None:
+            table |= {'method': 'POST', 'body': slowly()}
+        assert (await client.request(table)).body == 'abcdef'
         assert peer.connections == 1

@@ -51,14 +51,14 @@ class AccessRecord:
         seconds = time.perf_counter() - self._start
         status, size = response['status'], self._writer.sent
         record = {**self._asked, 'status': status, 'bytes': size, 'seconds': seconds}
-        if isinstance(log, logging.Logger):
-            target = ODD.sub(_escaped_text, record['target'])
-            asked = record['ip'] or '-', record['method'], target, self._version
-            log.info(LINE, *asked, status, size, seconds, extra=record)
-            return
-        response['record'] = record
         try:
-            await call(log, request, response)
+            if isinstance(log, logging.Logger):
+                target = ODD.sub(_escaped_text, record['target'])
+                asked = record['ip'] or '-', record['method'], target, self._version
+                log.info(LINE, *asked, status, size, seconds, extra=record)
+            else:
+                response['record'] = record
+                await call(log, request, response)
         except Exception:
             logger.exception('access_log failed')
 

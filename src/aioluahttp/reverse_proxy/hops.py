@@ -120,7 +120,10 @@ def to_origin(request: Request, replaced: frozenset[str]) -> list[tuple[str, str
 
 def forwarded_headers(request: Request) -> tuple[tuple[str, str], ...]:
     """Return X-Forwarded-* and Forwarded (RFC 7239) for the client and URL of a request."""
-    ip, scheme = address_of(request.get('ip') or ''), request.get('scheme') or 'http'
+    given, scheme = request.get('ip') or '', request.get('scheme') or 'http'
+    if not isinstance(given, str):
+        raise TableError.of('ip', given, 'an IP address as a str')
+    ip = address_of(given)
     host, port = request.get('host') or '', request.get('port')
     if type(scheme) is type(host) is str and type(port) is int:
         return _forwarded(ip, scheme, host, port)
@@ -129,8 +132,9 @@ def forwarded_headers(request: Request) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(256)
 def _forwarded(ip: str | None, scheme: Any, host: Any, port: Any) -> tuple[tuple[str, str], ...]:
+    scheme = check_scheme(scheme)
     fields = [('X-Forwarded-For', ip)] if ip else []
-    fields.append(('X-Forwarded-Proto', check_scheme(scheme)))
+    fields.append(('X-Forwarded-Proto', scheme))
     node = f'"[{ip}]"' if ip and ':' in ip else ip or 'unknown'  # RFC 7239 6.2, 6.3
     forwarded = f'for={node};proto={scheme}'
     if host:

@@ -80,7 +80,7 @@ class PacedConnection(FramedConnection):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the connection."""
         super().connection_lost(exc)
-        self.stop_write_timer()
+        self._cancel_write_timer()
 
     def pause_writing(self) -> None:
         """Start the timer of a WebSocket whose peer reads slowly."""
@@ -92,7 +92,7 @@ class PacedConnection(FramedConnection):
         """Stop the timer of a WebSocket whose peer has read everything."""
         super().resume_writing()
         if self.channel is not None:
-            self.stop_write_timer()
+            self.end_write_timer()
 
     async def write(self, data: bytes) -> None:
         """Write, and wait until all has left the transport's buffer.
@@ -124,7 +124,7 @@ class PacedConnection(FramedConnection):
         """Wait for something that happens once the peer reads; abort if it stops reading."""
         self.start_write_timer(self.transport)
         await ready
-        self.stop_write_timer()
+        self.end_write_timer()
 
     def count_written(self, size: int) -> None:
         """Count bytes that were not written by ``write``."""
@@ -148,7 +148,7 @@ class PacedConnection(FramedConnection):
 
     def start_write_timer(self, transport: Any) -> None:
         """Abort the connection if its peer reads nothing for ``body_timeout`` seconds."""
-        self.stop_write_timer()
+        self._cancel_write_timer()
         unsent = transport.get_write_buffer_size()
 
         def check_progress() -> None:
@@ -157,11 +157,17 @@ class PacedConnection(FramedConnection):
             else:
                 self.start_write_timer(transport)
 
-        seconds = self.connections.responder.settings.body_timeout
-        self.write_timer = self.connections.loop.call_later(seconds, check_progress)
+        seconds, connections = self.connections.responder.settings.body_timeout, self.connections
+        self.write_timer = connections.loop.call_later(
+            seconds, check_progress, context=connections.context
+        )
 
-    def stop_write_timer(self) -> None:
-        """Stop the timer: the peer has read everything, or the connection is lost."""
+    def end_write_timer(self) -> None:
+        """Stop the timer, unless the connection is closing: then the peer has to read all."""
+        if self.transport is not None and not self.transport.is_closing():
+            self._cancel_write_timer()
+
+    def _cancel_write_timer(self) -> None:
         if self.write_timer is not None:
             self.write_timer.cancel()
             self.write_timer = None
@@ -198,13 +204,12 @@ class Connection(PacedConnection):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End the connection; cancel a response that writes itself.
 
-        A running callback is cancelled with ``cancel_on_disconnect`` only.
+        A running callback is cancelled with ``cancel_on_disconnect`` only, for the responder.
         """
         super().connection_lost(exc)
         self.deadline.cancel()
-        cancels = self.cancels or self.connections.responder.settings.cancel_on_disconnect
         # A WebSocket reports the lost connection to its callback itself.
-        if self.busy and self.task and cancels and self.channel is None:
+        if self.busy and self.task and self.cancels and self.channel is None:
             self.task.cancel()
         self.connections.gone(self)
 
@@ -224,23 +229,29 @@ class Connection(PacedConnection):
             Whether the transport stays open.
         """
         if self.channel is not None:
-            return self.channel.close_is_pending
-        self.at_eof: bool = (
+            stays = self.channel.close_is_pending
+        else:
+            self.at_eof = stays = self._responds_after_eof()
+        if not stays:
+            self.close()  # asyncio would let the peer read the rest when it likes
+        return stays
+
+    def _responds_after_eof(self) -> bool:
+        return (
             (self.busy or bool(self.held))
             and self.whole
             and not self.is_tls  # TLS has no half-close in asyncio
             and not self.connections.responder.settings.cancel_on_disconnect
             and not self.begun
         )
-        return self.at_eof
 
     def become(self, channel: ConnectionPeer) -> None:
         """Switch to a WebSocket; close it with 1001 at once if the server is closing."""
         super().become(channel)
         if self.connections.closing:
             channel.shut(GOING_AWAY)
-        if self.at_eof and not channel.close_is_pending and self.transport is not None:
-            self.transport.close()
+        if self.at_eof and not channel.close_is_pending:
+            self.close()
 
     @property
     def current_request(self) -> str:
@@ -261,9 +272,9 @@ class Connection(PacedConnection):
         self.deadline.move(seconds)
 
     def _deadline_passed(self) -> None:
-        if self.reading:
+        if self.reading and not self.has_more:
             self.body.set_exception(TimeoutError('no more of the body came'))
-        elif not (self.busy or self.held):  # a request that runs or waits is not the peer's delay
+        if not (self.busy or self.held):  # a request that runs or waits is not the peer's delay
             if self.in_head and not self.ended:
                 self.write_now(encode_status_page(408))
             self.close()
@@ -291,7 +302,8 @@ class Connection(PacedConnection):
             pass  # the client has left
         except Exception:
             logger.exception('the request from %s failed', self.peer)
-            self.write_now(encode_status_page(500))
+            if not exchange.begun:
+                self.write_now(encode_status_page(500))
         except (KeyboardInterrupt, SystemExit) as error:
             # An eager task would raise this in data_received, and uvloop does not stop for that.
             self.connections.loop.call_soon(_raise, error)

@@ -167,6 +167,7 @@ class SocketExchange:
         data = encode_fast(table, self._server_header, keep_alive=keep_alive)
         if data is not None:
             try:
+                self.begun = True
                 await connection.write(data)
                 self.keep_alive = keep_alive
             except ConnectionError:
@@ -175,12 +176,14 @@ class SocketExchange:
 
     async def refuse(self, status: int, fields: Sequence[str] = ()) -> None:
         """Write a short page; the connection then closes."""
+        self.begun = True
         await self._connection.write(encode_status_page(status, self.method, *fields))
 
     async def whole(self, response: ReadyResponse, body: bytes) -> None:
         """Write a complete response."""
         keep_alive = self._closes_not(response)
         head = self._encode_head(response, framing_of(response.length), keep_alive)
+        self.begun = True
         await self._connection.write(head + body)
         self.keep_alive = keep_alive
 

@@ -94,6 +94,7 @@ class FramedConnection(RequestHandler):
         'fed',
         'fresh',
         'full',
+        'had',
         'head',
         'held',
         'in_head',
@@ -138,6 +139,7 @@ class FramedConnection(RequestHandler):
         self.blank: int = 0
         self.room: int = BEHIND
         self.fed: int = 0
+        self.had: int = 0  # bytes of the body when a reader began to wait
         self.held: bytes = b''  # received, and not fed to the parser yet
         self.tail: bytes = b''  # the last bytes fed of a head or body that has not ended
 
@@ -172,6 +174,12 @@ class FramedConnection(RequestHandler):
     def expect_body(self, seconds: float) -> None:
         """Note that a reader waits for more of the body, for at most ``seconds``."""
         self.reading = True
+        self.had = self.body.total_bytes
+
+    @property
+    def has_more(self) -> bool:
+        """Whether what a reader of the body waits for has come, and it did not run yet."""
+        return self.body.is_eof() or self.body.total_bytes > self.had
 
     @property
     def can_keep_alive(self) -> bool:

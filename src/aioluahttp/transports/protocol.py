@@ -70,6 +70,7 @@ class ResponseProtocol(asyncio.Protocol):
         self.peer: str | None = address[0] if isinstance(address, tuple) else None
         self.tls: ssl.SSLObject | None = transport and transport.get_extra_info('ssl_object')
         self._keeps_last_bytes = False
+        self._seconds: float | None = None  # to wait for the next bytes
         self._deadline: MovingDeadline | None = None  # by which they must come
         self.requests: int = 0
         self._begin(awaits_head=False)
@@ -113,7 +114,9 @@ class ResponseProtocol(asyncio.Protocol):
         self._size = 0  # bytes received behind the head
         self._body: aiohttp.StreamReader | None = None  # that has not ended
         self._is_chunked = self._ended = False
-        self._seconds: float | None = None  # to wait for the next bytes
+        self._seconds = None
+        if self._deadline is not None:
+            self._deadline.clear()
 
     def expect(self, seconds: float | None) -> None:
         """Let this response fail if nothing comes for some seconds, from now on; None: no limit."""
@@ -127,7 +130,7 @@ class ResponseProtocol(asyncio.Protocol):
             self._deadline.clear()
 
     def _is_late(self) -> None:
-        if self._ended:
+        if self._ended:  # the connection waits in the pool
             return
         error = aiohttp.SocketTimeoutError('Timeout on reading data from socket')
         self.protocol.set_exception(error)
