@@ -1,4 +1,4 @@
-"""Check and encode the heads of WebSocket frames (RFC 6455 5, RFC 7692 6).
+"""Check and encode the heads of WebSocket frames, and draw masks (RFC 6455 5, RFC 7692 6).
 
 aiohttp's reader is compiled and fast, but it takes frames that the standard forbids: unmasked ones
 from clients, masked ones from servers, RSV1 on control frames, and a new message inside a
@@ -11,9 +11,11 @@ are cut.
 
 from __future__ import annotations
 
+import os
+import random
 from struct import Struct
 
-__all__ = ['FrameCheck', 'encode_frame_head']
+__all__ = ['MASKS', 'FrameCheck', 'encode_frame_head']
 
 FIN, RSV, RSV1, OPCODE, CONTROL = 0x80, 0x70, 0x40, 0x0F, 0x08  # bits of the first byte of a head
 MASK, LENGTH = 0x80, 0x7F  # bits of the second
@@ -39,6 +41,38 @@ def encode_frame_head(opcode: int, size: int) -> bytes:
     if size < 2**16:
         return LONG_HEAD(FIN | opcode, LONG, size)
     return LONGEST_HEAD(FIN | opcode, LONG + 1, size)
+
+
+class MaskSource(random.SystemRandom):
+    """Draw unpredictable masks, as RFC 6455 5.3 and 10.3 require of a client.
+
+    The random bytes come from the operating system in blocks: a call of it for each mask would cost
+    as much as the rest of a short message.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn: list[int] = []
+
+    def getrandbits(self, k: int) -> int:
+        """Return a number of ``k`` random bits, at most 32."""
+        try:
+            number = self._drawn.pop()
+        except IndexError:  # not a check before, which another thread could outdate
+            drawn = memoryview(os.urandom(MASK_BLOCK)).cast('I').tolist()
+            number = drawn.pop()
+            self._drawn = drawn
+        return number >> (32 - k)
+
+    def clear(self) -> None:
+        """Forget what was drawn, which a forked process shares with its parent."""
+        self._drawn = []
+
+
+MASK_BLOCK = 1024  # bytes: 256 masks
+MASKS = MaskSource()
+if hasattr(os, 'register_at_fork'):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=MASKS.clear)
 
 
 class FrameCheck:
@@ -99,6 +133,9 @@ class FrameCheck:
                 if end < start + SHORT + extended:
                     break
                 size = int.from_bytes(data[start + SHORT : start + SHORT + extended])
+                if fault := _length_fault(size, extended):
+                    self.valid = max(start - pending, 0)
+                    return fault
             if not first & CONTROL:
                 self._in_message = in_message = not first & FIN
             start += skip + extended + size
@@ -129,3 +166,10 @@ class FrameCheck:
         if not opcode and not self._in_message:
             return 'a continuation has no message before it'
         return None
+
+
+def _length_fault(size: int, extended: int) -> str | None:
+    """Say what is wrong with a length in 2 or 8 bytes (RFC 6455 5.2); None where nothing is."""
+    if size < (LONG if extended == 2 else 2**16):
+        return 'a length takes more bytes than it needs'
+    return 'the first bit of a length is set' if size >> 63 else None
