@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import inspect
+import random
+import sys
 import zlib
 from functools import partial
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import NamedTuple
 
 import pytest
@@ -91,9 +95,11 @@ def test_aiohttp_has_the_queue_and_writer_that_are_used(parameters):
     """Fail if aiohttp changes the queue that is subclassed here, or its writer."""
     queue = client_ws.WebSocketDataQueue
     assert {'feed_data', 'set_exception', 'feed_eof', 'read'} <= set(dir(queue))
-    assert ['self', 'message', 'opcode', 'compress'] == parameters(
-        http_websocket.WebSocketWriter.send_frame
-    )
+    writer = http_websocket.WebSocketWriter
+    assert ['self', 'message', 'opcode', 'compress'] == parameters(writer.send_frame)
+    assert 'random' in inspect.signature(writer).parameters
+    # Messages up to this size are compressed without a thread.
+    assert connection.AT_ONCE == sys.modules[writer.__module__].WEBSOCKET_MAX_SYNC_CHUNK_SIZE
 
 
 # Frames that break the protocol, and the code for each (RFC 6455 5 and 8.1, RFC 7692 6).
@@ -140,7 +146,9 @@ async def test_a_client_that_breaks_the_protocol_is_told(to_server, frames, bad,
         client.writer.close()
         await noted.over.wait()
     assert (['good'], code) == (noted.messages, noted.socket.code)
-    assert str(code) in str(noted.error) or 'larger than 100' in str(noted.error)
+    assert type(noted.socket.code) is int
+    fault = 'larger than 100 bytes' if code == 1009 else f'broke the protocol ({code})'
+    assert fault in str(noted.error)
 
 
 @broken
@@ -204,6 +212,55 @@ async def test_what_follows_a_broken_frame_is_not_read(to_server, frames):
         client.writer.close()
         await noted.over.wait()
     assert ([], 1002) == (noted.messages, noted.socket.code)
+
+
+@pytest.mark.parametrize(
+    ('bad', 'code'),
+    [((TEXT, b'x', {'masked': True}), 1002), ((TEXT, b'\xff', {}), 1007)],
+    ids=['a head', 'a payload'],
+)
+@pytest.mark.parametrize('lost', [False, True])
+async def test_messages_before_a_broken_frame_are_read_however_late(
+    to_client, frames, until, bad, code, lost
+):
+    """Also if they all arrive at once, more than are queued, and if the connection ends then."""
+    told = []
+
+    async def talk(line):
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            told.append(code_of((await frames.read(line.reader))[1]))
+            await line.reader.read()
+
+    kind, data, how = bad
+    async with to_client(talk) as socket:
+        peer = socket._channel
+        good = frames.write(BINARY, b'x' * 10_000) * 30
+        peer.feed_data(good + frames.write(kind, data, **how) + frames.write(TEXT, b'late'))
+        if lost:
+            peer._transport.abort()
+            await until(lambda: peer.gone)
+        assert [b'x' * 10_000] * 30 == [await anext(socket) for _ in range(30)]
+        with pytest.raises(http.ProtocolError, match=f'broke the protocol .{code}.'):
+            await anext(socket)
+        assert code == socket.code
+    assert ([] if lost else [code]) == told
+
+
+async def test_a_broken_frame_ends_all_tasks_that_read(to_client, frames):
+    """Also behind messages that wait to be parsed."""
+
+    async def talk(line):
+        await line.reader.read()
+        await line.reader.read()
+
+    async def read(socket):
+        return [message async for message in socket]
+
+    async with to_client(talk) as socket:
+        good = frames.write(BINARY, b'x' * 100_000) * 3
+        socket._channel.feed_data(good + frames.write(TEXT, b'x', masked=True))
+        results = await asyncio.gather(*(read(socket) for _ in range(3)), return_exceptions=True)
+    assert [http.ProtocolError] * 3 == [type(result) for result in results]
 
 
 @pytest.mark.parametrize('bits', [0xE0, 0xD0])
@@ -393,6 +450,57 @@ async def test_a_peer_that_is_not_heard_from_is_gone(to_client, to_server, frame
     assert 'not heard from for 0.01 s' in str(noted.error)
 
 
+async def send_long(socket):
+    """Send a message that its peer has to read in many steps."""
+    line = socket._channel._transport.get_extra_info('socket')
+    line.setsockopt(SOL_SOCKET, SO_SNDBUF, 65_536)  # more would be taken in steps of a megabyte
+    await socket.send(b'x' * BIG)
+
+
+async def read_some(client, peer):
+    """Read until the other end buffers less than before; return the number of bytes."""
+    size, before = 0, peer._transport.get_write_buffer_size()
+    while peer._transport.get_write_buffer_size() >= before:
+        size += len(await client.reader.read(65_536))
+    return size
+
+
+async def test_a_peer_that_reads_a_long_message_stays(to_server):
+    """The ping waits behind the message, and no byte can arrive in reply to it."""
+    noted, done = Noted(), asyncio.Event()
+
+    async def chat(socket):
+        await send_long(socket)
+        sent.set_result(socket._channel)
+        await noted(socket)
+        done.set()
+
+    sent = asyncio.get_running_loop().create_future()
+    async with to_server(chat) as client:
+        peer = await sent
+        peer._ping(20)
+        for _ in range(3):
+            await read_some(client, peer)
+            peer._ping(20)
+            assert not peer._transport.is_closing()
+        client.writer.transport.abort()
+        await done.wait()
+    assert 'hung up' in str(noted.error)
+
+
+async def test_a_peer_that_reads_no_message_is_gone(to_server):
+    """A ping that waits behind an unread message does not keep it."""
+    noted = Noted()
+
+    async def chat(socket):
+        await socket.send(b'x' * BIG)
+        await noted(socket)
+
+    async with to_server(chat, heartbeat=0.02):
+        await noted.over.wait()
+    assert 'not heard from for 0.02 s' in str(noted.error)
+
+
 async def test_a_peer_that_answers_pings_stays(to_client, frames):
     """Any byte within the heartbeat keeps the connection."""
     stop = asyncio.Event()
@@ -526,6 +634,51 @@ async def test_messages_of_several_senders_are_not_mixed():
         assert [10, 100_000, 20, 50_000, 30] == [len(m) for m in got if set(m) == {name}]
 
 
+async def test_a_cancelled_send_does_not_send_after_the_close(to_server, frames):
+    """Its message may still be compressed in a thread (RFC 6455 5.5.1); later ones are dropped."""
+    big = random.randbytes(1_000_000)
+
+    async def chat(socket):
+        for _ in range(20):
+            sending = asyncio.create_task(socket.send(big))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        await socket.close()
+
+    async with to_server(chat, 'Sec-WebSocket-Extensions: permessage-deflate') as client:
+        kinds = []
+        while CLOSE not in kinds:
+            kinds.append((await frames.read(client.reader))[0])
+        client.send(frames.write(CLOSE, b'\x03\xe8', masked=True))
+        assert b'' == await client.rest()
+    assert BINARY == kinds[0]
+    assert len(kinds) < 20
+
+
+async def test_a_message_is_not_sent_if_the_connection_ends_while_it_is_compressed(to_server):
+    """The sender gets an error."""
+    errors = []
+    over = asyncio.Event()
+
+    async def chat(socket):
+        sending = asyncio.create_task(socket.send(random.randbytes(1_000_000)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        socket._channel.abort()
+        with pytest.raises(http.ProtocolError) as caught:
+            await sending
+        errors.append(str(caught.value))
+        over.set()
+
+    async with to_server(chat, 'Sec-WebSocket-Extensions: permessage-deflate') as client:
+        await over.wait()
+        client.writer.close()
+    assert 1 == len(errors)
+
+
 async def test_a_waiting_sender_gets_an_error_when_the_connection_ends(to_client):
     """A connection that is lost or closed meanwhile is a ProtocolError."""
     lose = asyncio.Event()
@@ -556,7 +709,33 @@ async def test_a_peer_that_neither_reads_nor_leaves_is_cut_off(to_client, monkey
         await socket.send(b'x' * BIG)
         await socket.close()
         assert 1006 == socket.code
+        with pytest.raises(http.ProtocolError, match='did not read all that was sent'):
+            await anext(socket)
         done.set()
+
+
+async def test_a_peer_that_reads_slowly_gets_all_before_the_close(to_server, frames, until):
+    """While it reads, the close timeout does not run out."""
+    size, sent = 0, asyncio.get_running_loop().create_future()
+
+    async def chat(socket):
+        await send_long(socket)
+        sent.set_result(socket)
+        await socket.close()
+
+    async with to_server(chat) as client:
+        socket = await sent
+        peer = socket._channel
+        await until(lambda: peer._writer.ends)
+        for _ in range(2 * connection.CLOSE_CHECKS):
+            size += await read_some(client, peer)
+            peer._check_close()
+        await client.reader.readexactly(10 + BIG - size)
+        assert (CLOSE, b'\x03\xe8') == await frames.read(client.reader)
+        client.send(frames.write(CLOSE, b'\x03\xe8', masked=True))
+        assert b'' == await client.rest()
+        await until(lambda: peer.gone)
+    assert (1000, None) == (socket.code, peer.fault)
 
 
 async def test_a_cancellation_ends_the_connection_without_a_close(to_client):
@@ -757,6 +936,37 @@ async def test_a_message_is_sent_and_counted(opened, masks, size):
         assert ((TEXT_TYPE, b'x'), size) == (await came.get(), sum(told))
 
 
+async def test_masks_cannot_be_predicted(raw_server):
+    """RFC 6455 10.3: they do not come from aiohttp's generator, which has a state to work out."""
+    weak = inspect.signature(http_websocket.WebSocketWriter).parameters['random'].default
+    came = asyncio.Queue()
+
+    async def read(reader):
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                came.put_nowait((await reader.readexactly(7))[2:6])
+
+    async with sending(raw_server, read, masks=True) as (writer, _told):
+        for _ in range(2):
+            weak.seed(1)
+            assert await sent(writer, b'x')
+        assert await came.get() != await came.get()
+
+
+async def test_a_peer_has_progressed_if_a_sender_waited_for_it(opened):
+    """Also where as much is buffered as before; bytes that are passed on at once do not count."""
+    async with opened() as (writer, reads, came, _told):
+        assert await sent(writer, BIG_MESSAGE)
+        later = asyncio.create_task(sent(writer, b'1'))
+        writer.progressed()
+        reads.set()
+        assert await later
+        assert [True, False] == [writer.progressed() for _ in range(2)]
+        assert await sent(writer, b'2')
+        assert [BIG_MESSAGE, b'1', b'2'] == [(await came.get())[1] for _ in range(3)]
+        assert not writer.progressed()
+
+
 async def test_messages_wait_for_a_peer_that_does_not_read(opened, until):
     """Only one message is buffered in memory, and messages go out in the order of their senders."""
     async with opened() as (writer, reads, came, told):
@@ -820,6 +1030,20 @@ async def test_nothing_is_sent_after_a_close_frame(opened):
         assert not await sent(writer, b'x')
         reads.set()
         assert (CLOSE_TYPE, b'\x03\xe8') == await came.get()
+
+
+async def test_a_control_frame_behind_a_close_frame_is_dropped(opened):
+    """A ping may arrive while the close frame waits to be sent."""
+    async with opened() as (writer, reads, came, told):
+        for kind, data in ((PING_TYPE, b'1'), (CLOSE_TYPE, b'\x03\xe8'), (PONG_TYPE, b'2')):
+            writer.send_control(kind, data)
+        assert not writer.queued(PONG_TYPE)
+        await writer._control_task  # raises what the task has raised
+        reads.set()
+        assert [(PING_TYPE, b'1'), (CLOSE_TYPE, b'\x03\xe8')] == [
+            await came.get() for _ in range(2)
+        ]
+        assert 'closed' == told[-1]
 
 
 async def test_queued_control_frames_can_be_dropped(opened):

@@ -23,18 +23,20 @@ from aiohttp.client_ws import (  # type: ignore[attr-defined]
 from aiohttp.http import WebSocketError, WebSocketReader, WebSocketWriter, WSMsgType
 from aiohttp.http_writer import StreamWriter
 
-from .frames import FIN, HEAD, LONG, SHORT, FrameCheck, encode_frame_head
+from .frames import FIN, HEAD, LONG, MASKS, SHORT, FrameCheck, encode_frame_head
 
 __all__ = ['ConnectionPeer', 'FrameWriter', 'PeerOptions', 'may_send', 'to_peer', 'to_server_peer']
 
 
 NORMAL, BROKEN, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1002, 1005, 1006, 1009
 RESERVED = frozenset({1004, NO_CODE, ABNORMAL})  # never in a frame (RFC 6455 7.4.1)
-CLOSE_TIMEOUT = 10.0  # seconds for the whole closing handshake, until the connection has ended
+CLOSE_TIMEOUT = 10.0  # seconds that a peer may do nothing while the connection closes
+CLOSE_CHECKS = 10  # times in CLOSE_TIMEOUT that the peer is checked for progress
 MOST = 2**32 - 1  # bytes: the largest message limit that aiohttp's reader takes
 QUEUE = 64 * 1024  # bytes: aiohttp stops reading while twice as many wait in the queue
 BUFFER = 16 * 1024  # bytes that a server's transport buffers before senders wait
 SPLIT = 16 * 1024  # bytes: a larger payload is not copied behind its head
+AT_ONCE = 16 * 1024  # bytes: aiohttp compresses a larger message in a thread
 
 TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 COMPRESSIBLE = (TEXT, BINARY)  # no control frame is (RFC 7692 6.1)
@@ -88,14 +90,17 @@ class FrameWriter:
     __slots__ = (
         '_closed',
         '_coded',
+        '_compressing',
         '_control_task',
         '_controls',
+        '_has_drained',
         '_lock',
         '_masks',
         '_protocol',
         '_resets',
         '_senders',
         '_transport',
+        '_unsent',
         '_window',
         '_writer',
         '_wrote',
@@ -121,6 +126,9 @@ class FrameWriter:
         self._writer: WebSocketWriter | None = None  # compresses and masks
         self._senders = 0  # that wait in _send_in_turn
         self._lock: asyncio.Lock | None = None
+        self._compressing: asyncio.Task[bool] | None = None  # sends a message via a thread
+        self._unsent = 0  # bytes that the transport buffered at the last call of progressed
+        self._has_drained = False  # since that call, for a sender that waited
         self._controls: dict[WSMsgType, bytes] = {}  # unsent, the latest of each kind
         self._control_task: asyncio.Task[None] | None = None
 
@@ -160,6 +168,11 @@ class FrameWriter:
                 await self._drained()
                 if self.ends:
                     return False
+                if self._window and len(message) > AT_ONCE:
+                    # aiohttp sends it even after a cancellation. With a task of our own, _drained
+                    # can wait until then: no frame may overtake it, above all no close frame.
+                    self._compressing = asyncio.create_task(self._compress(message, kind))
+                    return await asyncio.shield(self._compressing)
                 await self._send_frame(message, kind)
                 return True
         except ConnectionError:  # lost just now
@@ -167,17 +180,31 @@ class FrameWriter:
         finally:
             self._senders -= 1
 
+    async def _compress(self, message: bytes, kind: WSMsgType) -> bool:
+        """Send a message that aiohttp compresses in a thread; return whether it was sent."""
+        try:
+            await self._compressor().send_frame(message, kind)
+        except ConnectionError:
+            return False
+        else:
+            return True
+        finally:
+            self._compressing = None
+
     def _turn(self) -> asyncio.Lock:
         if self._lock is None:
             self._lock = asyncio.Lock()
         return self._lock
 
     async def _drained(self) -> None:
+        if self._compressing is not None:  # its sender was cancelled, and gave up its turn
+            await asyncio.wait([self._compressing])
         if self._protocol.writing_paused:
             loop = asyncio.get_running_loop()
             drain = StreamWriter(self._protocol, loop).drain()
             # Without a shield, cancelling one sender would cancel the future that all others await.
             await asyncio.shield(loop.create_task(drain))
+            self._has_drained = True
 
     async def _send_frame(self, data: bytes, kind: WSMsgType) -> None:
         """Send a frame, compressed and masked where it has to be.
@@ -209,6 +236,7 @@ class FrameWriter:
                 self._protocol,
                 self,  # type: ignore[arg-type]  # it calls write and is_closing only
                 use_mask=self._masks,
+                random=MASKS,
                 limit=sys.maxsize,  # it never drains by itself: _drained does
                 compress=self._window,
                 notakeover=self._resets,
@@ -216,7 +244,12 @@ class FrameWriter:
         return self._writer
 
     def send_control(self, kind: WSMsgType, data: bytes) -> None:
-        """Queue a control frame; it replaces an unsent one of its kind (RFC 6455 5.5.3)."""
+        """Queue a control frame; it replaces an unsent one of its kind (RFC 6455 5.5.3).
+
+        Drop it behind a close frame, which is the last frame.
+        """
+        if WSMsgType.CLOSE in self._controls:
+            return
         self._controls[kind] = data
         if self._control_task is None:
             self._control_task = asyncio.create_task(self._send_controls(), name='WebSocket')
@@ -230,6 +263,21 @@ class FrameWriter:
         self.ends = True
         self._controls.clear()
 
+    def progressed(self) -> bool:
+        """Tell whether the peer has taken bytes that were buffered, since the last call.
+
+        What the transport passes on at once does not count: the kernel buffers it, also for a peer
+        that is gone. Over TLS progress is seen at the end of a message only: the transport below
+        buffers the message, and asyncio does not tell how much of it.
+        """
+        before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
+        drained, self._has_drained = self._has_drained, False
+        return drained or self._unsent < before
+
+    def has_unsent(self) -> bool:
+        """Tell whether bytes are buffered, or a close frame waits to be sent."""
+        return self.queued(WSMsgType.CLOSE) or self._transport.get_write_buffer_size() > 0
+
     async def controls_sent(self) -> None:
         """Wait until the queued control frames have been sent or dropped."""
         if self._control_task is not None:
@@ -238,14 +286,12 @@ class FrameWriter:
     async def _send_controls(self) -> None:
         try:
             async with self._turn():
+                await self._drained()
                 while self._controls:
-                    await self._drained()
-                    for kind, data in list(self._controls.items()):
-                        del self._controls[kind]
-                        await self._send_frame(data, kind)
-                        if kind is WSMsgType.CLOSE:
-                            self._controls.clear()
-                            self._closed()
+                    kind = next(iter(self._controls))
+                    await self._send_frame(self._controls.pop(kind), kind)
+                    if kind is WSMsgType.CLOSE:
+                        self._closed()
         except ConnectionError:
             pass  # ConnectionPeer.feed_eof handles the end of the connection
         finally:
@@ -277,8 +323,11 @@ class MessageQueue(WebSocketDataQueue):
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Close the connection: the peer broke the protocol."""
-        code = exc.code if isinstance(exc, WebSocketError) else BROKEN
-        self.channel.fail(code, f'the peer broke the protocol ({code}): {exc}')
+        code = int(exc.code) if isinstance(exc, WebSocketError) else BROKEN
+        if code == TOO_BIG and exc.__cause__ is None:
+            self.channel.fail_too_big()
+        else:
+            self.channel.fail(code, f'the peer broke the protocol ({code}): {exc}')
 
 
 # Called without super(), which would cost more than all else that a message costs here.
@@ -299,6 +348,7 @@ class ConnectionPeer:
 
     __slots__ = (
         '_broken',
+        '_checks',
         '_end',
         '_frames',
         '_heard',
@@ -338,20 +388,20 @@ class ConnectionPeer:
         self._is_client = is_client
         self._heard = True
         self._heartbeat = options.heartbeat
-        self._limit = options.max_message
+        # aiohttp's limit is inclusive for compressed messages and exclusive for others, so it gets
+        # one more, and MessageQueue checks the exact size.
+        most = options.max_message
+        self._limit = sys.maxsize if most is None else min(most, MOST - 1)
         self._transport: asyncio.Transport = protocol.transport
         if not is_client:
             # A server's connection writes responses without a buffer of its own. Small messages
             # with such a buffer share a write on uvloop, which writes once per iteration.
             self._transport.set_write_buffer_limits(high=BUFFER)
-        # aiohttp's limit is inclusive for compressed messages and exclusive for others, so it gets
-        # one more, and MessageQueue checks the exact size.
-        limit = 0 if self._limit is None else min(self._limit + 1, MOST)
-        most = sys.maxsize if self._limit is None else self._limit
-        self.queue: MessageQueue = MessageQueue(self, protocol, most)
+        limit = 0 if most is None else self._limit + 1
+        self.queue: MessageQueue = MessageQueue(self, protocol, self._limit)
         compressed = options.window > 0
         self._reader = WebSocketReader(self.queue, limit, compress=compressed, decode_text=True)
-        self._broken = False  # set at a frame that cannot be read: no later one can
+        self._broken = ''  # what is wrong with a frame that cannot be read: no later one can
         self._frames = FrameCheck(masked=not is_client, compressed=compressed)
         self._reading = False  # whether a task waits in read
         self._turns: asyncio.Lock | None = None  # made where several tasks read
@@ -363,6 +413,7 @@ class ConnectionPeer:
             wrote=wrote,
             closed=self._end_connection,
         )
+        self._checks = 0  # that a peer which does nothing has left while the connection closes
         self._timer: asyncio.TimerHandle | None = None
         if self._heartbeat is not None:
             self._timer = self.loop.call_later(self._heartbeat, self._ping, self._heartbeat)
@@ -376,8 +427,11 @@ class ConnectionPeer:
                 self._reader.feed_data(data)
             else:
                 self._reader.feed_data(data[: self._frames.valid])
-                self._broken = True
-                self.fail(BROKEN, f'the peer broke the protocol ({BROKEN}): {fault}')
+                self._broken = f'the peer broke the protocol ({BROKEN}): {fault}'
+                if self._transport.is_reading():
+                    self.fail(BROKEN, self._broken)
+                else:  # aiohttp's reader may keep frames until messages have been read
+                    self.queue.feed_eof()
         return False, b''  # True would detach this parser, and feed_eof would not be called
 
     def feed_eof(self) -> None:
@@ -409,8 +463,8 @@ class ConnectionPeer:
             case WSMsgType.CLOSE:
                 self._on_close_frame(frame.data or NO_CODE, frame.extra)
             case WSMsgType.TEXT | WSMsgType.BINARY:
-                if self._limit is not None and size > self._limit:
-                    self.fail(TOO_BIG, f'a message is larger than {self._limit} bytes')
+                if size > self._limit:
+                    self.fail_too_big()
 
     def _on_close_frame(self, code: int, reason: str) -> None:
         """Reply to the peer's close frame, or end if ours was sent before (RFC 6455 5.5.1)."""
@@ -431,16 +485,26 @@ class ConnectionPeer:
         self.queue.feed_eof()
 
     def fail(self, code: int, fault: str) -> None:
-        """Fail the connection because the peer broke the protocol (RFC 6455 7.1.7)."""
-        if self.code is None:
+        """Fail the connection because the peer broke the protocol (RFC 6455 7.1.7).
+
+        The connection may have ended before the frame was read that broke it.
+        """
+        if self.code in (None, ABNORMAL):
             self.code, self.fault = code, fault
             self._end_messages()
             if self._writer.ends:
                 self._transport.abort()
             self.shut(code)
 
+    def fail_too_big(self) -> None:
+        """Fail the connection because a message exceeds ``max_message``."""
+        self.fail(TOO_BIG, f'a message is larger than {self._limit} bytes')
+
     def shut(self, code: int | None, reason: str = '') -> None:
-        """Begin the closing handshake unless it has begun; abort after ``CLOSE_TIMEOUT`` s.
+        """Begin the closing handshake unless it has begun.
+
+        Abort if the peer then does nothing for ``CLOSE_TIMEOUT`` s. It may take longer to read the
+        messages before the close frame.
 
         Args:
             code: ``None`` sends a close without a code, and so without a reason.
@@ -449,9 +513,22 @@ class ConnectionPeer:
             self._writer.ends = True
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self.loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+            self._writer.progressed()  # from now on
+            self._checks = CLOSE_CHECKS
+            self._timer = self.loop.call_later(CLOSE_TIMEOUT / CLOSE_CHECKS, self._check_close)
             data = b'' if code is None else code.to_bytes(2) + reason.encode()
             self._writer.send_control(WSMsgType.CLOSE, data)
+
+    def _check_close(self) -> None:
+        """Abort once the peer has done nothing for ``CLOSE_TIMEOUT`` s."""
+        # The progress was somewhere in the time since the last check, which is left out.
+        self._checks = CLOSE_CHECKS - 1 if self._writer.progressed() else self._checks - 1
+        if self._checks:
+            self._timer = self.loop.call_later(CLOSE_TIMEOUT / CLOSE_CHECKS, self._check_close)
+            return
+        if self.code is None and self._writer.has_unsent():
+            self.fault = 'the peer did not read all that was sent before the close'
+        self._transport.abort()
 
     async def close(self, code: int | None, reason: str) -> None:
         """Close, and wait until the connection has ended; drop messages that arrive meanwhile."""
@@ -485,6 +562,7 @@ class ConnectionPeer:
         try:
             message: str | bytes = (await self.queue.read()).data
         except EofStream:
+            self._end_reading()
             return None
         else:
             return message
@@ -502,8 +580,14 @@ class ConnectionPeer:
             try:
                 message: str | bytes = (await self.queue.read()).data
             except EofStream:
+                self._end_reading()
                 return None
             return message
+
+    def _end_reading(self) -> None:
+        """Fail for a frame behind messages that had not been parsed when it arrived."""
+        if self._broken:
+            self.fail(BROKEN, self._broken)
 
     def _end_connection(self) -> None:
         """End the connection after the close frames: the server does (RFC 6455 7.1.1)."""
@@ -517,9 +601,11 @@ class ConnectionPeer:
     def _ping(self, seconds: float) -> None:
         """Abort if no byte arrived since the last ping, else ping again.
 
-        While reading is paused no byte can arrive, so the peer is not judged then.
+        While reading is paused no byte can arrive, and while the peer reads a long message the ping
+        waits behind it, so the peer is not judged then.
         """
-        if not self._heard and self._transport.is_reading():
+        progressed = self._writer.progressed()
+        if not (self._heard or progressed) and self._transport.is_reading():
             self.fault = f'the peer was not heard from for {seconds} s, nor did it answer a ping'
             self._transport.abort()
             return
