@@ -27,8 +27,8 @@ def handshake_request(**headers):
 
 def response_headers(**headers):
     """Make the headers of a response to ``ASKED``."""
-    fields = {'Sec-WebSocket-Accept': accept_of(KEY)}
-    return http.Headers(fields | {name.replace('_', '-'): one for name, one in headers.items()})
+    fields = {'Upgrade': 'websocket', 'Sec-WebSocket-Accept': accept_of(KEY)}
+    return to_headers(fields | {name.replace('_', '-'): one for name, one in headers.items()})
 
 
 ASKED = {'Sec-WebSocket-Key': KEY, 'Sec-WebSocket-Extensions': DEFLATE}
@@ -41,8 +41,9 @@ def test_the_accept_value_is_that_of_the_rfc():
 
 def test_handshake_fields_of_given_headers_are_left_out():
     """A client may send a request table that a server received."""
-    headers = http.Headers({'Sec-WebSocket-Key': KEY, 'sec-websocket-x': '1', 'Origin': 'http://h'})
-    assert [('Origin', 'http://h')] == list(without_handshake(headers).items())
+    kept = [('Origin', 'http://h'), ('Upgrade-Insecure-Requests', '1')]
+    own = [('Sec-WebSocket-Key', KEY), ('sec-websocket-x', '1'), ('Upgrade', 'websocket')]
+    assert kept == list(without_handshake(http.Headers(own + kept)).items())
 
 
 def test_each_handshake_request_has_its_own_key():
@@ -59,6 +60,7 @@ def test_each_handshake_request_has_its_own_key():
     ('options', 'headers', 'terms'),
     [
         ({}, {}, (None, 0, False)),
+        ({}, {'Upgrade': 'WebSocket'}, (None, 0, False)),
         ({'protocols': ['a', 'b']}, {'Sec_WebSocket_Protocol': 'b'}, ('b', 0, False)),
         ({'protocols': ['a']}, {}, (None, 0, False)),
         ({}, {'Sec_WebSocket_Extensions': DEFLATE}, (None, 15, False)),
@@ -88,6 +90,11 @@ def test_a_client_accepts_what_it_offered(options, headers, terms):
         ({}, 200, {}, 'declined a WebSocket: 200'),
         ({}, 101, {'Sec_WebSocket_Accept': accept_of('other')}, 'did not understand'),
         ({}, 101, {'Sec_WebSocket_Accept': 'x'}, 'did not understand'),
+        ({}, 101, {'Sec_WebSocket_Accept': None}, 'did not understand'),
+        ({}, 101, {'Sec_WebSocket_Accept': [accept_of(KEY), 'x']}, 'did not understand'),
+        ({}, 101, {'Upgrade': None}, 'did not switch protocols'),
+        ({}, 101, {'Upgrade': 'h2c'}, 'switched to another protocol'),
+        ({}, 101, {'Upgrade': ['websocket', 'h2c']}, 'switched to another protocol'),
         ({}, 101, {'Sec_WebSocket_Protocol': 'a'}, 'a subprotocol that was not offered'),
         ({'protocols': ['a', 'b']}, 101, {'Sec_WebSocket_Protocol': 'a, b'}, 'not offered'),
         ({}, 101, {'Sec_WebSocket_Extensions': 'x-other'}, 'an extension that was not offered'),

@@ -49,9 +49,12 @@ def accept_of(key: str) -> str:
 
 
 def without_handshake(headers: Headers) -> Headers:
-    """Copy headers without the Sec-WebSocket fields: each handshake makes its own."""
-    prefix = 'sec-websocket-'
-    return Headers([pair for pair in headers.items() if not pair[0].lower().startswith(prefix)])
+    """Copy headers without Upgrade and the Sec-WebSocket fields: each handshake makes its own."""
+    return Headers([pair for pair in headers.items() if not _is_of_handshake(pair[0].lower())])
+
+
+def _is_of_handshake(name: str) -> bool:
+    return name == 'upgrade' or name.startswith('sec-websocket-')
 
 
 def to_peer_options(
@@ -99,7 +102,13 @@ def read_agreement(
     """
     if status != 101:
         raise ProtocolError(f'the server declined a WebSocket: {status}')
-    if headers.get('Sec-WebSocket-Accept') != accept_of(asked['Sec-WebSocket-Key']):
+    upgrade = [one.lower() for one in list_items(headers, 'Upgrade')]
+    if not upgrade:
+        raise ProtocolError('the server did not switch protocols, or closed the connection')
+    if upgrade != ['websocket']:  # RFC 6455 4.1
+        raise ProtocolError(f'the server switched to another protocol than a WebSocket: {upgrade}')
+    proofs = headers.getall('Sec-WebSocket-Accept', ())
+    if list(proofs) != [accept_of(asked['Sec-WebSocket-Key'])]:
         raise ProtocolError('the server did not understand that a WebSocket was asked for')
     chosen = list_items(headers, 'Sec-WebSocket-Protocol')
     if len(chosen) > 1 or not set(chosen) <= set(options.get('protocols', ())):
