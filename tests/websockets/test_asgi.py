@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from aiohttp import WSMsgType
 
+from aioluahttp.websockets import asgi
 from aioluahttp.websockets.asgi import AsgiPeer
 
 LEFT = {'type': 'websocket.disconnect', 'code': 4000, 'reason': 'bye'}
@@ -22,8 +23,11 @@ class Engine:
         self.given, self.sent, self.error = list(messages), [], error
 
     async def receive(self):
-        """Return the next message, or wait forever."""
-        return self.given.pop(0) if self.given else await asyncio.Event().wait()
+        """Return the next message, or raise it if it is an exception; wait forever after all."""
+        message = self.given.pop(0) if self.given else await asyncio.Event().wait()
+        if isinstance(message, Exception):
+            raise message
+        return message
 
     async def send(self, message):
         """Record a message, or raise the error."""
@@ -126,3 +130,42 @@ async def test_an_abort_sends_no_close(until):
     await until(lambda: len(asyncio.all_tasks()) == 1)
     assert not await end.send(b'a', WSMsgType.TEXT)
     assert [] == engine.sent
+
+
+@pytest.mark.parametrize('message', [RuntimeError('no more'), {}, None], ids=repr)
+async def test_an_engine_that_fails_to_receive_ends_the_socket(message):
+    """Its error is the fault; messages before it are read, and nothing is sent after it."""
+    engine = Engine(text('a'), message)
+    end = engine.peer()
+    assert ['a', None, None] == [await end.read() for _ in range(3)]
+    assert 1006 == end.code
+    assert end.fault.startswith('the ASGI server gave no message: ')
+    assert not await end.send(b'b', WSMsgType.BINARY)
+    await end.close(1000, '')
+    assert [] == engine.sent
+
+
+@pytest.mark.parametrize('data', [{}, {'bytes': None, 'text': None}], ids=repr)
+async def test_a_message_without_data_is_empty(data):
+    """ASGI demands text or bytes, and one with neither does not end the socket."""
+    end = Engine({'type': 'websocket.receive', **data}).peer()
+    assert b'' == await end.read()
+    await end.close(1000, '')
+
+
+async def test_a_sender_that_is_stuck_does_not_hold_up_a_close(monkeypatch):
+    """The close waits for it, but only for the close timeout."""
+    monkeypatch.setattr(asgi, 'CLOSE_TIMEOUT', 0.01)
+
+    async def stuck(message):
+        sent.append(message['type'])
+        await asyncio.Event().wait()
+
+    sent = []
+    end = AsgiPeer(Engine().receive, stuck, None)
+    sending = asyncio.create_task(end.send(b'a', WSMsgType.BINARY))
+    await asyncio.sleep(0)
+    await end.close(1000, '')
+    assert (['websocket.send'], 1000, None) == (sent, end.code, await end.read())
+    sending.cancel()
+    await asyncio.wait([sending])

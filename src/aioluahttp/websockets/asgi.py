@@ -9,9 +9,11 @@ from typing import Any
 
 from aiohttp import WSMsgType
 
+from .connection import CLOSE_TIMEOUT
+
 __all__ = ['AsgiPeer']
 
-NORMAL, NO_CODE, TOO_BIG = 1000, 1005, 1009
+NORMAL, NO_CODE, ABNORMAL, TOO_BIG = 1000, 1005, 1006, 1009
 LOST = (OSError, RuntimeError)  # raised by ASGI servers when asked to send after the end
 
 
@@ -40,12 +42,20 @@ class AsgiPeer:
         self._sending = asyncio.Lock()
         # Holds one message; further ones wait in the ASGI server. None is the end.
         self._received: asyncio.Queue[str | bytes | None] = asyncio.Queue(1)
-        self._receiver = asyncio.create_task(self._receive_messages(), name='WebSocket')
+        self._receiver = asyncio.create_task(self._receive_until_end(), name='WebSocket')
+
+    async def _receive_until_end(self) -> None:
+        try:
+            await self._receive_messages()
+        except Exception as error:
+            self._closing = True
+            self.code, self.fault = ABNORMAL, f'the ASGI server gave no message: {error!r}'
+        await self._received.put(None)
 
     async def _receive_messages(self) -> None:
         while (message := await self._receive())['type'] == 'websocket.receive':
             text = message.get('text')
-            data: str | bytes = message['bytes'] if text is None else text
+            data: str | bytes = message.get('bytes') or b'' if text is None else text
             if self._limit is not None and _message_size(data) > self._limit:
                 self.fault = f'a message is larger than {self._limit} bytes'
                 self.code = TOO_BIG
@@ -57,7 +67,6 @@ class AsgiPeer:
             # both, uvicorn 1005 for a lost connection.
             self._closing = True
             self.code, self.reason = message.get('code') or NO_CODE, message.get('reason') or ''
-        await self._received.put(None)
 
     async def read(self) -> str | bytes | None:
         """Wait for a message; ``None`` once there are no more."""
@@ -78,7 +87,7 @@ class AsgiPeer:
         return False
 
     async def close(self, code: int | None, reason: str) -> None:
-        """Close, and drop messages that nobody has read."""
+        """Close within ``CLOSE_TIMEOUT`` seconds, and drop messages that nobody has read."""
         code = NORMAL if code is None else code  # an ASGI server cannot close without one
         was_open, self._closing = not self._closing, True
         # Before the close: granian sends none while a task waits in receive.
@@ -93,10 +102,11 @@ class AsgiPeer:
         self._received.put_nowait(None)
 
     async def _send_close(self, code: int, reason: str) -> None:
-        async with self._sending:
-            self._closing = True
-            with suppress(*LOST):
-                await self._send({'type': 'websocket.close', 'code': code, 'reason': reason})
+        self._closing = True
+        message = {'type': 'websocket.close', 'code': code, 'reason': reason}
+        with suppress(TimeoutError, *LOST):
+            async with asyncio.timeout(CLOSE_TIMEOUT), self._sending:  # a sender may be stuck
+                await self._send(message)
 
     def abort(self) -> None:
         """Send nothing more: the ASGI server ends the connection once the application returns."""
