@@ -6,6 +6,8 @@ import contextlib
 import pytest
 
 import aioluahttp as http
+from aioluahttp.client import per_loop
+from aioluahttp.reverse_proxy import websocket
 from aioluahttp.websockets.handshake import accept_of
 
 
@@ -204,7 +206,13 @@ UPGRADE = 'Connection: Upgrade', 'Upgrade: websocket'
 
 @pytest.mark.parametrize(
     ('fields', 'knows_key'),
-    [((), True), (UPGRADE, False), ((*UPGRADE, 'Sec-WebSocket-Protocol: x'), True)],
+    [
+        ((), True),
+        (UPGRADE, False),
+        ((*UPGRADE, 'Sec-WebSocket-Protocol: x'), True),
+        (('Connection: Upgrade', 'Upgrade: h2c'), True),
+        (('Upgrade: websocket',), True),
+    ],
 )
 async def test_an_invalid_handshake_is_a_502(raw_server, wire, frames, fields, knows_key):
     """The connection to the origin is closed."""
@@ -243,3 +251,21 @@ async def test_a_websocket_response_that_is_not_used_is_closed(raw_server, wire,
                 client.send_request('GET /')
                 assert 426 == (await client.read_response())[0]
             assert b'' == await closed
+
+
+async def test_an_origin_that_leaves_after_its_handshake_did_not_switch(raw_server, frames, until):
+    """Its connection would never tell the WebSocket that it has ended."""
+
+    async def origin(line):
+        await handshake(line, frames)
+        await line.reader.read()
+
+    async with raw_server(origin) as peer:
+        request = http.to_request(url=peer.url)
+        request, options = websocket.to_origin_upgrade(request, {'max_message': None})
+        response = await per_loop.pass_on(request, None)
+        protocol = response.body.protocol
+        protocol.transport.abort()
+        await until(lambda: protocol.transport is None)
+        with pytest.raises(http.ProtocolError, match='the origin did not switch to a WebSocket'):
+            websocket.to_client_upgrade(request, response, options)

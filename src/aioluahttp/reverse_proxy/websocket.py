@@ -59,7 +59,7 @@ def to_client_upgrade(
     try:
         terms = read_agreement(options, request['headers'], response['status'], headers)
         granted = to_client(response['version'], without_handshake(headers))
-        if not wire.upgraded:
+        if not wire.has_switched:
             raise ProtocolError('the origin did not switch to a WebSocket')
     except ProtocolError:
         wire.close()
