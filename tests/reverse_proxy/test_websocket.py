@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 import aioluahttp as http
+from aioluahttp.asgi import to_asgi
 from aioluahttp.client import per_loop
 from aioluahttp.reverse_proxy import websocket
 from aioluahttp.websockets.handshake import accept_of
@@ -151,6 +152,115 @@ async def test_who_does_not_read_holds_the_other_up(raw_server, frames, wire, un
             await asyncio.sleep(0.1)
         assert sent < 500  # a few socket buffers
         client.writer.transport.abort()
+
+
+BIG = bytes(20_000_000)  # more than the socket buffers take: a message behind it has to wait
+
+
+@pytest.fixture
+def short_limits(monkeypatch):
+    """Check often whether a side has ended, and give the other little time."""
+    monkeypatch.setattr(websocket, 'PERIOD', 0.01)
+    monkeypatch.setattr(websocket, 'CLOSE_TIMEOUT', 0.05)
+
+
+@contextlib.asynccontextmanager
+async def relayed(raw_server, wire, frames, talk):
+    """Open a WebSocket to a raw origin through a relay; yield the relay and the raw client."""
+
+    async def origin(line):
+        await handshake(line, frames)
+        await talk(line)
+
+    async with (
+        raw_server(origin) as peer,
+        http.listen('127.0.0.1', 0, http.proxy(peer.url, max_message=None)) as relay,
+        wire(relay) as client,
+    ):
+        client.send_request('GET /', *frames.asking)
+        await client.reader.readuntil(b'\r\n\r\n')
+        yield relay, client
+
+
+async def test_an_origin_that_does_not_read_is_cut_off_after_its_client(
+    raw_server, wire, frames, until, short_limits
+):
+    """The message that waits for it hides neither the end of the client nor the time."""
+    gone = asyncio.Event()
+
+    async def talk(line):
+        await gone.wait()
+        received.set_result(len(await line.reader.read()))
+
+    received = asyncio.get_running_loop().create_future()
+    async with relayed(raw_server, wire, frames, talk) as (relay, client):
+        client.send(frames.write(2, BIG, masked=True) + frames.write(1, b'more', masked=True))
+        await until(lambda: relay.stats['bytes_in'] > len(BIG))
+        client.writer.transport.abort()
+        await until(lambda: not relay.stats['in_flight'])
+        gone.set()
+        assert await received < len(BIG)
+
+
+async def test_a_client_that_does_not_read_is_cut_off_after_the_origin(
+    raw_server, wire, frames, until, short_limits, monkeypatch
+):
+    """Its close waits behind the message, but only for the close timeout."""
+    monkeypatch.setattr('aioluahttp.websockets.connection.CLOSE_TIMEOUT', 0.05)
+
+    async def talk(line):
+        messages = frames.write(2, BIG) + frames.write(1, b'more')
+        await line.send(messages + frames.write(8, b'\x03\xe8'))
+        await line.reader.read()
+
+    async with relayed(raw_server, wire, frames, talk) as (relay, client):
+        await until(lambda: relay.stats['requests'] and not relay.stats['in_flight'])
+        assert len(await client.rest()) < len(BIG)
+
+
+async def test_an_asgi_server_that_is_stuck_is_left_after_the_origin(
+    raw_server, frames, short_limits, monkeypatch
+):
+    """The application returns, though a send waits for ever."""
+    monkeypatch.setattr('aioluahttp.websockets.asgi.CLOSE_TIMEOUT', 0.05)
+
+    async def origin(line):
+        await handshake(line, frames)
+        await line.send(frames.write(1, b'hello') + frames.write(8, b'\x03\xe8'))
+        await line.reader.read()
+
+    async def receive():
+        return given.pop(0) if given else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message['type'])
+        if message['type'] == 'websocket.send':
+            await asyncio.Event().wait()
+
+    given, sent = [{'type': 'websocket.connect'}], []
+    asked = [tuple(one.encode().split(b': ')) for one in ('host: h', *frames.asking)]
+    scope = {'type': 'websocket', 'http_version': '1.1', 'scheme': 'ws', 'path': '/'}
+    scope |= {'query_string': b'', 'headers': [(name.lower(), value) for name, value in asked]}
+    async with raw_server(origin) as peer:
+        await to_asgi(http.proxy(peer.url))(scope, receive, send)
+    assert ['websocket.accept', 'websocket.send'] == sent
+
+
+async def test_a_message_under_way_arrives_after_its_client_has_closed(raw_server, wire, frames):
+    """The origin has time to read it, and then gets the close of the client."""
+    closed = asyncio.Event()
+
+    async def talk(line):
+        await closed.wait()
+        received.set_result([await frames.read(line.reader) for _ in range(3)])
+
+    received = asyncio.get_running_loop().create_future()
+    async with relayed(raw_server, wire, frames, talk) as (_, client):
+        sent = [(2, BIG), (1, b'more'), (8, b'\x0b\xb8why')]
+        client.send(b''.join(frames.write(*one, masked=True) for one in sent))
+        assert (8, b'\x0b\xb8why') == await frames.read(client.reader)
+        closed.set()
+        assert sent == await received
 
 
 async def test_a_relay_that_closes_closes_both_websockets():

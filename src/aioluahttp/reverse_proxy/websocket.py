@@ -12,7 +12,7 @@ from ..semantics import GOING_AWAY
 from ..tables.checks import SOCKET_CHECKS, check_options
 from ..tables.models import Request, Response
 from ..transports.wire import WireRequest
-from ..websockets.connection import ConnectionPeer, may_send, to_peer
+from ..websockets.connection import CLOSE_TIMEOUT, ConnectionPeer, may_send, to_peer
 from ..websockets.handshake import read_agreement, request_fields, without_handshake
 from ..websockets.socket import Socket
 from .hops import to_client
@@ -20,6 +20,7 @@ from .hops import to_client
 __all__ = ['Bridge', 'to_client_upgrade', 'to_origin_upgrade']
 
 NORMAL, NO_CODE, BAD_GATEWAY = 1000, 1005, 1014
+PERIOD = 1.0  # seconds between two checks of whether a side has ended
 
 
 def to_origin_upgrade(
@@ -76,7 +77,11 @@ class Bridge:
     """The callback for the WebSocket of a client, which connects it to that of the origin.
 
     It has back-pressure: the next message of a side is read once the other took the one before.
+    Once a side has ended, the other has ``CLOSE_TIMEOUT`` seconds to take the messages that are
+    under way and the close. The origin is then aborted, and the client closed with 1014.
     """
+
+    _timer: asyncio.TimerHandle
 
     def __init__(self, peer: ConnectionPeer, origin: Socket, wire: WireRequest) -> None:
         self._peer = peer
@@ -85,8 +90,30 @@ class Bridge:
 
     async def __call__(self, client: Socket) -> None:
         async with asyncio.TaskGroup() as directions:
-            directions.create_task(carry_messages(client, self._origin, GOING_AWAY))
-            directions.create_task(carry_messages(self._origin, client, BAD_GATEWAY))
+            there = directions.create_task(carry_messages(client, self._origin, GOING_AWAY))
+            back = directions.create_task(carry_messages(self._origin, client, BAD_GATEWAY))
+            try:
+                async with asyncio.timeout(None) as limit:
+                    self._limit_after_end(client, limit)
+                    await asyncio.wait([there, back])
+            except TimeoutError:
+                self._peer.abort()
+                await client.close(BAD_GATEWAY)
+                back.cancel()  # an ASGI server may be stuck in a send even after the close
+            finally:
+                self._timer.cancel()
+
+    def _limit_after_end(self, client: Socket, limit: asyncio.Timeout) -> None:
+        """Set the limit once a side has ended.
+
+        A timer checks that, because a task that waits until one side takes a message does not
+        notice the end of the other.
+        """
+        loop = asyncio.get_running_loop()
+        has_ended = client.code is not None or self._origin.code is not None
+        if has_ended and limit.when() is None:
+            limit.reschedule(loop.time() + CLOSE_TIMEOUT)
+        self._timer = loop.call_later(PERIOD, self._limit_after_end, client, limit)
 
     async def aclose(self) -> None:
         """Close the connection to the origin, also if the callback never ran."""
