@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import random
 import sys
@@ -980,6 +981,23 @@ async def test_messages_wait_for_a_peer_that_does_not_read(opened, until):
         assert [BIG_MESSAGE, b'1', b'3'] == [(await came.get())[1] for _ in range(3)]
         results = await asyncio.gather(*later, return_exceptions=True)
         assert [True, True] == [results[0], results[2]]
+
+
+async def test_nothing_is_logged_of_a_cancelled_sender_whose_peer_then_leaves(opened, caplog):
+    """asyncio complains of an exception that nobody retrieves, when it frees a task."""
+    async with opened() as (writer, _reads, _came, _told):
+        assert await sent(writer, BIG_MESSAGE)
+        waiting = asyncio.create_task(sent(writer, b'1'))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        writer._transport._fatal_error(ConnectionResetError())
+        for _ in range(5):
+            await asyncio.sleep(0)
+    del waiting
+    gc.collect()
+    assert 'never retrieved' not in caplog.text
 
 
 async def test_a_message_does_not_overtake_one_that_waits(opened):

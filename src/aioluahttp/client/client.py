@@ -155,10 +155,10 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close every connection; WebSockets are closed with 1001, which takes at most 10 s.
+        """Close every connection; WebSockets are closed with 1001.
 
-        A request in progress, and a stream that is still being read, raise ``ProtocolError``; a
-        later request raises ``ConnectError``.
+        A WebSocket whose peer does nothing for 10 s is cut off. A request in progress, and a stream
+        that is still being read, raise ``ProtocolError``; a later request raises ``ConnectError``.
         """
         self.closed = True
         self._deadlines.pass_all()

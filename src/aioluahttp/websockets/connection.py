@@ -8,6 +8,7 @@ opening handshake is in ``handshake``, what a handler or client uses is in ``soc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -201,9 +202,10 @@ class FrameWriter:
             await asyncio.wait([self._compressing])
         if self._protocol.writing_paused:
             loop = asyncio.get_running_loop()
-            drain = StreamWriter(self._protocol, loop).drain()
+            drain = loop.create_task(StreamWriter(self._protocol, loop).drain())
+            drain.add_done_callback(_take_exception)  # its sender may have been cancelled
             # Without a shield, cancelling one sender would cancel the future that all others await.
-            await asyncio.shield(loop.create_task(drain))
+            await asyncio.shield(drain)
             self._has_drained = True
 
     async def _send_frame(self, data: bytes, kind: WSMsgType) -> None:
@@ -296,6 +298,12 @@ class FrameWriter:
             pass  # ConnectionPeer.feed_eof handles the end of the connection
         finally:
             self._control_task = None
+
+
+def _take_exception(task: asyncio.Task[None]) -> None:
+    """Tell asyncio that nobody else has to look at the exception of a task."""
+    with contextlib.suppress(asyncio.CancelledError):
+        task.exception()
 
 
 class MessageQueue(WebSocketDataQueue):

@@ -118,7 +118,9 @@ class Socket:
             raise self._error(self._channel.fault or ended)
 
     async def close(self, code: int | None = 1000, reason: str = '') -> None:
-        """Close, and wait at most 10 s for the connection to end. Unread messages are dropped.
+        """Close, and wait for the connection to end. Unread messages are dropped.
+
+        A peer that does nothing for 10 s is cut off. It may take longer to read what was sent.
 
         If either side has already closed, only wait for the end.
 
