@@ -1143,3 +1143,21 @@ async def test_an_access_log_that_fails_changes_no_response(wire, caplog):
             status, _, body = await client.read_response()
             assert (status, body) == (200, f'GET {path} 0'.encode())
     assert caplog.text.count('access_log failed') == 2
+
+
+async def test_an_error_after_a_response_adds_no_second_one(wire, caplog, monkeypatch):
+    """The connection closes: the client would take it for the response to its next request."""
+
+    async def fail(*arguments):
+        raise RuntimeError('a mistake of the library')
+
+    monkeypatch.setattr('aioluahttp.exchange.access_log.AccessRecord.write', fail)
+    async with (
+        http.listen('127.0.0.1', 0, echo, access_log=fail) as server,
+        wire(server) as client,
+    ):
+        client.send_request('GET /1')
+        client.send_request('GET /2')
+        assert (await client.read_response())[0] == 200
+        assert await client.rest() == b''
+    assert 'a mistake of the library' in caplog.text

@@ -150,14 +150,15 @@ async def test_a_server_that_declines_is_a_protocol_error(raw_server, response, 
                 pass
 
 
-async def test_a_101_without_upgrade_is_a_protocol_error(raw_server):
-    """101 and the right key, but no Upgrade: the rest would be read as HTTP."""
+@pytest.mark.parametrize('field', ['', 'Upgrade: websocket\r\n'])
+async def test_a_101_without_upgrade_is_a_protocol_error(raw_server, field):
+    """101 and the right key, but no Upgrade, or none in Connection: the rest would be HTTP."""
     from aioluahttp.websockets.handshake import accept_of
 
     async def half(line):
         [key] = (await line.request()).values('Sec-WebSocket-Key')
         await line.send(
-            f'HTTP/1.1 101 Yes\r\nSec-WebSocket-Accept: {accept_of(key)}\r\n\r\n'.encode()
+            f'HTTP/1.1 101 Yes\r\n{field}Sec-WebSocket-Accept: {accept_of(key)}\r\n\r\n'.encode()
         )
 
     async with raw_server(half) as peer:

@@ -793,5 +793,5 @@ async def test_a_peer_that_takes_a_little_at_a_time_does_not_time_out(small_buff
 
     server = await asyncio.start_server(serve, '127.0.0.1', 0, limit=2048)
     url = f'http://127.0.0.1:{server.sockets[0].getsockname()[1]}/'
-    async with server, http.Client(timeout={'write': 0.2}) as client:
+    async with server, http.Client(timeout={'write': 0.6}) as client:
         assert 'hi' == (await client.request(method='PUT', url=url, body=data)).body

@@ -231,7 +231,8 @@ class Connection(PacedConnection):
         if self.channel is not None:
             stays = self.channel.close_is_pending
         else:
-            self.at_eof = stays = self._responds_after_eof()
+            self.at_eof: bool = self._responds_after_eof()
+            stays = self.at_eof
         if not stays:
             self.close()  # asyncio would let the peer read the rest when it likes
         return stays
