@@ -786,12 +786,12 @@ async def test_a_peer_that_takes_a_little_at_a_time_does_not_time_out(small_buff
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         await reader.readuntil(b'\r\n\r\n')
         for left in range(len(data), 0, -2000):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
             await reader.readexactly(min(left, 2000))
         writer.write(HI)
         writer.close()
 
     server = await asyncio.start_server(serve, '127.0.0.1', 0, limit=2048)
     url = f'http://127.0.0.1:{server.sockets[0].getsockname()[1]}/'
-    async with server, http.Client(timeout={'write': 0.6}) as client:
+    async with server, http.Client(timeout={'write': 0.4}) as client:
         assert 'hi' == (await client.request(method='PUT', url=url, body=data)).body
