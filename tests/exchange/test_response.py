@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import aioluahttp as http
-from aioluahttp.exchange.response import cancelled_when, to_ready, write_response
+from aioluahttp.exchange.response import cancelled_when, to_ready, write_later, write_now
 from aioluahttp.headers import Headers
 
 
@@ -53,11 +53,17 @@ class Recorder:
         return self.files
 
 
+async def write(writer, method, asked, response):
+    """Write a response as the responder does."""
+    if not await write_now(writer, method, response):
+        await write_later(writer, method, asked, response)
+
+
 async def written(table, method='GET', writer=None, **asked):
     """Write a table, and return the writer with what it recorded."""
     writer = writer or Recorder()
     response = http.to_response(table)
-    await write_response(writer, method, Headers(asked), response)
+    await write(writer, method, Headers(asked), response)
     assert response['status'] == writer.heads[0][0]
     return writer
 
@@ -137,7 +143,7 @@ async def test_an_iterator_that_is_not_read_is_closed(method):
 async def test_parsed_json_is_no_body():
     """The error says to use ``json``."""
     with pytest.raises(http.TableError, match='use json'):
-        await write_response(
+        await write(
             Recorder(), 'GET', Headers(), http.Response(status=200, headers=Headers(), body={})
         )
 

@@ -10,6 +10,7 @@ from mmap import mmap
 from typing import Any
 
 from ..bodies.chunks import in_thread, start_thread, wait_for_thread
+from ..bodies.codings import TOO_LARGE
 from ..bodies.stream import Stream
 from ..errors import BodyTooLarge, ProtocolError, TableError, shown
 from ..headers import Headers
@@ -253,7 +254,7 @@ def _check_continuation(part: ResumableFile, request: Request, response: Respons
     limit = request.get('max_body')
     # The transport counts what it receives, not what the part has already.
     if limit is not None and found.last >= limit:
-        raise BodyTooLarge(f'{describe_request(request)}: the body passed max_body')
+        raise BodyTooLarge(f'{describe_request(request)}: {TOO_LARGE}')
     return (part.notes and part.notes.length) or found.length or found.last + 1
 
 

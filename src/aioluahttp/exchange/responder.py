@@ -26,7 +26,7 @@ from .forwarded import Proxies
 from .lifespan import Lifespan
 from .options import Settings
 from .request_body import BodyParts, RequestChunks, decoder_of, open_request_stream, read_whole
-from .response import ResponseWriter, write_now, write_response
+from .response import ResponseWriter, write_later, write_now
 
 __all__ = ['Exchange', 'Responder', 'has_body', 'refusal_page']
 
@@ -137,7 +137,7 @@ class Responder:
                 if 'websocket' in made or not await write_now(exchange, exchange.method, made):
                     apart = made
         except BaseException as error:
-            response = await self._fail(error, exchange, request, target, asked) or response
+            response = await self._fail(error, exchange, request, target) or response
         if apart is not None:
             await exchange.detach(self._write(exchange, request, target, asked, record, apart))
         elif record is not None and response is not None:
@@ -157,9 +157,9 @@ class Responder:
             if 'websocket' in response:
                 await self._websocket(exchange, request, response)
             else:
-                await write_response(exchange, exchange.method, asked, response)
+                await write_later(exchange, exchange.method, asked, response)
         except BaseException as error:
-            response = await self._fail(error, exchange, request, target, asked) or response
+            response = await self._fail(error, exchange, request, target) or response
         if record is not None:
             await record.write(self.settings.access_log, request, response)
 
@@ -169,7 +169,6 @@ class Responder:
         exchange: Exchange,
         request: Request,
         target: str,
-        asked: Headers,
     ) -> Response[Any] | None:
         """Write the response to an error of the handler, or abort a response that has begun.
 
@@ -187,7 +186,7 @@ class Responder:
         left = exchange.gone and isinstance(error, ConnectionError)
         if not (exchange.begun or left):
             response = await self.error_response(error, exchange.method, target, request)
-            await write_response(exchange, exchange.method, asked, response)
+            await write_now(exchange, exchange.method, response)  # a page is here at once
             return response
         exchange.abort()
         if not (left or isinstance(error.__cause__, Refused)):

@@ -35,8 +35,8 @@ __all__ = [
     'page_of',
     'reset_connection',
     'to_ready',
+    'write_later',
     'write_now',
-    'write_response',
 ]
 
 WHOLE = (str, bytes)  # types of a body that is in memory
@@ -209,15 +209,13 @@ async def write_now(writer: ResponseWriter, method: str, response: Response[Any]
     return True
 
 
-async def write_response(
+async def write_later(
     writer: ResponseWriter, method: str, asked: Headers, response: Response[Any]
 ) -> None:
-    """Write a response table, and set its status to the one written; arguments as in ``to_ready``.
+    """Write a response whose body is not here yet, and set its status to the one written.
 
-    While a body that is not here yet is written, a client that leaves cancels it.
+    A client that leaves cancels this. The arguments are those of ``to_ready``.
     """
-    if await write_now(writer, method, response):
-        return
     async with writer.cancelled_when_left():
         ready = await to_ready(method, asked, response)
         response['status'] = ready.status

@@ -19,7 +19,6 @@ from ..websockets.handshake import check_handshake, wants_websocket
 
 __all__ = [
     'announced_length',
-    'as_cgi',
     'asks_websocket',
     'count_via',
     'forwarded_headers',
@@ -126,12 +125,14 @@ def forwarded_headers(request: Request) -> tuple[tuple[str, str], ...]:
     ip = address_of(given)
     host, port = request.get('host') or '', request.get('port')
     if type(scheme) is type(host) is str and type(port) is int:
-        return _forwarded(ip, scheme, host, port)
-    return _forwarded.__wrapped__(ip, scheme, host, port)  # what a user wrote may have no hash
+        return _client_fields(ip, scheme, host, port)
+    return _client_fields.__wrapped__(ip, scheme, host, port)  # what a user wrote may have no hash
 
 
 @lru_cache(256)
-def _forwarded(ip: str | None, scheme: Any, host: Any, port: Any) -> tuple[tuple[str, str], ...]:
+def _client_fields(
+    ip: str | None, scheme: Any, host: Any, port: Any
+) -> tuple[tuple[str, str], ...]:
     scheme = check_scheme(scheme)
     fields = [('X-Forwarded-For', ip)] if ip else []
     fields.append(('X-Forwarded-Proto', scheme))

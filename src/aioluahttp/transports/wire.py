@@ -380,7 +380,7 @@ class WireRequest:
                 received.expect(None)  # the heartbeat takes over
             elif options:
                 self._is_streamed = True
-                data = self._body_as(options, headers, content)
+                data = self._open_body(options, headers, content)
             else:
                 # A peer that refuses the body sends an error page and resets the connection.
                 strict = head.code < 300 or self._is_sent()
@@ -396,7 +396,7 @@ class WireRequest:
             raise
         return ReceivedResponse(head.code, head.reason, head.version, headers, data, received.peer)
 
-    def _body_as(
+    def _open_body(
         self, options: ReadOptions, headers: Headers, content: aiohttp.StreamReader
     ) -> bytes | DecodedBody:
         """Return a response body as a stream; for a proxy as bytes, if all of it has arrived."""
