@@ -31,6 +31,8 @@ TOKENS = re.compile(rf'{TOKEN.pattern}(?:\n{TOKEN.pattern})*')  # many names, jo
 
 STR = frozenset({str, istr})  # other subclasses may override methods
 
+LENGTH = 18  # digits of a Content-Length: more bytes than there are
+
 SECRET = re.compile('auth|cookie|token|secret|passw|api-?key', re.IGNORECASE)
 
 # Matched as whole names, because page_token and author are no secrets.
@@ -131,22 +133,31 @@ def to_headers(given: HeadersLike | None) -> Headers:
     if given is None:
         return Headers()
     anything: Any = given
-    headers: Any = Headers(anything) if _is_plain(anything) else _from_pairs(anything)
+    return note_checked(Headers(anything) if _is_plain(anything) else _from_pairs(anything))
+
+
+def note_checked(headers: Headers) -> Headers:
+    """Let ``to_headers`` take these headers as they are, until they change."""
     headers._checked = getversion(headers)
-    return headers  # type: ignore[no-any-return]
+    return headers
+
+
+def is_checked(given: Any) -> bool:
+    """Tell whether these are headers that ``to_headers`` takes as they are."""
+    return type(given) is Headers and getattr(given, '_checked', None) == getversion(given)
 
 
 def _is_plain(given: Any) -> bool:
     """Tell whether headers can be taken as they are, without a pass over their pairs."""
-    kind = type(given)
-    if kind is Headers and getattr(given, '_checked', None) == getversion(given):
+    if is_checked(given):
         return True
+    kind = type(given)
     if not (kind is Headers or kind is dict):
         return False
     if given and not _are_plain([*given], [*given.values()]):
         return False
     if kind is Headers:
-        given._checked = getversion(given)
+        note_checked(given)
     return True
 
 
@@ -210,7 +221,7 @@ def given_length(headers: Headers) -> int | None:
         TableError: It is not a number.
     """
     given = headers.get('Content-Length')
-    if given is not None and not re.fullmatch('[0-9]{1,18}', given):
+    if given is not None and not (given.isascii() and given.isdigit() and len(given) <= LENGTH):
         raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
     return None if given is None else int(given)
 

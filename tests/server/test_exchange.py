@@ -25,6 +25,7 @@ import aioluahttp as http
 from aioluahttp.bodies.encoders import CompressedChunks
 from aioluahttp.errors import TableError
 from aioluahttp.exchange.response import reset_connection
+from aioluahttp.headers import is_checked, to_headers
 from aioluahttp.server.exchange import SocketExchange
 from aioluahttp.websockets import connection
 
@@ -350,6 +351,29 @@ async def test_an_invalid_request_does_not_reach_the_callback(wire, line):
 
 
 @both_ways
+async def test_every_header_that_is_received_can_be_sent_on(wire):
+    """The parser accepts none that ``to_headers`` refuses or changes, so it need not check them."""
+    octets = [bytes([octet]) for octet in range(256)]
+    values = [b'a' + octet + b'b' for octet in octets] + [octet + b'a' + octet for octet in octets]
+    lines = [b'A: ' + value for value in [b'', b'\xed\xa0\x80', b'\xc3\xa9', *values]]
+    lines += [b'a' + octet + b'b: c' for octet in octets]
+    received = []
+
+    async def callback(request):
+        received.append(request['headers'])
+        return {'status': 200}
+
+    async with http.listen('127.0.0.1', 0, callback) as server:
+        for line in lines:
+            async with wire(server) as client:
+                client.send(b'GET / HTTP/1.1\r\nHost: h\r\n' + line + b'\r\n\r\n')
+                await client.read_response()
+    assert 500 < len(received) < len(lines)
+    for headers in received:
+        assert is_checked(headers)
+        assert [*headers.items()] == [*to_headers([*headers.items()]).items()]
+
+
 async def test_server_header_is_sent_with_every_response(wire):
     """Also with a response to an error of the callback."""
     listening = http.listen('127.0.0.1', 0, lambda request: None, server_header='we')

@@ -532,6 +532,59 @@ def test_converting_a_response_again_changes_nothing(table):
     assert (before, response, response) == (table, to_response(response), to_response({**response}))
 
 
+class Copied(Response):
+    """A response that takes the general way to its normal form."""
+
+    __slots__ = ()
+
+
+RECEIVED = {
+    'status': 200,
+    'reason': 'OK',
+    'headers': Headers({'A': 'b'}),
+    'body': b'x',
+    'url': 'http://h:80/',
+    'method': 'GET',
+    'version': '1.1',
+    'ip': '::1',
+    'history': [],
+}
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {'status': 999, 'reason': '', 'body': {'a': None}},
+        {'headers': {'A': 1}},
+        *({key: None} for key in RECEIVED),
+        {'status': 1000},
+        {'status': True},
+        {'reason': 'a\nb'},
+        {'reason': 5},
+        {'headers': {'A': 'b\n'}},
+        {'headers': 5},
+        {'websocket': print},
+        {'body': '', 'json': [1]},
+        {'unknown': 1},
+    ],
+    ids=str,
+)
+def test_the_fast_path_for_a_received_response_gives_the_same_normal_form(changes):
+    """As the general way; or both raise the same error."""
+
+    def outcome(kind):
+        table = kind(RECEIVED | changes)
+        try:
+            response = to_response(table)
+        except TableError as error:
+            return str(error)
+        assert table['headers'] is not response['headers'] or changes == {'headers': None}
+        return type(response), dict(response), type(response['headers'])
+
+    assert outcome(Copied) == outcome(Response)
+
+
 OCTETS = 'application/octet-stream'
 
 

@@ -20,7 +20,7 @@ from ..bodies.events import EventStream
 from ..bodies.stream import Stream
 from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from ..semantics import GOING_AWAY
-from ..tables.checks import EVENTS, TIMEOUT, check_handler, check_limit, is_accepted
+from ..tables.checks import EVENTS, check_handler, check_limit, is_accepted, total_of
 from ..tables.conversion import PAGES, to_mapping
 from ..tables.models import Handler, Request, Response, SentRequest, describe_request
 from ..transports.into import apply_into, with_accept
@@ -227,7 +227,7 @@ class Client:
             if self._trust_env:
                 request = await asyncio.to_thread(from_environment, request)
             transport = self._open_transport()
-            with self._total_of(request):
+            with self._deadline_of(request):
                 dialed = await transport.dial(request, options)
         except Error as error:
             error.request = SentRequest(given)
@@ -247,7 +247,9 @@ class Client:
             length: Bytes of its body; None for chunks.
         """
         transport: Any = self._open_transport()
-        with self._total_of(request):
+        if total_of(request) is None:  # as for most; if the client is closed, its connections are
+            return await transport.pass_on(request, length)  # type: ignore[no-any-return]
+        with self._deadline_of(request):
             response: Response[Any] = await transport.pass_on(request, length)
         return response
 
@@ -287,7 +289,7 @@ class Client:
         """Send a request and follow its redirects, as many as ``redirects`` allows."""
         transport = self._open_transport()
         history: list[Response[Any]] = []
-        with self._total_of(request):
+        with self._deadline_of(request):
             while True:
                 sent = request
                 if self._trust_env:
@@ -306,10 +308,9 @@ class Client:
                 history.append(response)
                 request = following
 
-    def _total_of(self, request: Request) -> Deadline:
+    def _deadline_of(self, request: Request) -> Deadline:
         """Make the deadline of a request."""
-        timeout = request.get('timeout', TIMEOUT)
-        total = timeout.get('total', TIMEOUT) if isinstance(timeout, dict) else timeout
+        total = total_of(request)
         return Deadline(self._deadlines, total, partial(self._late, request, total))
 
     def _late(self, request: Request, total: float | None) -> Error:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -102,7 +102,7 @@ else:
             return await client.request(table, **fields)
 
 
-async def pass_on(request: Request, length: int | None) -> Response[Any]:
+def pass_on(request: Request, length: int | None) -> Awaitable[Response[Any]]:
     """Send on a request that a server received, over connections used only for that.
 
     Args:
@@ -113,7 +113,7 @@ async def pass_on(request: Request, length: int | None) -> Response[Any]:
     kept = _kept.get(loop) or _clients_of(loop)
     if kept is None:
         raise ConnectError('the event loop is shutting down')
-    return await kept.relaying.pass_on(request, length)
+    return kept.relaying.pass_on(request, length)
 
 
 @asynccontextmanager

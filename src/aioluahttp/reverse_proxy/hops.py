@@ -43,10 +43,16 @@ NUMBER = re.compile('[0-9]{1,18}')
 
 
 @lru_cache(256)
-def _passes(name: str) -> bool:
+def _for_origin(name: str) -> bool:
     """Tell whether the header of a client is for the origin, unless Connection lists it."""
     folded = as_cgi(name)
     return not (folded in HOP or folded in CLAIMS or folded.startswith('x-forwarded-'))
+
+
+@lru_cache(256)
+def _for_client(name: str) -> bool:
+    """Tell whether the header of an origin is for the client, unless Connection lists it."""
+    return as_cgi(name) not in HOP
 
 
 def _hop_names(headers: Headers) -> frozenset[str]:
@@ -65,8 +71,10 @@ def count_via(headers: Headers) -> int:
 
 def hops_left(request: Request) -> int | None:
     """Return Max-Forwards of an OPTIONS request; None is no limit (RFC 9110 7.6.2)."""
+    if request['method'] != 'OPTIONS':
+        return None
     given = request['headers'].get('Max-Forwards', '')
-    return int(given) if request['method'] == 'OPTIONS' and NUMBER.fullmatch(given) else None
+    return int(given) if NUMBER.fullmatch(given) else None
 
 
 def asks_websocket(request: Request) -> bool:
@@ -106,7 +114,7 @@ def to_origin(request: Request, replaced: frozenset[str]) -> list[tuple[str, str
     dropped = replaced | _hop_names(headers)
     if left is not None:
         dropped |= {'max-forwards'}
-    kept = [pair for pair in headers.items() if _passes(pair[0])]
+    kept = [pair for pair in headers.items() if _for_origin(pair[0])]
     if dropped:
         kept = [pair for pair in kept if as_cgi(pair[0]) not in dropped]
     added = [VIA_10 if request.get('version') == '1.0' else VIA_11, *forwarded_headers(request)]
@@ -122,17 +130,16 @@ def forwarded_headers(request: Request) -> tuple[tuple[str, str], ...]:
     given, scheme = request.get('ip') or '', request.get('scheme') or 'http'
     if not isinstance(given, str):
         raise TableError.of('ip', given, 'an IP address as a str')
-    ip = address_of(given)
     host, port = request.get('host') or '', request.get('port')
-    if type(scheme) is type(host) is str and type(port) is int:
-        return _client_fields(ip, scheme, host, port)
-    return _client_fields.__wrapped__(ip, scheme, host, port)  # what a user wrote may have no hash
+    if type(given) is type(scheme) is type(host) is str and type(port) is int:
+        return _client_fields(given, scheme, host, port)
+    # What a user wrote may have no hash.
+    return _client_fields.__wrapped__(given, scheme, host, port)
 
 
 @lru_cache(256)
-def _client_fields(
-    ip: str | None, scheme: Any, host: Any, port: Any
-) -> tuple[tuple[str, str], ...]:
+def _client_fields(given: str, scheme: Any, host: Any, port: Any) -> tuple[tuple[str, str], ...]:
+    ip = address_of(given)
     scheme = check_scheme(scheme)
     fields = [('X-Forwarded-For', ip)] if ip else []
     fields.append(('X-Forwarded-Proto', scheme))
@@ -145,7 +152,6 @@ def _client_fields(
     return *fields, ('Forwarded', forwarded)
 
 
-@lru_cache(1024)
 def address_of(text: str) -> str | None:
     try:
         return str(ipaddress.ip_address(text))
@@ -192,12 +198,12 @@ def to_client(version: str, given: Headers) -> Headers:
         raise ProtocolError(f'the origin sent a Transfer-Encoding {what}')
     if lengths and (len(lengths) > 1 or not NUMBER.fullmatch(lengths[0])):
         raise ProtocolError('the origin sent a Content-Length that is not one number of bytes')
-    kept, listed = given.copy(), _hop_names(given)
-    for name in [name for name in kept if as_cgi(name) in HOP or as_cgi(name) in listed]:
-        kept.popall(name, None)
+    kept = [pair for pair in given.items() if _for_client(pair[0])]
+    if listed := _hop_names(given):
+        kept = [pair for pair in kept if as_cgi(pair[0]) not in listed]
     if lengths:
-        kept['Content-Length'] = lengths[0]
+        kept.append(('Content-Length', lengths[0]))
     try:
-        return to_headers(kept)
+        return to_headers(Headers(kept))
     except TableError as error:
         raise ProtocolError(f'the origin sent an invalid header: {error}') from error

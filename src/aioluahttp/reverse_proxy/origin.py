@@ -110,7 +110,7 @@ def to_origin_request(request: Request, origin: Origin) -> Request:
     """Return the request for the origin, without its body."""
     url = target_with_base(request['method'], request.get('url'), origin.base)
     kept = to_origin(request, origin.replaced)
-    sent = origin.table.copy()
+    sent = Request(origin.table)
     sent['method'] = request['method']
     sent['url'] = url
     sent['path'] = url.partition('?')[0]

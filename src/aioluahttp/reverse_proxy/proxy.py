@@ -12,7 +12,7 @@ from ..bodies.chunks import Chunks
 from ..bodies.stream import Stream
 from ..client import per_loop
 from ..errors import BodyTooLarge, ConnectError, Error, ProtocolError, Refused, TableError, TimedOut
-from ..headers import Headers, to_headers
+from ..headers import Headers, is_checked, to_headers
 from ..semantics import is_silent
 from ..tables.checks import SWITCHING, check_body, check_method, is_streamed
 from ..tables.conversion import status_page, to_mapping, to_response
@@ -126,7 +126,8 @@ class Proxy:
 def _check_request(request: Mapping[str, Any]) -> Request:
     checked = Request(request)
     checked['method'] = check_method(request.get('method', 'GET'))
-    checked['headers'] = to_headers(request.get('headers'))
+    if not is_checked(request.get('headers')):  # those of a server's request are
+        checked['headers'] = to_headers(request.get('headers'))
     return checked
 
 

@@ -20,7 +20,7 @@ from ..exchange.forwarded import Proxies
 from ..exchange.head import client_of, to_head
 from ..exchange.request_body import BodyParts
 from ..exchange.response import FilePieces, ReadyResponse, reset_connection
-from ..headers import ONE_HOP, Headers
+from ..headers import ONE_HOP, Headers, note_checked
 from ..tables.models import Request
 from ..websockets.connection import ConnectionPeer
 from ..websockets.handshake import check_handshake, response_fields, without_handshake
@@ -104,7 +104,7 @@ class SocketExchange:
         """
         connection = self._connection
         head = connection.head
-        headers = Headers(head.headers)
+        headers = note_checked(Headers(head.headers))  # the parser has the rules of ``to_headers``
         version = head.version
         if version.major != 1:
             raise Refused(505)

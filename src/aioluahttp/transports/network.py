@@ -283,7 +283,7 @@ class NetworkTransport:
 
         return await dial(self.switch, request, options)
 
-    async def pass_on(self, request: Request, length: int | None) -> Response[Any]:
+    def pass_on(self, request: Request, length: int | None) -> Awaitable[Response[Any]]:
         """Send a request of a reverse proxy with exactly its own headers, over the wire.
 
         Args:
@@ -325,7 +325,7 @@ class NetworkTransport:
             asked = url_text(origin).removesuffix('/') + request['url']
             return response_of(received, result, asked, method)
 
-        return await self.send(request, exchange=exchange)
+        return self.send(request, exchange=exchange)
 
 
 class LentTransport(NetworkTransport):
