@@ -31,6 +31,8 @@ def runs(version: str) -> bool:
 # The Pythons of the classifiers that are there; another one has no session, and to ask for it is an
 # error, where nox would skip its session. The one that runs nox counts even without a classifier.
 PYTHONS = [version for version in nox.project.python_versions(PROJECT) if runs(version)] or [HERE]
+# Tests of whole programs and of documentation, for which other versions of dependencies are alike.
+APART = ('cli', 'test_deploying.py', 'test_docs.py', 'test_examples.py')
 # Tests that import every module, or that need another packaged file.
 WHOLE = [
     f'tests/{name}.py'
@@ -80,7 +82,8 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest dependencies that pyproject.toml allows."""
     session.install('-e', '.', *floors(), *group('test'))
-    session.run('pytest', *session.posargs)
+    apart = [f'--ignore=tests/{name}' for name in APART]
+    session.run('pytest', *(session.posargs or apart))
 
 
 @nox.session(name='next')

@@ -136,15 +136,16 @@ def to_headers(given: HeadersLike | None) -> Headers:
     return note_checked(Headers(anything) if _is_plain(anything) else _from_pairs(anything))
 
 
-def note_checked(headers: Headers) -> Headers:
-    """Let ``to_headers`` take these headers as they are, until they change."""
+def note_checked(headers: Any) -> Headers:
+    """Let ``to_headers`` take these ``Headers`` as they are, until they change."""
     headers._checked = getversion(headers)
-    return headers
+    return headers  # type: ignore[no-any-return]
 
 
 def is_checked(given: Any) -> bool:
     """Tell whether these are headers that ``to_headers`` takes as they are."""
-    return type(given) is Headers and getattr(given, '_checked', None) == getversion(given)
+    kind: Any = type(given)
+    return kind is Headers and getattr(given, '_checked', None) == getversion(given)
 
 
 def _is_plain(given: Any) -> bool:
