@@ -31,7 +31,7 @@ TOKENS = re.compile(rf'{TOKEN.pattern}(?:\n{TOKEN.pattern})*')  # many names, jo
 
 STR = frozenset({str, istr})  # other subclasses may override methods
 
-LENGTH = 18  # digits of a Content-Length: more bytes than there are
+LENGTH = 18  # digits that a Content-Length may have: no body is longer
 
 SECRET = re.compile('auth|cookie|token|secret|passw|api-?key', re.IGNORECASE)
 

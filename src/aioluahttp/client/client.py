@@ -247,7 +247,7 @@ class Client:
             length: Bytes of its body; None for chunks.
         """
         transport: Any = self._open_transport()
-        if total_of(request) is None:  # as for most; if the client is closed, its connections are
+        if total_of(request) is None:  # to close the connections is enough to end the request
             return await transport.pass_on(request, length)  # type: ignore[no-any-return]
         with self._deadline_of(request):
             response: Response[Any] = await transport.pass_on(request, length)

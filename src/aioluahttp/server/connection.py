@@ -39,7 +39,11 @@ LINGER = 10.0  # seconds for a peer that may still be sending to leave after the
 NAME = 'HTTP request'  # the name of each request's task
 # Called without super(), which costs 2 % of a WebSocket message on Python 3.11.
 receive: Callable[[FramedConnection, bytes], None] = FramedConnection.data_received
-# An eager task saves one iteration of the loop, and thus one poll for I/O, per request.
+# With few connections, an eager task saves one iteration of the loop, and thus one poll for I/O,
+# per request. With more, it costs polls: clients that get responses while other requests of the
+# same poll are still handled send their next requests one by one, and each poll finds fewer.
+FEW = 4
+LATER: dict[str, Any] = {}
 EAGER: dict[str, Any] = {'eager_start': True} if sys.version_info >= (3, 12) else {}
 
 
@@ -286,8 +290,9 @@ class Connection(PacedConnection):
         self.connections.running.add(self)
         # The current context may be that of the previous request.
         context = self.connections.context.copy()
+        start = EAGER if len(self.connections.open) <= FEW else LATER
         task = asyncio.Task(
-            self._respond(), loop=self.connections.loop, name=NAME, context=context, **EAGER
+            self._respond(), loop=self.connections.loop, name=NAME, context=context, **start
         )
         self.task = task if self.busy else None  # an eager task may have ended already
 
