@@ -20,7 +20,7 @@ from ..bodies.events import EventStream
 from ..bodies.stream import Stream
 from ..errors import ConnectError, Error, ProtocolError, StatusError, TableError, TimedOut
 from ..semantics import GOING_AWAY
-from ..tables.checks import EVENTS, check_handler, check_limit, is_accepted, total_of
+from ..tables.checks import EVENTS, TIMEOUT, check_handler, check_limit, is_accepted
 from ..tables.conversion import PAGES, to_mapping
 from ..tables.models import Handler, Request, Response, SentRequest, describe_request
 from ..transports.into import apply_into, with_accept
@@ -227,7 +227,7 @@ class Client:
             if self._trust_env:
                 request = await asyncio.to_thread(from_environment, request)
             transport = self._open_transport()
-            with self._deadline_of(request):
+            with self._total_of(request):
                 dialed = await transport.dial(request, options)
         except Error as error:
             error.request = SentRequest(given)
@@ -247,9 +247,11 @@ class Client:
             length: Bytes of its body; None for chunks.
         """
         transport: Any = self._open_transport()
-        if total_of(request) is None:  # to close the connections is enough to end the request
+        limits = request.get('timeout')
+        if isinstance(limits, dict) and limits.get('total', TIMEOUT) is None:
+            # By default. If the client is closed, the end of the connection ends the request.
             return await transport.pass_on(request, length)  # type: ignore[no-any-return]
-        with self._deadline_of(request):
+        with self._total_of(request):
             response: Response[Any] = await transport.pass_on(request, length)
         return response
 
@@ -289,7 +291,7 @@ class Client:
         """Send a request and follow its redirects, as many as ``redirects`` allows."""
         transport = self._open_transport()
         history: list[Response[Any]] = []
-        with self._deadline_of(request):
+        with self._total_of(request):
             while True:
                 sent = request
                 if self._trust_env:
@@ -308,9 +310,10 @@ class Client:
                 history.append(response)
                 request = following
 
-    def _deadline_of(self, request: Request) -> Deadline:
+    def _total_of(self, request: Request) -> Deadline:
         """Make the deadline of a request."""
-        total = total_of(request)
+        timeout = request.get('timeout', TIMEOUT)
+        total = timeout.get('total', TIMEOUT) if isinstance(timeout, dict) else timeout
         return Deadline(self._deadlines, total, partial(self._late, request, total))
 
     def _late(self, request: Request, total: float | None) -> Error:

@@ -57,7 +57,6 @@ __all__ = [
     'is_one_shot',
     'is_streamed',
     'progress_of',
-    'total_of',
 ]
 
 PORTS = {'http': 80, 'https': 443}
@@ -207,13 +206,6 @@ def check_timeout(timeout: Any) -> float | dict[str, float | None] | None:
         if key not in TIMEOUTS:
             raise TableError.unknown(key, TIMEOUTS)
     return {key: check_seconds(f'timeout.{key}', value) for key, value in timeout.items()}
-
-
-def total_of(request: Mapping[str, Any]) -> float | None:
-    """Return the seconds that a request may take in all; None is no limit."""
-    timeout = request.get('timeout', TIMEOUT)
-    total: float | None = timeout.get('total', TIMEOUT) if isinstance(timeout, dict) else timeout
-    return total
 
 
 def check_count(key: str) -> Callable[[Any], int]:

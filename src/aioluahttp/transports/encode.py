@@ -18,15 +18,7 @@ from ..bodies.codings import ACCEPT_ENCODING
 from ..bodies.stream import Stream
 from ..errors import Error, TableError
 from ..headers import ONE_HOP, Headers, given_length, is_secret
-from ..tables.checks import (
-    EVENTS,
-    INTO,
-    TIMEOUT,
-    check_body,
-    check_userinfo,
-    progress_of,
-    total_of,
-)
+from ..tables.checks import EVENTS, INTO, TIMEOUT, check_body, check_userinfo, progress_of
 from ..tables.conversion import body_as, wire_body
 from ..tables.models import Request, Response, SentRequest, bracketed
 from ..tls import client_context
@@ -335,7 +327,7 @@ def write_timeout(request: Request) -> float | None:
     if timeout is None:
         return None
     limits: Mapping[str, Any] = timeout if isinstance(timeout, dict) else {}
-    runs = request.get('into', 'text') in INTO and total_of(request) is not None
+    runs = request.get('into', 'text') in INTO and limits.get('total', TIMEOUT) is not None
     seconds: float | None = limits.get('write', None if runs else WRITE)
     return seconds
 
