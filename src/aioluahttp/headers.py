@@ -31,7 +31,7 @@ TOKENS = re.compile(rf'{TOKEN.pattern}(?:\n{TOKEN.pattern})*')  # many names, jo
 
 STR = frozenset({str, istr})  # other subclasses may override methods
 
-LENGTH = 18  # digits that a Content-Length may have: no body is longer
+NUMBER = re.compile('[0-9]{1,18}')  # of bytes, or another count
 
 SECRET = re.compile('auth|cookie|token|secret|passw|api-?key', re.IGNORECASE)
 
@@ -222,7 +222,7 @@ def given_length(headers: Headers) -> int | None:
         TableError: It is not a number.
     """
     given = headers.get('Content-Length')
-    if given is not None and not (given.isascii() and given.isdigit() and len(given) <= LENGTH):
+    if given is not None and not NUMBER.fullmatch(given):
         raise TableError.of('headers[Content-Length]', given, 'a number of bytes')
     return None if given is None else int(given)
 

@@ -350,7 +350,6 @@ async def test_an_invalid_request_does_not_reach_the_callback(wire, line):
         assert (b'', []) == (await client.rest(), calls)
 
 
-@both_ways
 async def test_every_header_that_is_received_can_be_sent_on(wire):
     """The parser accepts none that ``to_headers`` refuses or changes, so it need not check them."""
     octets = [bytes([octet]) for octet in range(256)]
@@ -374,6 +373,7 @@ async def test_every_header_that_is_received_can_be_sent_on(wire):
         assert [*headers.items()] == [*to_headers([*headers.items()]).items()]
 
 
+@both_ways
 async def test_server_header_is_sent_with_every_response(wire):
     """Also with a response to an error of the callback."""
     listening = http.listen('127.0.0.1', 0, lambda request: None, server_header='we')

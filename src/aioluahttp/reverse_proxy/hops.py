@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ProtocolError, Refused, TableError
 from ..exchange.head import check_served_host
-from ..headers import ONE_HOP, Headers, as_cgi, list_items, to_headers
+from ..headers import NUMBER, ONE_HOP, Headers, as_cgi, list_items, to_headers
 from ..tables.checks import ASTERISK, PORTS, check_port, check_scheme
 from ..tables.models import Request, bracketed
 from ..websockets.handshake import check_handshake, wants_websocket
@@ -39,20 +39,13 @@ HOP = ONE_HOP | {'http2-settings'}
 CLAIMS = frozenset({'forwarded', 'host', 'proxy', 'x-real-ip'})
 
 TARGET = re.compile('/[!"$-~]*')  # what the server's parser accepts
-NUMBER = re.compile('[0-9]{1,18}')
 
 
 @lru_cache(256)
-def _for_origin(name: str) -> bool:
+def _passes(name: str) -> bool:
     """Tell whether the header of a client is for the origin, unless Connection lists it."""
     folded = as_cgi(name)
     return not (folded in HOP or folded in CLAIMS or folded.startswith('x-forwarded-'))
-
-
-@lru_cache(256)
-def _for_client(name: str) -> bool:
-    """Tell whether the header of an origin is for the client, unless Connection lists it."""
-    return as_cgi(name) not in HOP
 
 
 def _hop_names(headers: Headers) -> frozenset[str]:
@@ -114,7 +107,7 @@ def to_origin(request: Request, replaced: frozenset[str]) -> list[tuple[str, str
     dropped = replaced | _hop_names(headers)
     if left is not None:
         dropped |= {'max-forwards'}
-    kept = [pair for pair in headers.items() if _for_origin(pair[0])]
+    kept = [pair for pair in headers.items() if _passes(pair[0])]
     if dropped:
         kept = [pair for pair in kept if as_cgi(pair[0]) not in dropped]
     added = [VIA_10 if request.get('version') == '1.0' else VIA_11, *forwarded_headers(request)]
@@ -198,9 +191,8 @@ def to_client(version: str, given: Headers) -> Headers:
         raise ProtocolError(f'the origin sent a Transfer-Encoding {what}')
     if lengths and (len(lengths) > 1 or not NUMBER.fullmatch(lengths[0])):
         raise ProtocolError('the origin sent a Content-Length that is not one number of bytes')
-    kept = [pair for pair in given.items() if _for_client(pair[0])]
-    if listed := _hop_names(given):
-        kept = [pair for pair in kept if as_cgi(pair[0]) not in listed]
+    dropped = HOP | _hop_names(given)
+    kept = [pair for pair in given.items() if as_cgi(pair[0]) not in dropped]
     if lengths:
         kept.append(('Content-Length', lengths[0]))
     try:

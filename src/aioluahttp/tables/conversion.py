@@ -56,9 +56,7 @@ NORMAL: dict[str, Any] = dict.fromkeys(('method', 'url', *TARGET, 'headers'))
 BODY_KEYS = frozenset(BODIES)
 CODED_BODIES = BODY_KEYS - {'body'}
 # Keys of what a client returns, none of which the others depend on.
-RECEIVED = frozenset(
-    ('status', 'reason', 'headers', 'body', 'url', 'method', 'version', 'ip', 'history')
-)
+RECEIVED = Response.FIELDS - {'websocket'}
 # Keys that do not depend on each other, beside a URL that has a host and no login.
 PLAIN = BODY_KEYS.union(REQUEST_CHECKS) - {*TARGET, *LOGINS, 'events', 'unix', 'resume'}
 
