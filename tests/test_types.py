@@ -4,6 +4,7 @@ import ast
 import doctest
 import inspect
 import typing
+from io import BytesIO
 from os import PathLike
 
 import pytest
@@ -49,6 +50,12 @@ def test_a_table_type_has_the_keys_that_are_checked(table_type, keys):
 def test_the_annotations_of_a_type_resolve(table_type):
     """``typing.get_type_hints``, which pydantic and others use, works on every type."""
     assert set(table_type.__annotations__) == set(typing.get_type_hints(table_type))
+
+
+def test_a_binary_file_is_known_at_run_time():
+    """pydantic asks with ``isinstance``, which an ordinary Protocol refuses."""
+    assert isinstance(BytesIO(), types.BinaryFile)
+    assert not isinstance('x', types.BinaryFile)
 
 
 def test_only_the_status_of_a_response_is_required():

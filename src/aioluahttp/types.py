@@ -17,7 +17,16 @@ from collections.abc import (
     Mapping,
 )
 from os import PathLike
-from typing import Any, Generic, Literal, NotRequired, Protocol, TypeAlias, TypeVar
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NotRequired,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 import yarl
 
@@ -72,6 +81,7 @@ class ProgressTable(TypedDict, total=False):
     download: Progress | None
 
 
+@runtime_checkable
 class BinaryFile(Protocol):
     """A binary file, which is read piece by piece, in a thread."""
 
