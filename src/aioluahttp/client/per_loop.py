@@ -39,10 +39,9 @@ class LoopClients:
         self.busy: int = 0  # requests for which ``client`` has to stay open
         self._idle = asyncio.Event()
 
-    def end_request(self) -> None:
-        """Tell that a request has ended."""
-        self.busy -= 1
-        if self.closing and not self.busy:
+    def note_idle(self) -> None:
+        """Let the clients close, if no request needs them any more."""
+        if not self.busy:
             self._idle.set()
 
     async def _close_at_shutdown(self) -> AsyncGenerator[None, None]:
@@ -97,7 +96,9 @@ else:
             try:
                 return await kept.client.send_table(table, fields)
             finally:
-                kept.end_request()
+                kept.busy -= 1
+                if kept.closing:
+                    kept.note_idle()
         async with Client(cookies=False) as client:  # the loop is shutting down
             return await client.request(table, **fields)
 

@@ -329,13 +329,14 @@ def wire_body(headers: Headers, body: Any) -> bytes:
         return body
     if not isinstance(body, str):
         raise TableError.of('body', body, 'a str or bytes; for a value decoded from JSON use json')
-    if body and text.is_clean(body):
-        if kind is None:
-            kind = headers['Content-Type'] = 'text/plain; charset=utf-8'
-        elif kind.lower().startswith('text/') and text.charset_of(kind) is None:
-            kind = headers['Content-Type'] = f'{kind}; charset=utf-8'
-    elif body and kind is None:
-        kind = headers['Content-Type'] = 'application/octet-stream'
+    if not body:
+        return b''
+    if kind is None:
+        clean = text.is_clean(body)
+        kind = 'text/plain; charset=utf-8' if clean else 'application/octet-stream'
+        headers['Content-Type'] = kind
+    elif kind.lower().startswith('text/') and text.charset_of(kind) is None and text.is_clean(body):
+        kind = headers['Content-Type'] = f'{kind}; charset=utf-8'
     return text.to_bytes(body, kind)
 
 

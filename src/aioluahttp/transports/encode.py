@@ -34,7 +34,8 @@ __all__ = [
     'arguments_of',
     'body_of',
     'connection_arguments',
-    'message_of',
+    'data_of',
+    'headers_of',
     'needs_stream',
     'read_options_of',
     'response_of',
@@ -121,19 +122,13 @@ def arguments_of(
     Returns:
         Those of ``connection_arguments``, too.
     """
-    headers, data = message_of(request, target)
-    arguments: dict[str, Any] = {'headers': headers, **connection_arguments(request, max_header)}
-    if data is not None:
-        arguments['data'] = data
+    arguments = connection_arguments(request, max_header)
+    arguments['headers'] = headers = headers_of(request, target)
+    if 'body' in request:
+        arguments['data'] = data_of(request, headers)
     if 'proxy' in request:
         arguments |= _proxy_arguments(request, headers)
     return arguments
-
-
-def message_of(request: Request, target: yarl.URL) -> tuple[Headers, bytes | BodyDelivery | None]:
-    """Make the headers and the body of a request as they are sent, without cookies and framing."""
-    headers = _headers(request, target)
-    return headers, _data(request, headers) if 'body' in request else None
 
 
 def connection_arguments(request: Request, max_header: int | None = MAX_HEADER) -> dict[str, Any]:
@@ -192,9 +187,9 @@ def add_cookies(
         headers['Cookie'] = '; '.join(pairs)
 
 
-def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:
-    """Make aiohttp's ``data``; add the body's default Content-Type to ``headers``."""
-    progress, source = progress_of(request, 'upload'), request['body']
+def data_of(request: Request, headers: Headers) -> bytes | BodyDelivery:
+    """Make the body of a request as it is sent; add its default Content-Type to ``headers``."""
+    source = request['body']
     if not isinstance(source, BodySource):
         return wire_body(headers, source)
     headers.setdefault('Content-Type', source.content_type or 'application/octet-stream')
@@ -205,7 +200,7 @@ def _data(request: Request, headers: Headers) -> bytes | BodyDelivery:
     # A copy, because headers are sent before the first chunk is encoded.
     encode = partial(_encode_header, headers.copy())
     size, seconds = source.length if length is None else length, write_timeout(request)
-    return BodyDelivery(source, size, encode, progress, seconds)
+    return BodyDelivery(source, size, encode, progress_of(request, 'upload'), seconds)
 
 
 def _encode_header(headers: Headers, chunk: Any) -> bytes:
@@ -231,7 +226,8 @@ def with_bytes_source(request: Request) -> Request:
     return request | {'headers': headers, 'body': BytesSource(body, data)}
 
 
-def _headers(request: Request, target: yarl.URL) -> Headers:
+def headers_of(request: Request, target: yarl.URL) -> Headers:
+    """Make the headers of a request as they are sent, without cookies and framing."""
     authority, host, given = (
         target.host_port_subcomponent or '',
         request['host'],
@@ -298,8 +294,9 @@ def _proxy_arguments(request: Request, headers: Headers) -> dict[str, Any]:
 
 def needs_stream(request: Request) -> bool:
     """Tell whether the response body is read in parts, if only to report progress."""
-    watched = progress_of(request, 'download') is not None
-    return watched or request.get('into', 'text') not in INTO
+    if request.get('into', 'text') not in INTO:
+        return True
+    return 'on_progress' in request and progress_of(request, 'download') is not None
 
 
 def read_options_of(request: Request, limit: int | None, *, early: bool = False) -> ReadOptions:

@@ -26,7 +26,8 @@ from .encode import (
     CookieStore,
     add_cookies,
     body_of,
-    message_of,
+    data_of,
+    headers_of,
     response_of,
     target_of,
     try_with_source,
@@ -139,7 +140,8 @@ class InProcess:
     def _to_wire(self, request: Request) -> tuple[yarl.URL, Headers, bytes | BodyDelivery | None]:
         """Make the URL, the headers and the body of a request, as for the network."""
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
-        headers, data = message_of(request, target)
+        headers = headers_of(request, target)
+        data = data_of(request, headers) if 'body' in request else None
         add_cookies(headers, self._cookies, target)
         if data is not None or request['method'] not in METHODS_WITHOUT_BODY:
             size = data.size if isinstance(data, BodyDelivery) else len(data or b'')

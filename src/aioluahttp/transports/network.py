@@ -75,7 +75,7 @@ class NetworkTransport:
         cookies: Of the client; None keeps and sends none.
     """
 
-    _owns_connectors = True
+    _is_lent = False  # whether the session is the user's
     _max_header: int | None = MAX_HEADER  # the default of the key
     _middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (send_once,)
 
@@ -108,7 +108,7 @@ class NetworkTransport:
             return session
         session = self._sessions[unix, switches] = aiohttp.ClientSession(
             connector=self._connector(unix, switches=switches),
-            connector_owner=self._owns_connectors,
+            connector_owner=not self._is_lent,
             cookie_jar=self._session_jar(),
             middlewares=self._middlewares,
             auto_decompress=False,  # ``bodies.codings`` does: with a limit, and a check of the end
@@ -181,7 +181,7 @@ class NetworkTransport:
             arguments = arguments_of(request, target, self._max_header)
             arguments['headers'].update(fields)
             session = self._session(request, switches=True)
-            if self._can_send(session, arguments):
+            if not self._is_lent and wire.can_send(session, arguments):
                 return await self._switch_over_wire(session, request, target, arguments)
             return await self._switch_by_session(session, target, arguments)
         except Exception as error:
@@ -193,10 +193,10 @@ class NetworkTransport:
         """Make one attempt."""
         method, limit = request['method'], request.get('max_body', MAX_BODY)
         target = target_of(request['scheme'], request['host'], request['port'], request['url'])
-        arguments = arguments_of(request, target, self._max_header)
         options = read_options_of(request, limit) if needs_stream(request) else None
+        arguments = arguments_of(request, target, self._max_header)
         session = self._session(request)
-        if not self._can_send(session, arguments):
+        if self._is_lent or not wire.can_send(session, arguments):
             received = await self._send_by_session(session, request, target, arguments, limit)
         else:
             headers, body = arguments['headers'], arguments.get('data')
@@ -207,7 +207,8 @@ class NetworkTransport:
             received = await wire_request.ask(session, target, arguments, limit, options)
         if options is not None and isinstance(received.data, DecodedBody):
             self._bodies.add(received.data)
-            watch_download(request, received.status, received.data)
+            if 'on_progress' in request:
+                watch_download(request, received.status, received.data)
         return response_of(received, body_of(request, received), url_text(target), method)
 
     async def _send_by_session(
@@ -232,10 +233,6 @@ class NetworkTransport:
             streamed=streamed,
             cookies=self._cookies,
         )
-
-    def _can_send(self, session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
-        """Tell whether a request can be sent over the wire."""
-        return wire.can_send(session, arguments)
 
     async def _switch_over_wire(
         self,
@@ -339,7 +336,7 @@ class LentTransport(NetworkTransport):
         session: The user's; ``close`` leaves it open.
     """
 
-    _owns_connectors = False
+    _is_lent = True
     _max_header = None  # the session has limits of its own
     # Without ``send_once``: the peer may have closed a pooled connection, so a retry is needed.
     _middlewares = ()
@@ -365,6 +362,3 @@ class LentTransport(NetworkTransport):
 
     def _connector(self, unix: str | None, *, switches: bool) -> aiohttp.BaseConnector | None:
         return self._lent.connector
-
-    def _can_send(self, session: aiohttp.ClientSession, arguments: dict[str, Any]) -> bool:
-        return False

@@ -73,7 +73,7 @@ class ResponseProtocol(asyncio.Protocol):
         self._seconds: float | None = None  # to wait for the next bytes
         self._deadline: MovingDeadline | None = None  # by which they must come
         self.requests: int = 0
-        self._begin(awaits_head=False)
+        self.begin(None)
 
     @classmethod
     def of(cls, connection: Any) -> Self:
@@ -90,7 +90,7 @@ class ResponseProtocol(asyncio.Protocol):
     def after_head(cls, connection: Any) -> Self:
         """Return the one of a connection on which the head of a response has come."""
         received = cls.of(connection)
-        received._begin(awaits_head=False)
+        received.begin(None)
         return received
 
     @property
@@ -98,17 +98,17 @@ class ResponseProtocol(asyncio.Protocol):
         """Whether a request was sent on the connection before this one."""
         return self.requests > 1
 
-    def begin(self, method: str) -> None:
-        """Begin with a request that is still to be sent."""
-        self.requests += 1
-        self._begin(awaits_head=True)
-        self._may_be_whole = method != 'HEAD'
+    def begin(self, method: str | None) -> None:
+        """Begin with a response.
 
-    def _begin(self, *, awaits_head: bool) -> None:
-        """Begin with a response, whose head is still to come or has come."""
+        Args:
+            method: Of its request, which is still to be sent; None if the head has come.
+        """
+        awaits_head = method is not None
+        self.requests += awaits_head
         self._awaits_head = awaits_head
         self._counts_all = awaits_head  # else the session of a user takes what is behind the body
-        self._may_be_whole = False
+        self._may_be_whole = awaits_head and method != 'HEAD'
         self._first = self._last = b''  # the bytes of a head, and those received last
         self.head_size: int = 0
         self._size = 0  # bytes received behind the head

@@ -443,7 +443,8 @@ class WireRequest:
             self._send_long(transport, body, seconds)
         else:
             transport.write(self._head + body if body else self._head)
-            self._start_timeout(seconds)
+            if seconds is not None:
+                self._start_timeout(seconds)
 
     def _send_long(self, transport: Any, body: bytes, seconds: float | None) -> None:
         if len(body) <= JOINED:
