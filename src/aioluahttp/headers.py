@@ -133,7 +133,7 @@ def to_headers(given: HeadersLike | None) -> Headers:
     if given is None:
         return Headers()
     anything: Any = given
-    return note_checked(Headers(anything) if _is_plain(anything) else _from_pairs(anything))
+    return note_checked(Headers(anything) if is_plain(anything) else _from_pairs(anything))
 
 
 def note_checked(headers: Any) -> Headers:
@@ -148,8 +148,8 @@ def is_checked(given: Any) -> bool:
     return kind is Headers and getattr(given, '_checked', None) == getversion(given)
 
 
-def _is_plain(given: Any) -> bool:
-    """Tell whether headers can be taken as they are, without a pass over their pairs."""
+def is_plain(given: Any) -> bool:
+    """Tell whether headers need no change; then ``Headers`` are noted as checked."""
     if is_checked(given):
         return True
     kind = type(given)

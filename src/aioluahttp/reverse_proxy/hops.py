@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ProtocolError, Refused, TableError
 from ..exchange.head import check_served_host
-from ..headers import NUMBER, ONE_HOP, Headers, as_cgi, list_items, to_headers
+from ..headers import NUMBER, ONE_HOP, Headers, as_cgi, is_plain, list_items, to_headers
 from ..tables.checks import ASTERISK, PORTS, check_port, check_scheme
 from ..tables.models import Request, bracketed
 from ..websockets.handshake import check_handshake, wants_websocket
@@ -178,7 +178,7 @@ def announced_length(headers: Headers) -> int | None:
 
 
 def to_client(version: str, given: Headers) -> Headers:
-    """Return the headers for the client from the origin's response.
+    """Return the headers for the client from the origin's response: these, without hop-by-hop ones.
 
     Raises:
         ProtocolError: A header is invalid, or the end of the body is ambiguous.
@@ -191,11 +191,11 @@ def to_client(version: str, given: Headers) -> Headers:
         raise ProtocolError(f'the origin sent a Transfer-Encoding {what}')
     if lengths and (len(lengths) > 1 or not NUMBER.fullmatch(lengths[0])):
         raise ProtocolError('the origin sent a Content-Length that is not one number of bytes')
-    dropped = HOP | _hop_names(given)
-    kept = [pair for pair in given.items() if as_cgi(pair[0]) not in dropped]
-    if lengths:
-        kept.append(('Content-Length', lengths[0]))
+    listed = _hop_names(given)
+    for name in [name for name in given if as_cgi(name) in HOP or as_cgi(name) in listed]:
+        if name.lower() != 'content-length':
+            given.popall(name, None)
     try:
-        return to_headers(Headers(kept))
+        return given if is_plain(given) else to_headers(given)
     except TableError as error:
         raise ProtocolError(f'the origin sent an invalid header: {error}') from error
