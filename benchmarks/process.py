@@ -21,6 +21,8 @@ END = 5.0  # seconds that a process has to end after it was terminated
 # asyncio allocates 256 KiB for each read, and shrinks it. Whether glibc returns that memory to the
 # system and faults it in again depends on the layout of the heap; with these it never does.
 STEADY = {'MALLOC_TRIM_THRESHOLD_': str(2**28), 'MALLOC_MMAP_THRESHOLD_': str(2**25)}
+# Where the environment forbids to write bytecode, every start would compile the whole package.
+COMPILED = {'PYTHONDONTWRITEBYTECODE': ''}
 SPARE = 200  # file descriptors for other uses than connections
 
 # If there are two cores, the process under test has one, and the load generator another.
@@ -50,7 +52,7 @@ class Started:
         self._process = subprocess.Popen(
             [sys.executable, '-m', f'benchmarks.{module}', *rest],
             cwd=ROOT,
-            env=os.environ | (STEADY if steady else {}),
+            env=os.environ | COMPILED | (STEADY if steady else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
