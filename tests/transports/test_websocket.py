@@ -5,6 +5,7 @@ import base64
 import pathlib
 import tempfile
 
+import aiohttp
 import pytest
 import websockets
 import yarl
@@ -150,20 +151,35 @@ async def test_a_server_that_declines_is_a_protocol_error(raw_server, response, 
                 pass
 
 
-@pytest.mark.parametrize('field', ['', 'Upgrade: websocket\r\n'])
-async def test_a_101_without_upgrade_is_a_protocol_error(raw_server, field):
-    """101 and the right key, but no Upgrade, or none in Connection: the rest would be HTTP."""
+@pytest.mark.parametrize('lent', [False, True], ids=['wire', 'given session'])
+@pytest.mark.parametrize(
+    ('version', 'fields', 'what'),
+    [
+        # The rest would be HTTP.
+        ('1.1', '', 'did not switch protocols, or closed'),
+        ('1.1', 'Upgrade: websocket\r\n', 'did not switch protocols, or closed'),
+        # It has no interim responses (RFC 9110 15.2).
+        ('1.0', 'Upgrade: websocket\r\nConnection: Upgrade\r\n', 'switched protocols in HTTP/1.0'),
+    ],
+)
+async def test_a_101_that_switches_nothing_is_a_protocol_error(
+    raw_server, lent, version, fields, what
+):
+    """101 and the right key, but no Upgrade, none in Connection, or a version that has none."""
     from aioluahttp.websockets.handshake import accept_of
 
     async def half(line):
         [key] = (await line.request()).values('Sec-WebSocket-Key')
-        await line.send(
-            f'HTTP/1.1 101 Yes\r\n{field}Sec-WebSocket-Accept: {accept_of(key)}\r\n\r\n'.encode()
-        )
+        proof = f'Sec-WebSocket-Accept: {accept_of(key)}\r\n'
+        await line.send(f'HTTP/{version} 101 Yes\r\n{fields}{proof}\r\n'.encode())
 
-    async with raw_server(half) as peer:
-        with pytest.raises(http.ProtocolError, match='did not switch protocols, or closed'):
-            async with http.websocket(url=peer.url):
+    async with (
+        raw_server(half) as peer,
+        aiohttp.ClientSession() as session,
+        http.Client(session=session if lent else None) as client,
+    ):
+        with pytest.raises(http.ProtocolError, match=what):
+            async with client.websocket(url=peer.url):
                 pass
 
 

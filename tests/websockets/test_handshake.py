@@ -78,7 +78,7 @@ def test_each_handshake_request_has_its_own_key():
 )
 def test_a_client_accepts_what_it_offered(options, headers, terms):
     """The subprotocol and the compression are those that the server chose."""
-    got = read_agreement(options, ASKED, 101, response_headers(**headers))
+    got = read_agreement(options, ASKED, {'status': 101, 'headers': response_headers(**headers)})
     assert terms == (got.protocol, got.window, got.resets)
     assert (4 * 1024 * 1024, 20) == (got.max_message, got.heartbeat)
 
@@ -110,15 +110,14 @@ def test_a_client_accepts_what_it_offered(options, headers, terms):
 def test_a_client_refuses_what_it_did_not_offer(options, status, headers, what):
     """RFC 6455 4.1: the connection then fails."""
     with pytest.raises(http.ProtocolError, match=what):
-        read_agreement(options, ASKED, status, response_headers(**headers))
+        read_agreement(options, ASKED, {'status': status, 'headers': response_headers(**headers)})
 
 
 def test_a_client_that_offers_no_compression_refuses_it():
     """Compression is then an extension that was not offered."""
+    headers = response_headers(Sec_WebSocket_Extensions=DEFLATE)
     with pytest.raises(http.ProtocolError, match='an extension that was not offered'):
-        read_agreement(
-            {}, {'Sec-WebSocket-Key': KEY}, 101, response_headers(Sec_WebSocket_Extensions=DEFLATE)
-        )
+        read_agreement({}, {'Sec-WebSocket-Key': KEY}, {'status': 101, 'headers': headers})
 
 
 @pytest.mark.parametrize(

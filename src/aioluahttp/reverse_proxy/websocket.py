@@ -56,10 +56,9 @@ def to_client_upgrade(
         ProtocolError: The origin agreed to something else.
     """
     wire: WireRequest = response['body']
-    headers = response['headers']
     try:
-        terms = read_agreement(options, request['headers'], response['status'], headers)
-        granted = to_client(response['version'], without_handshake(headers))
+        terms = read_agreement(options, request['headers'], response)
+        granted = to_client(response['version'], without_handshake(response['headers']))
         if not wire.has_switched:
             raise ProtocolError('the origin did not switch to a WebSocket')
     except ProtocolError:

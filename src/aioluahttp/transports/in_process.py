@@ -170,9 +170,10 @@ class InProcess:
         try:
             await self._serve(exchange)
             status, _, fields = exchange.response
+            result = {'status': status, 'reason': PHRASES[status], 'headers': fields, 'body': ''}
             self._keep_cookies(fields, target)
             try:
-                agreement = read_agreement(options, asked, status, fields)
+                agreement = read_agreement(options, asked, result)
             except ProtocolError as error:
                 raise ProtocolError(f'{describe_request(request)}: {error}') from error
         except BaseException:
@@ -180,7 +181,6 @@ class InProcess:
             raise
         assert exchange.near is not None
         self._keep(exchange, None)
-        result = {'status': status, 'reason': PHRASES[status], 'headers': fields, 'body': ''}
         response = Response({**result, 'url': str(target)})
         socket = Socket(exchange.near, agreement.protocol, request, response)
         return exchange.near, socket, lambda: None

@@ -81,7 +81,7 @@ async def dial(
     response, protocol, close = await switch(request, fields)
     try:
         try:
-            agreement = read_agreement(options, fields, response['status'], response['headers'])
+            agreement = read_agreement(options, fields, response)
             if protocol is None:
                 raise ProtocolError('the server did not switch protocols, or closed the connection')
         except ProtocolError as error:

@@ -89,19 +89,23 @@ def request_fields(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_agreement(
-    options: Mapping[str, Any], asked: Mapping[str, str], status: int, headers: Headers
+    options: Mapping[str, Any], asked: Mapping[str, str], response: Mapping[str, Any]
 ) -> PeerOptions:
     """Check a server's handshake response, and return what was negotiated.
 
     Args:
         options: The client's options.
         asked: The header fields of the handshake request.
+        response: Its table; without ``version`` it is no response of HTTP/1.0.
 
     Raises:
         ProtocolError: The server declined, or chose something that was not offered.
     """
+    headers, status = response['headers'], response['status']
     if status != 101:
         raise ProtocolError(f'the server declined a WebSocket: {status}')
+    if response.get('version') == '1.0':  # it has no 1xx (RFC 9110 15.2)
+        raise ProtocolError('the server switched protocols in HTTP/1.0, which cannot')
     upgrade = [one.lower() for one in list_items(headers, 'Upgrade')]
     if not upgrade:
         raise ProtocolError('the server did not switch protocols, or closed the connection')
