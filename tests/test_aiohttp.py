@@ -76,6 +76,7 @@ ATTRIBUTES = [
             'set_upgraded': 'server/framing',
         },
         'aiohttp.http_parser:RawRequestMessage': {
+            '_replace': 'server/framing',
             'chunked': 'server/framing',
             'should_close': 'server/framing',
             'upgrade': 'server/framing',

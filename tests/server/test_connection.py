@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import time
+import tracemalloc
 import weakref
 from contextvars import ContextVar
 from types import SimpleNamespace
@@ -784,6 +785,24 @@ async def test_a_websocket_ends_when_its_client_half_closes(wire, frames, until,
             held.release.set()
             await client.read_response(silent=True)
         assert b'' == await client.rest()
+
+
+async def test_an_open_websocket_keeps_its_headers_once(wire, frames):
+    """In its request, and neither in the parser nor in what the parser made."""
+    fields = [f'X-{number}: {str(number) * 7000}' for number in range(4)]
+    held = Held()
+    held.release.set()
+    async with opening(held) as server, wire(server) as first, wire(server) as second:
+        first.send_request('GET /', *frames.asking)  # fills caches
+        await first.read_response(silent=True)
+        tracemalloc.start()
+        try:
+            second.send_request('GET /', *frames.asking, *fields)
+            assert 101 == (await second.read_response(silent=True))[0]
+            gc.collect()
+            assert 28_000 < tracemalloc.get_traced_memory()[0] < 56_000
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

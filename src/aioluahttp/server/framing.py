@@ -221,6 +221,9 @@ class FramedConnection(RequestHandler):
     def become(self, channel: ConnectionPeer) -> None:
         """Switch to a WebSocket, and feed it the bytes that came behind its handshake."""
         self.channel = channel
+        # It may be open for long. Both keep the headers, of which its request has a copy.
+        self.parser = self._parser = None
+        self.head = self.head._replace(headers=None, raw_headers=None)
         self._upgraded = True  # from now on a pause stops the transport only, not the parser
         held, self.held = self.held, b''
         self._read_on()
