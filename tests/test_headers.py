@@ -400,8 +400,8 @@ def test_links_are_parsed(text: str, links: dict[str, dict[str, str]]) -> None:
 )
 def test_a_hostile_link_header_is_parsed_in_linear_time(unit: str) -> None:
     """No repetition takes more than linear time."""
-    assert {} == parse_links(unit * 100_000)
-    assert {} == parse_links('<a>' + ' ' * 100_000 + unit * 100_000)
+    assert {} == parse_links(unit * 30_000)
+    assert {} == parse_links('<a>' + ' ' * 30_000 + unit * 30_000)
 
 
 @settings(deadline=None)
@@ -495,6 +495,16 @@ def test_headers_objects_are_checked_like_pairs(name, value):
     """The fast check of a Headers object gives the same result as the check of each pair."""
     for pairs in [(name, value)], [('A', 'b'), (name, value), ('C', 'd')]:
         assert outcome(pairs) == outcome(Headers(pairs))
+
+
+def test_every_spelling_of_a_repeated_name_is_checked():
+    """The Kelvin sign is a k in lower case, and no letter of a token."""
+    for pairs in ([('X-K', 'a'), ('X-\u212a', 'b')], [('X-\u212a', 'b'), ('X-K', 'a')]):
+        with pytest.raises(TableError, match='a token'):
+            to_headers(Headers(pairs))
+    assert [('X-K', 'a'), ('x-k', 'b')] == [
+        *to_headers(Headers([('X-K', 'a'), ('x-k', 'b')])).items()
+    ]
 
 
 def outcome(pairs):

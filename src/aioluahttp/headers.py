@@ -155,7 +155,10 @@ def is_plain(given: Any) -> bool:
     kind = type(given)
     if not (kind is Headers or kind is dict):
         return False
-    if given and not _are_plain([*given], [*given.values()]):
+    names, values = [*given], [*given.values()]
+    if len(names) != len(values):  # the names have only the first spelling of one that is repeated
+        names = [name for name, _ in given.items()]
+    if names and not _are_plain(names, values):
         return False
     if kind is Headers:
         note_checked(given)

@@ -323,6 +323,25 @@ async def test_a_response_without_a_body_keeps_its_head(raw_server, wire, method
         assert (2 if start == '200 OK' and not fields else 1) == peer.connections
 
 
+@pytest.mark.parametrize('framing', ['Content-Length: 9000000', 'Transfer-Encoding: chunked'])
+async def test_a_body_of_a_205_is_not_read(raw_server, wire, framing):
+    """It has none (RFC 9110 15.3.6); what an origin sends all the same may have no end."""
+    left = asyncio.Event()
+
+    async def origin(line):
+        await line.request()
+        await line.send(f'HTTP/1.1 205 Reset Content\r\n{framing}\r\n\r\n'.encode())
+        with contextlib.suppress(OSError):
+            while True:
+                await line.send(b'1000\r\n%b\r\n' % bytes(0x1000))
+        left.set()
+
+    async with relayed(raw_server, origin) as (server, _):
+        status, headers, body = await exchange(wire, server, 'GET /')
+        assert (205, '0', b'') == (status, headers['Content-Length'], body)
+        await left.wait()
+
+
 async def test_the_head_does_not_wait_for_the_body(raw_server, wire):
     """A stream of events without an event yet is such a response."""
     head = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'

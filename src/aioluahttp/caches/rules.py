@@ -125,18 +125,17 @@ REQUESTED = frozenset('no-store no-cache only-if-cached max-age max-stale min-fr
 def without_claims(request: Request) -> Request:
     """Drop the headers by which a client could change what a shared cache stores for others."""
     headers = request['headers']
-    claims = claims_among(tuple(headers))
-    if not claims:
+    if not any(map(_is_claim, headers)):
         return request
-    kept = Headers([pair for pair in headers.items() if pair[0] not in claims])
+    # Of each header: the names of a multi-map have only the first spelling of one that is repeated.
+    kept = Headers([pair for pair in headers.items() if not _is_claim(pair[0])])
     return Request({**request, 'headers': kept})
 
 
 @lru_cache(1024)
-def claims_among(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(
-        name for name in names if as_cgi(name) in CLAIMS or as_cgi(name).startswith('x-forwarded-')
-    )
+def _is_claim(name: str) -> bool:
+    folded = as_cgi(name)
+    return folded in CLAIMS or folded.startswith('x-forwarded-')
 
 
 class Verdict(Enum):

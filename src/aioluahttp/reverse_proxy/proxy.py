@@ -31,6 +31,7 @@ __all__ = ['Proxy', 'forward', 'proxy']
 
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
+RESET = 205  # it has no body (RFC 9110 15.3.6), but aiohttp's parser reads one
 MOST_RELAYS = 10  # a request that has passed so many is going round in a circle
 
 
@@ -188,7 +189,10 @@ async def to_client_response(response: Response[Any], limit: int | None) -> Resp
     except Error:
         await response['body'].close()
         raise
-    if silent:
+    if silent and response['status'] == RESET and not response['body'].has_arrived:
+        await response['body'].close()  # a body that came all the same may have no end
+        response['body'] = b''
+    elif silent:
         response['body'] = await response['body'].read()  # empty; releases the connection
     elif not response['body'].has_arrived:
         response['body'] = OriginBody(response['body'])
