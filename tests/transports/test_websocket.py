@@ -158,7 +158,7 @@ async def test_a_server_that_declines_is_a_protocol_error(raw_server, response, 
         # The rest would be HTTP.
         ('1.1', '', 'did not switch protocols, or closed'),
         ('1.1', 'Upgrade: websocket\r\n', 'did not switch protocols, or closed'),
-        # It has no interim responses (RFC 9110 15.2).
+        # Upgrade is a field of HTTP/1.1 (RFC 9110 7.8).
         ('1.0', 'Upgrade: websocket\r\nConnection: Upgrade\r\n', 'switched protocols in HTTP/1.0'),
     ],
 )

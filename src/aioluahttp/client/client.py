@@ -247,7 +247,7 @@ class Client:
         transport: Any = self._open_transport()
         limits = request.get('timeout')
         if isinstance(limits, dict) and limits.get('total', TIMEOUT) is None:
-            # By default. If the client is closed, the end of the connection ends the request.
+            # By default. This client is closed with its loop, which has cancelled its tasks then.
             return await transport.pass_on(request, length)  # type: ignore[no-any-return]
         with self._total_of(request):
             response: Response[Any] = await transport.pass_on(request, length)

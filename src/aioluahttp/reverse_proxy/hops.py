@@ -178,7 +178,14 @@ def announced_length(headers: Headers) -> int | None:
 
 
 def to_client(version: str, given: Headers) -> Headers:
-    """Return the headers for the client from the origin's response: these, without hop-by-hop ones.
+    """Turn the headers of the origin's response into those for the client.
+
+    Args:
+        version: Of the response.
+        given: Is changed: its hop-by-hop headers are dropped.
+
+    Returns:
+        ``given``, noted as checked, or a checked copy if values had to be changed.
 
     Raises:
         ProtocolError: A header is invalid, or the end of the body is ambiguous.

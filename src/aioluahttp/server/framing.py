@@ -61,7 +61,8 @@ class FramedConnection(RequestHandler):
     """aiohttp's connection, which starts one request at a time, as soon as its head has come.
 
     Attributes:
-        head: The current or last request, as aiohttp's parser returns it.
+        head: The current or last request, as aiohttp's parser returns it; once the connection is a
+            WebSocket, without its headers.
         body: The body of that request.
         busy: Whether that request has been started and not finished.
         upgrade: Whether that request asks for a WebSocket; the bytes behind it are then held.
@@ -221,7 +222,7 @@ class FramedConnection(RequestHandler):
     def become(self, channel: ConnectionPeer) -> None:
         """Switch to a WebSocket, and feed it the bytes that came behind its handshake."""
         self.channel = channel
-        # It may be open for long. Both keep the headers, of which its request has a copy.
+        # They keep the headers, of which the table of the request has a copy, maybe for hours.
         self.parser = self._parser = None
         self.head = self.head._replace(headers=None, raw_headers=None)
         self._upgraded = True  # from now on a pause stops the transport only, not the parser

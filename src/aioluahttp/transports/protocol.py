@@ -99,10 +99,11 @@ class ResponseProtocol(asyncio.Protocol):
         return self.requests > 1
 
     def begin(self, method: str | None) -> None:
-        """Begin with a response.
+        """Begin with the response to a request, and count that.
 
         Args:
-            method: Of its request, which is still to be sent; None if the head has come.
+            method: Of the request; None where no head is awaited: there is no request yet, or the
+                head has come already.
         """
         awaits_head = method is not None
         self.requests += awaits_head

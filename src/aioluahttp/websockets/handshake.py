@@ -96,7 +96,7 @@ def read_agreement(
     Args:
         options: The client's options.
         asked: The header fields of the handshake request.
-        response: Its table; without ``version`` it is no response of HTTP/1.0.
+        response: Its table; one without ``version`` did not come over a connection.
 
     Raises:
         ProtocolError: The server declined, or chose something that was not offered.
@@ -104,8 +104,8 @@ def read_agreement(
     headers, status = response['headers'], response['status']
     if status != 101:
         raise ProtocolError(f'the server declined a WebSocket: {status}')
-    if response.get('version') == '1.0':  # it has no 1xx (RFC 9110 15.2)
-        raise ProtocolError('the server switched protocols in HTTP/1.0, which cannot')
+    if (version := response.get('version', '1.1')) != '1.1':  # RFC 9110 7.8
+        raise ProtocolError(f'the server switched protocols in HTTP/{version}, which cannot')
     upgrade = [one.lower() for one in list_items(headers, 'Upgrade')]
     if not upgrade:
         raise ProtocolError('the server did not switch protocols, or closed the connection')
