@@ -30,8 +30,9 @@ def runs(version: str) -> bool:
 # The Pythons of the classifiers that are there; another one has no session, and to ask for it is an
 # error, where nox would skip its session. The one that runs nox counts even without a classifier.
 PYTHONS = [version for version in nox.project.python_versions(PROJECT) if runs(version)] or [HERE]
-# Tests of whole programs and of documentation, for which other versions of dependencies are alike.
-APART = ('cli', 'test_deploying.py', 'test_docs.py', 'test_examples.py')
+# Tests of whole programs, docs and source files, and of random bytes: a version of a dependency
+# that breaks one of them breaks others, too.
+APART = ('cli', *(f'test_{name}.py' for name in 'deploying docs examples fuzz layers'.split()))
 # Tests that import every module, or that need another packaged file.
 WHOLE = [
     f'tests/{name}.py'

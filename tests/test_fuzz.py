@@ -234,7 +234,7 @@ def test_no_bytes_break_a_server(caplog):
     options = {'head_timeout': 2, 'body_timeout': 2, 'keepalive_timeout': 2}
     with listening(handler, **options) as (run, server):
 
-        @settings(MANY, max_examples=1000)
+        @settings(MANY, max_examples=500)
         @given(BYTES)
         def each(data):
             found = statuses(run(raw(server, data)))

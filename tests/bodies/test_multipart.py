@@ -660,10 +660,10 @@ async def test_a_form_that_fails_leaves_no_file(folder, options, error):
 async def test_a_form_that_is_cancelled_leaves_no_file(folder, until, monkeypatch):
     """Cancelling while the body still arrives closes the files."""
     monkeypatch.setattr(multipart, 'BATCH', 1)
-    kind, body = encode_multipart([upload(b'x' * 2000)] * 2)
+    kind, body = encode_multipart([upload(b'x' * 500)] * 2)
 
     async def hanging():
-        yield body[:-1000]
+        yield body[:-300]
         await asyncio.Event().wait()
 
     async with aclosing(hanging()) as chunks:
