@@ -17,7 +17,7 @@ from .process import LOAD, pin
 from .rows import GROUPS
 
 FULL = Sizes(runs=2, rounds=8, transfers=3, requests=5000, fetches=1000, messages=4800, held=5000)
-QUICK = Sizes(runs=1, rounds=4, transfers=1, requests=1500, fetches=300, messages=1600, held=1000)
+QUICK = Sizes(runs=1, rounds=3, transfers=1, requests=1000, fetches=200, messages=1600, held=500)
 
 
 def main() -> None:

@@ -45,7 +45,8 @@ class Sizes:
     Attributes:
         runs: How often each subject is started.
         rounds: How often it is measured, in turn with the others, in each run.
-        transfers: How often a body of 1 GiB is transferred, instead of ``rounds``.
+        transfers: How often a body of 1 GiB is transferred, instead of ``rounds``; more than once,
+            after an uncounted transfer.
         requests: Requests of h2load in each round.
         fetches: Requests of a client in each round.
         messages: WebSocket messages in each round; a multiple of ``WARM`` and of each batch.
@@ -222,7 +223,8 @@ class Moving:
 
             if self.sends:
                 body.write(path)
-            move()
+            if self.memory or sizes.transfers > 1:
+                move()
             yield read
 
 
@@ -251,7 +253,8 @@ class Relay:
             def move() -> None:
                 body.read(port)
 
-            move()
+            if self.memory or sizes.transfers > 1:
+                move()
             yield lambda: per_move(process, move, memory=self.memory)
 
 
