@@ -261,6 +261,98 @@ async def test_a_client_that_leaves_is_noticed_after_the_body(run_exchange):
     ]
 
 
+CONNECT, LOST = {'type': 'websocket.connect'}, {'type': 'websocket.disconnect', 'code': 1006}
+
+
+async def test_a_websocket_opens_though_its_handler_waits(by_messages):
+    """``cancel_on_disconnect`` does not take the handshake for a client that leaves."""
+    returned = asyncio.Event()
+
+    async def chat(socket):
+        assert [] == [message async for message in socket]
+        assert 1001 == socket.code
+
+    async def handler(request):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        returned.set()
+        return {'websocket': chat}
+
+    async def application(scope, receive, send):
+        async def later():
+            if received:
+                await returned.wait()
+            received.append(message := await receive())
+            return message
+
+        received = []
+        await to_asgi(handler, cancel_on_disconnect=True)(scope, later, send)
+
+    sent = await by_messages(application, CONNECT, LOST | {'code': 1001}, **SOCKET)
+    assert 'websocket.accept' == sent[0]['type']
+
+
+@pytest.mark.parametrize('extensions', [{}, {'websocket.http.response': {}}])
+async def test_a_websocket_may_be_refused_with_a_stream(by_messages, extensions):
+    """The handshake, which nobody took, is no client that leaves."""
+
+    async def parts():
+        for part in b'ab', b'cd':
+            await asyncio.sleep(0)
+            yield part
+
+    application = to_asgi(lambda request: {'status': 404, 'body': parts()})
+    sent = await by_messages(application, CONNECT, extensions=extensions, **SOCKET)
+    if extensions:
+        assert (404, b'abcd') == (sent[0]['status'], b''.join(one['body'] for one in sent[1:]))
+    else:
+        assert [{'type': 'websocket.close'}] == sent
+
+
+@pytest.mark.parametrize('messages', [[part()], [part(b'a')], [part(b'a'), part(b'b')]])
+async def test_a_stream_ends_when_the_client_leaves_though_nobody_read_the_body(
+    by_messages, messages
+):
+    """The body of the request is all there."""
+    closed = []
+
+    async def endless():
+        try:
+            while True:
+                await asyncio.sleep(0)
+                yield b'x'
+        finally:
+            closed.append(True)
+
+    application = to_asgi(lambda request: {'status': 200, 'body': endless()}, into='stream')
+    async with asyncio.timeout(10):
+        await by_messages(application, *messages, GONE, method='POST')
+    assert [True] == closed
+
+
+async def test_a_body_is_read_beside_a_watch_for_the_client(by_messages):
+    """No part of it is lost or read twice."""
+
+    async def handler(request):
+        parts = []
+        async for one in request.body:
+            await asyncio.sleep(0)
+            parts.append(one)
+        return {'status': 200, 'body': b''.join(parts)}
+
+    sent = [part(b'%d' % number, number < 9) for number in range(10)]
+    application = to_asgi(handler, into='stream', cancel_on_disconnect=True)
+    *_, last = await by_messages(application, *sent, method='POST')
+    assert b'0123456789' == last['body']
+
+
+async def test_a_request_of_http_2_must_say_whether_it_has_a_body(by_messages):
+    """Its head does not say so. Without a message in time it is a 408."""
+    application = to_asgi(hello, body_timeout=0.05)
+    start, _ = await by_messages(application, http_version='2')
+    assert 408 == start['status']
+
+
 WHOLE_FILE = SimpleNamespace(path='/a', is_whole=True, size=9, sent=0)
 PART_OF_FILE = SimpleNamespace(path='/a', is_whole=False)
 

@@ -99,6 +99,40 @@ async def test_it_is_around_all_requests(engine, as_attribute):
     assert POOL.get() is None
 
 
+class Unequal:
+    """A value that cannot be compared, as arrays cannot."""
+
+    def __eq__(self, other):
+        raise ValueError('ambiguous')
+
+    __hash__ = None
+
+
+@ENGINES
+@pytest.mark.parametrize(('before', 'within'), [([], []), (Unequal(), Unequal())])
+async def test_a_variable_is_the_object_that_was_set(engine, before, within):
+    """Also if it equals the one that the variable had before, or cannot be compared."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan():
+        POOL.set(within)
+        yield
+
+    seen = []
+
+    def handler(request):
+        seen.append(POOL.get())
+        return {'status': 200, 'body': 'hello'}
+
+    token = POOL.set(before)
+    try:
+        async with engine(handler, lifespan=lifespan) as ask:
+            await ask()
+    finally:
+        POOL.reset(token)
+    assert seen[0] is within
+
+
 @ENGINES
 async def test_an_option_beats_the_attribute(engine):
     """With None the handler has no lifespan."""

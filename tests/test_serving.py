@@ -811,6 +811,7 @@ ACCESS = [
     ('/fail', {}, 500, 21),
     ('/echo', {'method': 'POST', 'body': 'x' * 1001}, 413, len(PHRASES[413])),
     ('/socket', {}, 426, 16),
+    ('/socket', {'method': 'HEAD'}, 426, 0),
 ]
 
 

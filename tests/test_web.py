@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import gzip
+from types import SimpleNamespace
 
 import pytest
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 import aioluahttp as http
-from aioluahttp.web import WatchedProtocol, to_application, to_web
+from aioluahttp.exchange.forwarded import check_trusted_proxies
+from aioluahttp.web import WatchedProtocol, WebExchange, to_application, to_web
 
 
 @contextlib.asynccontextmanager
@@ -258,6 +260,33 @@ async def test_a_response_may_be_a_websocket(made):
                 socket.response.headers.get('TE'),
             )
         assert 426 == (await client.request(url=server.url)).status
+
+
+@pytest.mark.parametrize(
+    ('remote', 'connected', 'seen'),
+    [
+        ('192.0.2.1', True, '192.0.2.1'),
+        ('192.0.2.1', False, '192.0.2.1'),
+        (None, False, ''),
+        ('', True, '203.0.113.9'),  # the peer of a Unix socket is trusted
+    ],
+)
+async def test_a_client_that_has_left_does_not_pass_for_a_unix_socket(remote, connected, seen):
+    """Its address is that of its request, or unknown."""
+    peername = (remote, 1) if remote else remote
+    transport = SimpleNamespace(get_extra_info={'peername': peername}.get)
+    request = SimpleNamespace(
+        method='GET',
+        raw_path='/',
+        scheme='http',
+        version=HttpVersion11,
+        headers={'Host': 'h', 'X-Forwarded-For': '203.0.113.9'},
+        remote=remote,
+        transport=transport if connected else None,
+    )
+    exchange = WebExchange(request, set(), decompressed=False)
+    table = await exchange.head(check_trusted_proxies(['unix']))
+    assert seen == table.get('ip', '')
 
 
 async def test_an_application_closes_its_websockets_at_shutdown():

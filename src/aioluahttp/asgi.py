@@ -81,7 +81,8 @@ def to_asgi(
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] in ('http', 'websocket'):
-            await responder(AsgiExchange(scope, receive, send))
+            seconds = responder.settings.body_timeout
+            await responder(AsgiExchange(scope, receive, send, seconds))
         elif scope['type'] == 'lifespan':
             await _run_lifespan(responder.lifespan, receive, send)
         else:
@@ -108,17 +109,25 @@ async def _run_lifespan(lifespan: Lifespan, receive: Receive, send: Send) -> Non
 class AsgiExchange(Exchange):
     """An ``Exchange`` over the scope, ``receive`` and ``send`` of an ASGI application.
 
+    Args:
+        seconds: In which a request of HTTP/2 must say whether it has a body.
+
     Attributes:
         sockname: Host and port of this server; ``None`` if unknown or on a Unix socket.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, seconds: float | None = None
+    ) -> None:
         self._scope, self._receive, self._send = scope, receive, send
+        self._seconds = seconds
         self._is_socket = scope['type'] == 'websocket'
         self._response_type = 'websocket.http.response' if self._is_socket else 'http.response'
-        self._message: Mapping[str, Any] | None = None  # received by head, for part to use
-        self._no_reader = asyncio.Event()  # cleared while parts() may still receive the body
-        self._no_reader.set()
+        # Received ahead, for part or open to take.
+        self._message: Mapping[str, Any] | None = None
+        self._has_reader = False  # parts was called
+        self._turn = asyncio.Lock()  # held while a message is waited for
+        self._taken = asyncio.Event()  # set when part has taken that message
         self.method: str = scope.get('method', 'GET')
         self.begun: bool = False
         self.announced: bool = False
@@ -151,38 +160,62 @@ class AsgiExchange(Exchange):
         )
         # In HTTP/2 no header needs to announce a body.
         if not (self._is_socket or has_body(request) or scope['http_version'].startswith('1')):
-            self._message = await self._receive()
-            self.announced = bool(self._message.get('body') or self._message.get('more_body'))
+            try:
+                async with asyncio.timeout(self._seconds):
+                    message = self._keep(await self._receive())
+            except TimeoutError:
+                raise Refused(408) from None
+            self.announced = bool(message.get('body') or message.get('more_body'))
         return request
+
+    def _keep(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Keep a message that was received ahead, or note that the client has left."""
+        if message['type'] in ('http.request', 'websocket.connect'):
+            self._message = message
+        else:
+            self._gone = True
+        return message
 
     def parts(self, seconds: float) -> AsgiParts:
         """Iterate over the body; each part must arrive within the timeout in seconds."""
-        self._no_reader.clear()
+        self._has_reader = True
         return AsgiParts(self, seconds)
 
     async def part(self) -> tuple[bytes, bool]:
         """Wait for a part of the body; return it and whether more will come."""
         if self._response_ended:
             raise ProtocolError('the request is answered, and its body is gone')
-        message, self._message = self._message or await self._receive(), None
-        more = message.get('more_body', False)
-        if not more:
-            self._no_reader.set()
-        if message['type'] != 'http.request':
+        message = await self._next_message('http.request')
+        return message.get('body', b''), message.get('more_body', False)
+
+    async def _next_message(self, kind: str) -> Mapping[str, Any]:
+        """Take the message that was received ahead, or wait for one."""
+        if self._message is None and not self._gone:
+            async with self._turn:
+                if self._message is None and not self._gone:  # it may have come meanwhile
+                    self._keep(await self._receive())
+        message, self._message = self._message, None
+        self._taken.set()
+        if message is None or message['type'] != kind:
             self._gone = True
             raise ConnectionResetError('the client has left')
-        return message.get('body', b''), more
+        return message
 
     def cancelled_when_left(self) -> AbstractAsyncContextManager[None]:
         """Cancel the block once the client leaves, and raise ``ConnectionResetError``."""
         return cancelled_when(self.left)
 
     async def left(self) -> None:
-        """Wait until the client has left."""
-        await self._no_reader.wait()
-        while not self._gone and (await self._receive())['type'] == 'http.request':
-            pass
-        self._gone = True
+        """Wait until the client has left; receive at most one message that others want."""
+        while not self._gone:
+            async with self._turn:
+                self._taken.clear()
+                # Behind the last part of a body, only the end of the connection can come.
+                more = self._message is not None and self._message.get('more_body')
+                if not (self._has_reader and more):
+                    self._keep(await self._receive())
+                    continue
+            await self._taken.wait()
 
     async def whole(self, response: ReadyResponse, body: bytes) -> None:
         """Write a complete response."""
@@ -251,10 +284,7 @@ class AsgiExchange(Exchange):
         protocol = protocol_of(options, self._scope.get('subprotocols') or ())
         kept = without_handshake(headers)
         pairs = [pair for pair in self._pairs(kept) if pair[0].decode() not in ONE_HOP]
-        first = await self._receive()  # websocket.connect
-        if first['type'] != 'websocket.connect':
-            self._gone = True
-            raise ConnectionResetError('the client has left')
+        await self._next_message('websocket.connect')
         await self._send_message(
             {'type': 'websocket.accept', 'subprotocol': protocol, 'headers': pairs}
         )

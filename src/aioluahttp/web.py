@@ -163,6 +163,12 @@ class WebExchange(Exchange):
         transport = self._request.transport
         return None if transport is None else transport.get_extra_info(name)
 
+    def _peer_address(self) -> str | None:
+        """Return the IP address of the peer; None on a Unix socket, ``''`` if it is unknown."""
+        if self._request.transport is None:  # it has left, and must not pass for a Unix socket
+            return self._request.remote or ''
+        return self._request.remote if isinstance(self._info('peername'), tuple) else None
+
     async def head(self, proxies: Proxies) -> Request:
         """Make the table of the request, without its body."""
         request = self._request
@@ -172,13 +178,12 @@ class WebExchange(Exchange):
             headers.popall('Content-Encoding')
             headers.popall('Content-Length', None)
             self.announced = True
-        peer = self._info('peername')
         return to_head(
             request.method,
             request.raw_path,
             f'{request.version.major}.{request.version.minor}',
             headers,
-            client_of(request.remote if isinstance(peer, tuple) else None, headers, proxies),
+            client_of(self._peer_address(), headers, proxies),
             request.scheme,
             self,
         )

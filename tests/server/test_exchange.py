@@ -691,6 +691,39 @@ async def test_a_cancelled_callback_leaves_nothing_in_flight(wire):
 
 
 @both_ways
+async def test_a_stream_for_a_client_that_has_left_is_closed(wire, until):
+    """Also if the client left before the callback returned the stream, which has no part yet."""
+    called, left, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Body:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            await asyncio.Event().wait()
+
+        async def aclose(self):
+            closed.set()
+
+    async def callback(request):
+        called.set()
+        await left.wait()
+        return {'status': 200, 'body': Body()}
+
+    async with http.listen('127.0.0.1', 0, callback) as server:
+        async with wire(server) as client:
+            client.send_request('GET /')
+            await called.wait()
+            on_socket = client.writer.get_extra_info('socket')
+            on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+            client.writer.transport.abort()
+        await until(lambda: not server.stats['connections'])
+        left.set()
+        await closed.wait()
+        await until(lambda: not server.stats['in_flight'])
+
+
+@both_ways
 async def test_refused_requests_are_in_the_access_log(wire, caplog):
     """If their head is valid. One line each, and no error of the callback is counted."""
     caplog.set_level(logging.INFO)

@@ -319,6 +319,27 @@ async def test_a_limit_counts_what_is_decompressed(to_server, frames, sent, code
     assert ([] if code else [b'x' * 100]) == noted.messages
 
 
+@pytest.mark.parametrize('limit', [1, 100, 1000, 100_000])
+async def test_a_limit_does_not_count_what_compression_adds(limit):
+    """Random bytes are longer when they are compressed; one byte more is still too many."""
+    noise = random.Random(1).randbytes(limit)
+
+    async def echo(socket):
+        async for message in socket:
+            await socket.send(message)
+
+    response = {'websocket': {'callback': echo, 'max_message': limit}}
+    async with (
+        http.listen('127.0.0.1', 0, lambda request: response) as server,
+        http.websocket(url=server.url, max_message=limit) as socket,
+    ):
+        await socket.send(noise)
+        assert noise == await anext(socket)
+        await socket.send(noise + b'x')
+        assert [] == [message async for message in socket]
+        assert 1009 == socket.code
+
+
 @pytest.mark.parametrize('limit', [5_000_000, 2**40, None])
 async def test_the_limit_may_be_raised_or_switched_off(limit):
     """A message above the default limit passes."""

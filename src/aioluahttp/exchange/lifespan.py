@@ -71,7 +71,8 @@ class Lifespan:
                 right = 'None; hand objects to the handlers in a context variable or an attribute'
                 raise TableError.of('what lifespan yields', value, right)
             now = copy_context()
-            self._variables = [(var, now[var]) for var in now if before.get(var, self) != now[var]]
+            new = [var for var in now if before.get(var, self) is not now[var]]
+            self._variables = [(var, now[var]) for var in new]
             self._entered.set_result(None)
             await self._ending.wait()
 

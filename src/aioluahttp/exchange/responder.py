@@ -256,7 +256,7 @@ class Responder:
                 logger.info('no WebSocket for %s: %s', request.get('ip'), status)
                 response['status'] = status
                 await exchange.refuse(status, fields)
-                exchange.sent = len(PHRASES[status])
+                exchange.sent = 0 if exchange.method == 'HEAD' else len(PHRASES[status])
                 return
             response['status'] = 101
             peer, protocol = await exchange.open(options, request, response['headers'])

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from os import PathLike
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from ..bodies.chunks import Chunks
+from ..bodies.chunks import Chunks, close
 from ..bodies.stream import Stream
 from ..errors import TableError
 from ..headers import ONE_HOP, Headers, given_length
@@ -215,7 +215,13 @@ async def write_later(
     """Write a response whose body is not here yet, and set its status to the one written.
 
     A client that leaves cancels this. The arguments are those of ``to_ready``.
+
+    Raises:
+        ConnectionResetError: The client has left, maybe before this.
     """
+    if writer.gone:  # it will not leave again
+        await close(response['body'])
+        raise ConnectionResetError('the client has left')
     async with writer.cancelled_when_left():
         ready = await to_ready(method, asked, response)
         response['status'] = ready.status

@@ -408,6 +408,8 @@ class ConnectionPeer:
         limit = 0 if most is None else self._limit + 1
         self.queue: MessageQueue = MessageQueue(self, protocol, self._limit)
         compressed = options.window > 0
+        if compressed and limit:  # it counts compressed bytes, too, and deflate may add some
+            limit = min(limit + limit // 8 + 64, MOST)
         self._reader = WebSocketReader(self.queue, limit, compress=compressed, decode_text=True)
         self._broken = ''  # what is wrong with a frame that cannot be read: no later one can
         self._frames = FrameCheck(masked=not is_client, compressed=compressed)
