@@ -384,6 +384,7 @@ def test_cookies_are_parsed(pairs: list[str], cookies: dict[str, str]) -> None:
             },
         ),
         ("</a>; title*=UTF-8''x; rel=n", {'n': {'url': '/a', 'title*': "UTF-8''x", 'rel': 'n'}}),
+        ('</x>; rel=n; anchor="/other", </a>; rel=n', {'n': {'url': '/a', 'rel': 'n'}}),
     ],
 )
 def test_links_are_parsed(text: str, links: dict[str, dict[str, str]]) -> None:

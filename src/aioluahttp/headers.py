@@ -258,7 +258,8 @@ def parse_links(text: str) -> dict[str, dict[str, str]]:
 
     Returns:
         For each relation type, a table of ``url`` (as written) and the parameters; the first
-        link of a type counts. Links without ``rel`` are left out.
+        link of a type counts. Links without ``rel`` are left out, and those of another resource,
+        which ``anchor`` names.
 
     Example:
         >>> parse_links('</p?page=2>; rel="next"')
@@ -270,8 +271,9 @@ def parse_links(text: str) -> dict[str, dict[str, str]]:
         for name, quoted, bare in re.findall(PARAMETER, parameters):
             if name:
                 link.setdefault(name.lower(), re.sub(r'\\(.)', r'\1', quoted) or bare)
-        for relation in link.get('rel', '').lower().split():
-            links.setdefault(relation, link)
+        if not link.get('anchor'):
+            for relation in link.get('rel', '').lower().split():
+                links.setdefault(relation, link)
     return links
 
 

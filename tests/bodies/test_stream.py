@@ -69,12 +69,19 @@ def test_lines_do_not_depend_on_the_chunks(chunks):
     assert asyncio.run(lines(b''.join(chunks))) == asyncio.run(lines(*chunks))
 
 
-async def test_the_length_of_a_line_is_limited():
-    """A peer cannot fill the memory with one line."""
-    lines = Stream(Source(b'a\n', b'bcd', b'e\n')).lines(limit=2)
-    assert 'a' == await anext(lines)
+@pytest.mark.parametrize(
+    'chunks', [(b'ab\n', b'bcd', b'e\n'), (b'ab\r\nbcde\n',), (b'ab', b'\r', b'\nbcde')]
+)
+async def test_the_length_of_a_line_is_limited(chunks):
+    """A peer cannot fill the memory with one line, wherever the body is cut."""
+    lines = Stream(Source(*chunks)).lines(limit=2)
+    assert 'ab' == await anext(lines)
     with pytest.raises(http.BodyTooLarge, match='more than 2 bytes'):
         await anext(lines)
+
+
+async def test_the_limit_of_a_line_can_be_switched_off():
+    """With None."""
     assert ['a', 'bcde'] == [
         line async for line in Stream(Source(b'a\n', b'bcd', b'e\n')).lines(limit=None)
     ]

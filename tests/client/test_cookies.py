@@ -102,12 +102,12 @@ async def test_cookies_of_a_redirect_are_sent_with_the_next_request(raw_server, 
 
 async def test_a_cookie_replaces_one_of_the_request_header(raw_server, both_routes):
     """Others of the header stay in front; without cookies the header is sent as it is."""
-    given = {'headers': [('Cookie', 'a=0; b=2'), ('cookie', 'x;  y=1')]}
+    given = {'headers': [('Cookie', 'a=0;b=2'), ('cookie', 'x;  y=1')]}
     async with raw_server(response('a="1"')) as peer, http.Client(base_url=peer.url) as client:
         for _ in range(2):
             await client.request(given)
         await client.request()
-    assert ['a=0; b=2; x;  y=1', 'b=2; x;  y=1; a="1"', 'a="1"'] == cookies_of(peer)
+    assert ['a=0;b=2; x;  y=1', 'b=2; x; y=1; a="1"', 'a="1"'] == cookies_of(peer)
 
 
 async def test_cookies_are_kept_though_the_body_fails(raw_server, both_routes):

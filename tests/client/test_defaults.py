@@ -69,13 +69,25 @@ def test_a_url_is_resolved_against_the_base(fields, origin, url):
         ({'bearer': 'a'}, {'headers': {'authorization': 'x'}}, 'x'),
         ({'headers': {'Authorization': 'x'}}, {'bearer': 'b'}, 'Bearer b'),
         ({'bearer': 'a'}, {'bearer': None}, 'Bearer a'),
+        ({'bearer': 'a'}, {'url': 'http://u:p@a/'}, 'Basic dTpw'),
+        ({'bearer': 'a'}, {'url': yarl.URL('http://u:p@a/')}, 'Basic dTpw'),
+        ({'headers': {'Authorization': 'x'}}, {'url': 'http://u:p@a/'}, 'Basic dTpw'),
+        *(({'bearer': 'a'}, {'url': url}, 'Bearer a') for url in ('http://a/@b', '//u:p@a/', '/@')),
     ],
     ids=str,
 )
 def test_a_login_replaces_a_default_login(own, fields, expected):
     """A login of any kind in the table replaces one of any kind; None is no login."""
-    request = Defaults(None, own).request({'url': 'http://a/'}, fields)
+    request = Defaults(None, own).request({'host': 'a', **fields}, {})
     assert [expected] == request.headers.getall('Authorization')
+
+
+@pytest.mark.parametrize('url', ['http://u:p@base/', 'http://u:p@other/'])
+def test_a_login_in_a_url_replaces_that_of_the_base(url):
+    """On its own origin and on another one."""
+    for base, own in ('http://a:b@base', {}), ('http://base', {'bearer': 'x'}):
+        request = Defaults(base, own).request({'url': url}, {})
+        assert ['Basic dTpw'] == request.headers.getall('Authorization')
 
 
 def test_a_body_replaces_a_default_body():

@@ -79,6 +79,8 @@ def test_what_connection_names_stays_behind():
         ({'scheme': 'HTTPS', 'port': 443}, 'for=192.0.2.1;proto=https;host="example.com"'),
         ({'scheme': 'HTTP', 'host': None}, 'for=192.0.2.1;proto=http'),
         ({'host': '::1'}, 'for=192.0.2.1;proto=https;host="[::1]"'),
+        ({'host': 'fe80::1%lo'}, 'for=192.0.2.1;proto=https;host="[fe80::1]"'),
+        ({'host': 'a%20b'}, 'for=192.0.2.1;proto=https;host="a%20b"'),
         ({'host': None, 'scheme': None}, 'for=192.0.2.1;proto=http'),
     ],
     ids=str,

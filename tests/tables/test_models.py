@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import aioluahttp as http
 from aioluahttp.bodies.text import from_bytes
 from aioluahttp.errors import BodyTooLarge, ProtocolError, Refused, TableError
 from aioluahttp.headers import Headers, to_headers
@@ -405,6 +406,35 @@ def test_the_table_of_an_error_hides_what_is_secret():
         repr(table),
         repr(table).startswith("Request({'url': 'http://***@h/a@b'"),
     )
+
+
+@pytest.mark.parametrize(
+    ('url', 'shown'),
+    [
+        ('http://u:se/cret@h/', '***'),
+        ('http://u:se?cret@h/', '***'),
+        ('http://u:se#cret@h/', '***'),
+        ('u:se/cret@h', '***'),
+        ('http://h:80/a@b', 'http://h:80/a@b'),
+        ('http://h:/a@b', 'http://h:/a@b'),
+        ('http://[::1]:80/a@b', 'http://[::1]:80/a@b'),
+        ('http://u:p@h:80/a@b', 'http://***@h:80/a@b'),
+        ('/a:b/c@d', '/a:b/c@d'),
+    ],
+)
+def test_a_login_is_hidden_though_it_is_not_encoded(url, shown):
+    """A slash in a password ends what looks like the host, whose port is then no number."""
+    assert f"Request({{'url': {shown!r}}})" == repr(SentRequest({'url': url}))
+
+
+@pytest.mark.parametrize('end', ['/', '?', '#'])
+async def test_a_login_that_is_not_encoded_is_not_shown(end):
+    """Neither in the message nor in what it comes from."""
+    with pytest.raises(http.TableError, match='percent-encoded') as caught:
+        await http.request(url=f'http://u:se{end}cret@h/')
+    error = caught.value
+    assert 'cret' not in repr(error.request) + str(error)
+    assert not [one for one in (error.__cause__, error.__context__) if one and 'u:se' in str(one)]
 
 
 def test_the_table_of_an_error_has_the_real_values():

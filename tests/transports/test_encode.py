@@ -463,10 +463,17 @@ def test_a_tls_table_may_name_the_server(tls, host, name):
 
 @pytest.mark.parametrize(
     ('url', 'host'),
-    [('http://h', 'h'), ('https://h.', 'h.'), ('http://h.:81', 'h.:81'), ('http://h.:80', 'h.')],
+    [
+        ('http://h', 'h'),
+        ('https://h.', 'h.'),
+        ('http://h.:81', 'h.:81'),
+        ('http://h.:80', 'h.'),
+        ('http://[fe80::1%lo]', '[fe80::1]'),
+        ('http://[fe80::1%lo]:81', '[fe80::1]:81'),
+    ],
 )
 def test_the_host_header_is_that_of_the_url(url, host):
-    """With the dot at the end of a name, and without a default port."""
+    """With the dot at the end of a name, without a default port or the zone of an address."""
     request = http.to_request(url=url)
     target = target_of(request['scheme'], request['host'], request['port'], '/')
     assert host == arguments_of(request, target)['headers']['Host']

@@ -89,7 +89,7 @@ class Stream:
         r"""Read the rest of the body as lines of text, without ``\n`` or ``\r\n``.
 
         Args:
-            limit: Bytes of a line; ``None`` is no limit.
+            limit: Bytes of a line without its end; ``None`` is no limit.
 
         Raises:
             BodyTooLarge: A line passes the limit.
@@ -99,13 +99,13 @@ class Stream:
             # No codec of the text rule has a line feed as a part of another character.
             *lines, rest = (rest + chunk).split(b'\n')
             for line in lines:
-                yield self._text(line)
-            if limit is not None and len(rest) > limit:
-                raise BodyTooLarge(f'a line has more than {limit} bytes')
+                yield self._line(line, limit)
+            _check_line(rest, limit)
         if rest:
-            yield self._text(rest)
+            yield self._line(rest, limit)
 
-    def _text(self, line: bytes) -> str:
+    def _line(self, line: bytes, limit: int | None) -> str:
+        _check_line(line, limit)
         return text.from_bytes(line.removesuffix(b'\r'), self._content_type)
 
     async def close(self) -> None:
@@ -118,6 +118,11 @@ class Stream:
 
     async def __aexit__(self, *raised: object) -> None:
         await self.close()
+
+
+def _check_line(line: bytes, limit: int | None) -> None:
+    if limit is not None and len(line.removesuffix(b'\r')) > limit:
+        raise BodyTooLarge(f'a line has more than {limit} bytes')
 
 
 class ArrivedBody:

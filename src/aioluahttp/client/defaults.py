@@ -161,13 +161,13 @@ def _merge_defaults(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> di
 
     Its body or login replaces a default of any kind.
     """
-    merged = dict(defaults)
-    for kind in (BODIES, LOGINS):
-        if not given.keys().isdisjoint(kind):
+    merged, in_url = dict(defaults), _has_userinfo(given.get('url'))
+    for kind, replaces in ((BODIES, False), (LOGINS, in_url)):
+        if replaces or not given.keys().isdisjoint(kind):
             for key in kind:
                 merged.pop(key, None)
     headers, default_headers = to_headers(given.get('headers')), defaults.get('headers', Headers())
-    if any(given.get(key) for key in LOGINS):
+    if in_url or any(given.get(key) for key in LOGINS):
         default_headers = default_headers.copy()
         default_headers.popall('Authorization', None)
     if 'Authorization' in headers:
@@ -176,6 +176,14 @@ def _merge_defaults(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> di
     if 'resume' in merged and not isinstance(given.get('into', merged.get('into')), PathLike):
         del merged['resume']  # which only downloads may have
     return {**merged, **given, 'headers': _replaced(default_headers, headers)}
+
+
+def _has_userinfo(written: Any) -> bool:
+    """Tell whether a URL has a login, which counts like ``auth``."""
+    text = str(written) if isinstance(written, yarl.URL) else written
+    if not isinstance(text, str) or '@' not in text or text.startswith('/'):  # that is a path
+        return False
+    return bool(url.split(text).get('userinfo'))
 
 
 def _replaced(headers: Headers, by: Headers) -> Headers:

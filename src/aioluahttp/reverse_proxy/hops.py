@@ -154,7 +154,9 @@ def address_of(text: str) -> str | None:
 
 def host_header(scheme: str, host: Any, port: Any) -> str:
     """Return the Host header for a host and a port; the default port is left out."""
-    name = bracketed(check_served_host(host))
+    # The zone of an IPv6 address means something on this machine alone (RFC 6874 4).
+    name = check_served_host(host)
+    name = bracketed(name.partition('%')[0]) if ':' in name else name
     if ',' in name or ';' in name:  # would be split by what reads Forwarded carelessly
         error = TableError.of('host', host, 'a host without commas and semicolons')
         raise error from Refused(400)

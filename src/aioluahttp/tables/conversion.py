@@ -28,6 +28,7 @@ from .checks import (
     SWITCHING_CHECKS,
     accept_any,
     check_userinfo,
+    has_login,
     quote_url,
 )
 from .models import Request, Response, to_json_body
@@ -184,7 +185,12 @@ def _take_target(given: dict[str, Any]) -> tuple[str | None, list[str]]:
     Returns:
         The userinfo of the URL, and the keys that it overrides with a different value.
     """
-    parts, userinfo = _parts(str.__str__(given.pop('url', '')))
+    written = str.__str__(given.pop('url', ''))
+    # A login must not be remembered, nor shown where '/', '?' or '#' in it make a part look wrong.
+    if '@' in written:
+        parts, userinfo = _secret_parts(written)
+    else:
+        parts, userinfo = _parts(written)
     overridden = [key for key in parts if key in given and given[key] != parts[key]]
     given |= parts
     if 'host' not in given:
@@ -197,6 +203,16 @@ def _take_target(given: dict[str, Any]) -> tuple[str | None, list[str]]:
     # A '?' with an empty query is part of the URL, but path and query do not show it.
     given['url'] = path + ('?' + query if query or 'query' in parts else '')
     return userinfo, overridden
+
+
+def _secret_parts(written: str) -> tuple[Mapping[str, Any], str | None]:
+    try:
+        return _parts.__wrapped__(written)
+    except TableError:
+        if not has_login(written):
+            raise
+    right = "a URL whose login has '/', '?' and '#' percent-encoded"
+    raise TableError.of('url', written, right, secret=True)
 
 
 @lru_cache(256)

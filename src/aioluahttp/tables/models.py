@@ -43,6 +43,8 @@ __all__ = [
 
 STREAMED_FORM = 8 * 1024 * 1024  # bytes: the default of max_body for bodies in memory
 LOGIN = r'(^|//)[^/?#]*@'  # in a URL, also in one without a scheme
+# A '/', '?' or '#' in a password ends what looks like the host, and its port is no number.
+CUT_LOGIN = r'(?:[^/?#]*//)?[^/?#@\[]*:(?![0-9]*[/?#])[^/?#@]*[/?#].*@'
 
 Data: TypeAlias = bytes  # ``Table.bytes`` hides the built-in name
 
@@ -343,7 +345,7 @@ class SentRequest(Request):
                 hidden[key] = '***'
         for key in ('url', 'proxy'):
             if key in hidden:
-                hidden[key] = re.sub(LOGIN, r'\1***@', str(hidden[key]))
+                hidden[key] = _without_login(str(hidden[key]))
         if 'headers' in hidden:
             try:
                 hidden['headers'] = hide(to_headers(hidden['headers']))
@@ -357,6 +359,12 @@ class SentRequest(Request):
     def __reduce__(self) -> tuple[Any, ...]:
         kept = {key: value for key, value in self._hidden().items() if _pickles(value)}
         return type(self), (kept,)
+
+
+def _without_login(written: str) -> str:
+    if re.match(CUT_LOGIN, written):
+        return '***'
+    return re.sub(LOGIN, r'\1***@', written)
 
 
 def _pickles(value: Any) -> bool:

@@ -5,6 +5,7 @@ The bytes of a request body come from ``request_body``; ``response_body`` reads 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Protocol
@@ -179,7 +180,7 @@ def add_cookies(
     if cookies is None or not (kept := cookies.pairs(target)):
         return
     names = {name for name, _ in kept}
-    given = '; '.join(headers.getall('Cookie', ())).split('; ')
+    given = [one.strip(' \t') for one in ';'.join(headers.getall('Cookie', ())).split(';')]
     pairs = [pair for pair in given if pair and pair.partition('=')[0].strip() not in names]
     added = [f'{name}={value}' for name, value in kept]
     pairs += [pair for pair in added if not by_session or text.is_clean(pair)]
@@ -235,6 +236,8 @@ def headers_of(request: Request, target: yarl.URL) -> Headers:
     )
     if host.endswith('.'):  # yarl leaves the dot out
         authority = host + authority[len(host) - 1 :]
+    elif '%' in authority:  # the zone of an IPv6 address is this machine's own (RFC 6874 4)
+        authority = re.sub('%[^]]*', '', authority)
     if not given:
         return _default_headers(authority).copy()
     if not ''.join(given.values()).isascii():
