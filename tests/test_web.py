@@ -290,8 +290,14 @@ async def test_a_client_that_has_left_does_not_pass_for_a_unix_socket(remote, co
 
 
 async def test_an_application_closes_its_websockets_at_shutdown():
-    """The code is 1001, and their callbacks end."""
-    application = to_application(lambda request: {'websocket': chat})
+    """The code is 1001 at both ends, as soon as the client has replied, and callbacks end."""
+    codes = []
+
+    async def noted(socket):
+        await chat(socket)
+        codes.append(socket.code)
+
+    application = to_application(lambda request: {'websocket': noted})
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(serve(application))
         async with http.Client() as client, client.websocket(url=server.url) as socket:
@@ -301,6 +307,7 @@ async def test_an_application_closes_its_websockets_at_shutdown():
             assert [] == [message async for message in socket]
             assert 1001 == socket.code
             await closing
+    assert [1001] == codes
 
 
 async def test_a_unix_socket_has_no_address(tmp_path, wire):
