@@ -293,8 +293,13 @@ def list_items(headers: Headers, name: str) -> list[str]:
         >>> list_items(Headers({'Example': 'a;b="c, d", e'}), 'Example')
         ['a;b="c, d"', 'e']
     """
+    return [item for item in split_list(headers, name) if item]
+
+
+def split_list(headers: Headers, name: str) -> list[str]:
+    """Do what ``list_items`` does, but return empty items, too."""
     items = [item for value in headers.getall(name, ()) for item in _split_list(value)]
-    return [stripped for item in items if (stripped := item.strip(' \t'))]
+    return [item.strip(' \t') for item in items]
 
 
 def _split_list(value: str) -> list[str]:

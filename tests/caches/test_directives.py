@@ -100,6 +100,8 @@ def test_no_cache_may_be_about_fields(line, names):
         (['max-age= 60'], None),
         (['Max-Age=60'], None),
         (['max-age=60, &&&&'], None),
+        (['max-age=60,'], None),
+        (['max-age=60,,a'], None),
         (['a=(b c)'], None),
     ],
 )  # fmt: skip
@@ -144,6 +146,14 @@ def test_the_first_age_counts(lines, age):
 def test_dates_are_read_in_any_case(lines, time):
     """A cache compares letters without case (RFC 9111 4.2); several dates are none."""
     assert time == parse_cache_date(Headers([('Expires', line) for line in lines]), 'Expires')
+
+
+@pytest.mark.parametrize('zeros', [1, 5000])
+def test_seconds_may_begin_with_zeros(zeros):
+    """Any number of digits is allowed (RFC 9111 1.2.2)."""
+    seconds = '0' * zeros + '7'
+    assert 7 == seconds_of({'max-age': seconds}, 'max-age')
+    assert 7 == parse_age(Headers(Age=seconds))
 
 
 @given(st.lists(st.text(max_size=20), max_size=3))

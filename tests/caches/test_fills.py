@@ -208,6 +208,20 @@ async def test_nobody_reads_a_body_that_is_not_stored_to_its_end(until):
     assert 0 == kept.storage.size
 
 
+async def test_a_body_that_nobody_reads_ends_where_it_is_too_long():
+    """Its last reader has left before; the source may have no end."""
+    kept = Kept(most=3 * PIECE)
+    reader = kept.fill.reader()
+    pump = kept.fill.start_pump()
+    kept.give(b'a' * PIECE)
+    await anext(reader)
+    await reader.aclose()
+    kept.give(*[b'b' * PIECE] * 20)
+    await pump
+    assert (True, 4) == (kept.source.closed, kept.source.taken)
+    assert (None, 0) == (kept.committed, kept.storage.size)
+
+
 class Failing(MemoryStorage):
     """A storage whose methods fail."""
 

@@ -81,6 +81,7 @@ def test_a_response_is_fresh_for_so_long(headers, lifetime):
         (control('private=set-cookie, private, max-age=60'), 200, {}),
         (control('no-cache, max-age=60'), 200, {}),
         (control('max-age=60', Vary='*'), 200, {}),
+        (control('max-age=60'), 416, {}),
         (control('max-age=60', Vary='a, *'), 200, {}),
         (control('max-age=60', Age='61'), 200, {}),
         (control('max-age=60', Date=HOUR_AGO), 200, {}),
@@ -131,6 +132,13 @@ def test_a_private_cache_stores_more():
     both = control('s-maxage=5, max-age=60, proxy-revalidate', CDN_Cache_Control='max-age=9')
     found = policy(both, shared=False)
     assert (60, False) == (found.lifetime, found.never_stale)
+
+
+@pytest.mark.parametrize('shared', [True, False])
+def test_fields_that_are_private_are_stored_in_a_private_cache(shared):
+    """A shared one must not store them (RFC 9111 5.2.2.7)."""
+    found = policy(control('max-age=60, private="X-Token"', X_Token='x'), shared=shared)
+    assert shared == ('X-Token' not in Headers(found.headers))
 
 
 def test_the_response_to_another_target_is_not_stored():
@@ -305,13 +313,23 @@ def test_a_validation_has_the_validators_of_the_entry(stored, sent):
         ('"a"', 'W/"a"', True),
         ('"a"', '"b"', False),
         ('"a"', None, True),
-        (None, '"a"', True),
+        (None, '"a"', False),
+        (None, None, True),
     ],
 )
 def test_a_304_with_another_tag_is_about_something_else(stored, tag, same):
     """It must not update the entry (RFC 9111 4.3.4)."""
     entry = policy(control('max-age=60', **({'ETag': stored} if stored else {})))
     assert same == is_same(entry, given({'ETag': tag} if tag else {}, 304))
+
+
+def test_a_304_of_another_date_or_url_is_about_something_else():
+    """Of a file that was replaced by an older one, or of the target of a redirect."""
+    dates = [{'Last-Modified': f'Mon, 0{day} Jan 2024 00:00:00 GMT'} for day in (1, 2)]
+    entry = policy(control('max-age=60', **dates[0]))
+    assert is_same(entry, given(dates[0], 304))
+    assert not is_same(entry, given(dates[1], 304))
+    assert not is_same(entry, given(dates[0], 304) | {'history': [given({}, 302)]})
 
 
 OLD = control('max-age=60', ETag='"a"', A='1', B='2', Content_Encoding='gzip', Date=HOUR_AGO)

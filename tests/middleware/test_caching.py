@@ -209,6 +209,27 @@ async def test_stale_while_revalidate(until):
     assert 2 == len(origin.requests)
 
 
+@pytest.mark.parametrize('tag', [None, '"a"'])
+@pytest.mark.parametrize('field', ['Range', 'If-None-Match'])
+async def test_a_range_of_a_client_does_not_reach_a_validation_in_the_background(until, tag, field):
+    """A 416 for it would be stored as the response for everybody."""
+    clock = Clock()
+    stored = page('max-age=60, stale-while-revalidate=60', **({'ETag': tag} if tag else {}))
+    own = {'Range': 'bytes=999-', 'If-None-Match': '"b"'}[field]
+
+    def second(request):
+        assert own != request.headers.get(field)
+        return page(body='b')
+
+    origin = Origin(stored, second)
+    handler = cache(origin, clock=clock)
+    await handler(URL)
+    clock.now += 61
+    await handler({**URL, 'headers': {field: own}})
+    await until(lambda: len(origin.requests) == 2 and not handler._tasks)
+    assert ('b', 'hit') == ((response := await handler(URL)).body, status_of(response))
+
+
 async def test_a_validation_in_the_background_may_fail(until, caplog):
     """It is logged, and tried again by the next request."""
     clock = Clock()
@@ -366,6 +387,47 @@ async def test_an_unsafe_request_invalidates(method):
     origin.responses = [page()]
     for target in (*targets, raw):
         assert 'fwd=uri-miss; stored' == status_of(await handler(target))
+
+
+async def test_a_slow_reader_of_what_is_invalidated_gets_all_of_it(until):
+    """It is not stored, and the pieces stay until nobody needs them."""
+    body, storage = b'a' * 40 * PIECE, MemoryStorage()
+
+    async def chunks():
+        for start in range(0, len(body), PIECE):
+            yield body[start : start + PIECE]
+
+    origin = Origin(lambda request: page(body=chunks()), page(body=''))
+    handler = cache(origin, storage=storage)
+    slow = (await handler({**URL, 'into': 'stream'})).body
+    fast = (await handler({**URL, 'into': 'stream'})).body
+    assert 1 == len(origin.requests)
+    await anext(slow)
+    await anext(fast)
+    await handler({**URL, 'method': 'POST'})
+    assert 39 * PIECE == len(await fast.read())
+    assert 39 * PIECE == len(await slow.read())
+    await until(lambda: not handler._tasks)
+    assert 0 == storage.size
+
+
+@pytest.mark.parametrize('limit', [1000, None])
+async def test_a_limit_holds_for_a_body_on_its_way(limit):
+    """A request that gets what another one has asked for has a ``max_body`` of its own."""
+    body = b'a' * 4 * PIECE
+
+    async def chunks():
+        yield body
+
+    handler = cache(Origin(lambda request: page(body=chunks())))
+    first = await handler({**URL, 'into': 'stream'})
+    second = asyncio.create_task(handler({**URL, 'into': 'bytes', 'max_body': limit}))
+    assert body == await first.body.read()
+    if limit is None:
+        assert body == (await second).body
+    else:
+        with pytest.raises(http.BodyTooLarge):
+            await second
 
 
 @pytest.mark.parametrize('long', [False, True])
@@ -839,6 +901,28 @@ async def test_a_client_gets_what_it_asks_for(into, body):
                 response.reason,
             )
             assert 200 == response.status
+
+
+@pytest.mark.parametrize('control', ['no-store', 'max-age=60'])
+async def test_json_is_decoded_whether_it_is_stored_or_not(control):
+    """A response on the way past the cache has the same form."""
+    handler = cache(Origin(page(body='[1]', Content_Type='application/json')))
+    headers = {'Cache-Control': control}
+    assert [1] == (await handler({**URL, 'into': 'json', 'headers': headers})).body
+
+
+async def test_a_validation_may_get_a_304_whatever_statuses_a_client_accepts():
+    """``check`` is about the response that the client gets."""
+    clock = Clock()
+
+    def second(request):
+        assert http.tables.checks.is_accepted(304, request['check'])
+        return page(status=304, body='', ETag='"a"')
+
+    handler = cache(Origin(page(ETag='"a"'), second), clock=clock)
+    for _ in range(2):
+        assert 'a' == (await handler({**URL, 'check': [200]})).body
+        clock.now += 61
 
 
 async def test_bodies_that_are_not_json():

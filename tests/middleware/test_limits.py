@@ -230,6 +230,13 @@ async def test_requests_can_be_refused_instead_of_waiting(until):
     assert [200, 200] == [(await task).status, (await one(HOST)).status]
 
 
+async def test_requests_that_come_at_once_are_refused_too():
+    """Not only those that come once another has started."""
+    handler = limit(lambda request: {'status': 200}, rate=0.1, burst=2, refuse=True)
+    found = await asyncio.gather(*(handler(HOST) for _ in range(50)))
+    assert [200] * 2 + [429] * 48 == [response.status for response in found]
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from ..dates import parse_date
-from ..headers import Headers, list_items
+from ..headers import Headers, list_items, split_list
 
 __all__ = [
     'Directives',
@@ -77,8 +77,8 @@ def parse_targeted(headers: Headers, name: str) -> Directives | None:
     if name not in headers:
         return None
     found: dict[str, str | None] = {}
-    for member in list_items(headers, name):
-        match = re.fullmatch(MEMBER, member)
+    for member in split_list(headers, name):
+        match = re.fullmatch(MEMBER, member)  # an empty one is invalid (RFC 9651 4.2.2)
         if match is None:
             return None
         key, value = match.groups()
@@ -104,7 +104,8 @@ def _is_number(text: str) -> bool:
 
 
 def _delta_seconds(digits: str) -> int:
-    return LONGEST if len(digits.lstrip('0')) > 10 else min(int(digits), LONGEST)
+    digits = digits.lstrip('0') or '0'  # int refuses thousands of digits, zeros among them
+    return LONGEST if len(digits) > 10 else min(int(digits), LONGEST)
 
 
 def field_names(directives: Directives, name: str) -> frozenset[str] | None:

@@ -28,6 +28,7 @@ __all__ = ['Fill', 'FillReader', 'read_stored']
 logger: logging.Logger = logging.getLogger('aioluahttp')
 
 WINDOW = 4 * PIECE
+UNREAD = 'the body was not read to its end'
 
 
 class Fill:
@@ -94,6 +95,9 @@ class Fill:
                 self._append(chunk)
                 if self.storing:
                     await self._store(chunk)
+                    if not (self.storing or self.readers):  # it would be read for nobody
+                        self.error = ProtocolError(UNREAD)
+                        return
                 self._trim()
                 await self._room()
             if self.storing:
@@ -102,7 +106,7 @@ class Fill:
             self.error = error
             self.storing = False
         except BaseException:
-            self.error = ProtocolError('the body was not read to its end')
+            self.error = ProtocolError(UNREAD)
             self.storing = False
             raise
         finally:

@@ -43,6 +43,7 @@ __all__ = [
     'policy_of',
     'to_validation',
     'without_claims',
+    'without_conditions',
 ]
 
 SAFE = frozenset({'GET', 'HEAD', 'OPTIONS', 'TRACE'})  # RFC 9110 9.2.1
@@ -229,7 +230,7 @@ def policy_of(
         '',
         status,
         _unusual_reason(response),
-        _kept(headers, directives, now),
+        _kept(headers, directives, shared, now),
         now,
         _initial_age(headers, *times),
         lifetime or 0.0,
@@ -259,7 +260,8 @@ def _is_own(response: Response[Any]) -> bool:
 
 
 def _may_store(status: int, headers: Headers, directives: Directives) -> bool:
-    if status in (206, 304) or status < 200 or '*' in _vary(headers):
+    # 206 and 416 are about a range, and not about the whole.
+    if status in (206, 304, 416) or status < 200 or '*' in _vary(headers):
         return False
     if 'must-understand' in directives:
         return status in UNDERSTOOD
@@ -317,10 +319,12 @@ def _is_useful(entry: Entry, lifetime: float | None, headers: Headers) -> bool:
     return not entry.must_validate and kept > entry.age
 
 
-def _kept(headers: Headers, directives: Directives, now: float) -> tuple[tuple[str, str], ...]:
+def _kept(
+    headers: Headers, directives: Directives, shared: bool, now: float
+) -> tuple[tuple[str, str], ...]:
     """Return the headers to store (RFC 9111 3.1), with a Date."""
     dropped = NOT_KEPT.union(
-        *(field_names(directives, name) or () for name in ('no-cache', 'private'))
+        *(field_names(directives, name) or () for name in ('no-cache', 'private')[: 1 + shared])
     )
     if 'Connection' in headers:
         dropped = dropped.union(map(str.lower, list_items(headers, 'Connection')))
@@ -340,14 +344,34 @@ def to_validation(request: Request, entry: Entry) -> Request | None:
     given = {to: stored[name] for name, to in VALIDATORS.items() if stored.get(name)}
     if not given:
         return None
+    made = without_conditions(request)
+    made['headers'].extend(given)
+    check = request.get('check', False)
+    if not isinstance(check, bool):  # the statuses that the client accepts
+        made['check'] = {*check, 304}
+    return made
+
+
+def without_conditions(request: Request) -> Request:
+    """Return a request for the whole of a response, whatever the client has of it."""
     kept = [pair for pair in request['headers'].items() if pair[0].lower() not in PARTIAL]
-    return Request({**request, 'headers': Headers([*kept, *given.items()])})
+    return Request({**request, 'headers': Headers(kept)})
 
 
 def is_same(entry: Entry, response: Response[Any]) -> bool:
-    """Tell whether a 304 is about the representation of an entry (RFC 9111 4.3.4)."""
-    tag, stored = response['headers'].get('ETag'), Headers(entry.headers).get('ETag')
-    return tag is None or stored is None or tag.removeprefix('W/') == stored.removeprefix('W/')
+    """Tell whether a 304 is about the representation of an entry (RFC 9111 4.3.4).
+
+    That of another URL, to which the request was redirected, is not.
+    """
+    given, stored = response['headers'], Headers(entry.headers)
+    tags, dates = (
+        [headers.get(name) for headers in (given, stored)] for name in ('ETag', 'Last-Modified')
+    )
+    if response.get('history'):
+        return False
+    if tags[0] is not None:
+        return tags[0].removeprefix('W/') == (tags[1] or '').removeprefix('W/')
+    return None in dates or dates[0] == dates[1]
 
 
 class Freshened(NamedTuple):
@@ -385,7 +409,9 @@ def freshened(
     updated = Response({'status': entry.status, 'headers': merged, 'body': b''})
     made = policy_of(request, updated, shared, times)
     if made is None or made.vary != entry.vary:
-        served = replace(entry, headers=_kept(merged, {}, times[1]), received=times[1], age=0.0)
+        served = replace(
+            entry, headers=_kept(merged, {}, shared, times[1]), received=times[1], age=0.0
+        )
         return Freshened(served, False, made is not None)
     served = replace(made, id=entry.id, reason=entry.reason, size=entry.size, body=entry.body)
     return Freshened(served, True, False)

@@ -43,6 +43,7 @@ from ..caches.rules import (
     policy_of,
     to_validation,
     without_claims,
+    without_conditions,
 )
 from ..caches.storage import MemoryStorage, Storage
 from ..errors import StatusError, TableError
@@ -156,7 +157,7 @@ class Cache:
         asked = ask(request)
         if asked.bypass or request.get('into') not in KINDS or 'tls' in request:
             response = await self._call(request)
-            return self._marked(response, 'fwd=bypass')
+            return self._finished(request, self._marked(response, 'fwd=bypass'))
         key = key_of(request)
         entry = await self._try(self._storage.get, key)
         if entry is not None and asked is NOTHING_SPECIAL and is_simple(entry, request):
@@ -322,7 +323,7 @@ class Cache:
         slot = asyncio.get_running_loop(), passage.key, f'background {id}'
         if slot in self._flights:
             return
-        request = Request(passage.request | {'method': 'GET'})
+        request = without_conditions(passage.request) | {'method': 'GET'}
         self._flights[slot] = Flight(request)
 
         async def validate() -> None:
@@ -467,6 +468,8 @@ class Cache:
                 await self._try(self._storage.put, key, marker)
             key = variant_key(key, marker, passage.request['headers'])
         await self._try(self._storage.put, key, entry)
+        if flight.void:  # it was invalidated meanwhile
+            await self._try(self._storage.delete, key)
 
     async def _read_short(
         self,
@@ -516,7 +519,10 @@ class Cache:
 
         async def commit(size: int, data: bytes | None) -> None:
             entry.size, entry.body = size, data
-            await self._put(passage, flight, entry)
+            if flight.void:
+                fill.storing = False  # so that it discards the pieces once nobody reads them
+            else:
+                await self._put(passage, flight, entry)
 
         fill = Fill(chunks, self._storage, entry.id, self._most, commit)
         reader = fill.reader()

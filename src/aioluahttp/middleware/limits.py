@@ -111,7 +111,8 @@ class Gate:
             loop = asyncio.get_running_loop()
             # From the planned time of the request before, so that a late timer does not add up.
             start = max(self._next - self._ahead, loop.time())
-            await asyncio.sleep(start - loop.time())
+            if (delay := start - loop.time()) > 0:  # else the next one sees this start at once
+                await asyncio.sleep(delay)
             self._next = max(self._next, start) + self._pause
 
     def leave(self, error: BaseException | None = None) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     'ASTERISK',
     'EVENTS',
     'INTO',
+    'MAX_BODY',
     'PORTS',
     'REQUEST_CHECKS',
     'REQUEST_OBJECT_CHECKS',
@@ -66,6 +67,7 @@ STREAMS = ('stream', 'raw')
 EVENTS = 'events'
 ASTERISK = '*'  # the path of an OPTIONS request for the server as a whole (RFC 9112 3.2.4)
 SWITCHING = 101
+MAX_BODY = 64 * 1024 * 1024  # bytes of a response body that is read whole, decoded
 TIMEOUT = 30.0  # seconds: the default of ``timeout``
 TIMEOUTS = ('total', 'connect', 'read', 'write')
 WHOLE = (str, bytes, bytearray, memoryview)

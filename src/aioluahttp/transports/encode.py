@@ -28,7 +28,6 @@ from .request_body import SHORT, BodyDelivery, BodySource, BytesSource, source_o
 from .response_body import ReadOptions, ReceivedResponse
 
 __all__ = [
-    'MAX_BODY',
     'MAX_HEADER',
     'CookieStore',
     'add_cookies',
@@ -48,7 +47,6 @@ __all__ = [
     'write_timeout',
 ]
 
-MAX_BODY = 64 * 1024 * 1024  # bytes of a response body that is read whole, decoded
 MAX_HEADER = 64 * 1024  # bytes of one header line of a response, and of its status line
 READ = WRITE = 30.0  # seconds for one read or write of a body where the total does not run
 LARGE = 1024 * 1024  # bytes from which a body is sent in pieces, so as not to block the loop

@@ -21,6 +21,7 @@ from ..exchange.responder import Exchange
 from ..exchange.response import ReadyResponse, page_of
 from ..headers import ONE_HOP, Headers
 from ..semantics import PHRASES, is_silent
+from ..tables.checks import MAX_BODY
 from ..tables.models import Request
 from ..websockets.handshake import (
     check_handshake,
@@ -31,7 +32,7 @@ from ..websockets.handshake import (
 )
 from ..websockets.memory import MemoryPeer, peer_pair
 from ..websockets.socket import Peer
-from .encode import MAX_BODY, needs_stream, read_options_of
+from .encode import needs_stream, read_options_of
 from .failures import BodyFailed
 from .into import watch_download
 from .request_body import BodyDelivery

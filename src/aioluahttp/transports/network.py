@@ -18,11 +18,10 @@ from aiohttp.abc import AbstractCookieJar
 from ..bodies.stream import ArrivedBody, Stream
 from ..errors import ConnectError, TableError
 from ..headers import Headers
-from ..tables.checks import SWITCHING
+from ..tables.checks import MAX_BODY, SWITCHING
 from ..tables.models import Request, Response
 from . import wire
 from .encode import (
-    MAX_BODY,
     MAX_HEADER,
     CookieStore,
     add_cookies,
