@@ -330,7 +330,8 @@ async def test_a_stream_ends_when_the_client_leaves_though_nobody_read_the_body(
     assert [True] == closed
 
 
-async def test_a_body_is_read_beside_a_watch_for_the_client(by_messages):
+@pytest.mark.parametrize('turns', [0, 1, 5])
+async def test_a_body_is_read_beside_a_watch_for_the_client(by_messages, turns):
     """No part of it is lost or read twice."""
 
     async def handler(request):
@@ -340,8 +341,15 @@ async def test_a_body_is_read_beside_a_watch_for_the_client(by_messages):
             parts.append(one)
         return {'status': 200, 'body': b''.join(parts)}
 
+    async def application(scope, receive, send):
+        async def slowly():
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return await receive()
+
+        await to_asgi(handler, into='stream', cancel_on_disconnect=True)(scope, slowly, send)
+
     sent = [part(b'%d' % number, number < 9) for number in range(10)]
-    application = to_asgi(handler, into='stream', cancel_on_disconnect=True)
     *_, last = await by_messages(application, *sent, method='POST')
     assert b'0123456789' == last['body']
 

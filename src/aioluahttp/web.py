@@ -277,14 +277,13 @@ class WebExchange(Exchange):
         await self._start(101, None, given)
         self.response.force_close()
         channel = to_server_peer(self._request.protocol, terms)
-        if (transport := self._request.transport) is not None:
-            feed_directly(transport, channel)
+        feed_directly(self._request.transport, channel)
         self._channels.add(channel)
         self.opened.append(channel)
         return channel, terms.protocol
 
 
-def feed_directly(transport: asyncio.Transport, channel: ConnectionPeer) -> None:
+def feed_directly(transport: Any, channel: ConnectionPeer) -> None:
     """Let a WebSocket receive what aiohttp.web drops once it shuts down, such as close frames."""
     protocol: Any = WatchedProtocol(transport)
     protocol.data_received = channel.feed_data

@@ -411,6 +411,25 @@ async def test_a_slow_reader_of_what_is_invalidated_gets_all_of_it(until):
     assert 0 == storage.size
 
 
+async def test_what_is_invalidated_while_it_is_written_is_removed():
+    """A storage takes its time."""
+    writing, going = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStorage):
+        async def put(self, *arguments):
+            writing.set()
+            await going.wait()
+            await super().put(*arguments)
+
+    handler = cache(Origin(page(), page(body=''), page(body='new')), storage=Slow())
+    first = asyncio.create_task(handler(URL))
+    await writing.wait()
+    await handler({**URL, 'method': 'POST'})
+    going.set()
+    assert 'a' == (await first).body
+    assert 'new' == (await handler(URL)).body
+
+
 @pytest.mark.parametrize('limit', [1000, None])
 async def test_a_limit_holds_for_a_body_on_its_way(limit):
     """A request that gets what another one has asked for has a ``max_body`` of its own."""
