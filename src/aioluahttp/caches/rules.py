@@ -323,9 +323,8 @@ def _kept(
     headers: Headers, directives: Directives, shared: bool, now: float
 ) -> tuple[tuple[str, str], ...]:
     """Return the headers to store (RFC 9111 3.1), with a Date."""
-    dropped = NOT_KEPT.union(
-        *(field_names(directives, name) or () for name in ('no-cache', 'private')[: 1 + shared])
-    )
+    limiting = ('no-cache', 'private') if shared else ('no-cache',)
+    dropped = NOT_KEPT.union(*(field_names(directives, name) or () for name in limiting))
     if 'Connection' in headers:
         dropped = dropped.union(map(str.lower, list_items(headers, 'Connection')))
     kept = [pair for pair in headers.items() if pair[0].lower() not in dropped]
