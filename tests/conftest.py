@@ -40,6 +40,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     pyfuncitem.obj = in_a_loop
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Reset a connection, as the system does when a process dies."""
+    on_socket = writer.get_extra_info('socket')
+    on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    writer.transport.abort()
+
+
 class Wire:
     """A raw client: writes bytes, and reads responses or any other bytes."""
 
@@ -63,6 +70,10 @@ class Wire:
     async def rest(self) -> bytes:
         """Read everything up to the end of the connection."""
         return await self.reader.read()
+
+    def reset(self) -> None:
+        """Reset the connection, as the system does when a process dies."""
+        reset(self.writer)
 
 
 @pytest.fixture
@@ -248,9 +259,7 @@ class Line:
 
     def reset(self) -> None:
         """Reset the connection, as the system does when a process dies."""
-        on_socket = self.writer.get_extra_info('socket')
-        on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-        self.writer.transport.abort()
+        reset(self.writer)
 
 
 Handler = Callable[[Line], Awaitable[None]]

@@ -6,7 +6,6 @@ import gc
 import logging
 import socket
 import ssl
-import struct
 import time
 import tracemalloc
 import weakref
@@ -660,9 +659,7 @@ async def test_a_client_that_leaves_does_not_cancel_its_callback_by_default(wire
         async with wire(server) as client:
             client.send_request('GET /')
             await held.called.wait()
-            on_socket = client.writer.get_extra_info('socket')
-            on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-            client.writer.transport.abort()
+            client.reset()
         await until(lambda: not connections.open)
         assert not held.ended.is_set()
         held.release.set()

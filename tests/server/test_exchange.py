@@ -7,7 +7,6 @@ import json
 import logging
 import socket
 import ssl
-import struct
 import tracemalloc
 import zlib
 from collections.abc import Mapping
@@ -714,9 +713,7 @@ async def test_a_stream_for_a_client_that_has_left_is_closed(wire, until):
         async with wire(server) as client:
             client.send_request('GET /')
             await called.wait()
-            on_socket = client.writer.get_extra_info('socket')
-            on_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-            client.writer.transport.abort()
+            client.reset()
         await until(lambda: not server.stats['connections'])
         left.set()
         await closed.wait()
@@ -2532,9 +2529,7 @@ async def test_a_client_that_leaves_during_the_callback_opens_no_websocket(wire,
         async with wire(server) as client:
             client.send_request('GET /', *frames.asking)
             await until(lambda: server.stats['in_flight'])
-            reset = client.writer.get_extra_info('socket')
-            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-            client.writer.transport.abort()
+            client.reset()
         await until(lambda: not server.stats['connections'])
         release.set()
         await server.close()

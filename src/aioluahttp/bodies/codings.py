@@ -22,6 +22,7 @@ __all__ = [
     'Decoder',
     'decode_body',
     'decoder_for',
+    'read_within',
     'within_limit',
 ]
 
@@ -40,6 +41,18 @@ def within_limit(data: bytes, limit: int | None) -> bytes:
     if limit is not None and len(data) > limit:
         raise BodyTooLarge(TOO_LARGE)
     return data
+
+
+async def read_within(chunks: AsyncIterable[bytes], limit: int | None) -> bytes:
+    """Read a whole body of at most ``limit`` bytes, else raise ``BodyTooLarge``."""
+    pieces: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if limit is not None and size > limit:
+            raise BodyTooLarge(TOO_LARGE)
+        pieces.append(chunk)
+    return b''.join(pieces)
 
 
 def decoder_for(headers: Headers, limit: int | None) -> Decoder:

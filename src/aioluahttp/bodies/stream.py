@@ -99,13 +99,13 @@ class Stream:
             # No codec of the text rule has a line feed as a part of another character.
             *lines, rest = (rest + chunk).split(b'\n')
             for line in lines:
-                yield self._line(line, limit)
+                _check_line(line, limit)
+                yield self._text(line)
             _check_line(rest, limit)
         if rest:
-            yield self._line(rest, limit)
+            yield self._text(rest)
 
-    def _line(self, line: bytes, limit: int | None) -> str:
-        _check_line(line, limit)
+    def _text(self, line: bytes) -> str:
         return text.from_bytes(line.removesuffix(b'\r'), self._content_type)
 
     async def close(self) -> None:

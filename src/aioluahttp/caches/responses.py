@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..bodies.codings import TOO_LARGE
+from ..bodies.codings import read_within
 from ..bodies.stream import ArrivedBody, Stream
 from ..conditions import failed_condition, if_range_holds, requested_range
-from ..errors import BodyTooLarge
 from ..headers import Headers
 from ..semantics import PHRASES, STATUSES_WITHOUT_BODY
 from ..tables.checks import MAX_BODY, STREAMS
@@ -132,13 +131,7 @@ async def to_served_response(request: Request, response: Response[Any]) -> Respo
         response['body'] = body if given else Stream(ArrivedBody(body), headers.get('Content-Type'))
         return response
     if isinstance(body, Stream):  # it may be on its way, and longer than the client wants
-        limit, size, chunks = request.get('max_body', MAX_BODY), 0, []
         async with body:
-            async for chunk in body:
-                chunks.append(chunk)
-                size += len(chunk)
-                if limit is not None and size > limit:
-                    raise BodyTooLarge(TOO_LARGE)
-        body = b''.join(chunks)
+            body = await read_within(body, request.get('max_body', MAX_BODY))
     response['body'] = body_as(into, response['status'], headers, body)
     return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar
 
-from ..bodies.codings import TOO_LARGE, Decoder, decode_body, decoder_for, within_limit
+from ..bodies.codings import Decoder, decode_body, decoder_for, read_within, within_limit
 from ..bodies.stream import Stream
 from ..errors import BodyTooLarge, Error, ProtocolError, Refused, TimedOut
 from ..headers import Headers
@@ -48,21 +48,10 @@ async def read_whole(parts: BodyParts, request: Request, into: str, limit: int |
             data = within_limit(rest, limit)
         else:
             _check_length(headers, limit)
-            data = await _join(parts, limit)
+            data = await read_within(parts, limit)
         request['body'] = body_into(into, data, headers)
     except (BodyTooLarge, ProtocolError, ValueError, OSError) as error:
         raise to_refusal(error) from error
-
-
-async def _join(parts: BodyParts, limit: int | None) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for part in parts:
-        size += len(part)
-        if limit is not None and size > limit:
-            raise BodyTooLarge(TOO_LARGE)
-        pieces.append(part)
-    return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
 
 def decoder_of(into: str, headers: Headers, limit: int | None) -> Decoder:
